@@ -1,0 +1,1 @@
+//! EncodedImage to DecodedImage; every bound checked before memory is spent.

@@ -1,0 +1,1 @@
+//! Time as an argument: `Clock`, `SystemClock`, and `ManualClock` for tests.

@@ -1,0 +1,1 @@
+//! Digests, HMAC, AEAD, signatures, randomness: the only user of ring.

@@ -1,0 +1,14 @@
+//! Nouns of the business. No I/O, no async.
+
+pub mod decision;
+pub mod embedding;
+pub mod id;
+pub mod iin;
+pub mod liveness;
+pub mod modality;
+pub mod money;
+pub mod quality;
+pub mod reason;
+pub mod score;
+pub mod time;
+pub mod transaction;

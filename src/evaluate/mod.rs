@@ -1,0 +1,1 @@
+//! Error rates with their protocol: genuine and impostor pairs, DET curve, bootstrap intervals, calibration.

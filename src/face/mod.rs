@@ -1,0 +1,1 @@
+//! Detect, align, quality, liveness, embed.

@@ -1,0 +1,1 @@
+//! Use cases: verification, enrolment, outcome, audit; the sequencer; the bounded vision pool.

@@ -1,0 +1,1 @@
+//! The gRPC server: one file a service, conversions, peers, statuses, limits.

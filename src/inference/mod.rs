@@ -1,0 +1,1 @@
+//! Models: manifest, digest-checked tract plans, typed tensors. Synchronous.

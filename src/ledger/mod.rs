@@ -1,0 +1,1 @@
+//! Merkle tree, signed notes, checkpoints, inclusion and consistency proofs.

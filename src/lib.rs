@@ -1,0 +1,55 @@
+//! Tulga proves who stands at a cash terminal before cash moves, decides by the bank's rules, and
+//! leaves a receipt that anyone can verify for ever.
+//!
+//! # The map
+//!
+//! | room | what it is for | may import (besides `domain`, `clock`, `crypto`) |
+//! | --- | --- | --- |
+//! | [`domain`] | nouns of the business; no I/O, no async | nothing |
+//! | [`clock`] | time as an argument | `domain` only |
+//! | [`crypto`] | digests, HMAC, AEAD, signatures, randomness | `domain` only |
+//! | [`capture`] | encoded picture to pixels, bounded | — |
+//! | [`inference`] | models: manifest, digest-checked plans, tensors | — |
+//! | [`face`] | detect, align, quality, liveness, embed | `capture`, `inference` |
+//! | [`matching`] | compare, fuse, calibrate, search | — |
+//! | [`policy`] | facts and rules give a decision | — |
+//! | [`ledger`] | Merkle tree, notes, checkpoints, proofs | — |
+//! | [`receipt`] | receipt bodies, issue, verification | `ledger` |
+//! | [`audit`] | verifies an exported ledger from outside | `ledger`, `receipt` |
+//! | [`vault`] | seals templates and other secrets at rest | `store` |
+//! | [`store`] | what is kept: traits, memory, SQL | — |
+//! | [`evaluate`] | error rates with their protocol | `capture`, `inference`, `face`, `matching` |
+//! | [`gateway`] | use cases, the sequencer, the vision pool | all above except `evaluate` and `audit` |
+//! | [`pki`] | development PKI, terminals' certificates | `gateway` (the trait it implements) |
+//! | [`proto`] | generated wire types | — |
+//! | [`grpc`] | the server's services and conversions | `gateway`, `proto`, and the nouns `gateway` speaks in |
+//! | [`config`] | the checked configuration | `policy`, `capture` |
+//! | [`telemetry`] | tracing set-up and redaction | `config` |
+//! | [`app`] | composition root | everything |
+//! | [`cli`] | the command line | everything |
+//!
+//! The law behind the last column, and behind which foreign crate may be named where, is
+//! `tests/it/architecture.rs`.
+
+pub mod app;
+pub mod audit;
+pub mod capture;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod crypto;
+pub mod domain;
+pub mod evaluate;
+pub mod face;
+pub mod gateway;
+pub mod grpc;
+pub mod inference;
+pub mod ledger;
+pub mod matching;
+pub mod pki;
+pub mod policy;
+pub mod proto;
+pub mod receipt;
+pub mod store;
+pub mod telemetry;
+pub mod vault;

@@ -1,0 +1,1 @@
+//! The development PKI and the certificates of terminals.

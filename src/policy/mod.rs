@@ -1,0 +1,1 @@
+//! Facts and rules give a decision; pure.

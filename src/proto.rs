@@ -1,0 +1,1 @@
+//! The generated wire types and the descriptor bytes.

@@ -1,0 +1,1 @@
+//! Receipt bodies, their issue and their verification.

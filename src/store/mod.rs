@@ -1,0 +1,1 @@
+//! What the gateway needs kept: traits, and their implementations.

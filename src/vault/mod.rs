@@ -1,0 +1,1 @@
+//! Seals templates; AAD binds ciphertext to its row; the key ring.
