@@ -1,1 +1,206 @@
-//! 
+//! Identifiers: each refuses what it cannot be.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Longest identifier that a bank or a vendor may choose, in bytes.
+pub const TEXT_ID_BYTES_MAX: usize = 64;
+
+/// An identifier that cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// Nothing was given.
+    #[error("it is empty")]
+    Empty,
+    /// More than [`TEXT_ID_BYTES_MAX`] bytes.
+    #[error("it is longer than 64 bytes")]
+    TooLong,
+    /// A byte outside the identifier's alphabet.
+    #[error("it has a character other than A-Z, a-z, 0-9, '.', '_', '-' and ':'")]
+    Character,
+    /// A binary identifier of another length.
+    #[error("it has the wrong number of bytes")]
+    Length,
+    /// A number outside its range.
+    #[error("it is out of range")]
+    Range,
+}
+
+fn checked_text(text: &str) -> Result<String, InvalidId> {
+    if text.is_empty() {
+        return Err(InvalidId::Empty);
+    }
+    if text.len() > TEXT_ID_BYTES_MAX {
+        return Err(InvalidId::TooLong);
+    }
+    let in_alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':');
+    if text.bytes().all(in_alphabet) { Ok(text.to_owned()) } else { Err(InvalidId::Character) }
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The identifier's text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = InvalidId;
+
+            fn try_from(text: &str) -> Result<Self, Self::Error> {
+                checked_text(text).map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+    };
+}
+
+text_id! {
+    /// One bank on a gateway.
+    TenantId
+}
+text_id! {
+    /// A cash terminal, as its operator calls it: `ATM-004211`.
+    TerminalId
+}
+text_id! {
+    /// The host's number of a transaction; unique for a terminal and a business date.
+    HostTransactionId
+}
+text_id! {
+    /// Who holds a certificate other than a terminal's: `teller-7`.
+    PrincipalName
+}
+
+macro_rules! binary_id {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; $bytes]);
+
+        impl $name {
+            /// The identifier made of these bytes.
+            #[must_use]
+            pub const fn new(bytes: [u8; $bytes]) -> Self {
+                Self(bytes)
+            }
+
+            /// The identifier's bytes.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; $bytes] {
+                &self.0
+            }
+        }
+
+        impl TryFrom<&[u8]> for $name {
+            type Error = InvalidId;
+
+            fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
+                bytes.try_into().map(Self).map_err(|_| InvalidId::Length)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+    };
+}
+
+binary_id! {
+    /// A customer; random, so that it says nothing of the person.
+    CustomerId, 16
+}
+binary_id! {
+    /// One enrolled capture of a customer.
+    CaptureId, 16
+}
+binary_id! {
+    /// A receipt.
+    ReceiptId, 16
+}
+binary_id! {
+    /// A challenge: issued by `BeginCapture`, used once by `Verify`.
+    Challenge, 32
+}
+
+/// Which try of a transaction this is, counted by the terminal from 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Attempt(u32);
+
+impl Attempt {
+    /// The highest number a terminal may give; the pack's limit is far below.
+    pub const MAX: u32 = 99;
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u32> for Attempt {
+    type Error = InvalidId;
+
+    fn try_from(number: u32) -> Result<Self, Self::Error> {
+        if (1..=Self::MAX).contains(&number) { Ok(Self(number)) } else { Err(InvalidId::Range) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_identifier_refuses_each_bad_neighbour() {
+        assert!(TerminalId::try_from("ATM-004211").is_ok());
+        assert!(TerminalId::try_from("x".repeat(64).as_str()).is_ok());
+        assert_eq!(TerminalId::try_from(""), Err(InvalidId::Empty));
+        assert_eq!(TerminalId::try_from("x".repeat(65).as_str()), Err(InvalidId::TooLong));
+        for bad in ["a b", "a/b", "а", "a\n", "a\0"] {
+            assert_eq!(TerminalId::try_from(bad), Err(InvalidId::Character));
+        }
+    }
+
+    #[test]
+    fn an_attempt_is_counted_from_one() {
+        assert_eq!(Attempt::try_from(0), Err(InvalidId::Range));
+        assert_eq!(Attempt::try_from(1).map(Attempt::get), Ok(1));
+        assert_eq!(Attempt::try_from(100), Err(InvalidId::Range));
+    }
+
+    #[test]
+    fn a_binary_identifier_has_one_length() {
+        assert!(CustomerId::try_from([1u8; 16].as_slice()).is_ok());
+        assert_eq!(CustomerId::try_from([1u8; 15].as_slice()), Err(InvalidId::Length));
+        assert_eq!(CustomerId::new([0xab; 16]).to_string(), "ab".repeat(16));
+    }
+}

@@ -1,1 +1,1 @@
-//! 
+//! The noun: quality.
