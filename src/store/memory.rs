@@ -1,0 +1,1 @@
+//! A fault-injecting store in memory, for tests.
