@@ -1,0 +1,356 @@
+//! Who calls: from the peer's certificate to a permit, by one table of methods and roles.
+//!
+//! A handler takes its permit from the request; permits are made here only, so a method without a row
+//! in [`ACCESS`] can be called by nobody.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tonic::body::Body;
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::{Extensions, Status};
+use tower::{Layer, Service};
+
+use super::status;
+use crate::crypto::Digest;
+use crate::domain::id::{PrincipalName, TenantId, TerminalId};
+use crate::pki::{PeerIdentity, Role, identify};
+
+/// Who may call a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody who can connect: load balancers have no certificate.
+    Open,
+    /// Everybody with a certificate of this tenant.
+    AnyRole,
+    /// These roles.
+    Roles(&'static [Role]),
+}
+
+const TERMINAL: Access = Access::Roles(&[Role::Terminal]);
+const ENROLLER: Access = Access::Roles(&[Role::Enroller, Role::Admin]);
+const ADMIN: Access = Access::Roles(&[Role::Admin]);
+const AUDITOR: Access = Access::Roles(&[Role::Auditor, Role::Admin]);
+const HOST: Access = Access::Roles(&[Role::Host]);
+
+/// Every method that can be called, and by whom.
+pub const ACCESS: [(&str, Access); 35] = [
+    ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
+    ("/tulga.v1.VerificationService/Verify", TERMINAL),
+    ("/tulga.v1.VerificationService/GetDecision", TERMINAL),
+    ("/tulga.v1.VerificationService/Cancel", TERMINAL),
+    ("/tulga.v1.VerificationService/ReportOutcome", TERMINAL),
+    ("/tulga.v1.VerificationService/GetTime", TERMINAL),
+    ("/tulga.v1.EnrollmentService/CreateCustomer", ENROLLER),
+    ("/tulga.v1.EnrollmentService/BindToken", ENROLLER),
+    ("/tulga.v1.EnrollmentService/UnbindToken", ENROLLER),
+    ("/tulga.v1.EnrollmentService/AddCapture", ENROLLER),
+    ("/tulga.v1.EnrollmentService/Activate", ENROLLER),
+    ("/tulga.v1.EnrollmentService/GetCustomer", ENROLLER),
+    ("/tulga.v1.EnrollmentService/ListCustomers", ENROLLER),
+    ("/tulga.v1.EnrollmentService/Suspend", ENROLLER),
+    ("/tulga.v1.EnrollmentService/Resume", ENROLLER),
+    ("/tulga.v1.EnrollmentService/RemoveCapture", ENROLLER),
+    ("/tulga.v1.EnrollmentService/Erase", ADMIN),
+    ("/tulga.v1.EnrollmentService/ResolveDuplicate", ADMIN),
+    ("/tulga.v1.EnrollmentService/BulkImport", ENROLLER),
+    ("/tulga.v1.AuditService/GetReceipt", AUDITOR),
+    ("/tulga.v1.AuditService/GetProof", AUDITOR),
+    ("/tulga.v1.AuditService/GetCheckpoint", AUDITOR),
+    ("/tulga.v1.AuditService/ListReceipts", AUDITOR),
+    ("/tulga.v1.AuditService/GetAuditRecord", AUDITOR),
+    ("/tulga.v1.AuditService/ExportLedger", AUDITOR),
+    ("/tulga.v1.ReceiptService/Redeem", HOST),
+    ("/tulga.v1.TerminalService/RegisterTerminal", ADMIN),
+    ("/tulga.v1.TerminalService/RotateTerminal", ADMIN),
+    ("/tulga.v1.TerminalService/RevokeTerminal", ADMIN),
+    ("/tulga.v1.TerminalService/ListTerminals", ADMIN),
+    ("/grpc.health.v1.Health/Check", Access::Open),
+    ("/grpc.health.v1.Health/List", Access::Open),
+    ("/grpc.health.v1.Health/Watch", Access::Open),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Access::AnyRole),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Access::AnyRole),
+];
+
+/// Whether a role may call a method; `None` when there is no such method.
+#[must_use]
+pub fn may_call(method: &str, role: Option<Role>) -> Option<bool> {
+    let (_, access) = ACCESS.into_iter().find(|(path, _)| *path == method)?;
+    Some(match (access, role) {
+        (Access::Open, _) | (Access::AnyRole, Some(_)) => true,
+        (Access::AnyRole | Access::Roles(_), None) => false,
+        (Access::Roles(roles), Some(role)) => roles.contains(&role),
+    })
+}
+
+/// The registered terminals, as far as the door needs them.
+#[async_trait::async_trait]
+pub trait Terminals: Send + Sync + 'static {
+    /// Whether `terminal` is registered with this public key and not revoked. An error is the reason
+    /// of the error table.
+    async fn admits(&self, terminal: &TerminalId, key: Digest) -> Result<bool, &'static str>;
+}
+
+macro_rules! permit {
+    ($(#[$doc:meta])* $permit:ident, $($role:ident)|+) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $permit(PrincipalName);
+
+        impl $permit {
+            /// Takes the permit that the door gave to this request.
+            ///
+            /// # Errors
+            ///
+            /// ROLE_NOT_ALLOWED when the caller's role is another.
+            pub fn of(extensions: &Extensions) -> Result<Self, Status> {
+                match extensions.get::<Admitted>() {
+                    Some(Admitted { role: $(Role::$role)|+, name }) => Ok(Self(name.clone())),
+                    _ => Err(status::of("ROLE_NOT_ALLOWED")),
+                }
+            }
+
+            /// The caller's name.
+            #[must_use]
+            pub const fn name(&self) -> &PrincipalName {
+                &self.0
+            }
+        }
+    };
+}
+
+permit! {
+    /// The caller may enrol.
+    EnrollerPermit, Enroller | Admin
+}
+permit! {
+    /// The caller may administer.
+    AdminPermit, Admin
+}
+permit! {
+    /// The caller may read receipts.
+    AuditorPermit, Auditor | Admin
+}
+permit! {
+    /// The caller may redeem receipts.
+    HostPermit, Host
+}
+
+/// The caller is this registered terminal.
+#[derive(Clone, Debug)]
+pub struct TerminalPermit {
+    terminal: TerminalId,
+    key: Digest,
+}
+
+impl TerminalPermit {
+    /// Takes the permit that the door gave to this request.
+    ///
+    /// # Errors
+    ///
+    /// ROLE_NOT_ALLOWED when the caller is no terminal.
+    pub fn of(extensions: &Extensions) -> Result<Self, Status> {
+        extensions.get::<Self>().cloned().ok_or_else(|| status::of("ROLE_NOT_ALLOWED"))
+    }
+
+    /// Which terminal.
+    #[must_use]
+    pub const fn terminal(&self) -> &TerminalId {
+        &self.terminal
+    }
+
+    /// SHA-256 of its public key.
+    #[must_use]
+    pub const fn key(&self) -> Digest {
+        self.key
+    }
+}
+
+/// Who came through the door.
+#[derive(Clone, Debug)]
+struct Admitted {
+    role: Role,
+    name: PrincipalName,
+}
+
+/// The door: no request passes without a permit that its method asks for.
+pub struct Door {
+    tenant: TenantId,
+    terminals: Arc<dyn Terminals>,
+}
+
+impl Door {
+    /// A door for one tenant's callers.
+    #[must_use]
+    pub fn new(tenant: TenantId, terminals: Arc<dyn Terminals>) -> Arc<Self> {
+        Arc::new(Self { tenant, terminals })
+    }
+
+    /// Decides on one request, and puts the permit into it.
+    async fn admit(&self, request: &mut Request<Body>) -> Result<(), Status> {
+        let method = request.uri().path();
+        let access = ACCESS.into_iter().find(|(path, _)| *path == method).map(|(_, access)| access);
+        match access {
+            None => return Err(status::of("REQ_UNKNOWN_METHOD")),
+            Some(Access::Open) => return Ok(()),
+            Some(Access::AnyRole | Access::Roles(_)) => {}
+        }
+        let PeerIdentity { principal, spki } = peer(request)?;
+        if principal.tenant != self.tenant {
+            return Err(status::of("DEV_UNKNOWN"));
+        }
+        if may_call(method, Some(principal.role)) != Some(true) {
+            return Err(status::of("ROLE_NOT_ALLOWED"));
+        }
+        if principal.role == Role::Terminal {
+            let terminal = TerminalId::try_from(principal.name.as_str())
+                .map_err(|error| status::refuse("DEV_UNKNOWN", &error))?;
+            if !self.terminals.admits(&terminal, spki).await.map_err(status::of)? {
+                return Err(status::of("DEV_UNKNOWN"));
+            }
+            request.extensions_mut().insert(TerminalPermit { terminal, key: spki });
+        }
+        let admitted = Admitted { role: principal.role, name: principal.name };
+        request.extensions_mut().insert(admitted);
+        Ok(())
+    }
+}
+
+/// The identity in the certificate that TLS verified.
+fn peer(request: &Request<Body>) -> Result<PeerIdentity, Status> {
+    let certificates = request
+        .extensions()
+        .get::<TlsConnectInfo<TcpConnectInfo>>()
+        .and_then(TlsConnectInfo::peer_certs)
+        .ok_or_else(|| status::of("DEV_UNKNOWN"))?;
+    let leaf = certificates.first().ok_or_else(|| status::of("DEV_UNKNOWN"))?;
+    identify(leaf).map_err(|error| status::refuse(error.code(), &error))
+}
+
+/// Puts a [`Door`] before the services.
+#[derive(Clone)]
+pub struct DoorLayer(pub Arc<Door>);
+
+impl<S> Layer<S> for DoorLayer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Guarded { door: Arc::clone(&self.0), inner }
+    }
+}
+
+/// Services behind a [`Door`].
+#[derive(Clone)]
+pub struct Guarded<S> {
+    door: Arc<Door>,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let door = Arc::clone(&self.door);
+        // The service that was polled ready goes with the call; its clone stays.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        Box::pin(async move {
+            match door.admit(&mut request).await {
+                Ok(()) => inner.call(request).await,
+                Err(refusal) => Ok(refusal.into_http()),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn described_methods() -> BTreeSet<String> {
+        let set =
+            <prost_types::FileDescriptorSet as prost::Message>::decode(crate::proto::DESCRIPTORS)
+                .unwrap();
+        set.file
+            .iter()
+            .flat_map(|file| {
+                file.service.iter().flat_map(move |service| {
+                    service.method.iter().map(move |method| {
+                        format!("/{}.{}/{}", file.package(), service.name(), method.name())
+                    })
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_method_of_the_proto_has_one_row() {
+        let rows: Vec<_> = ACCESS.iter().map(|(path, _)| (*path).to_owned()).collect();
+        let ours: BTreeSet<_> =
+            rows.iter().filter(|path| path.starts_with("/tulga.")).cloned().collect();
+        assert_eq!(ours, described_methods());
+        assert_eq!(rows.iter().collect::<BTreeSet<_>>().len(), rows.len());
+    }
+
+    #[test]
+    fn every_method_is_closed_to_every_role_but_its_own() {
+        use Role::{Admin, Auditor, Enroller, Host, Terminal};
+        for method in described_methods() {
+            let (service, name) = method.trim_start_matches("/tulga.v1.").split_once('/').unwrap();
+            let expected: &[Role] = match (service, name) {
+                ("VerificationService", _) => &[Terminal],
+                ("EnrollmentService", "Erase" | "ResolveDuplicate") => &[Admin],
+                ("EnrollmentService", _) => &[Enroller, Admin],
+                ("AuditService", _) => &[Auditor, Admin],
+                ("ReceiptService", _) => &[Host],
+                ("TerminalService", _) => &[Admin],
+                other => panic!("{other:?} is a new service: who may call it?"),
+            };
+            for role in Role::ALL {
+                assert_eq!(
+                    may_call(&method, Some(role)),
+                    Some(expected.contains(&role)),
+                    "{method} {role:?}"
+                );
+            }
+            assert_eq!(may_call(&method, None), Some(false), "{method} without a certificate");
+        }
+    }
+
+    #[test]
+    fn only_health_is_open_to_those_without_a_certificate() {
+        for (path, _) in ACCESS {
+            assert_eq!(may_call(path, None) == Some(true), path.starts_with("/grpc.health."));
+        }
+        assert_eq!(may_call("/tulga.v1.VerificationService/Nothing", Some(Role::Admin)), None);
+    }
+
+    #[test]
+    fn a_request_that_did_not_pass_the_door_has_no_permit() {
+        let nobody = Extensions::new();
+        assert!(TerminalPermit::of(&nobody).is_err());
+        assert!(AdminPermit::of(&nobody).is_err());
+        assert!(EnrollerPermit::of(&nobody).is_err());
+        assert!(AuditorPermit::of(&nobody).is_err());
+        assert!(HostPermit::of(&nobody).is_err());
+    }
+}
