@@ -1,0 +1,173 @@
+//! The ledger against two implementations that share no code with it, and against chance.
+
+use ct_merkle::mem_backed_tree::MemoryBackedTree;
+use proptest::prelude::*;
+use sha2::Sha256;
+use tlog_tiles::tlog;
+
+use tulga::crypto::Digest;
+use tulga::ledger::{
+    Checkpoint, LeafHash, Origin, SignedNote, TlogProof, Tree, split_checkpoints,
+    verify_consistency, verify_inclusion,
+};
+
+/// The same entries in our tree and in both oracles.
+struct Trees {
+    ours: Tree,
+    ct: MemoryBackedTree<Sha256, Vec<u8>>,
+    tiles: StoredHashes,
+}
+
+/// The storage that `tlog_tiles` reads: its hashes in its dense order.
+#[derive(Default)]
+struct StoredHashes(Vec<tlog::Hash>);
+
+impl tlog::HashReader for StoredHashes {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<tlog::Hash>, tlog::Error> {
+        Ok(indexes.iter().map(|&i| self.0[usize::try_from(i).unwrap()]).collect())
+    }
+}
+
+fn entry(index: u64, salt: u64) -> Vec<u8> {
+    [index.to_be_bytes(), salt.to_be_bytes()].concat()
+}
+
+fn trees(size: u64, salt: u64) -> Trees {
+    let mut all =
+        Trees { ours: Tree::new(), ct: MemoryBackedTree::new(), tiles: StoredHashes::default() };
+    for index in 0..size {
+        let entry = entry(index, salt);
+        all.ours.push(LeafHash::of_entry(&entry));
+        let stored = tlog::stored_hashes(index, &entry, &all.tiles).unwrap();
+        all.tiles.0.extend(stored);
+        all.ct.push(entry);
+    }
+    all
+}
+
+fn flat(path: &[Digest]) -> Vec<u8> {
+    path.iter().flat_map(|hash| *hash.as_bytes()).collect()
+}
+
+fn hashes(path: &[Digest]) -> Vec<tlog::Hash> {
+    path.iter().map(|hash| tlog::Hash(*hash.as_bytes())).collect()
+}
+
+#[test]
+fn every_root_path_and_consistency_proof_of_small_trees_is_the_oracles() {
+    let all = trees(70, 9);
+    for size in 1..=70 {
+        let root = all.ours.root_at(size).unwrap();
+        assert_eq!(root.as_bytes(), &tlog::tree_hash(size, &all.tiles).unwrap().0, "{size}");
+        for index in 0..size {
+            let path = all.ours.inclusion(index, size).unwrap();
+            assert_eq!(hashes(&path), tlog::prove_record(size, index, &all.tiles).unwrap());
+            let leaf = LeafHash::of_entry(&entry(index, 9));
+            assert_eq!(verify_inclusion(&leaf, index, size, &path, &root), Ok(()));
+        }
+        for old in 1..=size {
+            let proof = all.ours.consistency(old, size).unwrap();
+            assert_eq!(hashes(&proof), tlog::prove_tree(size, old, &all.tiles).unwrap());
+            let old_root = all.ours.root_at(old).unwrap();
+            assert_eq!(verify_consistency(old, &old_root, size, &root, &proof), Ok(()));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_tree_is_that_of_ct_merkle(size in 1u64..700, salt: u64, at: u64, from: u64) {
+        let all = trees(size, salt);
+        let root = all.ct.root();
+        let ours = all.ours.root();
+        prop_assert_eq!(root.as_bytes().as_slice(), ours.as_bytes().as_slice());
+        let index = at % size;
+        let path = all.ct.prove_inclusion(usize::try_from(index).unwrap());
+        prop_assert_eq!(path.as_bytes(), flat(&all.ours.inclusion(index, size).unwrap()));
+        let old = 1 + from % size;
+        let proof = all.ct.prove_consistency(usize::try_from(size - old).unwrap());
+        prop_assert_eq!(proof.as_bytes(), flat(&all.ours.consistency(old, size).unwrap()));
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_proof_is_refused(
+        size in 2u64..300, salt: u64, at: u64, from: u64, bit in 0usize..256, which: prop::sample::Index,
+    ) {
+        let tree = trees(size, salt).ours;
+        let root = tree.root();
+        let flip = |hash: &Digest| {
+            let mut bytes = *hash.as_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            Digest::new(bytes)
+        };
+        let index = at % size;
+        let leaf = tree.leaf(index).unwrap();
+        let path = tree.inclusion(index, size).unwrap();
+        let mut altered = path.clone();
+        let place = which.index(path.len());
+        altered[place] = flip(&path[place]);
+        prop_assert!(verify_inclusion(&leaf, index, size, &altered, &root).is_err());
+        prop_assert!(verify_inclusion(&leaf, index, size, &path, &flip(&root)).is_err());
+        let flipped = LeafHash::new(flip(leaf.digest()));
+        prop_assert!(verify_inclusion(&flipped, index, size, &path, &root).is_err());
+        prop_assert!(verify_inclusion(&leaf, index, size, &path[1..], &root).is_err());
+
+        let old = 1 + from % (size - 1);
+        let old_root = tree.root_at(old).unwrap();
+        let proof = tree.consistency(old, size).unwrap();
+        let mut altered = proof.clone();
+        let place = which.index(proof.len());
+        altered[place] = flip(&proof[place]);
+        prop_assert!(verify_consistency(old, &old_root, size, &root, &altered).is_err());
+        prop_assert!(verify_consistency(old, &flip(&old_root), size, &root, &proof).is_err());
+        prop_assert!(verify_consistency(old, &old_root, size, &flip(&root), &proof).is_err());
+        let longer = [proof.as_slice(), &[root]].concat();
+        prop_assert!(verify_consistency(old, &old_root, size, &root, &longer).is_err());
+    }
+
+    #[test]
+    fn a_proof_never_serves_another_index(size in 2u64..200, salt: u64, at: u64, other: u64) {
+        let tree = trees(size, salt).ours;
+        let (index, other) = (at % size, other % size);
+        prop_assume!(index != other);
+        let path = tree.inclusion(index, size).unwrap();
+        let leaf = tree.leaf(index).unwrap();
+        prop_assert!(verify_inclusion(&leaf, other, size, &path, &tree.root()).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_the_parsers_panic(bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
+        let text = String::from_utf8_lossy(&bytes);
+        prop_assert!(SignedNote::parse(&text).is_err());
+        prop_assert!(Checkpoint::from_text(&text).is_err());
+        prop_assert!(TlogProof::parse(&text).is_err());
+        prop_assert!(split_checkpoints(&text).len() <= text.len());
+        let _taken = Origin::try_from(text.as_ref());
+    }
+
+    #[test]
+    fn near_misses_do_not_make_the_parsers_panic(
+        text in "(c2sp.org/tlog-proof@v1\n)?(index [0-9]{0,21}\n)?([A-Za-z0-9+/=]{0,50}\n){0,4}\n?(— [a-z.+ ]{0,9} [A-Za-z0-9+/=]{0,20}\n){0,3}",
+    ) {
+        // Nothing in this shape carries a signature of 64 bytes, so nothing verifies.
+        let _note = SignedNote::parse(&text);
+        let _checkpoint = Checkpoint::peek(&text);
+        let _proof = TlogProof::parse(&text);
+        let cut: usize = split_checkpoints(&text).iter().map(|note| note.len()).sum();
+        prop_assert!(cut <= text.len());
+    }
+}
+
+#[test]
+fn a_checkpoint_s_text_is_that_of_tlog_tiles() {
+    let tree = trees(13, 0).ours;
+    let origin = Origin::try_from("cash.bank.example/gw07/2026h2").unwrap();
+    let ours = Checkpoint { origin, size: 13, root: tree.root() };
+    let theirs = tlog_tiles::Checkpoint::from_bytes(ours.text().as_bytes()).unwrap();
+    assert_eq!(theirs.origin(), "cash.bank.example/gw07/2026h2");
+    assert_eq!(theirs.size(), 13);
+    assert_eq!(&theirs.hash().0, ours.root.as_bytes());
+    assert_eq!(theirs.to_bytes(), ours.text().into_bytes());
+}
