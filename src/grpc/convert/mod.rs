@@ -1,0 +1,3 @@
+//! From the wire to nouns and back. A function takes the field's path, so that a refusal names it.
+
+pub mod noun;

@@ -1,0 +1,419 @@
+//! Nouns of the business from the wire.
+//!
+//! Messages are destructured, so that a field added to the `.proto` is a compile error here.
+
+use bytes::Bytes;
+
+use crate::domain::id::{Attempt, CaptureId, Challenge, CustomerId, HostTransactionId, TerminalId};
+use crate::domain::iin::Iin;
+use crate::domain::modality::Modality;
+use crate::domain::money::{AmountMinor, Currency};
+use crate::domain::reason::Language;
+use crate::domain::time::{BusinessDate, UnixMillis};
+use crate::domain::transaction::{
+    CashOutcome, CustomerReference, HolderVerification, OpaqueToken, Operation, TokenKind,
+    Transaction,
+};
+use crate::grpc::status::InvalidField;
+use crate::proto;
+
+/// Longest free text taken, in bytes.
+const TEXT_BYTES_MAX: usize = 256;
+
+/// Items on a page when the caller does not say.
+const PAGE_ITEMS_DEFAULT: u32 = 100;
+
+/// Most items on a page.
+const PAGE_ITEMS_MAX: u32 = 1000;
+
+/// A noun that is made from text.
+pub fn text<'a, T>(path: &'static str, wire: &'a str) -> Result<T, InvalidField>
+where
+    T: TryFrom<&'a str>,
+    T::Error: std::error::Error,
+{
+    T::try_from(wire).map_err(|error| InvalidField::because(path, &error))
+}
+
+/// A message that must be there.
+pub fn present<T>(path: &'static str, wire: Option<T>) -> Result<T, InvalidField> {
+    wire.ok_or_else(|| InvalidField::missing(path))
+}
+
+/// Which try of a transaction.
+pub fn attempt(wire: u32) -> Result<Attempt, InvalidField> {
+    Attempt::try_from(wire).map_err(|error| InvalidField::because("attempt", &error))
+}
+
+/// A challenge.
+pub fn challenge(wire: &[u8]) -> Result<Challenge, InvalidField> {
+    Challenge::try_from(wire).map_err(|error| InvalidField::because("challenge", &error))
+}
+
+/// The host's number of a transaction.
+pub fn host_transaction_id(wire: &str) -> Result<HostTransactionId, InvalidField> {
+    text("host_transaction_id", wire)
+}
+
+/// The bank's day.
+pub fn business_date(wire: &str) -> Result<BusinessDate, InvalidField> {
+    text("business_date", wire)
+}
+
+/// A terminal's id.
+pub fn terminal_id(wire: &str) -> Result<TerminalId, InvalidField> {
+    text("terminal_id", wire)
+}
+
+/// A customer's id: 32 hexadecimal digits.
+pub fn customer_id(wire: &str) -> Result<CustomerId, InvalidField> {
+    hex16(wire).map(CustomerId::new).ok_or_else(|| {
+        InvalidField::wrong("customer_id", "it must be 32 lower-case hexadecimal digits")
+    })
+}
+
+/// A capture's id: 32 hexadecimal digits.
+pub fn capture_id(wire: &str) -> Result<CaptureId, InvalidField> {
+    hex16(wire).map(CaptureId::new).ok_or_else(|| {
+        InvalidField::wrong("capture_id", "it must be 32 lower-case hexadecimal digits")
+    })
+}
+
+/// A person's number.
+pub fn iin(path: &'static str, wire: &str) -> Result<Iin, InvalidField> {
+    text(path, wire)
+}
+
+/// The language of the texts.
+pub fn language(wire: &str) -> Result<Language, InvalidField> {
+    Language::from_tag(wire)
+        .ok_or_else(|| InvalidField::wrong("language", "it must be \"kk\", \"ru\" or \"en\""))
+}
+
+/// An instant in RFC 3339.
+pub fn instant(path: &'static str, wire: &str) -> Result<UnixMillis, InvalidField> {
+    UnixMillis::parse_rfc3339(wire).map_err(|error| InvalidField::because(path, &error))
+}
+
+/// An instant that may be left out.
+pub fn instant_or_empty(
+    path: &'static str,
+    wire: &str,
+) -> Result<Option<UnixMillis>, InvalidField> {
+    if wire.is_empty() { Ok(None) } else { instant(path, wire).map(Some) }
+}
+
+/// A free text that must say something.
+pub fn sentence(path: &'static str, wire: String) -> Result<String, InvalidField> {
+    if wire.trim().is_empty() { Err(InvalidField::missing(path)) } else { note(path, wire) }
+}
+
+/// A free text that may be empty.
+pub fn note(path: &'static str, wire: String) -> Result<String, InvalidField> {
+    if wire.len() > TEXT_BYTES_MAX {
+        return Err(InvalidField::wrong(path, "it is longer than 256 bytes"));
+    }
+    if wire.chars().any(char::is_control) {
+        return Err(InvalidField::wrong(path, "it has a control character"));
+    }
+    Ok(wire)
+}
+
+/// How many items a page may have.
+pub fn page_size(wire: u32) -> Result<u32, InvalidField> {
+    match wire {
+        0 => Ok(PAGE_ITEMS_DEFAULT),
+        1..=PAGE_ITEMS_MAX => Ok(wire),
+        _ => Err(InvalidField::wrong("page_size", "it is more than 1000")),
+    }
+}
+
+/// The customer whom the terminal serves.
+pub fn customer_reference(
+    wire: Option<proto::CustomerReference>,
+) -> Result<CustomerReference, InvalidField> {
+    use proto::customer_reference::Reference;
+    let proto::CustomerReference { reference } = present("customer", wire)?;
+    let token = |path, kind, wire: &str| {
+        text::<OpaqueToken>(path, wire).map(|token| CustomerReference::Token(kind, token))
+    };
+    match present("customer.reference", reference)? {
+        Reference::CardToken(wire) => token("customer.card_token", TokenKind::Card, &wire),
+        Reference::AccountToken(wire) => token("customer.account_token", TokenKind::Account, &wire),
+        Reference::PhoneCode(wire) => token("customer.phone_code", TokenKind::PhoneCode, &wire),
+        Reference::Iin(wire) => iin("customer.iin", &wire).map(CustomerReference::Iin),
+    }
+}
+
+/// The transaction.
+pub fn transaction(wire: Option<proto::Transaction>) -> Result<Transaction, InvalidField> {
+    let proto::Transaction {
+        host_transaction_id,
+        business_date,
+        operation,
+        amount_minor,
+        currency,
+        account_currency,
+        account,
+        counterparty,
+    } = present("transaction", wire)?;
+    Ok(Transaction {
+        host_id: text("transaction.host_transaction_id", &host_transaction_id)?,
+        business_date: text("transaction.business_date", &business_date)?,
+        operation: self::operation(operation)?,
+        amount: AmountMinor::try_from(amount_minor)
+            .map_err(|error| InvalidField::because("transaction.amount_minor", &error))?,
+        currency: text::<Currency>("transaction.currency", &currency)?,
+        account_currency: text::<Currency>("transaction.account_currency", &account_currency)?,
+        account: text("transaction.account", &account)?,
+        counterparty: counterparty
+            .map(|wire| text("transaction.counterparty", &wire))
+            .transpose()?,
+    })
+}
+
+fn operation(wire: i32) -> Result<Operation, InvalidField> {
+    use proto::Operation as Wire;
+    match named("transaction.operation", wire)? {
+        Wire::Unspecified => Err(InvalidField::missing("transaction.operation")),
+        Wire::Withdrawal => Ok(Operation::CashWithdrawal),
+        Wire::Deposit => Ok(Operation::CashDeposit),
+        Wire::DepositThirdParty => Ok(Operation::ThirdPartyDeposit),
+    }
+}
+
+/// What will be captured. Only what this gateway offers is taken.
+pub fn modality(wire: i32, finger_position: i32) -> Result<Modality, InvalidField> {
+    use proto::{FingerPosition, Modality as Wire};
+    let position: FingerPosition = named("finger_position", finger_position)?;
+    match named("modality", wire)? {
+        Wire::Unspecified => Err(InvalidField::missing("modality")),
+        Wire::Finger | Wire::Palm => {
+            Err(InvalidField::wrong("modality", "it is not offered by this gateway"))
+        }
+        Wire::Face if position != FingerPosition::Unspecified => {
+            Err(InvalidField::wrong("finger_position", "it goes with MODALITY_FINGER only"))
+        }
+        Wire::Face => Ok(Modality::Face),
+    }
+}
+
+/// What the person proved before the capture.
+pub fn holder_verification(wire: i32) -> Result<HolderVerification, InvalidField> {
+    use proto::HolderVerification as Wire;
+    match named("holder_verification", wire)? {
+        Wire::Unspecified => Err(InvalidField::missing("holder_verification")),
+        Wire::None => Ok(HolderVerification::None),
+        Wire::CardAndPin => Ok(HolderVerification::CardAndPin),
+        Wire::App => Ok(HolderVerification::App),
+    }
+}
+
+/// What a token is a token of.
+pub fn token_kind(path: &'static str, wire: i32) -> Result<TokenKind, InvalidField> {
+    use proto::TokenKind as Wire;
+    match named(path, wire)? {
+        Wire::Unspecified => Err(InvalidField::missing(path)),
+        Wire::Card => Ok(TokenKind::Card),
+        Wire::Account => Ok(TokenKind::Account),
+        Wire::PhoneCode => Ok(TokenKind::PhoneCode),
+    }
+}
+
+/// What became of the cash.
+pub fn cash_outcome(wire: i32) -> Result<CashOutcome, InvalidField> {
+    use proto::CashOutcome as Wire;
+    match named("outcome", wire)? {
+        Wire::Unspecified => Err(InvalidField::missing("outcome")),
+        Wire::Presented => Ok(CashOutcome::Presented),
+        Wire::Taken => Ok(CashOutcome::Taken),
+        Wire::Retracted => Ok(CashOutcome::Retracted),
+        Wire::PartlyDispensed => Ok(CashOutcome::PartlyDispensed),
+        Wire::DepositedAndReturned => Ok(CashOutcome::DepositedAndReturned),
+        Wire::NotDispensed => Ok(CashOutcome::NotDispensed),
+        Wire::Unknown => Ok(CashOutcome::Unknown),
+    }
+}
+
+/// The encoded picture of a capture.
+pub fn capture(wire: Option<proto::Capture>) -> Result<Bytes, InvalidField> {
+    let proto::Capture { image, media_type, captured_at, device_signature, sensor_key_id, counter } =
+        present("capture", wire)?;
+    let unsigned = |path, empty: bool| {
+        if empty {
+            Ok(())
+        } else {
+            Err(InvalidField::wrong(path, "signed captures are not offered"))
+        }
+    };
+    unsigned("capture.device_signature", device_signature.is_empty())?;
+    unsigned("capture.sensor_key_id", sensor_key_id.is_empty())?;
+    unsigned("capture.counter", counter == 0)?;
+    if let Some(wire) = captured_at {
+        // Informational, but a client that cannot write a time has a fault worth finding.
+        instant("capture.captured_at", &wire)?;
+    }
+    picture("capture.image", "capture.media_type", image, media_type.as_deref())
+}
+
+/// An encoded picture, with the media type that the client claims for it.
+pub fn picture(
+    image_path: &'static str,
+    media_type_path: &'static str,
+    image: Bytes,
+    media_type: Option<&str>,
+) -> Result<Bytes, InvalidField> {
+    if image.is_empty() {
+        return Err(InvalidField::missing(image_path));
+    }
+    let (jpeg, png) = (image.starts_with(b"\xff\xd8\xff"), image.starts_with(b"\x89PNG"));
+    match media_type {
+        None => {}
+        // Bytes that are neither are no wrong claim but an unreadable picture, found where they are read.
+        Some("image/jpeg") if !png => {}
+        Some("image/png") if !jpeg => {}
+        Some("image/jpeg" | "image/png") => {
+            return Err(InvalidField::wrong(media_type_path, "the picture is of the other type"));
+        }
+        Some(_) => {
+            return Err(InvalidField::wrong(
+                media_type_path,
+                "it must be \"image/jpeg\" or \"image/png\"",
+            ));
+        }
+    }
+    Ok(image)
+}
+
+/// An enumeration's value that exists.
+fn named<T: TryFrom<i32>>(path: &'static str, wire: i32) -> Result<T, InvalidField> {
+    T::try_from(wire).map_err(|_| InvalidField::wrong(path, "it has no such value"))
+}
+
+fn hex16(text: &str) -> Option<[u8; 16]> {
+    // Lower case only, so that one thing has one name.
+    if text.len() != 32 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> proto::Transaction {
+        proto::Transaction {
+            host_transaction_id: "000123".into(),
+            business_date: "2026-11-21".into(),
+            operation: proto::Operation::Withdrawal.into(),
+            amount_minor: 5_000_000,
+            currency: "KZT".into(),
+            account_currency: "KZT".into(),
+            account: "acct-token".into(),
+            counterparty: None,
+        }
+    }
+
+    #[test]
+    fn each_field_of_a_transaction_is_refused_by_its_path() {
+        assert!(transaction(Some(good())).is_ok());
+        type Spoil = fn(&mut proto::Transaction);
+        let cases: [(&str, Spoil); 12] = [
+            ("transaction.host_transaction_id", |t| t.host_transaction_id.clear()),
+            ("transaction.host_transaction_id", |t| t.host_transaction_id = "a b".into()),
+            ("transaction.business_date", |t| t.business_date = "2026-02-29".into()),
+            ("transaction.operation", |t| t.operation = 0),
+            ("transaction.operation", |t| t.operation = 99),
+            ("transaction.amount_minor", |t| t.amount_minor = 0),
+            ("transaction.amount_minor", |t| t.amount_minor = i64::MIN),
+            ("transaction.currency", |t| t.currency = "kzt".into()),
+            ("transaction.account_currency", |t| t.account_currency.clear()),
+            ("transaction.account", |t| t.account.clear()),
+            ("transaction.account", |t| t.account = "x".repeat(129)),
+            ("transaction.counterparty", |t| t.counterparty = Some(String::new())),
+        ];
+        for (path, spoil) in cases {
+            let mut wire = good();
+            spoil(&mut wire);
+            assert_eq!(transaction(Some(wire)).map(drop).unwrap_err().path, path);
+        }
+        assert_eq!(transaction(None).unwrap_err().path, "transaction");
+    }
+
+    #[test]
+    fn a_refusal_never_repeats_the_value() {
+        let reference = proto::customer_reference::Reference::Iin("900101300008".into());
+        let wire = proto::CustomerReference { reference: Some(reference) };
+        let refused = customer_reference(Some(wire)).unwrap_err();
+        assert_eq!(refused.path, "customer.iin");
+        assert!(!refused.to_string().contains("9001013"), "{refused}");
+    }
+
+    #[test]
+    fn a_reference_must_be_one_of_four() {
+        let empty = proto::CustomerReference { reference: None };
+        assert_eq!(customer_reference(Some(empty)).unwrap_err().path, "customer.reference");
+        assert_eq!(customer_reference(None).unwrap_err().path, "customer");
+    }
+
+    #[test]
+    fn only_the_face_is_offered() {
+        assert!(modality(1, 0).is_ok());
+        for (wire, finger, path) in [
+            (0, 0, "modality"),
+            (2, 2, "modality"),
+            (3, 0, "modality"),
+            (9, 0, "modality"),
+            (-1, 0, "modality"),
+            (1, 1, "finger_position"),
+            (1, 11, "finger_position"),
+        ] {
+            assert_eq!(modality(wire, finger).unwrap_err().path, path, "{wire} {finger}");
+        }
+    }
+
+    #[test]
+    fn a_capture_is_refused_by_its_path() {
+        let good = || proto::Capture { image: "\u{1}".into(), ..proto::Capture::default() };
+        assert!(capture(Some(good())).is_ok());
+        type Spoil = fn(&mut proto::Capture);
+        let cases: [(&str, Spoil); 7] = [
+            ("capture.image", |c| c.image = Bytes::new()),
+            ("capture.media_type", |c| c.media_type = Some("image/gif".into())),
+            ("capture.media_type", |c| {
+                c.image = Bytes::from_static(b"\x89PNG\r\n");
+                c.media_type = Some("image/jpeg".into());
+            }),
+            ("capture.captured_at", |c| c.captured_at = Some("yesterday".into())),
+            ("capture.device_signature", |c| c.device_signature = vec![1]),
+            ("capture.sensor_key_id", |c| c.sensor_key_id = "k".into()),
+            ("capture.counter", |c| c.counter = 1),
+        ];
+        for (path, spoil) in cases {
+            let mut wire = good();
+            spoil(&mut wire);
+            assert_eq!(capture(Some(wire)).unwrap_err().path, path);
+        }
+        assert_eq!(capture(None).unwrap_err().path, "capture");
+    }
+
+    #[test]
+    fn a_binary_id_has_one_spelling() {
+        let id = CustomerId::new([0xab; 16]);
+        assert_eq!(customer_id(&id.to_string()).unwrap(), id);
+        for bad in ["", "ab", &"AB".repeat(16), &"zz".repeat(16), &format!("+{}", "a".repeat(31))] {
+            assert_eq!(customer_id(bad).unwrap_err().path, "customer_id");
+        }
+    }
+
+    #[test]
+    fn a_page_and_a_note_have_a_bound() {
+        assert_eq!(page_size(0).unwrap(), 100);
+        assert_eq!(page_size(1000).unwrap(), 1000);
+        assert!(page_size(1001).is_err());
+        assert!(note("note", "x".repeat(257)).is_err());
+        assert!(note("note", "a\nb".into()).is_err());
+        assert!(sentence("note", " ".into()).is_err());
+    }
+}

@@ -1,0 +1,156 @@
+//! The server: TLS, bounds, the door, health and reflection, and a bounded drain.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tonic::service::Routes;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use zeroize::Zeroizing;
+
+use super::limits::{EnvelopeLayer, Limits};
+use super::peer::{Door, DoorLayer};
+use crate::proto;
+
+/// What the server shows to its callers, and whom it trusts. The server never runs without it.
+pub struct TlsMaterial {
+    /// The server's certificate and the authorities above it, PEM.
+    pub certificate_pem: String,
+    /// Its private key, PEM.
+    pub key_pem: Zeroizing<String>,
+    /// The authority of the callers' certificates, PEM.
+    pub client_ca_pem: String,
+}
+
+impl std::fmt::Debug for TlsMaterial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsMaterial").finish_non_exhaustive()
+    }
+}
+
+/// How the server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Every call that was under way got its answer.
+    Drained,
+    /// The time for that was up; what was left was cut off, and never answered.
+    CutOff,
+}
+
+/// The server could not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The TLS material cannot be used.
+    #[error("the TLS certificate, key or authority cannot be used")]
+    Tls(#[source] tonic::transport::Error),
+    /// The reflection service cannot be built from the descriptors.
+    #[error("the descriptors cannot be served")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("the transport failed")]
+    Transport(#[source] tonic::transport::Error),
+}
+
+/// Services, and the means to say whether they serve.
+#[derive(Debug)]
+pub struct Site {
+    routes: Routes,
+    health: HealthReporter,
+}
+
+impl Site {
+    /// A site that answers health and reflection, and nothing else yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Reflection`] when the descriptors are broken.
+    pub fn new() -> Result<Self, ServeError> {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let routes = Routes::new(health_service)
+            .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
+            // Command-line tools still ask for the older one.
+            .add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?);
+        Ok(Self { routes, health })
+    }
+
+    /// Adds to the services.
+    #[must_use]
+    pub fn with(mut self, add: impl FnOnce(Routes) -> Routes) -> Self {
+        self.routes = add(self.routes);
+        self
+    }
+
+    /// Serves on `listener` until `stop` is done; then tells health that it no longer serves, takes no
+    /// new connection, and gives the calls under way [`Limits::drain_max`] to end.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`] when the TLS material cannot be used, or the transport fails.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        tls: &TlsMaterial,
+        limits: &Limits,
+        door: Arc<Door>,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<Ended, ServeError> {
+        let Self { routes, health } = self;
+        let mut server = builder(limits, tls)?;
+        let router = server
+            .layer(EnvelopeLayer { call_max: limits.call_max })
+            .layer(DoorLayer(door))
+            .add_routes(routes);
+        let incoming = TcpIncoming::from(listener)
+            .with_nodelay(Some(true))
+            .with_keepalive(Some(limits.keepalive_interval));
+        let (stopped, stopping) = oneshot::channel();
+        let stop = async move {
+            stop.await;
+            health.set_service_status("", ServingStatus::NotServing).await;
+            // Nobody listens once serving has ended by itself.
+            let _ = stopped.send(());
+        };
+        let drain_over = async {
+            match stopping.await {
+                Ok(()) => tokio::time::sleep(limits.drain_max).await,
+                // Serving ended without being told to: the other arm has the answer.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = router.serve_with_incoming_shutdown(incoming, stop) => {
+                ended.map(|()| Ended::Drained).map_err(ServeError::Transport)
+            }
+            () = drain_over => Ok(Ended::CutOff),
+        }
+    }
+}
+
+fn builder(limits: &Limits, tls: &TlsMaterial) -> Result<Server, ServeError> {
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(&tls.certificate_pem, tls.key_pem.as_bytes()))
+        .client_ca_root(Certificate::from_pem(&tls.client_ca_pem))
+        // A caller without a certificate gets an answer that says so; a wrong one fails the handshake.
+        .client_auth_optional(true)
+        .timeout(limits.handshake_max);
+    Ok(Server::builder()
+        .tls_config(tls)
+        .map_err(ServeError::Tls)?
+        .max_concurrent_streams(limits.streams_max)
+        .concurrency_limit_per_connection(usize::try_from(limits.streams_max).unwrap_or(1))
+        .http2_max_header_list_size(limits.header_bytes_max)
+        .http2_keepalive_interval(Some(limits.keepalive_interval))
+        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
+        .max_connection_age(limits.connection_age_max)
+        .max_connection_age_grace(limits.connection_grace))
+}
