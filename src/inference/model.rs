@@ -1,0 +1,271 @@
+//! One model: a file whose digest was checked, compiled for pinned input sizes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prost::Message;
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::*;
+
+use super::fold::{FoldError, fold_constants};
+use super::prelu;
+use crate::domain::embedding::ModelId;
+
+/// A compiled model, shared by all threads.
+#[derive(Clone)]
+pub struct Model {
+    id: ModelId,
+    input_shape: [usize; 4],
+    plan: Arc<TypedRunnableModel>,
+}
+
+/// A file that is no model, or none that can run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The bytes are no ONNX model.
+    #[error("the file is no ONNX model")]
+    NotOnnx(#[source] Option<prost::DecodeError>),
+    /// A quantised constant contradicts itself.
+    #[error("the model's constants cannot be folded")]
+    Fold(#[from] FoldError),
+    /// tract cannot compile it for this input.
+    #[error("the model cannot be compiled for its input: {0}")]
+    Compile(String),
+    /// It compiled, but does not run on an even grey picture.
+    #[error("the model does not run")]
+    TrialRun(#[source] RunError),
+}
+
+impl LoadError {
+    /// The stable word for logs and metrics.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "SYS_MODEL"
+    }
+}
+
+/// A model that did not do its work: a technical failure, never a mismatch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The input has another size than the plan's.
+    #[error("the model's input has the wrong size")]
+    InputSize,
+    /// tract gave up.
+    #[error("the model failed: {0}")]
+    Failed(String),
+    /// An output holds a NaN or an infinity.
+    #[error("the model yielded a number that is not finite")]
+    NotFinite,
+}
+
+impl RunError {
+    /// The stable word for logs and metrics.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "SYS_INTERNAL"
+    }
+}
+
+/// One output tensor: finite numbers in row-major order.
+#[derive(Clone, PartialEq)]
+pub struct Output {
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Its numbers.
+    pub values: Vec<f32>,
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The numbers may be an embedding.
+        write!(f, "Output({:?})", self.shape)
+    }
+}
+
+impl Model {
+    /// Compiles a model for one picture of 3 planes (NCHW) of `side_px` × `side_px` f32, and runs
+    /// it once on even grey, so that what cannot run is refused at the start.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] when the bytes are no model, or none that runs on such an input.
+    pub fn compile(id: ModelId, onnx_bytes: &[u8], side_px: usize) -> Result<Self, LoadError> {
+        let mut proto =
+            ModelProto::decode(onnx_bytes).map_err(|error| LoadError::NotOnnx(Some(error)))?;
+        fold_constants(proto.graph.as_mut().ok_or(LoadError::NotOnnx(None))?)?;
+        let input_shape = [1, 3, side_px, side_px];
+        let plan = plan(&proto, input_shape)
+            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        let model = Self { id, input_shape, plan };
+        let grey = vec![127.5; input_shape.iter().product()];
+        model.run(&grey).map_err(LoadError::TrialRun)?;
+        Ok(model)
+    }
+
+    /// Runs the model on one picture: 3 planes of `side_px` × `side_px`, row-major.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] for an input of another size, and when the model fails or yields NaN.
+    pub fn run(&self, planes: &[f32]) -> Result<Vec<Output>, RunError> {
+        if planes.len() != self.input_shape.iter().product::<usize>() {
+            return Err(RunError::InputSize);
+        }
+        let failed = |error: TractError| RunError::Failed(format!("{error:#}"));
+        let input = Tensor::from_shape(&self.input_shape, planes).map_err(failed)?;
+        let outputs = self.plan.run(tvec!(input.into_tvalue())).map_err(failed)?;
+        outputs.iter().map(|tensor| read_output(tensor)).collect()
+    }
+
+    /// The SHA-256 of the file that the model was made from.
+    #[must_use]
+    pub const fn id(&self) -> ModelId {
+        self.id
+    }
+
+    /// The side of its square input, in pixels.
+    #[must_use]
+    pub const fn side_px(&self) -> usize {
+        self.input_shape[3]
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Model({}, input {:?})", self.id, self.input_shape)
+    }
+}
+
+fn plan(proto: &ModelProto, input_shape: [usize; 4]) -> TractResult<Arc<TypedRunnableModel>> {
+    // The shapes in the file belong to the size it was exported for, which need not be ours.
+    prelu::onnx()
+        .with_ignore_output_shapes(true)
+        .with_ignore_value_info(true)
+        .model_for_proto_model(proto)?
+        .with_input_fact(0, f32::fact(input_shape).into())?
+        .into_optimized()?
+        .into_runnable()
+}
+
+fn read_output(tensor: &Tensor) -> Result<Output, RunError> {
+    let view = tensor
+        .to_plain_array_view::<f32>()
+        .map_err(|error| RunError::Failed(format!("{error:#}")))?;
+    let values: Vec<f32> = view.iter().copied().collect();
+    // Adding up is faster than asking each, and one bad number spoils the sum.
+    let finite = values.iter().sum::<f32>().is_finite() || values.iter().all(|v| v.is_finite());
+    if !finite {
+        return Err(RunError::NotFinite);
+    }
+    Ok(Output { shape: view.shape().to_vec(), values })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tract_onnx::pb::tensor_proto::DataType;
+    use tract_onnx::pb::{
+        GraphProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto,
+        ValueInfoProto, tensor_shape_proto, type_proto,
+    };
+
+    fn value(name: &str, side: i64) -> ValueInfoProto {
+        let dim = |size| tensor_shape_proto::Dimension {
+            value: Some(tensor_shape_proto::dimension::Value::DimValue(size)),
+            ..Default::default()
+        };
+        let shape = TensorShapeProto { dim: vec![dim(1), dim(3), dim(side), dim(side)] };
+        let tensor = type_proto::Tensor { elem_type: DataType::Float.into(), shape: Some(shape) };
+        ValueInfoProto {
+            name: name.into(),
+            r#type: Some(TypeProto {
+                value: Some(type_proto::Value::TensorType(tensor)),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
+    /// A network of one operator: the picture `op` a constant of the same kind.
+    fn network(op: &str, constant: f32) -> Vec<u8> {
+        let graph = GraphProto {
+            name: "tiny".into(),
+            node: vec![NodeProto {
+                op_type: op.into(),
+                name: "only".into(),
+                input: vec!["x".into(), "c".into()],
+                output: vec!["y".into()],
+                ..Default::default()
+            }],
+            initializer: vec![TensorProto {
+                name: "c".into(),
+                data_type: DataType::Float.into(),
+                dims: vec![1],
+                float_data: vec![constant],
+                ..Default::default()
+            }],
+            input: vec![value("x", 99)],
+            output: vec![value("y", 99)],
+            ..Default::default()
+        };
+        let model = ModelProto {
+            ir_version: 7,
+            opset_import: vec![OperatorSetIdProto { version: 13, ..Default::default() }],
+            graph: Some(graph),
+            ..Default::default()
+        };
+        model.encode_to_vec()
+    }
+
+    const ID: ModelId = ModelId::new([7; 32]);
+
+    #[test]
+    fn a_network_runs_at_the_size_it_was_compiled_for() {
+        let model = Model::compile(ID, &network("Mul", 2.0), 4).unwrap();
+        let output = model.run(&[1.5; 48]).unwrap();
+        assert_eq!(output[0].shape, [1, 3, 4, 4]);
+        assert!(output[0].values.iter().all(|value| *value == 3.0));
+        assert_eq!(model.run(&[1.5; 47]), Err(RunError::InputSize));
+        assert_eq!((model.id(), model.side_px()), (ID, 4));
+    }
+
+    #[test]
+    fn a_network_that_yields_nan_or_infinity_is_refused_and_never_answers() {
+        let divide = network("Div", 0.0);
+        assert!(matches!(
+            Model::compile(ID, &divide, 2),
+            Err(LoadError::TrialRun(RunError::NotFinite))
+        ));
+        let model = Model::compile(ID, &network("Mul", 1e30), 2).unwrap();
+        assert_eq!(model.run(&[1e20; 12]), Err(RunError::NotFinite));
+    }
+
+    #[test]
+    fn nonsense_is_no_model() {
+        for bytes in [b"".as_slice(), b"not a model", &[0xff; 100]] {
+            assert!(Model::compile(ID, bytes, 4).is_err());
+        }
+        let whole = network("Mul", 2.0);
+        for length in 0..whole.len() {
+            // Some prefixes are a smaller valid message; none may panic.
+            let _ignored = Model::compile(ID, &whole[..length], 4);
+        }
+        assert!(Model::compile(ID, &network("NoSuchOperator", 1.0), 4).is_err());
+    }
+
+    #[test]
+    fn threads_share_one_plan() {
+        let model = Model::compile(ID, &network("Add", 1.0), 3).unwrap();
+        std::thread::scope(|scope| {
+            for start in 0..4u8 {
+                let model = model.clone();
+                scope.spawn(move || {
+                    let out = model.run(&[f32::from(start); 27]).unwrap();
+                    assert!(out[0].values.iter().all(|value| *value == f32::from(start) + 1.0));
+                });
+            }
+        });
+    }
+}
