@@ -127,7 +127,8 @@ fn dequantise(
     let mut numbers = Vec::with_capacity(values.numbers.len());
     for (position, value) in values.numbers.iter().enumerate() {
         let at = scale_of(position);
-        let scale = scales.numbers.get(at).ok_or_else(|| refuse(&node.name, "a scale is missing"))?;
+        let scale =
+            scales.numbers.get(at).ok_or_else(|| refuse(&node.name, "a scale is missing"))?;
         let zero = match zeros {
             Some(zeros) => *zeros
                 .numbers
@@ -275,7 +276,11 @@ mod tests {
             output: vec![output.into()],
             attribute: attributes
                 .iter()
-                .map(|(name, i)| AttributeProto { name: (*name).into(), i: *i, ..Default::default() })
+                .map(|(name, i)| AttributeProto {
+                    name: (*name).into(),
+                    i: *i,
+                    ..Default::default()
+                })
                 .collect(),
             ..Default::default()
         }
@@ -316,10 +321,7 @@ mod tests {
         let mut graph = quantised(scales, &[("axis", 1), ("block_size", 2)]);
         fold_constants(&mut graph).unwrap();
         assert_eq!(weights(&graph).dims, [2, 2, 2]);
-        assert_eq!(
-            weights(&graph).numbers,
-            [-1.0, 0.0, 10.0, 20.0, 300.0, 400.0, 5000.0, 6000.0]
-        );
+        assert_eq!(weights(&graph).numbers, [-1.0, 0.0, 10.0, 20.0, 300.0, 400.0, 5000.0, 6000.0]);
     }
 
     #[test]

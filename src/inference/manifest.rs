@@ -260,8 +260,7 @@ impl ModelSource {
     ///
     /// [`ManifestError`] when it cannot be read, is too large, or has another digest.
     pub fn read(&self) -> Result<Vec<u8>, ManifestError> {
-        let unreadable =
-            |source| ManifestError::Unreadable { path: self.path.clone(), source };
+        let unreadable = |source| ManifestError::Unreadable { path: self.path.clone(), source };
         if fs::metadata(&self.path).map_err(unreadable)?.len() > MODEL_BYTES_MAX {
             return Err(ManifestError::TooLarge { path: self.path.clone() });
         }
@@ -467,7 +466,10 @@ impl RawFusion {
             FusionTerm::new(weight, mean, deviation)
                 .map_err(|_| ManifestError::OutOfRange { field })
         };
-        Ok(Fusion { sface: term(self.sface, "fusion.sface")?, dlib: term(self.dlib, "fusion.dlib")? })
+        Ok(Fusion {
+            sface: term(self.sface, "fusion.sface")?,
+            dlib: term(self.dlib, "fusion.dlib")?,
+        })
     }
 }
 

@@ -96,8 +96,8 @@ impl Model {
             ModelProto::decode(onnx_bytes).map_err(|error| LoadError::NotOnnx(Some(error)))?;
         fold_constants(proto.graph.as_mut().ok_or(LoadError::NotOnnx(None))?)?;
         let input_shape = [1, 3, side_px, side_px];
-        let plan = plan(&proto, input_shape)
-            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        let plan =
+            plan(&proto, input_shape).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let model = Self { id, input_shape, plan };
         let grey = vec![127.5; input_shape.iter().product()];
         model.run(&grey).map_err(LoadError::TrialRun)?;

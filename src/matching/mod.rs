@@ -197,8 +197,7 @@ impl Matcher {
         for (position, a) in captures.iter().enumerate() {
             for b in captures.iter().skip(position + 1) {
                 let both_single = a.making == Making::Single && b.making == Making::Single;
-                let table =
-                    if both_single { CalibratedAs::Single } else { CalibratedAs::Template };
+                let table = if both_single { CalibratedAs::Single } else { CalibratedAs::Template };
                 weakest = weakest.min(self.strength(self.compare_faces(a, b)?, table));
             }
         }

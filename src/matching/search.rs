@@ -98,7 +98,11 @@ impl<K: Clone + Eq + Hash + Send + Sync> Gallery<K> {
     /// # Errors
     ///
     /// [`Incomparable`] for a template of other models than the gallery's.
-    pub fn search(&self, template: &Template, hits_max: usize) -> Result<Vec<Hit<K>>, Incomparable> {
+    pub fn search(
+        &self,
+        template: &Template,
+        hits_max: usize,
+    ) -> Result<Vec<Hit<K>>, Incomparable> {
         self.search_from(template, self.matcher.parameters().search_strength_min, hits_max)
     }
 
