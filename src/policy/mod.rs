@@ -1,1 +1,28 @@
 //! Facts and rules give a decision; pure.
+//!
+//! Rules are [Cedar](https://www.cedarpolicy.com) policies in a *pack*: a folder with `pack.toml`
+//! (identity, dates, bars), `schema.cedarschema` (what a rule may see), `*.cedar` (the rules) and
+//! `tests/*.toml` (facts and what must come of them). A pack is checked whole before it is used,
+//! its own cases included, and its hash goes into every receipt.
+//!
+//! A rule says in annotations what it means: `@id` (its name), `@outcome`, `@reason` (a code of
+//! [`crate::domain::reason`]), and where the outcome needs them `@cap_minor` and `@cap_hours`,
+//! `@hold_hours`, or `@step_up`; `@law` and `@doc` are for people. A `permit` is an approval, capped
+//! or not; a `forbid` is anything but a plain approval.
+//!
+//! **Invariants.** Nothing is approved without a `permit` that holds. Every rule is asked, and the
+//! gravest outcome among those that hold is the decision. A rule that cannot be evaluated makes the
+//! decision INCONCLUSIVE: Cedar itself would drop that rule, and a dropped `forbid` approves. A
+//! capture that cannot be used is INCONCLUSIVE before any rule is asked.
+
+mod cases;
+mod decide;
+mod facts;
+mod pack;
+mod rule;
+
+pub use cases::{CaseError, CaseFailure};
+pub use decide::decide;
+pub use facts::{CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact};
+pub use pack::{Bars, PackError, PackId, PolicyPack};
+pub use rule::RuleError;

@@ -2,4 +2,6 @@
 
 mod door;
 mod ledger;
+mod policy;
+mod reasons;
 mod receipts;

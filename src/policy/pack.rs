@@ -1,0 +1,506 @@
+//! The pack: rules, bars and cases that belong together, checked whole, named by their hash.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use cedar_policy::{
+    CedarSchemaError, Effect, Entities, ParseErrors, Policy, PolicyId, PolicySet, Schema,
+    ValidationMode, Validator,
+};
+use serde::Deserialize;
+
+use super::cases::{self, CaseError};
+use super::rule::{Rule, RuleError};
+use crate::crypto::{Digest, length_prefixed, sha256};
+use crate::domain::money::{AmountMinor, Currency};
+use crate::domain::time::UnixMillis;
+
+/// A checked policy pack; see the room's documentation for what it consists of.
+#[derive(Debug, Clone)]
+pub struct PolicyPack {
+    id: PackId,
+    version: u32,
+    jurisdiction: String,
+    effective_from: UnixMillis,
+    effective_until: Option<UnixMillis>,
+    bars: Bars,
+    hash: Digest,
+    schema: Schema,
+    entities: Entities,
+    permits: PolicySet,
+    forbids: PolicySet,
+    rules: HashMap<PolicyId, Rule>,
+    cases: usize,
+}
+
+/// The name of a pack, such as `kz-2026`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PackId(String);
+
+/// The numbers that the rules compare with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bars {
+    /// Least strength of a match, -10·log10(false match rate), 0..=60.
+    pub required_db: i64,
+    /// Attempts in one transaction, 1..=100.
+    pub attempts_max: u32,
+    /// Least liveness score in ten-thousandths, 0..=10,000.
+    pub liveness_min_e4: i64,
+    amount_max_minor: HashMap<Currency, AmountMinor>,
+}
+
+impl PolicyPack {
+    /// Reads and checks the pack in a folder, and runs its cases.
+    ///
+    /// Files with other names than a pack's are not read and not part of its hash.
+    ///
+    /// # Errors
+    ///
+    /// [`PackError`], the first fault found.
+    pub fn load(dir: &Path) -> Result<Self, PackError> {
+        let mut files = BTreeMap::new();
+        for name in [MANIFEST, SCHEMA] {
+            read_into(&mut files, &dir.join(name), name.to_owned())?;
+        }
+        for (path, name) in listed(dir, "cedar")? {
+            read_into(&mut files, &path, name)?;
+        }
+        for (path, name) in listed(&dir.join(CASES_DIR), "toml")? {
+            read_into(&mut files, &path, format!("{CASES_DIR}/{name}"))?;
+        }
+        Self::from_files(&files)
+    }
+
+    /// The pack in the binary, which a gateway without a policy folder decides by.
+    ///
+    /// # Errors
+    ///
+    /// None in a binary whose tests passed; [`PackError`] otherwise.
+    pub fn embedded_dev() -> Result<Self, PackError> {
+        let files = EMBEDDED.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        Self::from_files(&BTreeMap::from(files))
+    }
+
+    /// Checks a pack whose files are already read, by their names relative to its folder.
+    ///
+    /// # Errors
+    ///
+    /// [`PackError`], the first fault found.
+    pub fn from_files(files: &BTreeMap<String, String>) -> Result<Self, PackError> {
+        let file = |name: &'static str| {
+            files.get(name).ok_or_else(|| PackError::Missing { name: name.to_owned() })
+        };
+        let manifest: RawManifest = toml::from_str(file(MANIFEST)?)?;
+        let (schema, _) = Schema::from_cedarschema_str(file(SCHEMA)?)
+            .map_err(|source| PackError::Schema { source: Box::new(source) })?;
+        let entities = schema.action_entities().map_err(|_| PackError::Field("schema actions"))?;
+        let mut rules = HashMap::new();
+        let (mut permits, mut forbids) = (PolicySet::new(), PolicySet::new());
+        for (name, text) in files.iter().filter(|(name, _)| is_rules(name)) {
+            for (policy, rule) in rules_of(name, text)? {
+                let set =
+                    if policy.effect() == Effect::Permit { &mut permits } else { &mut forbids };
+                let id = policy.id().clone();
+                let duplicate = || PackError::Duplicate { id: rule.id.to_string() };
+                set.add(policy).map_err(|_| duplicate())?;
+                if rules.insert(id, rule.clone()).is_some() {
+                    return Err(duplicate());
+                }
+            }
+        }
+        validate(&schema, &permits)?;
+        validate(&schema, &forbids)?;
+        let (effective_from, effective_until) = manifest.dates()?;
+        let mut pack = Self {
+            id: PackId::try_from(manifest.id.as_str())?,
+            version: manifest.version,
+            bars: manifest.bars.check()?,
+            jurisdiction: manifest.jurisdiction,
+            effective_from,
+            effective_until,
+            hash: hash(files),
+            schema,
+            entities,
+            permits,
+            forbids,
+            rules,
+            cases: 0,
+        };
+        for (name, text) in files.iter().filter(|(name, _)| is_cases(name)) {
+            pack.cases += cases::run(&pack, text)
+                .map_err(|source| PackError::Cases { name: name.clone(), source })?;
+        }
+        if pack.cases == 0 { Err(PackError::NoCases) } else { Ok(pack) }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn id(&self) -> &PackId {
+        &self.id
+    }
+
+    /// Its version, which grows with each change.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Whose law it expresses, for people.
+    #[must_use]
+    pub fn jurisdiction(&self) -> &str {
+        &self.jurisdiction
+    }
+
+    /// SHA-256 over the length-prefixed names and contents of its files, in the order of the names.
+    #[must_use]
+    pub const fn hash(&self) -> Digest {
+        self.hash
+    }
+
+    /// The numbers that its rules compare with.
+    #[must_use]
+    pub const fn bars(&self) -> &Bars {
+        &self.bars
+    }
+
+    /// How many of its own cases it passed when it was loaded.
+    #[must_use]
+    pub const fn cases(&self) -> usize {
+        self.cases
+    }
+
+    /// How many rules it has.
+    #[must_use]
+    pub fn rules(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// From when it decides.
+    #[must_use]
+    pub const fn effective_from(&self) -> UnixMillis {
+        self.effective_from
+    }
+
+    /// Whether it may decide now: from `effective_from`, until just before `effective_until`.
+    #[must_use]
+    pub fn in_force(&self, now: UnixMillis) -> bool {
+        self.effective_from <= now && self.effective_until.is_none_or(|until| now < until)
+    }
+
+    pub(super) const fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    pub(super) const fn entities(&self) -> &Entities {
+        &self.entities
+    }
+
+    pub(super) const fn permits(&self) -> &PolicySet {
+        &self.permits
+    }
+
+    pub(super) const fn forbids(&self) -> &PolicySet {
+        &self.forbids
+    }
+
+    pub(super) fn rule(&self, id: &PolicyId) -> Option<&Rule> {
+        self.rules.get(id)
+    }
+}
+
+impl PackId {
+    /// The name as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for PackId {
+    type Error = PackError;
+
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(PackError::Field("id"))
+        }
+    }
+}
+
+impl Bars {
+    /// Greatest amount of one transaction in minor units; `None` for a currency not served.
+    #[must_use]
+    pub fn amount_max_minor(&self, currency: Currency) -> Option<i64> {
+        self.amount_max_minor.get(&currency).map(|amount| amount.get())
+    }
+}
+
+/// A pack that must not decide.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackError {
+    /// A file or folder of the pack cannot be read.
+    #[error("{path:?} of the policy pack cannot be read")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that every pack has is not there.
+    #[error("the policy pack has no {name}")]
+    Missing {
+        /// Which.
+        name: String,
+    },
+    /// More or larger files than any pack needs.
+    #[error("the policy pack is too large: 256 files of 1 MiB at most")]
+    TooLarge,
+    /// `pack.toml` is not what it should be.
+    #[error("pack.toml is malformed")]
+    Manifest(#[from] toml::de::Error),
+    /// A value of `pack.toml` is out of range.
+    #[error("{0} in pack.toml is out of range")]
+    Field(&'static str),
+    /// The schema is not Cedar.
+    #[error("the schema of the policy pack is malformed")]
+    Schema {
+        /// Why.
+        source: Box<CedarSchemaError>,
+    },
+    /// A rules file is not Cedar.
+    #[error("{name} is not Cedar")]
+    Syntax {
+        /// Which file.
+        name: String,
+        /// Why.
+        source: Box<ParseErrors>,
+    },
+    /// A rule does not fit the schema.
+    #[error("a rule does not fit the schema: {finding}")]
+    Invalid {
+        /// The validator's words.
+        finding: String,
+    },
+    /// A rule's annotations are wrong.
+    #[error("the rule {number} of {name} is annotated wrongly")]
+    Rule {
+        /// Which file.
+        name: String,
+        /// Which rule of it, from 1.
+        number: usize,
+        /// Why.
+        source: RuleError,
+    },
+    /// Two rules have one name.
+    #[error("two rules have the name {id}")]
+    Duplicate {
+        /// The name.
+        id: String,
+    },
+    /// A case of the pack is malformed or does not come out as it says.
+    #[error("{name} does not hold")]
+    Cases {
+        /// Which file.
+        name: String,
+        /// Why.
+        source: CaseError,
+    },
+    /// There is no case: nobody has said what the rules should do.
+    #[error("the policy pack has no cases in tests/")]
+    NoCases,
+}
+
+impl PackError {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "PACK_UNREADABLE",
+            Self::Missing { .. } => "PACK_INCOMPLETE",
+            Self::TooLarge => "PACK_TOO_LARGE",
+            Self::Manifest(_) | Self::Field(_) => "PACK_MANIFEST",
+            Self::Schema { .. } => "PACK_SCHEMA",
+            Self::Syntax { .. }
+            | Self::Invalid { .. }
+            | Self::Rule { .. }
+            | Self::Duplicate { .. } => "PACK_RULES",
+            Self::Cases { .. } | Self::NoCases => "PACK_CASES",
+        }
+    }
+}
+
+/// `pack.toml` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawManifest {
+    id: String,
+    version: u32,
+    jurisdiction: String,
+    effective_from: String,
+    effective_until: Option<String>,
+    bars: RawBars,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBars {
+    required_db: i64,
+    attempts_max: u32,
+    liveness_min_e4: i64,
+    amount_max_minor: BTreeMap<String, i64>,
+}
+
+impl RawManifest {
+    fn dates(&self) -> Result<(UnixMillis, Option<UnixMillis>), PackError> {
+        let from = UnixMillis::parse_rfc3339(&self.effective_from)
+            .map_err(|_| PackError::Field("effective_from"))?;
+        let until = self.effective_until.as_deref().map(UnixMillis::parse_rfc3339).transpose();
+        let until = until.map_err(|_| PackError::Field("effective_until"))?;
+        if until.is_some_and(|until| until <= from) {
+            return Err(PackError::Field("effective_until"));
+        }
+        Ok((from, until))
+    }
+}
+
+impl RawBars {
+    fn check(self) -> Result<Bars, PackError> {
+        if !(0..=60).contains(&self.required_db) {
+            return Err(PackError::Field("bars.required_db"));
+        }
+        if !(1..=100).contains(&self.attempts_max) {
+            return Err(PackError::Field("bars.attempts_max"));
+        }
+        if !(0..=10_000).contains(&self.liveness_min_e4) {
+            return Err(PackError::Field("bars.liveness_min_e4"));
+        }
+        let mut amount_max_minor = HashMap::new();
+        for (currency, max) in &self.amount_max_minor {
+            let currency = Currency::try_from(currency.as_str());
+            let (Ok(currency), Ok(max)) = (currency, AmountMinor::try_from(*max)) else {
+                return Err(PackError::Field("bars.amount_max_minor"));
+            };
+            amount_max_minor.insert(currency, max);
+        }
+        Ok(Bars {
+            required_db: self.required_db,
+            attempts_max: self.attempts_max,
+            liveness_min_e4: self.liveness_min_e4,
+            amount_max_minor,
+        })
+    }
+}
+
+/// The policies of one file, each under its rule's name.
+fn rules_of(name: &str, text: &str) -> Result<Vec<(Policy, Rule)>, PackError> {
+    let parsed = PolicySet::from_str(text)
+        .map_err(|source| PackError::Syntax { name: name.to_owned(), source: Box::new(source) })?;
+    if parsed.templates().next().is_some() {
+        return Err(PackError::Invalid { finding: format!("{name} has a template") });
+    }
+    let mut rules = Vec::new();
+    for (index, policy) in parsed.policies().enumerate() {
+        let rule = Rule::of(policy).map_err(|source| PackError::Rule {
+            name: name.to_owned(),
+            number: index + 1,
+            source,
+        })?;
+        rules.push((policy.new_id(PolicyId::new(rule.id.as_str())), rule));
+    }
+    Ok(rules)
+}
+
+/// Strict, and warnings count: a rule that can never hold is a rule that nobody tested.
+fn validate(schema: &Schema, rules: &PolicySet) -> Result<(), PackError> {
+    let result = Validator::new(schema.clone()).validate(rules, ValidationMode::Strict);
+    let error = result.validation_errors().map(ToString::to_string).next();
+    match error.or_else(|| result.validation_warnings().map(ToString::to_string).next()) {
+        Some(finding) => Err(PackError::Invalid { finding }),
+        None => Ok(()),
+    }
+}
+
+fn hash(files: &BTreeMap<String, String>) -> Digest {
+    let fields: Vec<&[u8]> =
+        files.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]).collect();
+    sha256(&length_prefixed(&fields))
+}
+
+/// The files of a folder with this extension; none where there is no folder.
+fn listed(dir: &Path, extension: &str) -> Result<Vec<(PathBuf, String)>, PackError> {
+    let unreadable = |source| PackError::Read { path: dir.to_owned(), source };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(unreadable)?;
+        match entry.file_name().into_string() {
+            Ok(name) if has_extension(&name, extension) => found.push((entry.path(), name)),
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+fn read_into(
+    files: &mut BTreeMap<String, String>,
+    path: &Path,
+    name: String,
+) -> Result<(), PackError> {
+    if files.len() >= FILES_MAX {
+        return Err(PackError::TooLarge);
+    }
+    let unreadable = |source| PackError::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
+        return Err(PackError::TooLarge);
+    }
+    files.insert(name, text);
+    Ok(())
+}
+
+fn is_rules(name: &str) -> bool {
+    has_extension(name, "cedar")
+}
+
+fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|found| found == extension)
+}
+
+fn is_cases(name: &str) -> bool {
+    name.starts_with(CASES_DIR)
+}
+
+const MANIFEST: &str = "pack.toml";
+const SCHEMA: &str = "schema.cedarschema";
+const CASES_DIR: &str = "tests";
+const FILES_MAX: usize = 256;
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+macro_rules! embedded {
+    ($($name:literal),+ $(,)?) => {
+        [$((
+            $name,
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/dev/", $name)),
+        )),+]
+    };
+}
+
+const EMBEDDED: [(&str, &str); 6] = embedded![
+    "pack.toml",
+    "schema.cedarschema",
+    "10-permit.cedar",
+    "20-person.cedar",
+    "30-transaction.cedar",
+    "tests/dev.toml",
+];

@@ -1,0 +1,423 @@
+//! The rules: what they must never approve, and packs that must never decide.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+use tulga::domain::decision::{Decision, Outcome};
+use tulga::domain::money::{AmountMinor, Currency};
+use tulga::domain::reason::Reason;
+use tulga::domain::time::UnixMillis;
+use tulga::domain::transaction::{HolderVerification, Operation};
+use tulga::policy::{
+    CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact, PackError, PolicyPack, decide,
+};
+
+const NOW: UnixMillis = UnixMillis::new(1_795_226_595_000);
+
+#[test]
+fn the_embedded_pack_is_the_one_in_the_tree_and_passes_its_cases() {
+    let embedded = PolicyPack::embedded_dev().unwrap();
+    let loaded = PolicyPack::load(&dev_dir()).unwrap();
+    assert_eq!(embedded.hash(), loaded.hash());
+    assert_eq!(embedded.id().as_str(), "dev");
+    assert!(embedded.cases() >= 20, "{} cases", embedded.cases());
+    assert_eq!(embedded.rules(), 12);
+}
+
+#[test]
+fn a_byte_changed_in_any_file_changes_the_hash() {
+    let files = dev_files();
+    let hash = PolicyPack::from_files(&files).unwrap().hash();
+    for name in files.keys() {
+        let mut changed = files.clone();
+        // A comment means nothing to TOML (`#`) or Cedar (`//`), and is in the hash all the same.
+        let comment = if name.ends_with(".toml") { "# x\n" } else { "// x\n" };
+        changed.get_mut(name).unwrap().push_str(comment);
+        assert_ne!(PolicyPack::from_files(&changed).unwrap().hash(), hash, "{name}");
+    }
+}
+
+#[test]
+fn a_forbid_that_overflows_is_inconclusive_and_never_an_approval() {
+    // Cedar drops a policy that errs: with the permit left alone, it allows.
+    let overflow = r#"@id("overflow") @outcome("DENIED") @reason("POL_AMOUNT")
+        forbid (principal, action, resource)
+        when { context.amount_minor + 9223372036854775807 > 0 };"#;
+    let decision = decide(&genuine(), &dev_with(overflow), NOW);
+    assert_eq!(decision.outcome(), Outcome::Inconclusive);
+    assert_eq!(decision.reasons(), [Reason::SysPolicy]);
+    assert_eq!(decision.rules().iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["overflow"]);
+}
+
+#[test]
+fn a_permit_that_overflows_is_inconclusive_even_beside_one_that_holds() {
+    let overflow = r#"@id("overflow")
+        permit (principal, action, resource)
+        when { context.amount_minor + 9223372036854775807 > 0 };"#;
+    let decision = decide(&genuine(), &dev_with(overflow), NOW);
+    assert_eq!(decision.outcome(), Outcome::Inconclusive);
+}
+
+#[test]
+fn a_forbid_that_only_caps_approves_nothing_that_no_permit_allows() {
+    let cap = r#"@id("cap") @outcome("APPROVED_CAPPED") @reason("LIM_DAILY_CAP")
+        @cap_minor("500000") @cap_hours("48")
+        forbid (principal, action, resource);"#;
+    let mut files = dev_files();
+    files.retain(|name, _| !name.ends_with(".cedar"));
+    files.insert("cap.cedar".to_owned(), cap.to_owned());
+    set_cases(&mut files, "DENIED", &["LIM_DAILY_CAP", "POL_NOT_PERMITTED"]);
+    let pack = PolicyPack::from_files(&files).unwrap();
+    assert_eq!(decide(&genuine(), &pack, NOW).outcome(), Outcome::Denied);
+
+    let capped = decide(&genuine(), &dev_with(cap), NOW);
+    let until = NOW.plus_millis(48 * 3_600_000);
+    assert_eq!(capped.outcome(), Outcome::ApprovedCapped { cap_minor: 500_000, until });
+    assert_eq!(capped.reasons(), [Reason::LimDailyCap]);
+}
+
+#[test]
+fn a_step_up_stands_only_where_nothing_graver_does() {
+    let step_up = r#"@id("step") @outcome("STEP_UP") @reason("POL_STEP_UP") @step_up("TELLER")
+        forbid (principal, action, resource);"#;
+    let pack = dev_with(step_up);
+    assert_eq!(decide(&genuine(), &pack, NOW).outcome().as_str(), "STEP_UP");
+    let decision = decide(&Facts { strength_db: Some(3), ..genuine() }, &pack, NOW);
+    assert_eq!(decision.outcome(), Outcome::Denied);
+    assert_eq!(decision.reasons(), [Reason::MatNoMatch, Reason::PolStepUp]);
+}
+
+#[test]
+fn a_pack_decides_only_within_its_dates() {
+    let mut files = dev_files();
+    let manifest = files.get_mut("pack.toml").unwrap();
+    *manifest =
+        manifest.replace("[bars]\n", "effective_until = \"2026-12-01T00:00:00Z\"\n[bars]\n");
+    let pack = PolicyPack::from_files(&files).unwrap();
+    let end = UnixMillis::parse_rfc3339("2026-12-01T00:00:00.000Z").unwrap();
+    assert_eq!(decide(&genuine(), &pack, end.plus_millis(-1)).outcome(), Outcome::Approved);
+    let decision = decide(&genuine(), &pack, end);
+    assert_eq!(decision.outcome(), Outcome::Inconclusive);
+    assert_eq!(decision.reasons(), [Reason::SysPolicy]);
+}
+
+#[test]
+fn nothing_more_is_approved_when_a_file_of_forbids_is_lost() {
+    for lost in ["20-person.cedar", "30-transaction.cedar"] {
+        let mut files = dev_files();
+        files.remove(lost).unwrap();
+        set_cases(&mut files, "APPROVED", &[]);
+        let pack = PolicyPack::from_files(&files).unwrap();
+        for facts in [
+            Facts { customer: CustomerStanding::Suspended, ..genuine() },
+            Facts { strength_db: Some(39), ..genuine() },
+            Facts { liveness: LivenessFact::Suspect { score_e4: 9_999 }, ..genuine() },
+            Facts { liveness: LivenessFact::Live { score_e4: 1 }, ..genuine() },
+            Facts { attempts_in_transaction: 4, ..genuine() },
+            Facts { amount: AmountMinor::try_from(50_000_001).unwrap(), ..genuine() },
+            Facts { currency: Currency::try_from("CHF").unwrap(), ..genuine() },
+            Facts { operation: Operation::ThirdPartyDeposit, ..genuine() },
+        ] {
+            assert_eq!(decide(&facts, &pack, NOW).outcome(), Outcome::Denied, "{lost} {facts:?}");
+        }
+    }
+}
+
+#[test]
+fn each_faulty_pack_is_refused_for_its_fault() {
+    let replaced = |name: &str, from: &str, to: &str| {
+        let mut files = dev_files();
+        let text = files.get_mut(name).unwrap();
+        assert!(text.contains(from), "{from}");
+        *text = text.replace(from, to);
+        files
+    };
+    let without = |name: &str| {
+        let mut files = dev_files();
+        files.remove(name).unwrap();
+        files
+    };
+    let (permit, person, toml) = ("10-permit.cedar", "20-person.cedar", "pack.toml");
+    let faulty = [
+        (without(toml), "PACK_INCOMPLETE"),
+        (without("schema.cedarschema"), "PACK_INCOMPLETE"),
+        (without("tests/dev.toml"), "PACK_CASES"),
+        (without(person), "PACK_CASES"),
+        (replaced(toml, "version = 1", "version = -1"), "PACK_MANIFEST"),
+        (replaced(toml, "version = 1", "version = 1\nverison = 2"), "PACK_MANIFEST"),
+        (replaced(toml, "id = \"dev\"", "id = \"Dev pack\""), "PACK_MANIFEST"),
+        (replaced(toml, "2026-01-01T", "2026-13-01T"), "PACK_MANIFEST"),
+        (replaced(toml, "required_db = 40", "required_db = 61"), "PACK_MANIFEST"),
+        (replaced(toml, "attempts_max = 3", "attempts_max = 0"), "PACK_MANIFEST"),
+        (replaced(toml, "liveness_min_e4 = 5000", "liveness_min_e4 = 10001"), "PACK_MANIFEST"),
+        (replaced(toml, "KZT = 50_000_000", "KZT = 0"), "PACK_MANIFEST"),
+        (replaced(toml, "KZT = ", "Tenge = "), "PACK_MANIFEST"),
+        (replaced("schema.cedarschema", "entity Customer;", "entity;"), "PACK_SCHEMA"),
+        (replaced(permit, "permit (", "permit ("), ""),
+        (replaced(permit, "permit (", "allow ("), "PACK_RULES"),
+        (replaced(permit, "context.strength_db >=", "context.strength >="), "PACK_RULES"),
+        // Strict: an optional fact that is not asked for first, and a text compared with a number.
+        (replaced(permit, "context has strength_db &&", ""), "PACK_RULES"),
+        (replaced(permit, "\"active\"", "1"), "PACK_RULES"),
+        (replaced(person, "@reason(\"SUB_UNKNOWN\")", ""), "PACK_RULES"),
+        (replaced(person, "dev.customer.suspended", "dev.customer.unknown"), "PACK_RULES"),
+        (replaced(person, "dev.customer.suspended", "dev.permit"), "PACK_RULES"),
+        (
+            replaced("tests/dev.toml", "outcome = \"APPROVED\"", "outcome = \"DENIED\""),
+            "PACK_CASES",
+        ),
+        (replaced("tests/dev.toml", "strength_db = 39", "strenght_db = 39"), "PACK_CASES"),
+        (replaced("tests/dev.toml", "\"CAP_BLURRED\"", "\"SYS_STORE\""), "PACK_CASES"),
+    ];
+    for (index, (files, code)) in faulty.iter().enumerate() {
+        let came = PolicyPack::from_files(files).err();
+        assert_eq!(came.as_ref().map_or("", PackError::code), *code, "{index}: {came:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_pack_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = PolicyPack::load(dir.path()).unwrap_err();
+    assert_eq!(error.code(), "PACK_UNREADABLE");
+    assert!(PolicyPack::load(&dir.path().join("nowhere")).is_err());
+
+    for (name, text) in dev_files() {
+        let path = dir.path().join(&name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let pack = PolicyPack::load(dir.path()).unwrap();
+    assert_eq!(pack.hash(), PolicyPack::embedded_dev().unwrap().hash());
+    std::fs::write(dir.path().join("big.cedar"), " ".repeat((1 << 20) + 1)).unwrap();
+    assert_eq!(PolicyPack::load(dir.path()).unwrap_err().code(), "PACK_TOO_LARGE");
+}
+
+proptest! {
+    #[test]
+    fn an_approval_means_that_every_bar_was_met(facts in any_facts()) {
+        let pack = PACK.with(Clone::clone);
+        let bars = pack.bars();
+        let decision = decide(&facts, &pack, NOW);
+        if decision.outcome().approves() {
+            prop_assert!(facts.strength_db.is_some_and(|db| db >= bars.required_db));
+            prop_assert_eq!(facts.customer, CustomerStanding::Active);
+            prop_assert_eq!(&facts.capture, &CaptureFact::Usable);
+            prop_assert!(facts.attempts_in_transaction <= bars.attempts_max);
+            let alive = match facts.liveness {
+                LivenessFact::NoModel => true,
+                LivenessFact::Live { score_e4 } => score_e4 >= bars.liveness_min_e4,
+                LivenessFact::Suspect { .. } => false,
+            };
+            prop_assert!(alive);
+            let most = bars.amount_max_minor(facts.currency);
+            prop_assert!(most.is_some_and(|most| facts.amount.get() <= most));
+            prop_assert_ne!(facts.operation, Operation::ThirdPartyDeposit);
+        }
+    }
+
+    #[test]
+    fn who_meets_every_bar_is_approved(strength_db in 40..=60i64, attempts in 1..=3u32,
+                                       amount in 1..=50_000_000i64, score_e4 in 5_000..=10_000i64) {
+        let facts = Facts {
+            strength_db: Some(strength_db),
+            attempts_in_transaction: attempts,
+            amount: AmountMinor::try_from(amount).unwrap(),
+            liveness: LivenessFact::Live { score_e4 },
+            ..genuine()
+        };
+        let decision = decide(&facts, &PACK.with(Clone::clone), NOW);
+        prop_assert_eq!(decision.outcome(), Outcome::Approved);
+        prop_assert!(decision.reasons().is_empty());
+    }
+
+    #[test]
+    fn a_capture_that_cannot_be_used_is_answered_alike_for_everybody(facts in any_facts()) {
+        let capture = CaptureFact::Refused(vec![Reason::CapTooDark, Reason::CapPose]);
+        let facts = Facts { capture, ..facts };
+        let decision = decide(&facts, &PACK.with(Clone::clone), NOW);
+        prop_assert_eq!(decision.outcome(), Outcome::Inconclusive);
+        prop_assert_eq!(decision.reasons(), &[Reason::CapTooDark, Reason::CapPose]);
+    }
+
+    #[test]
+    fn a_stronger_match_never_turns_an_approval_into_a_refusal(facts in any_facts(),
+                                                               more in 0..=60i64) {
+        let pack = PACK.with(Clone::clone);
+        let stronger = Facts { strength_db: facts.strength_db.map(|db| db + more), ..facts.clone() };
+        let (before, after) = (decide(&facts, &pack, NOW), decide(&stronger, &pack, NOW));
+        prop_assert!(after.outcome().gravity_cmp(&before.outcome()).is_le());
+    }
+
+    #[test]
+    fn a_terminal_cannot_tell_who_is_unknown_from_who_does_not_match(
+        facts in any_facts(), a in any_stranger(), b in any_stranger(),
+    ) {
+        let pack = PACK.with(Clone::clone);
+        let seen = |decision: &Decision| {
+            (decision.outcome(), decision.public_reasons(), decision.next_screen(1))
+        };
+        let one = decide(&a.over(&facts), &pack, NOW);
+        let other = decide(&b.over(&facts), &pack, NOW);
+        prop_assert_eq!(seen(&one), seen(&other));
+    }
+
+    #[test]
+    fn a_decision_is_the_same_each_time(facts in any_facts()) {
+        let pack = PACK.with(Clone::clone);
+        prop_assert_eq!(decide(&facts, &pack, NOW), decide(&facts, &pack, NOW));
+    }
+}
+
+thread_local! {
+    static PACK: PolicyPack = PolicyPack::embedded_dev().unwrap();
+}
+
+/// What differs between people who must all look alike to a terminal.
+#[derive(Debug, Clone)]
+struct Stranger {
+    customer: CustomerStanding,
+    strength_db: Option<i64>,
+    liveness: LivenessFact,
+}
+
+impl Stranger {
+    fn over(&self, facts: &Facts) -> Facts {
+        let Self { customer, strength_db, liveness } = *self;
+        Facts { customer, strength_db, liveness, ..facts.clone() }
+    }
+}
+
+fn any_stranger() -> impl Strategy<Value = Stranger> {
+    let refused = (any_standing(), any_strength(), any_liveness());
+    refused
+        .prop_map(|(customer, strength_db, liveness)| Stranger { customer, strength_db, liveness })
+        .prop_filter("somebody who must not be approved", |stranger| {
+            stranger.customer != CustomerStanding::Active
+                || stranger.strength_db.is_none_or(|db| db < 40)
+                || matches!(stranger.liveness, LivenessFact::Suspect { .. })
+        })
+}
+
+fn any_standing() -> impl Strategy<Value = CustomerStanding> {
+    prop_oneof![
+        3 => Just(CustomerStanding::Active),
+        1 => Just(CustomerStanding::Unknown),
+        1 => Just(CustomerStanding::NotActive),
+        1 => Just(CustomerStanding::NotEnrolled),
+        1 => Just(CustomerStanding::Suspended),
+    ]
+}
+
+fn any_strength() -> impl Strategy<Value = Option<i64>> {
+    prop_oneof![
+        1 => Just(None),
+        3 => (0..=60i64).prop_map(Some),
+        2 => (38..=42i64).prop_map(Some),
+        1 => (i64::MIN / 2..i64::MAX / 2).prop_map(Some),
+    ]
+}
+
+fn any_liveness() -> impl Strategy<Value = LivenessFact> {
+    let score = || prop_oneof![0..=10_000i64, 4_998..=5_002i64];
+    prop_oneof![
+        2 => Just(LivenessFact::NoModel),
+        3 => score().prop_map(|score_e4| LivenessFact::Live { score_e4 }),
+        1 => score().prop_map(|score_e4| LivenessFact::Suspect { score_e4 }),
+    ]
+}
+
+prop_compose! {
+    fn any_facts()(
+        operation in prop::sample::select(vec![
+            Operation::CashWithdrawal, Operation::CashDeposit, Operation::ThirdPartyDeposit,
+        ]),
+        amount in prop_oneof![1..=50_000_000i64, 49_999_998..=50_000_002i64,
+                              1..=1_000_000_000_000_000i64],
+        currency in prop::sample::select(vec!["KZT", "USD", "CHF"]),
+        customer in any_standing(),
+        usable in prop::bool::weighted(0.9),
+        strength_db in any_strength(),
+        liveness in any_liveness(),
+        attempts_in_transaction in prop_oneof![4 => 1..=6u32, 1 => any::<u32>()],
+        holder_verification in prop::sample::select(vec![
+            HolderVerification::None, HolderVerification::CardAndPin, HolderVerification::App,
+        ]),
+        device_level in prop::sample::select(vec![
+            DeviceLevel::Certificate, DeviceLevel::SoftwareKey, DeviceLevel::SecureElement,
+        ]),
+    ) -> Facts {
+        Facts {
+            operation,
+            amount: AmountMinor::try_from(amount).unwrap(),
+            currency: Currency::try_from(currency).unwrap(),
+            account_currency: Currency::try_from("KZT").unwrap(),
+            customer,
+            capture: if usable {
+                CaptureFact::Usable
+            } else {
+                CaptureFact::Refused(vec![Reason::CapNoFace])
+            },
+            strength_db,
+            liveness,
+            attempts_in_transaction,
+            holder_verification,
+            device_level,
+        }
+    }
+}
+
+/// Facts that the development pack approves.
+fn genuine() -> Facts {
+    Facts {
+        operation: Operation::CashWithdrawal,
+        amount: AmountMinor::try_from(1_000_000).unwrap(),
+        currency: Currency::try_from("KZT").unwrap(),
+        account_currency: Currency::try_from("KZT").unwrap(),
+        customer: CustomerStanding::Active,
+        capture: CaptureFact::Usable,
+        strength_db: Some(52),
+        liveness: LivenessFact::NoModel,
+        attempts_in_transaction: 1,
+        holder_verification: HolderVerification::CardAndPin,
+        device_level: DeviceLevel::Certificate,
+    }
+}
+
+/// The development pack with one rule more, and no cases but one that holds for any pack.
+fn dev_with(rule: &str) -> PolicyPack {
+    let mut files = dev_files();
+    files.insert("99-more.cedar".to_owned(), rule.to_owned());
+    set_cases(&mut files, "INCONCLUSIVE", &["SYS_POLICY"]);
+    let cases = files.get_mut("tests/dev.toml").unwrap();
+    cases.push_str("at = \"2020-01-01T00:00:00Z\"\n");
+    PolicyPack::from_files(&files).unwrap()
+}
+
+/// Replaces the cases by one over the base facts.
+fn set_cases(files: &mut BTreeMap<String, String>, outcome: &str, reasons: &[&str]) {
+    let cases = files.get_mut("tests/dev.toml").unwrap();
+    let base = cases.split("[[case]]").next().unwrap();
+    *cases = format!(
+        "{base}\n[[case]]\nname = \"only\"\noutcome = \"{outcome}\"\nreasons = {reasons:?}\n"
+    );
+}
+
+fn dev_files() -> BTreeMap<String, String> {
+    let names = [
+        "pack.toml",
+        "schema.cedarschema",
+        "10-permit.cedar",
+        "20-person.cedar",
+        "30-transaction.cedar",
+        "tests/dev.toml",
+    ];
+    let read =
+        |name: &str| (name.to_owned(), std::fs::read_to_string(dev_dir().join(name)).unwrap());
+    names.into_iter().map(read).collect()
+}
+
+fn dev_dir() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/dev")
+}
