@@ -93,6 +93,41 @@ impl Running {
         endpoint.tls_config(tls).unwrap().connect().await
     }
 
+    /// The alert that a caller with this certificate gets, by a TLS client of our own making.
+    async fn alert_for(
+        &self,
+        certificate: Vec<u8>,
+        key_pem: &str,
+    ) -> Option<tokio_rustls::rustls::AlertDescription> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+        use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+        use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
+        let mut roots = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_slice(self.authority.certificate_pem().as_bytes());
+        roots.add(ca.unwrap()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).unwrap();
+        let mut config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![CertificateDer::from(certificate)], key)
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let tcp = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        let talk = async {
+            let mut tls =
+                connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await?;
+            tls.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
+            // The server's settings, or the alert.
+            tls.read_u8().await.map(drop)
+        };
+        let error = talk.await.err()?;
+        match error.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) {
+            Some(Error::AlertReceived(alert)) => Some(*alert),
+            other => panic!("no alert but {other:?}: {error}"),
+        }
+    }
+
     fn client(&self, role: Role) -> KeyedCertificate {
         self.authority.issue_client(role, &name("desk-7"), Validity::of_leaf(now())).unwrap()
     }
@@ -173,33 +208,43 @@ async fn a_terminal_is_its_name_and_its_registered_key() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_expired_foreign_or_early_fails_the_handshake() {
+async fn a_certificate_that_is_expired_early_foreign_or_self_signed_gets_its_alert() {
+    use tokio_rustls::rustls::AlertDescription as Alert;
     let running = start(Limits::default()).await;
     let day = 86_400_000;
     let expired = Validity { from: now().plus_millis(-2 * day), until: now().plus_millis(-day) };
     let early = Validity { from: now().plus_millis(day), until: now().plus_millis(2 * day) };
-    let foreign = authority("bank-a");
     let leaf = Validity::of_leaf(now());
-    let admin = name("desk-7");
-    for (what, certificate) in [
-        ("expired", running.authority.issue_client(Role::Admin, &admin, expired).unwrap()),
-        ("early", running.authority.issue_client(Role::Admin, &admin, early).unwrap()),
-        ("foreign", foreign.issue_client(Role::Admin, &admin, leaf).unwrap()),
-        // A server's certificate of the right authority is no caller's.
-        ("for servers", running.authority.issue_server(&[], leaf).unwrap()),
-    ] {
-        // In TLS 1.3 the alert comes after the client's part, with the first answer at the latest.
-        let refused = match running.connect(Some(&certificate)).await {
-            Err(_) => true,
-            Ok(channel) => {
-                let status =
-                    call(&channel, "/tulga.v1.TerminalService/ListTerminals").await.unwrap_err();
-                status.get_details_error_info().is_none() && status.code() == Code::Unknown
-                    || status.code() == Code::Unavailable
-            }
-        };
-        assert!(refused, "{what}");
+    let ours = &running.authority;
+    let admin = |authority: &Authority, validity| {
+        let issued = authority.issue_client(Role::Admin, &name("desk-7"), validity).unwrap();
+        (issued.certificate_der, issued.key_pem.to_string())
+    };
+    let server = ours.issue_server(&[], leaf).unwrap();
+    let own = rcgen::generate_simple_self_signed(["desk-7".to_owned()]).unwrap();
+    let cases = [
+        ("expired", admin(ours, expired), Alert::CertificateExpired),
+        ("early", admin(ours, early), Alert::CertificateExpired),
+        ("of another authority", admin(&authority("bank-x"), leaf), Alert::UnknownCA),
+        // Another authority that bears our authority's name: its signature is not ours.
+        ("of a namesake", admin(&authority("bank-a"), leaf), Alert::DecryptError),
+        (
+            "self-signed",
+            (own.cert.der().to_vec(), own.signing_key.serialize_pem()),
+            Alert::UnknownCA,
+        ),
+        // Of the right authority, but made for a server.
+        (
+            "for servers",
+            (server.certificate_der, server.key_pem.to_string()),
+            Alert::UnsupportedCertificate,
+        ),
+    ];
+    for (what, (certificate, key), alert) in cases {
+        assert_eq!(running.alert_for(certificate, &key).await, Some(alert), "{what}");
     }
+    let (certificate, key) = admin(ours, leaf);
+    assert_eq!(running.alert_for(certificate, &key).await, None);
 }
 
 #[tokio::test]
