@@ -98,9 +98,18 @@ impl TlogProof {
         key: &PublicKey,
     ) -> Result<Checkpoint, ProofTextError> {
         let checkpoint = Checkpoint::open(&self.checkpoint, origin, key)?;
-        let (size, root) = (checkpoint.size, &checkpoint.root);
-        verify_inclusion(&leaf_hash(jws), self.index, size, &self.path, root)?;
+        self.verify_path(jws, &checkpoint)?;
         Ok(checkpoint)
+    }
+
+    /// Checks the path alone, under a checkpoint that was opened from this proof.
+    ///
+    /// # Errors
+    ///
+    /// [`ProofTextError::Path`] when the receipt is not at the proof's index.
+    pub fn verify_path(&self, jws: &str, checkpoint: &Checkpoint) -> Result<(), ProofTextError> {
+        let (size, root) = (checkpoint.size, &checkpoint.root);
+        Ok(verify_inclusion(&leaf_hash(jws), self.index, size, &self.path, root)?)
     }
 }
 

@@ -68,6 +68,24 @@ impl UnverifiedReceipt<'_> {
         &self.body
     }
 
+    /// The id it claims.
+    #[must_use]
+    pub const fn unverified_id(&self) -> ReceiptId {
+        self.id
+    }
+
+    /// The time it claims.
+    #[must_use]
+    pub const fn unverified_time(&self) -> UnixMillis {
+        self.time
+    }
+
+    /// The root it claims the ledger had when its batch began.
+    #[must_use]
+    pub const fn unverified_prior_root(&self) -> Digest {
+        self.prior_root
+    }
+
     /// The key it claims to be signed with.
     #[must_use]
     pub fn kid(&self) -> &str {

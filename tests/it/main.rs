@@ -1,5 +1,6 @@
 //! Integration tests: one binary, one module a subject.
 
+mod audit;
 mod door;
 mod ledger;
 mod policy;

@@ -1,0 +1,81 @@
+//! One receipt with its proof, verified alone.
+
+use crate::ledger::{Checkpoint, CheckpointError, Origin, ProofTextError, TlogProof};
+use crate::receipt::{
+    KeyRegister, KeyRegisterError, ReceiptError, TrustFingerprint, VerifiedReceipt, verify,
+};
+
+use super::{Established, open_checkpoint};
+
+/// What is known of one receipt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SingleReport {
+    /// The receipt.
+    pub receipt: VerifiedReceipt,
+    /// The checkpoint that covers it.
+    pub checkpoint: Checkpoint,
+    /// What was established.
+    pub established: Established,
+}
+
+/// Verifies that trusted keys signed a receipt, and that it is in the ledger that its proof's
+/// checkpoint is of.
+///
+/// # Errors
+///
+/// [`SingleError`] names the first thing that is wrong.
+pub fn verify_single(
+    jws: &str,
+    proof_text: &str,
+    keys_json: &[u8],
+    keys_signature: &str,
+    trust: &TrustFingerprint,
+) -> Result<SingleReport, SingleError> {
+    let register = KeyRegister::verify(keys_json, keys_signature, trust)?;
+    let receipt = verify(jws, &register)?;
+    let log = &receipt.body().log;
+    let origin = Origin::try_from(log.origin.as_str()).map_err(CheckpointError::Origin)?;
+    let proof = TlogProof::parse(proof_text)?;
+    if proof.index() != log.index {
+        return Err(SingleError::OtherIndex);
+    }
+    let checkpoint = open_checkpoint(proof.checkpoint(), &origin, &register)?;
+    proof.verify_path(jws, &checkpoint)?;
+    let established = Established { signed: true, logged: true, witnessed: false };
+    Ok(SingleReport { receipt, checkpoint, established })
+}
+
+/// A receipt that is not proved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SingleError {
+    /// The register.
+    #[error("the key register is not to be believed")]
+    Register(#[from] KeyRegisterError),
+    /// The receipt.
+    #[error("the receipt does not verify")]
+    Receipt(#[from] ReceiptError),
+    /// The proof's checkpoint.
+    #[error("the proof's checkpoint does not verify")]
+    Checkpoint(#[from] CheckpointError),
+    /// The proof.
+    #[error("the proof does not verify")]
+    Proof(#[from] ProofTextError),
+    /// A proof of something else.
+    #[error("the proof is of another index than the receipt's")]
+    OtherIndex,
+}
+
+impl SingleError {
+    /// The word in machine-readable output.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Register(fault) => fault.code(),
+            Self::Receipt(fault) => fault.code(),
+            Self::Checkpoint(fault) => fault.code(),
+            Self::Proof(fault) => fault.code(),
+            Self::OtherIndex => "LOG_PROOF",
+        }
+    }
+}
