@@ -6,3 +6,4 @@ mod ledger;
 mod policy;
 mod reasons;
 mod receipts;
+mod vision;
