@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module a subject.
 
 mod audit;
+mod config;
 mod door;
 mod ledger;
 mod policy;

@@ -1,0 +1,185 @@
+//! The configuration as it is written: exactly the TOML file, nothing checked but its shape.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole file. Whatever it leaves out has the value of [`RawConfig::default`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawConfig {
+    pub(super) server: RawServer,
+    pub(super) paths: RawPaths,
+    pub(super) identity: RawIdentity,
+    pub(super) capture: RawCapture,
+    pub(super) vision: RawVision,
+    pub(super) challenge: RawChallenge,
+    pub(super) receipt: RawReceipt,
+    pub(super) rate: RawRate,
+    pub(super) ledger: RawLedger,
+    pub(super) log: RawLog,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawServer {
+    pub(super) listen: String,
+    pub(super) deadline_ms: u64,
+    pub(super) message_bytes_max: usize,
+    pub(super) import_message_bytes_max: usize,
+    pub(super) concurrent_streams_max: u32,
+    pub(super) connection_age_s: u64,
+    pub(super) drain_ms: u64,
+    pub(super) client_auth_optional: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names are the file's keys")]
+pub(super) struct RawPaths {
+    pub(super) data_dir: PathBuf,
+    pub(super) models_dir: PathBuf,
+    pub(super) policy_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawIdentity {
+    pub(super) tenant: String,
+    pub(super) issuer: String,
+    pub(super) audience: String,
+    pub(super) origin: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names are the file's keys")]
+pub(super) struct RawCapture {
+    pub(super) encoded_bytes_max: usize,
+    pub(super) side_px_max: u32,
+    pub(super) pixels_max: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawVision {
+    pub(super) workers: usize,
+    pub(super) queue_wait_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawChallenge {
+    pub(super) ttl_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawReceipt {
+    pub(super) valid_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawRate {
+    pub(super) per_terminal_per_minute: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLedger {
+    pub(super) checkpoint_interval_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLog {
+    pub(super) filter: String,
+    pub(super) format: RawLogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawLogFormat {
+    Text,
+    Json,
+}
+
+impl Default for RawServer {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:7443".to_owned(),
+            deadline_ms: 8_000,
+            message_bytes_max: 8 << 20,
+            import_message_bytes_max: 24 << 20,
+            concurrent_streams_max: 64,
+            connection_age_s: 3_600,
+            drain_ms: 10_000,
+            client_auth_optional: false,
+        }
+    }
+}
+
+impl Default for RawPaths {
+    fn default() -> Self {
+        Self { data_dir: "tulga-data".into(), models_dir: "models".into(), policy_dir: None }
+    }
+}
+
+impl Default for RawIdentity {
+    fn default() -> Self {
+        Self {
+            tenant: "dev".to_owned(),
+            issuer: "localhost/tulga".to_owned(),
+            audience: "localhost/host".to_owned(),
+            origin: None,
+        }
+    }
+}
+
+impl Default for RawCapture {
+    fn default() -> Self {
+        let limits = crate::capture::DecodeLimits::default();
+        Self {
+            encoded_bytes_max: limits.encoded_bytes_max,
+            side_px_max: limits.side_px_max,
+            pixels_max: limits.pixels_max,
+        }
+    }
+}
+
+impl Default for RawVision {
+    fn default() -> Self {
+        Self { workers: 0, queue_wait_ms: 2_000 }
+    }
+}
+
+impl Default for RawChallenge {
+    fn default() -> Self {
+        Self { ttl_ms: 60_000 }
+    }
+}
+
+impl Default for RawReceipt {
+    fn default() -> Self {
+        Self { valid_ms: 90_000 }
+    }
+}
+
+impl Default for RawRate {
+    fn default() -> Self {
+        Self { per_terminal_per_minute: 60 }
+    }
+}
+
+impl Default for RawLedger {
+    fn default() -> Self {
+        Self { checkpoint_interval_ms: 1_000 }
+    }
+}
+
+impl Default for RawLog {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: RawLogFormat::Text }
+    }
+}

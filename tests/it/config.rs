@@ -1,0 +1,164 @@
+//! The configuration: the example is the truth, and all faults are told at once.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tulga::capture::DecodeLimits;
+use tulga::config::{Config, ConfigError, LogFormat, RawConfig};
+use tulga::domain::time::UnixMillis;
+
+#[test]
+fn the_example_is_the_default() {
+    let example: RawConfig = toml::from_str(&example_text()).unwrap();
+    assert_eq!(example, RawConfig::default());
+    let config = Config::load(&example_path()).unwrap();
+    assert_eq!(config, Config::from_toml("").unwrap());
+    assert_eq!(config.decode_limits, DecodeLimits::default());
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:7443");
+    assert_eq!(config.server.deadline, Duration::from_secs(8));
+    assert_eq!(config.log.format, LogFormat::Text);
+    assert_eq!(config.paths.policy_dir, None);
+}
+
+#[test]
+fn the_example_has_every_key() {
+    // Keys without a default stand there as comments.
+    let uncommented: String = example_text()
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(key) if key.starts_with("policy_dir = ") || key.starts_with("origin = ") => key,
+            _ => line,
+        })
+        .fold(String::new(), |text, line| text + line + "\n");
+    let example: toml::Table = toml::from_str(&uncommented).unwrap();
+    let mut full = toml::Table::try_from(RawConfig::default()).unwrap();
+    for (section, key) in [("paths", "policy_dir"), ("identity", "origin")] {
+        let table = full.get_mut(section).and_then(toml::Value::as_table_mut).unwrap();
+        assert!(table.insert(key.to_owned(), toml::Value::Boolean(true)).is_none());
+    }
+    let keys = |table: &toml::Table| -> Vec<String> {
+        let section = |(name, value): (&String, &toml::Value)| {
+            let keys = value.as_table().unwrap().keys();
+            keys.map(|key| format!("{name}.{key}")).collect::<Vec<_>>()
+        };
+        let mut keys: Vec<_> = table.iter().flat_map(section).collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(keys(&example), keys(&full));
+    assert!(Config::from_toml(&uncommented).is_ok());
+}
+
+#[test]
+fn every_fault_is_told_at_once() {
+    let text = r#"
+        [server]
+        listen = "localhost"
+        deadline_ms = 50
+        message_bytes_max = 4194304
+        concurrent_streams_max = 0
+        [paths]
+        data_dir = ""
+        [identity]
+        tenant = "not a tenant"
+        issuer = "has space"
+        origin = "a+b"
+        [vision]
+        queue_wait_ms = 100
+        [rate]
+        per_terminal_per_minute = 0
+        [log]
+        filter = ""
+    "#;
+    let Err(ConfigError::Faults(faults)) = Config::from_toml(text) else {
+        panic!("a faulty configuration was taken");
+    };
+    let mut keys: Vec<_> = faults.faults().iter().map(|fault| fault.key).collect();
+    keys.sort_unstable();
+    assert_eq!(
+        keys,
+        [
+            "identity.issuer",
+            "identity.origin",
+            "identity.tenant",
+            "log.filter",
+            "paths.data_dir",
+            "rate.per_terminal_per_minute",
+            "server.concurrent_streams_max",
+            "server.deadline_ms",
+            "server.listen",
+            "server.message_bytes_max",
+            "vision.queue_wait_ms",
+        ]
+    );
+    let told = faults.to_string();
+    for key in keys {
+        assert!(told.contains(key), "{told}");
+    }
+}
+
+#[test]
+fn each_number_is_refused_just_outside_its_bounds() {
+    let bounds: [(&str, &str, u64, u64); 11] = [
+        ("server", "deadline_ms", 2_001, 60_000),
+        ("server", "message_bytes_max", (4 << 20) + (64 << 10), 128 << 20),
+        ("server", "import_message_bytes_max", 64 << 10, 512 << 20),
+        ("server", "concurrent_streams_max", 1, 10_000),
+        ("server", "connection_age_s", 10, 86_400),
+        ("capture", "encoded_bytes_max", 1 << 10, (8 << 20) - (64 << 10)),
+        ("capture", "side_px_max", 64, 16_384),
+        ("capture", "pixels_max", 4_096, 100_000_000),
+        ("challenge", "ttl_ms", 1_000, 600_000),
+        ("receipt", "valid_ms", 1_000, 600_000),
+        ("ledger", "checkpoint_interval_ms", 100, 60_000),
+    ];
+    for (section, key, min, max) in bounds {
+        let with = |value: u64| Config::from_toml(&format!("[{section}]\n{key} = {value}\n"));
+        for good in [min, max] {
+            assert!(with(good).is_ok(), "{section}.{key} = {good}");
+        }
+        for bad in [min - 1, max + 1] {
+            assert_eq!(with(bad).unwrap_err().code(), "CONFIG_FAULTY", "{section}.{key} = {bad}");
+        }
+    }
+}
+
+#[test]
+fn a_key_or_section_that_nobody_reads_is_refused() {
+    for text in [
+        "[server]\nlisten_on = \"127.0.0.1:1\"",
+        "[servers]\n",
+        "listen = \"127.0.0.1:1\"",
+        "[server]\ndeadline_ms = -1",
+        "[server]\ndeadline_ms = \"8000\"",
+        "[log]\nformat = \"xml\"",
+        "[paths",
+    ] {
+        assert_eq!(Config::from_toml(text).unwrap_err().code(), "CONFIG_MALFORMED", "{text}");
+    }
+    assert_eq!(Config::load(Path::new("nowhere.toml")).unwrap_err().code(), "CONFIG_UNREADABLE");
+}
+
+#[test]
+fn a_ledger_is_named_after_its_issuer_and_half_year() {
+    let at = |text| UnixMillis::parse_rfc3339(text).unwrap();
+    let config = Config::from_toml("").unwrap();
+    for (begun, origin) in [
+        ("2026-01-01T00:00:00.000Z", "localhost/tulga/2026h1"),
+        ("2026-06-30T23:59:59.999Z", "localhost/tulga/2026h1"),
+        ("2026-07-01T00:00:00.000Z", "localhost/tulga/2026h2"),
+        ("2026-12-31T23:59:59.999Z", "localhost/tulga/2026h2"),
+    ] {
+        assert_eq!(config.identity.origin(at(begun)), origin);
+    }
+    let named = Config::from_toml("[identity]\norigin = \"bank.example/gw07/x\"").unwrap();
+    assert_eq!(named.identity.origin(at("2026-01-01T00:00:00.000Z")), "bank.example/gw07/x");
+}
+
+fn example_text() -> String {
+    std::fs::read_to_string(example_path()).unwrap()
+}
+
+fn example_path() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/example.toml")
+}
