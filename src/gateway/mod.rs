@@ -1,1 +1,242 @@
 //! Use cases: verification, enrolment, outcome, audit; the sequencer; the bounded vision pool.
+//!
+//! Asynchronous and free of any transport. A [`Gateway`] is built by the composition root from its
+//! [`Parts`]; the wire speaks to it in the words of [`request`].
+
+mod answer;
+mod audit;
+mod customer;
+mod enrollment;
+mod error;
+mod guard;
+mod import;
+pub mod request;
+mod sequencer;
+mod terminal;
+mod verification;
+mod verification_job;
+mod vision;
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::crypto::{Entropy, PublicKey, Signer};
+use crate::domain::id::{CustomerId, TenantId, TerminalId};
+use crate::face::FacePipeline;
+use crate::ledger::Origin;
+use crate::matching::Gallery;
+use crate::policy::PolicyPack;
+use crate::store::Store;
+use crate::vault::Vault;
+
+pub use audit::{ExportFile, ReceiptFilter};
+pub use error::GatewayError;
+pub use guard::{FileGuard, GuardError, HeadGuard};
+pub use terminal::{CertificateAuthority, IssueError};
+pub use vision::VisionLimits;
+
+use sequencer::{LedgerView, Sequencer, SequencerHandle, Signing, keep_checkpoint};
+use vision::VisionPool;
+
+/// What a gateway is built from.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// Seals and opens.
+    pub vault: Arc<Vault>,
+    /// The models.
+    pub pipeline: Arc<FacePipeline>,
+    /// The rules.
+    pub pack: Arc<PolicyPack>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// The last-signed-head record.
+    pub guard: Arc<dyn HeadGuard>,
+    /// Signs terminals' certificates.
+    pub authority: Arc<dyn CertificateAuthority>,
+    /// Signs receipts.
+    pub receipt_key: Arc<dyn Signer>,
+    /// The receipt key's name in the register.
+    pub receipt_kid: String,
+    /// Signs checkpoints.
+    pub ledger_key: Arc<dyn Signer>,
+    /// `keys.json` and its signature by the root key, as they are exported.
+    pub key_register: KeyRegisterFiles,
+    /// Names and numbers.
+    pub settings: Settings,
+}
+
+/// The signed key register, as exported.
+#[derive(Clone, Debug)]
+pub struct KeyRegisterFiles {
+    /// `keys.json`.
+    pub register: Vec<u8>,
+    /// `keys.json.sig`.
+    pub signature: Vec<u8>,
+    /// The root key; its fingerprint is the trust fingerprint.
+    pub root: PublicKey,
+}
+
+/// Names and numbers of a gateway.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The bank.
+    pub tenant: TenantId,
+    /// The ledger.
+    pub origin: Origin,
+    /// `iss` of receipts.
+    pub issuer: String,
+    /// `aud` of receipts: the host that may act on them.
+    pub audience: String,
+    /// SHA-256 of the running program.
+    pub build: crate::crypto::Digest,
+    /// How long a challenge may be used.
+    pub challenge_ttl_ms: i64,
+    /// How long a receipt may be acted on.
+    pub receipt_valid_ms: i64,
+    /// Longest time for one answer.
+    pub deadline: Duration,
+    /// Checkpoint interval.
+    pub checkpoint_interval: Duration,
+    /// Calls a minute and terminal.
+    pub calls_per_terminal_per_minute: NonZeroU32,
+    /// The vision pool's bounds.
+    pub vision: VisionLimits,
+}
+
+/// The gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    store: Arc<dyn Store>,
+    vault: Arc<Vault>,
+    vision: VisionPool,
+    pack: Arc<PolicyPack>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    authority: Arc<dyn CertificateAuthority>,
+    key_register: KeyRegisterFiles,
+    signing: Arc<Signing>,
+    view: Arc<LedgerView>,
+    sequencer: SequencerHandle,
+    gallery: Arc<RwLock<Gallery<CustomerId>>>,
+    /// Held over an activation's search and insertion, so that one person activated twice at one
+    /// moment is found.
+    activation: Mutex<()>,
+    rate: DefaultKeyedRateLimiter<TerminalId>,
+    settings: Settings,
+}
+
+/// The gateway's own tasks; they end after the last handle to the gateway is gone.
+#[derive(Debug)]
+pub struct Tasks {
+    sequencer: JoinHandle<()>,
+    clerk: JoinHandle<()>,
+}
+
+impl Tasks {
+    /// Waits until everything that was promised is durable.
+    pub async fn finish(self) {
+        self.clerk.abort();
+        if let Err(cause) = self.sequencer.await {
+            tracing::error!(error = %cause, "the sequencer ended badly");
+        }
+    }
+}
+
+impl Gateway {
+    /// Takes the ledger over, loads the gallery and starts the tasks.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError`] when the store, the ledger or a template cannot be used; the gateway must
+    /// not serve then.
+    pub async fn open(parts: Parts) -> Result<(Arc<Self>, Tasks), GatewayError> {
+        let Parts { store, vault, pipeline, pack, clock, entropy, guard, authority, .. } = parts;
+        let signing = Arc::new(Signing {
+            origin: parts.settings.origin.clone(),
+            receipt_kid: parts.receipt_kid,
+            receipt_key: parts.receipt_key,
+            ledger_key: parts.ledger_key,
+        });
+        let sequencer =
+            Sequencer::open(Arc::clone(&store), Arc::clone(&signing), Arc::clone(&clock), guard).await?;
+        let view = sequencer.view();
+        let (handle, sequencer) = sequencer.spawn();
+        let gallery = Gallery::new(pipeline.matcher().clone());
+        let gateway = Arc::new(Self {
+            vision: VisionPool::new(pipeline, parts.settings.vision),
+            rate: RateLimiter::keyed(Quota::per_minute(parts.settings.calls_per_terminal_per_minute)),
+            key_register: parts.key_register,
+            settings: parts.settings,
+            gallery: Arc::new(RwLock::new(gallery)),
+            activation: Mutex::new(()),
+            sequencer: handle,
+            store,
+            vault,
+            pack,
+            clock,
+            entropy,
+            authority,
+            signing,
+            view,
+        });
+        gateway.load_gallery().await?;
+        let clerk = tokio::spawn(clerk(Arc::downgrade(&gateway)));
+        Ok((gateway, Tasks { sequencer, clerk }))
+    }
+
+    /// The present, as receipts will state it.
+    #[must_use]
+    pub fn now(&self) -> crate::domain::time::UnixMillis {
+        self.clock.now()
+    }
+
+    /// Names and numbers.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The trust fingerprint's key.
+    #[must_use]
+    pub const fn root_key(&self) -> PublicKey {
+        self.key_register.root
+    }
+}
+
+/// Keeps a checkpoint at each interval and forgets challenges that nobody can use.
+async fn clerk(gateway: std::sync::Weak<Gateway>) {
+    /// A challenge is kept this long after it expired, so that a replay is told from a guess.
+    const CHALLENGE_KEPT_MS: i64 = 3_600_000;
+    let mut since_sweep = Duration::ZERO;
+    loop {
+        let Some(interval) = gateway.upgrade().map(|gateway| gateway.settings.checkpoint_interval) else { return };
+        tokio::time::sleep(interval).await;
+        let Some(gateway) = gateway.upgrade() else { return };
+        let now = gateway.now();
+        if let Err(error) = keep_checkpoint(&*gateway.store, &gateway.signing, &gateway.view, now).await {
+            tracing::error!(code = error.code(), error = %error, "no checkpoint was kept");
+        }
+        since_sweep += interval;
+        if since_sweep >= Duration::from_secs(60) {
+            since_sweep = Duration::ZERO;
+            let swept = async {
+                let mut unit = gateway.store.begin().await?;
+                unit.delete_challenges(now.plus_millis(-CHALLENGE_KEPT_MS)).await?;
+                unit.commit().await
+            };
+            if let Err(error) = swept.await {
+                tracing::error!(code = error.code(), error = %error, "old challenges were not swept");
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Why no decision was made.
+
+use crate::capture::DecodeError;
+use crate::crypto::{AeadError, EntropyError, SignatureError};
+use crate::store::StoreError;
+
+/// The gateway did not do what was asked: there is no decision, and no receipt.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// A field that cannot be acted on.
+    #[error("{field}: {problem}")]
+    Invalid {
+        /// The field, as the `.proto` names it.
+        field: &'static str,
+        /// What is wrong with it; never what was given.
+        problem: &'static str,
+    },
+    /// The picture's bytes are no picture that can be read.
+    #[error("the capture cannot be decoded")]
+    Unreadable(#[source] DecodeError),
+    /// The challenge is unknown, used, cancelled, expired, or was issued for something else.
+    #[error("the challenge cannot be used")]
+    Stale,
+    /// The idempotency key was used for something else.
+    #[error("the transaction and attempt were used with other content")]
+    IdReused,
+    /// There is no such thing.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// It exists already.
+    #[error("this {0} exists already")]
+    Exists(&'static str),
+    /// It cannot be done in the present state.
+    #[error("not possible now: {0}")]
+    State(&'static str),
+    /// The terminal asks too often.
+    #[error("the terminal asks too often")]
+    Rate,
+    /// No free worker within the time that a request may wait.
+    #[error("no worker became free in time")]
+    Overloaded,
+    /// The deadline passed before there was a decision.
+    #[error("the deadline passed")]
+    Deadline,
+    /// Starting, draining, or the clock is behind the ledger.
+    #[error("not ready: {0}")]
+    NotReady(&'static str),
+    /// The store or the ledger could not commit.
+    #[error("the store could not commit")]
+    Store(#[from] StoreError),
+    /// A broken invariant or an impossible model output.
+    #[error("internal: {0}")]
+    Internal(&'static str, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
+}
+
+impl GatewayError {
+    /// The word in statuses, metrics and logs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "REQ_INVALID",
+            Self::Unreadable(_) => "CAP_UNREADABLE",
+            Self::Stale => "CAP_STALE",
+            Self::IdReused => "REQ_ID_REUSED",
+            Self::NotFound(_) => "REQ_NOT_FOUND",
+            Self::Exists(_) => "REQ_EXISTS",
+            Self::State(_) => "REQ_STATE",
+            Self::Rate => "LIM_RATE",
+            Self::Overloaded => "SYS_OVERLOADED",
+            Self::Deadline => "SYS_DEADLINE",
+            Self::NotReady(_) => "SYS_NOT_READY",
+            Self::Store(_) => "SYS_STORE",
+            Self::Internal(..) => "SYS_INTERNAL",
+        }
+    }
+
+    /// A broken invariant with its cause.
+    pub(super) fn internal(
+        what: &'static str,
+        cause: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Internal(what, Some(Box::new(cause)))
+    }
+
+    /// A broken invariant that has no cause but itself.
+    pub(super) const fn broken(what: &'static str) -> Self {
+        Self::Internal(what, None)
+    }
+}
+
+impl From<EntropyError> for GatewayError {
+    fn from(cause: EntropyError) -> Self {
+        Self::internal("randomness", cause)
+    }
+}
+
+impl From<AeadError> for GatewayError {
+    fn from(cause: AeadError) -> Self {
+        Self::internal("sealed data", cause)
+    }
+}
+
+impl From<SignatureError> for GatewayError {
+    fn from(cause: SignatureError) -> Self {
+        Self::internal("signing", cause)
+    }
+}

@@ -1,0 +1,285 @@
+//! What is asked of the gateway and what it answers, in the domain's words.
+
+use bytes::Bytes;
+
+use crate::crypto::Digest;
+use crate::domain::decision::Outcome;
+use crate::domain::id::{Attempt, CaptureId, Challenge, CustomerId, HostTransactionId, PrincipalName, ReceiptId};
+use crate::domain::iin::Iin;
+use crate::domain::modality::Modality;
+use crate::domain::reason::{NextScreen, Reason};
+use crate::domain::time::{BusinessDate, UnixMillis};
+use crate::domain::transaction::{
+    CashOutcome, CustomerReference, HolderVerification, OpaqueToken, TokenKind, Transaction,
+};
+use crate::store::CustomerStatus;
+
+/// Who acts in the office: a name, a role, a certificate's key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Actor {
+    /// `admin`, `enroller`, `host`…
+    pub role: &'static str,
+    /// The name in the certificate.
+    pub name: PrincipalName,
+    /// SHA-256 of the certificate's SubjectPublicKeyInfo.
+    pub spki: Digest,
+}
+
+/// A terminal asks for a challenge.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BeginCapture {
+    /// Who the terminal says the customer is.
+    pub customer: CustomerReference,
+    /// What the customer wants done.
+    pub transaction: Transaction,
+    /// What will be captured.
+    pub modality: Modality,
+    /// What else the customer has shown.
+    pub holder_verification: HolderVerification,
+}
+
+/// The challenge.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IssuedChallenge {
+    /// Single use.
+    pub challenge: Challenge,
+    /// Until when.
+    pub expires_at: UnixMillis,
+    /// Tries left for this transaction.
+    pub attempts_left: u32,
+}
+
+/// A terminal sends a capture.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Verify {
+    /// The challenge from `BeginCapture`.
+    pub challenge: Challenge,
+    /// The host's number.
+    pub host_id: HostTransactionId,
+    /// The bank's day.
+    pub business_date: BusinessDate,
+    /// Which try.
+    pub attempt: Attempt,
+    /// The encoded picture.
+    pub image: Bytes,
+    /// What the terminal says the picture is.
+    pub media_type: Option<String>,
+}
+
+impl std::fmt::Debug for Verify {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Verify({}, attempt {}, {} bytes)", self.host_id, self.attempt.get(), self.image.len())
+    }
+}
+
+/// A decision with its receipt: nothing is answered that is not in the ledger.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// What the terminal may do.
+    pub outcome: Outcome,
+    /// Why, as far as it may be told.
+    pub reasons: Vec<Reason>,
+    /// What to show next.
+    pub next_screen: NextScreen,
+    /// Tries left for this transaction.
+    pub attempts_left: u32,
+    /// The salts that open the receipt's commitments.
+    pub salts: Salts,
+    /// The signed receipt.
+    pub receipt: Logged,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Answer({} at {})", self.outcome.as_str(), self.receipt.index)
+    }
+}
+
+/// What opens a receipt's commitments; for the host.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Salts {
+    /// Opens `txn.commit`.
+    pub transaction: [u8; 32],
+    /// Opens `audit`.
+    pub audit: [u8; 32],
+}
+
+/// A receipt in the ledger. Only the sequencer makes one, after its commit.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Logged {
+    pub(super) origin: String,
+    pub(super) index: u64,
+    pub(super) jws: String,
+}
+
+impl Logged {
+    /// The ledger.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The place in it.
+    #[must_use]
+    pub const fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The receipt's exact bytes.
+    #[must_use]
+    pub fn jws(&self) -> &str {
+        &self.jws
+    }
+}
+
+impl std::fmt::Debug for Logged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Logged({} {})", self.origin, self.index)
+    }
+}
+
+/// A terminal reports what became of the cash.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReportOutcome {
+    /// The host's number.
+    pub host_id: HostTransactionId,
+    /// The bank's day.
+    pub business_date: BusinessDate,
+    /// Which try.
+    pub attempt: Attempt,
+    /// What became of the cash.
+    pub outcome: CashOutcome,
+    /// How much moved, in minor units; zero for nothing.
+    pub dispensed_minor: i64,
+    /// In which currency.
+    pub currency: crate::domain::money::Currency,
+}
+
+/// The customer's consent to biometric identification (the fields that the law names).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Consent {
+    /// Who processes the data.
+    pub operator: String,
+    /// Who consents.
+    pub subject: String,
+    /// What for.
+    pub purpose: String,
+    /// Until when.
+    pub until: ConsentTerm,
+    /// When it was given.
+    pub given_at: UnixMillis,
+    /// Where the signed paper or file is kept.
+    pub evidence_ref: String,
+}
+
+impl std::fmt::Debug for Consent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Consent(…)")
+    }
+}
+
+/// How long a consent holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConsentTerm {
+    /// Days from when it was given.
+    Days(u32),
+    /// Until an instant.
+    Until(UnixMillis),
+}
+
+/// An enroller creates a customer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CreateCustomer {
+    /// The person's number.
+    pub iin: Iin,
+    /// Their consent.
+    pub consent: Consent,
+}
+
+/// An enroller binds a token to a customer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BindToken {
+    /// The customer.
+    pub customer: CustomerId,
+    /// What kind of token.
+    pub kind: TokenKind,
+    /// The token.
+    pub token: OpaqueToken,
+    /// Until when.
+    pub expires_at: Option<UnixMillis>,
+}
+
+/// What became of a capture offered for enrolment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CaptureAnswer {
+    /// The capture, if it was taken.
+    pub capture: Option<CaptureId>,
+    /// The quality components, named as OFIQ names them.
+    pub quality: Vec<QualityComponent>,
+    /// Why it was not taken.
+    pub reasons: Vec<Reason>,
+}
+
+/// One quality component.
+#[derive(Clone, PartialEq, Debug)]
+pub struct QualityComponent {
+    /// OFIQ's name.
+    pub name: &'static str,
+    /// What was measured.
+    pub value: f32,
+    /// The nearest bar.
+    pub bar: f32,
+    /// Whether the bar is met.
+    pub ok: bool,
+}
+
+/// A customer, without anything personal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CustomerAnswer {
+    /// The customer.
+    pub id: CustomerId,
+    /// Where they stand.
+    pub status: CustomerStatus,
+    /// When they were created.
+    pub created_at: UnixMillis,
+    /// When their status last changed.
+    pub updated_at: UnixMillis,
+    /// Their captures.
+    pub captures: Vec<CaptureId>,
+    /// How many tokens of each kind.
+    pub tokens: Vec<TokenKind>,
+    /// Suspected duplicates that nobody has resolved.
+    pub duplicates: Vec<CustomerId>,
+}
+
+/// One row of a bulk import.
+#[derive(Clone, Debug)]
+pub struct ImportRow {
+    /// The customer.
+    pub customer: CreateCustomer,
+    /// Tokens to bind.
+    pub tokens: Vec<(TokenKind, OpaqueToken, Option<UnixMillis>)>,
+    /// Encoded pictures, one to five.
+    pub images: Vec<Bytes>,
+}
+
+/// What became of a suspected duplicate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DuplicateResolution {
+    /// Two people who look alike: the customer becomes active.
+    DifferentPeople,
+    /// One person twice: the customer stays suspended.
+    SamePerson,
+}
+
+/// The host's question about a receipt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Redemption {
+    /// The receipt.
+    pub receipt: ReceiptId,
+    /// When it was first redeemed.
+    pub first_redeemed_at: UnixMillis,
+    /// Whether this call redeemed it.
+    pub redeemed_now: bool,
+}
+

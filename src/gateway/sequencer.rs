@@ -1,0 +1,390 @@
+//! One place where a decision becomes durable.
+//!
+//! One task takes whatever waits. There is no timer: while one commit runs, the next batch gathers.
+//! For each batch it opens one write transaction, lets each [`Job`] read, decide and write in it,
+//! signs a receipt for each entry, moves the head by compare-and-swap, commits, records the head
+//! outside the database, and only then replies. A job decides inside the transaction: that is what
+//! makes limits hold when many terminals ask at one moment.
+//!
+//! A job that is refused costs the batch nothing but time: the transaction is dropped and each job
+//! runs again in its own.
+
+use std::sync::{Arc, RwLock};
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::GatewayError;
+use super::guard::HeadGuard;
+use super::request::Logged;
+use crate::clock::Clock;
+use crate::crypto::{Digest, Signer};
+use crate::domain::id::{ReceiptId, TerminalId};
+use crate::domain::time::UnixMillis;
+use crate::ledger::{Checkpoint, LeafHash, Origin, Tree, leaf_hash};
+use crate::receipt::{self, LogBlock, ReceiptDraft};
+use crate::store::{CheckpointRow, EntryRow, HeadRow, Store, StoreError, UnitOfWork};
+
+/// Most jobs in one transaction.
+const BATCH_MAX: usize = 1024;
+/// Most jobs that may wait; beyond them the gateway is overloaded.
+const QUEUE_MAX: usize = 4096;
+/// How far the clock may stand behind the last receipt, in milliseconds: a step of time
+/// synchronisation, not a wrong clock.
+const CLOCK_SKEW_MAX_MS: i64 = 5_000;
+
+/// Something that becomes one ledger entry, or finds that it already is one.
+///
+/// It may run more than once (see the module's text), so it must not consume itself.
+#[async_trait]
+pub(super) trait Job: Send {
+    /// Reads, decides and writes inside the batch's transaction.
+    async fn run(&mut self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<Step, GatewayError>;
+}
+
+/// Where a job's entry will stand, and when.
+pub(super) struct Slot {
+    /// The entry's index.
+    pub index: u64,
+    /// The entry's time.
+    pub now: UnixMillis,
+}
+
+/// What a job came to.
+pub(super) enum Step {
+    /// A new entry.
+    Append(Box<NewEntry>),
+    /// The entry exists: the same was asked before.
+    Existing(u64),
+}
+
+/// An entry before it has its place and signature.
+pub(super) struct NewEntry {
+    pub receipt: ReceiptId,
+    pub terminal: Option<TerminalId>,
+    pub draft: ReceiptDraft,
+    pub sealed_audit: Option<Vec<u8>>,
+}
+
+/// The ledger as readers see it: the tree, and how much of it is committed.
+#[derive(Debug)]
+pub(super) struct LedgerView {
+    state: RwLock<ViewState>,
+}
+
+#[derive(Debug)]
+struct ViewState {
+    tree: Tree,
+    committed: u64,
+}
+
+impl LedgerView {
+    /// Asks the committed part of the tree.
+    pub fn read<T>(&self, question: impl FnOnce(&Tree, u64) -> T) -> Result<T, GatewayError> {
+        let state = self.state.read().map_err(|_| GatewayError::broken("ledger lock"))?;
+        Ok(question(&state.tree, state.committed))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut ViewState) -> T) -> Result<T, GatewayError> {
+        let mut state = self.state.write().map_err(|_| GatewayError::broken("ledger lock"))?;
+        Ok(change(&mut state))
+    }
+}
+
+/// The way to the sequencer.
+#[derive(Clone, Debug)]
+pub(super) struct SequencerHandle {
+    queue: mpsc::Sender<Ticket>,
+}
+
+struct Ticket {
+    job: Box<dyn Job>,
+    reply: oneshot::Sender<Result<Logged, GatewayError>>,
+}
+
+impl SequencerHandle {
+    /// Runs a job; the answer comes after its commit.
+    pub async fn submit(&self, job: Box<dyn Job>) -> Result<Logged, GatewayError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.try_send(Ticket { job, reply }).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => GatewayError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => GatewayError::NotReady("the gateway is draining"),
+        })?;
+        answer.await.map_err(|_| GatewayError::NotReady("the gateway is draining"))?
+    }
+}
+
+/// What the sequencer signs and keeps time with.
+#[derive(Debug)]
+pub(super) struct Signing {
+    pub origin: Origin,
+    pub receipt_kid: String,
+    pub receipt_key: Arc<dyn Signer>,
+    pub ledger_key: Arc<dyn Signer>,
+}
+
+/// The task that owns the ledger's head.
+#[derive(Debug)]
+pub(super) struct Sequencer {
+    store: Arc<dyn Store>,
+    signing: Arc<Signing>,
+    clock: Arc<dyn Clock>,
+    guard: Arc<dyn HeadGuard>,
+    view: Arc<LedgerView>,
+    head: HeadRow,
+    last_time: UnixMillis,
+    /// Set when a commit's fate is unknown: the head is read again before anything is signed.
+    unclear: bool,
+}
+
+impl Sequencer {
+    /// Takes the ledger over: reads it, checks it against the record outside the database, and
+    /// raises the epoch so that an older process can no longer write.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        signing: Arc<Signing>,
+        clock: Arc<dyn Clock>,
+        guard: Arc<dyn HeadGuard>,
+    ) -> Result<Self, GatewayError> {
+        let mut unit = store.begin().await?;
+        let old = unit.head(signing.origin.as_str()).await?;
+        let head = HeadRow { epoch: old.epoch + 1, ..old.clone() };
+        unit.swap_head(signing.origin.as_str(), &old, &head).await?;
+        unit.commit().await?;
+
+        let (tree, last_time) = load_tree(&*store, &signing.origin).await?;
+        if tree.size() != head.size || tree.root() != head.root {
+            return Err(GatewayError::broken("the ledger's entries do not give its head"));
+        }
+        match guard.last().map_err(|cause| GatewayError::internal("last-signed-head record", cause))? {
+            Some((size, _)) if size > tree.size() => {
+                return Err(GatewayError::broken(
+                    "the database is behind the last signed head: it was restored from a backup",
+                ));
+            }
+            Some((size, root)) if tree.root_at(size).ok() != Some(root) => {
+                return Err(GatewayError::broken("the database holds another history than the one signed"));
+            }
+            _ => {}
+        }
+        if clock.now().plus_millis(CLOCK_SKEW_MAX_MS) < last_time {
+            return Err(GatewayError::NotReady("the clock is behind the last receipt"));
+        }
+        let view = Arc::new(LedgerView { state: RwLock::new(ViewState { tree, committed: head.size }) });
+        Ok(Self { store, signing, clock, guard, view, head, last_time, unclear: false })
+    }
+
+    /// The readers' side.
+    pub fn view(&self) -> Arc<LedgerView> {
+        Arc::clone(&self.view)
+    }
+
+    /// Starts the task; it ends when the last handle is gone, after the jobs that wait.
+    pub fn spawn(self) -> (SequencerHandle, tokio::task::JoinHandle<()>) {
+        let (queue, inbox) = mpsc::channel(QUEUE_MAX);
+        (SequencerHandle { queue }, tokio::spawn(self.run(inbox)))
+    }
+
+    async fn run(mut self, mut inbox: mpsc::Receiver<Ticket>) {
+        let mut batch = Vec::new();
+        while inbox.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            self.serve(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    async fn serve(&mut self, mut batch: Vec<Ticket>) {
+        // Nobody waits for these: their deadline passed while they stood in the queue.
+        batch.retain(|ticket| !ticket.reply.is_closed());
+        match self.commit_batch(&mut batch).await {
+            Ok(logged) => reply_each(batch, logged.into_iter().map(Ok)),
+            Err(error) if batch.len() <= 1 => reply_each(batch, std::iter::once(Err(error))),
+            Err(_) => {
+                for ticket in batch {
+                    let mut alone = vec![ticket];
+                    let result = self.commit_batch(&mut alone).await;
+                    reply_each(alone, std::iter::once(result.and_then(|logged| {
+                        logged.into_iter().next().ok_or(GatewayError::broken("a batch of none"))
+                    })));
+                }
+            }
+        }
+    }
+
+    /// All or nothing: every job's entry is durable, or none is.
+    async fn commit_batch(&mut self, batch: &mut [Ticket]) -> Result<Vec<Logged>, GatewayError> {
+        if self.unclear {
+            self.reload().await?;
+        }
+        let result = self.try_commit(batch).await;
+        if result.is_err() {
+            let committed = self.head.size;
+            self.view.change(|state| state.tree.truncate(committed))?;
+        }
+        if let Err(GatewayError::Store(StoreError::CommitUnclear(_) | StoreError::Conflict)) = &result {
+            self.unclear = true;
+        }
+        result
+    }
+
+    async fn try_commit(&mut self, batch: &mut [Ticket]) -> Result<Vec<Logged>, GatewayError> {
+        let now = self.time_of_batch()?;
+        let origin = self.signing.origin.as_str().to_owned();
+        let mut unit = self.store.begin().await?;
+        let mut appended: Vec<EntryRow> = Vec::new();
+        let mut places = Vec::with_capacity(batch.len());
+        for ticket in batch.iter_mut() {
+            let index = self.head.size + u64::try_from(appended.len()).unwrap_or(u64::MAX);
+            match ticket.job.run(&mut *unit, &Slot { index, now }).await? {
+                Step::Existing(index) => places.push(index),
+                Step::Append(entry) => {
+                    let row = self.sign(*entry, index, now)?;
+                    unit.insert_entry(&origin, &row).await?;
+                    appended.push(row);
+                    places.push(index);
+                }
+            }
+        }
+        if appended.is_empty() {
+            // Nothing new; what jobs wrote beside entries (a counter) must still be kept.
+            unit.commit().await?;
+        } else {
+            let head = self.append(&appended)?;
+            unit.swap_head(&origin, &self.head, &head).await?;
+            unit.commit().await?;
+            self.publish(head, now)?;
+        }
+        let mut logged = Vec::with_capacity(places.len());
+        for index in places {
+            logged.push(self.logged(&origin, index, &appended).await?);
+        }
+        Ok(logged)
+    }
+
+    fn time_of_batch(&self) -> Result<UnixMillis, GatewayError> {
+        let now = self.clock.now();
+        if now.plus_millis(CLOCK_SKEW_MAX_MS) < self.last_time {
+            return Err(GatewayError::NotReady("the clock is behind the last receipt"));
+        }
+        Ok(now.max(self.last_time))
+    }
+
+    fn sign(&self, entry: NewEntry, index: u64, now: UnixMillis) -> Result<EntryRow, GatewayError> {
+        let log = LogBlock::new(&self.signing.origin, index, self.head.size, &self.head.root);
+        let kind = entry.draft.kind().to_owned();
+        let signed = receipt::issue(
+            &entry.draft.complete(now, log),
+            &self.signing.receipt_kid,
+            &*self.signing.receipt_key,
+        )
+        .map_err(|cause| GatewayError::internal("receipt", cause))?;
+        let jws = signed.into_jws();
+        let leaf = *leaf_hash(&jws).digest();
+        Ok(EntryRow {
+            index,
+            receipt: entry.receipt,
+            kind,
+            terminal: entry.terminal,
+            time: now,
+            jws,
+            leaf,
+            sealed_audit: entry.sealed_audit,
+        })
+    }
+
+    /// The head with these entries; the tree holds them, but readers see them after the commit only.
+    fn append(&self, entries: &[EntryRow]) -> Result<HeadRow, GatewayError> {
+        self.view.change(|state| {
+            for entry in entries {
+                state.tree.push(LeafHash::new(entry.leaf));
+            }
+            HeadRow { size: state.tree.size(), root: state.tree.root(), epoch: self.head.epoch }
+        })
+    }
+
+    fn publish(&mut self, head: HeadRow, now: UnixMillis) -> Result<(), GatewayError> {
+        let recorded = tokio::task::block_in_place(|| self.guard.record(head.size, &head.root));
+        self.view.change(|state| state.committed = head.size)?;
+        self.head = head;
+        self.last_time = now;
+        // The entries are committed, but without the record a restored database would go unnoticed:
+        // the jobs fail, and a retry with the same id finds the same receipt once the disk is well.
+        recorded.map_err(|cause| GatewayError::internal("last-signed-head record", cause))
+    }
+
+    async fn logged(&self, origin: &str, index: u64, fresh: &[EntryRow]) -> Result<Logged, GatewayError> {
+        let jws = match fresh.iter().find(|row| row.index == index) {
+            Some(row) => row.jws.clone(),
+            None => {
+                let row = self.store.entry(origin, index).await?;
+                row.ok_or(GatewayError::broken("an entry is missing"))?.jws
+            }
+        };
+        Ok(Logged { origin: origin.to_owned(), index, jws })
+    }
+
+    /// After a commit whose fate is unknown: what is in the store counts.
+    async fn reload(&mut self) -> Result<(), GatewayError> {
+        let head = self.store.head(self.signing.origin.as_str()).await?;
+        if head.epoch != self.head.epoch {
+            return Err(GatewayError::NotReady("another gateway has taken this ledger over"));
+        }
+        let (tree, last_time) = load_tree(&*self.store, &self.signing.origin).await?;
+        if tree.size() != head.size || tree.root() != head.root {
+            return Err(GatewayError::broken("the ledger's entries do not give its head"));
+        }
+        self.guard
+            .record(head.size, &head.root)
+            .map_err(|cause| GatewayError::internal("last-signed-head record", cause))?;
+        self.view.change(|state| *state = ViewState { tree, committed: head.size })?;
+        self.head = head;
+        self.last_time = self.last_time.max(last_time);
+        self.unclear = false;
+        Ok(())
+    }
+}
+
+fn reply_each(batch: Vec<Ticket>, results: impl Iterator<Item = Result<Logged, GatewayError>>) {
+    for (ticket, result) in batch.into_iter().zip(results) {
+        // A caller that has gone finds its answer with `GetDecision`.
+        drop(ticket.reply.send(result));
+    }
+}
+
+async fn load_tree(store: &dyn Store, origin: &Origin) -> Result<(Tree, UnixMillis), GatewayError> {
+    const PAGE: u32 = 10_000;
+    let mut tree = Tree::new();
+    loop {
+        let leaves = store.leaves(origin.as_str(), tree.size(), PAGE).await?;
+        if leaves.is_empty() {
+            break;
+        }
+        leaves.into_iter().for_each(|leaf| tree.push(LeafHash::new(leaf)));
+    }
+    let last = match tree.size().checked_sub(1) {
+        Some(index) => store.entry(origin.as_str(), index).await?,
+        None => None,
+    };
+    Ok((tree, last.map_or(UnixMillis::new(0), |row| row.time)))
+}
+
+/// Signs the committed head if no kept checkpoint covers it, and keeps it.
+pub(super) async fn keep_checkpoint(
+    store: &dyn Store,
+    signing: &Signing,
+    view: &LedgerView,
+    now: UnixMillis,
+) -> Result<CheckpointRow, GatewayError> {
+    let origin = signing.origin.as_str();
+    let (size, root) = view.read(|tree, committed| (committed, tree.root_at(committed)))?;
+    let latest = store.latest_checkpoint(origin).await?;
+    if let Some(row) = latest.filter(|row| row.size >= size) {
+        return Ok(row);
+    }
+    let root: Digest = root.map_err(|cause| GatewayError::internal("ledger", cause))?;
+    let text = Checkpoint { origin: signing.origin.clone(), size, root }.sign(&*signing.ledger_key)?;
+    let row = CheckpointRow { size, text, time: now };
+    let mut unit = store.begin().await?;
+    unit.insert_checkpoint(origin, &row).await?;
+    unit.commit().await?;
+    Ok(row)
+}

@@ -1,0 +1,500 @@
+//! A terminal's calls: challenge, capture, decision, cancellation, and what became of the cash.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::KeptAnswer;
+use super::customer::EnrolledTemplate;
+use super::error::GatewayError;
+use super::request::{Answer, BeginCapture, IssuedChallenge, Logged, ReportOutcome, Salts, Verify};
+use super::sequencer::{Job, NewEntry, Slot, Step};
+use super::verification_job::{Seen, VerificationJob};
+use super::Gateway;
+use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
+use crate::domain::id::{Challenge, CustomerId, ReceiptId, TerminalId};
+use crate::domain::modality::Modality;
+use crate::domain::money::AMOUNT_MINOR_MAX;
+use crate::domain::time::UnixMillis;
+use crate::domain::transaction::{CustomerReference, DecisionKey, HolderVerification, Operation, Transaction};
+use crate::face::{FacePipeline, Look, Located};
+use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
+use crate::store::{ChallengeRow, ChallengeState, DecisionRow, OutcomeRow, UnitOfWork};
+use crate::vault::Place;
+
+/// The terminal that calls, as its certificate and the register know it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CallingTerminal {
+    /// The terminal.
+    pub id: TerminalId,
+    /// SHA-256 of its certificate's SubjectPublicKeyInfo.
+    pub spki: Digest,
+}
+
+/// What `BeginCapture` fixed, sealed beside the challenge.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Session {
+    /// The customer that the reference led to, as hexadecimal digits.
+    customer: Option<String>,
+    /// Keyed hash of the reference, for counting tries against nobody.
+    reference: String,
+    pub host_id: String,
+    pub business_date: String,
+    operation: String,
+    pub amount_minor: i64,
+    pub currency: String,
+    pub account_currency: String,
+    pub account: String,
+    pub counterparty: Option<String>,
+    holder_verification: String,
+}
+
+impl Session {
+    pub fn customer(&self) -> Result<Option<CustomerId>, GatewayError> {
+        self.customer.as_deref().map(customer_from_hex).transpose()
+    }
+
+    pub fn operation(&self) -> Result<Operation, GatewayError> {
+        Operation::from_word(&self.operation).ok_or(GatewayError::broken("a session does not parse"))
+    }
+
+    pub fn holder_verification(&self) -> Result<HolderVerification, GatewayError> {
+        HolderVerification::from_word(&self.holder_verification)
+            .ok_or(GatewayError::broken("a session does not parse"))
+    }
+
+    /// The counter of tries for this customer (or this unknown reference) and transaction.
+    fn attempts_key(&self, tenant: &str, terminal: &TerminalId) -> Digest {
+        let who = self.customer.as_deref().unwrap_or(&self.reference);
+        sha256(&length_prefixed(&[
+            b"tulga-attempts-v1",
+            tenant.as_bytes(),
+            who.as_bytes(),
+            terminal.as_str().as_bytes(),
+            self.business_date.as_bytes(),
+            self.host_id.as_bytes(),
+        ]))
+    }
+}
+
+fn customer_from_hex(hex: &str) -> Result<CustomerId, GatewayError> {
+    let parsed = u128::from_str_radix(hex, 16)
+        .map_err(|cause| GatewayError::internal("a session does not parse", cause))?;
+    Ok(CustomerId::new(parsed.to_be_bytes()))
+}
+
+/// A challenge that was debited, with everything needed to decide.
+struct Debited {
+    session: Session,
+    attempts_key: Digest,
+    attempts: u32,
+}
+
+impl Gateway {
+    /// Fixes customer, transaction and modality, and issues a challenge for them.
+    ///
+    /// An unknown customer gets a challenge like everybody: who is enrolled is not told here.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Rate`], or what the store cannot do.
+    pub async fn begin_capture(
+        &self,
+        terminal: &CallingTerminal,
+        request: BeginCapture,
+    ) -> Result<IssuedChallenge, GatewayError> {
+        self.admit(&terminal.id)?;
+        let BeginCapture { customer, transaction, modality: Modality::Face, holder_verification } = request;
+        let now = self.clock.now();
+        let (known, reference) = self.resolve(&customer, now).await?;
+        let session = session_of(known, &reference, &transaction, holder_verification);
+        let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &terminal.id);
+        let attempts = self.store.counter(&attempts_key).await?;
+
+        let challenge = Challenge::new(random_bytes(&*self.entropy)?);
+        let hash = sha256(challenge.as_bytes());
+        let expires_at = now.plus_millis(self.settings.challenge_ttl_ms);
+        let plain = zeroize::Zeroizing::new(
+            serde_json::to_vec(&session).map_err(|cause| GatewayError::internal("session", cause))?,
+        );
+        let row = ChallengeRow {
+            hash,
+            terminal: terminal.id.clone(),
+            sealed_session: self.vault.seal_system(&self.session_place(&hash), &plain, &*self.entropy)?,
+            issued_at: now,
+            expires_at,
+            state: ChallengeState::Open,
+        };
+        let mut unit = self.store.begin().await?;
+        unit.insert_challenge(&row).await?;
+        unit.commit().await?;
+        let attempts_left = self.pack.attempts_max().saturating_sub(attempts);
+        Ok(IssuedChallenge { challenge, expires_at, attempts_left })
+    }
+
+    /// Decides about a capture.
+    ///
+    /// The work goes on when the caller goes away: the answer is then found by
+    /// [`Gateway::decision`].
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError`]: no decision was made, there is no receipt, nothing may be paid.
+    pub async fn verify(
+        self: &Arc<Self>,
+        terminal: &CallingTerminal,
+        request: Verify,
+        deadline: Instant,
+    ) -> Result<Answer, GatewayError> {
+        self.admit(&terminal.id)?;
+        let arrived_at = self.clock.now();
+        let key = DecisionKey {
+            terminal: terminal.id.clone(),
+            business_date: request.business_date.clone(),
+            host_id: request.host_id.clone(),
+            attempt: request.attempt,
+        };
+        let request_hash = request_hash(&request);
+        // Before the challenge: a retry repeats a used one.
+        if let Some(row) = self.store.decision(&key).await? {
+            return if row.request_hash == request_hash { self.kept_answer(row).await } else { Err(GatewayError::IdReused) };
+        }
+        let debited = self.debit(&key, &request, arrived_at).await?;
+        let deadline = deadline.min(Instant::now() + self.settings.deadline);
+        let gateway = Arc::clone(self);
+        let terminal = terminal.clone();
+        let work = tokio::spawn(async move {
+            let attempts_key = debited.attempts_key;
+            let result = timeout_at(deadline, gateway.decide(&terminal, &key, request, request_hash, debited))
+                .await
+                .unwrap_or(Err(GatewayError::Deadline));
+            if let Err(error) = &result {
+                // No decision: a technical failure costs no try, and the challenge stays used.
+                tracing::debug!(code = error.code(), "a verification ended without a decision");
+                gateway.refund(&attempts_key).await;
+            }
+            result
+        });
+        work.await.map_err(|cause| GatewayError::internal("verification", cause))?
+    }
+
+    /// The decision under an idempotency key, after a lost answer.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] when none was made.
+    pub async fn decision(&self, key: &DecisionKey) -> Result<Answer, GatewayError> {
+        match self.store.decision(key).await? {
+            Some(row) => self.kept_answer(row).await,
+            None => Err(GatewayError::NotFound("decision")),
+        }
+    }
+
+    /// Gives a challenge back unused.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Stale`] when it is not this terminal's, or no longer open.
+    pub async fn cancel(&self, terminal: &CallingTerminal, challenge: &Challenge) -> Result<(), GatewayError> {
+        let hash = sha256(challenge.as_bytes());
+        let row = self.store.challenge(&hash).await?.ok_or(GatewayError::Stale)?;
+        if row.terminal != terminal.id {
+            return Err(GatewayError::Stale);
+        }
+        let mut unit = self.store.begin().await?;
+        if !unit.close_challenge(&hash, ChallengeState::Cancelled).await? {
+            return Err(GatewayError::Stale);
+        }
+        Ok(unit.commit().await?)
+    }
+
+    /// Logs what became of the cash.
+    ///
+    /// The same report again gives the same entry; another report adds one.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] when there is no such decision of this terminal.
+    pub async fn report_outcome(
+        &self,
+        terminal: &CallingTerminal,
+        report: ReportOutcome,
+    ) -> Result<Logged, GatewayError> {
+        self.admit(&terminal.id)?;
+        if !(0..=AMOUNT_MINOR_MAX).contains(&report.dispensed_minor) {
+            return Err(GatewayError::Invalid { field: "dispensed_minor", problem: "it is negative or too large" });
+        }
+        let key = DecisionKey {
+            terminal: terminal.id.clone(),
+            business_date: report.business_date.clone(),
+            host_id: report.host_id.clone(),
+            attempt: report.attempt,
+        };
+        let decision = self.store.decision(&key).await?.ok_or(GatewayError::NotFound("decision"))?;
+        let entry = self.entry(decision.index).await?;
+        let job = OutcomeJob {
+            key,
+            refers: Refers { rid: rid_text(&entry.receipt), index: decision.index },
+            spki: terminal.spki,
+            receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
+            issuer: self.settings.issuer.clone(),
+            tenant: self.settings.tenant.as_str().to_owned(),
+            report,
+        };
+        self.sequencer.submit(Box::new(job)).await
+    }
+
+    /// Refuses a terminal that asks too often.
+    fn admit(&self, terminal: &TerminalId) -> Result<(), GatewayError> {
+        self.rate.check_key(terminal).map_err(|_| GatewayError::Rate)
+    }
+
+    async fn resolve(
+        &self,
+        reference: &CustomerReference,
+        now: UnixMillis,
+    ) -> Result<(Option<CustomerId>, Digest), GatewayError> {
+        let tenant = &self.settings.tenant;
+        Ok(match reference {
+            CustomerReference::Token(kind, token) => {
+                let index = self.vault.token_index(tenant, *kind, token);
+                (self.store.customer_by_token(&index, now).await?, index)
+            }
+            CustomerReference::Iin(iin) => {
+                let index = self.vault.iin_index(tenant, iin);
+                (self.store.customer_by_iin(&index).await?, index)
+            }
+        })
+    }
+
+    /// Uses the challenge up and counts one try, durably, before anything is compared.
+    async fn debit(
+        &self,
+        key: &DecisionKey,
+        request: &Verify,
+        arrived_at: UnixMillis,
+    ) -> Result<Debited, GatewayError> {
+        let hash = sha256(request.challenge.as_bytes());
+        let row = self.store.challenge(&hash).await?.ok_or(GatewayError::Stale)?;
+        let usable = row.terminal == key.terminal && row.state == ChallengeState::Open && arrived_at <= row.expires_at;
+        if !usable {
+            return Err(GatewayError::Stale);
+        }
+        let plain = self.vault.open_system(&self.session_place(&hash), &row.sealed_session)?;
+        let session: Session =
+            serde_json::from_slice(&plain).map_err(|cause| GatewayError::internal("session", cause))?;
+        if session.host_id != key.host_id.as_str() || session.business_date != key.business_date.as_str() {
+            return Err(GatewayError::Stale);
+        }
+        let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &key.terminal);
+        let mut unit = self.store.begin().await?;
+        if !unit.close_challenge(&hash, ChallengeState::Used).await? {
+            return Err(GatewayError::Stale);
+        }
+        let attempts = unit.add_to_counter(&attempts_key, 1, arrived_at).await?;
+        unit.commit().await?;
+        Ok(Debited { session, attempts_key, attempts })
+    }
+
+    async fn refund(&self, attempts_key: &Digest) {
+        let refunded = async {
+            let mut unit = self.store.begin().await?;
+            unit.add_to_counter(attempts_key, -1, self.clock.now()).await?;
+            unit.commit().await
+        };
+        if let Err(error) = refunded.await {
+            // The customer loses a try; nobody gains one.
+            tracing::warn!(code = error.code(), error = %error, "a try could not be refunded");
+        }
+    }
+
+    /// Looks, compares, and hands the facts to the sequencer, where the decision is made.
+    async fn decide(
+        &self,
+        terminal: &CallingTerminal,
+        key: &DecisionKey,
+        request: Verify,
+        request_hash: Digest,
+        debited: Debited,
+    ) -> Result<Answer, GatewayError> {
+        let Debited { session, attempts_key, attempts } = debited;
+        let customer = session.customer()?;
+        let enrolled = self.enrolled_template(customer.as_ref()).await?;
+        // Beyond the last try nothing is compared: the answer must not depend on the face.
+        let may_compare = attempts <= self.pack.attempts_max();
+        let EnrolledTemplate { standing, subject, template } = enrolled;
+        let Verify { image, media_type, challenge, .. } = request;
+        let seen = self
+            .vision
+            .run(image, media_type, move |pipeline, picture| {
+                look(pipeline, picture, template.as_ref(), may_compare)
+            })
+            .await?;
+        let salts = Salts { transaction: random_bytes(&*self.entropy)?, audit: random_bytes(&*self.entropy)? };
+        let job = VerificationJob {
+            vault: Arc::clone(&self.vault),
+            pack: Arc::clone(&self.pack),
+            entropy: Arc::clone(&self.entropy),
+            settings: self.settings.clone(),
+            models: self.vision.pipeline().model_ids().iter().map(|id| Digest::new(*id.as_bytes())).collect(),
+            receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
+            terminal: terminal.clone(),
+            key: key.clone(),
+            request_hash,
+            challenge_hash: sha256(challenge.as_bytes()),
+            session,
+            attempts_key,
+            attempts,
+            standing,
+            subject,
+            seen,
+            salts,
+        };
+        let logged = self.sequencer.submit(Box::new(job)).await?;
+        let row = self.store.decision(key).await?.ok_or(GatewayError::broken("a decision is missing"))?;
+        self.kept(row, logged)
+    }
+
+    async fn kept_answer(&self, row: DecisionRow) -> Result<Answer, GatewayError> {
+        let entry = self.entry(row.index).await?;
+        let logged =
+            Logged { origin: self.settings.origin.as_str().to_owned(), index: row.index, jws: entry.jws };
+        self.kept(row, logged)
+    }
+
+    fn kept(&self, row: DecisionRow, logged: Logged) -> Result<Answer, GatewayError> {
+        let plain = self.vault.open_system(&answer_place(self.settings.tenant.as_str(), &row.key), &row.sealed_answer)?;
+        let kept: KeptAnswer =
+            serde_json::from_slice(&plain).map_err(|cause| GatewayError::internal("a kept answer", cause))?;
+        kept.with_receipt(logged)
+    }
+
+    fn session_place(&self, hash: &Digest) -> Place {
+        Place::system("challenges", "sealed_session", self.settings.tenant.as_str(), hash.as_bytes())
+    }
+}
+
+/// Where a kept answer is sealed to.
+pub(super) fn answer_place(tenant: &str, key: &DecisionKey) -> Place {
+    let row = length_prefixed(&[
+        key.terminal.as_str().as_bytes(),
+        key.business_date.as_str().as_bytes(),
+        key.host_id.as_str().as_bytes(),
+        &key.attempt.get().to_be_bytes(),
+    ]);
+    Place::system("decisions", "sealed_answer", tenant, &row)
+}
+
+fn session_of(
+    customer: Option<CustomerId>,
+    reference: &Digest,
+    transaction: &Transaction,
+    holder_verification: HolderVerification,
+) -> Session {
+    let Transaction { host_id, business_date, operation, amount, currency, account_currency, account, counterparty } =
+        transaction;
+    Session {
+        customer: customer.map(|id| id.to_string()),
+        reference: reference.hex(),
+        host_id: host_id.as_str().to_owned(),
+        business_date: business_date.as_str().to_owned(),
+        operation: operation.as_str().to_owned(),
+        amount_minor: amount.get(),
+        currency: currency.as_str().to_owned(),
+        account_currency: account_currency.as_str().to_owned(),
+        account: account.expose().to_owned(),
+        counterparty: counterparty.as_ref().map(|token| token.expose().to_owned()),
+        holder_verification: holder_verification.as_str().to_owned(),
+    }
+}
+
+fn request_hash(request: &Verify) -> Digest {
+    let Verify { challenge, host_id, business_date, attempt, image, media_type } = request;
+    sha256(&length_prefixed(&[
+        b"tulga-verify-v1",
+        challenge.as_bytes(),
+        host_id.as_str().as_bytes(),
+        business_date.as_str().as_bytes(),
+        &attempt.get().to_be_bytes(),
+        media_type.as_deref().unwrap_or_default().as_bytes(),
+        sha256(image).as_bytes(),
+    ]))
+}
+
+fn look(
+    pipeline: &FacePipeline,
+    picture: &crate::capture::DecodedImage,
+    template: Option<&crate::matching::Template>,
+    may_compare: bool,
+) -> Result<Seen, GatewayError> {
+    let broken = |cause| GatewayError::internal("face pipeline", cause);
+    match pipeline.probe(picture).map_err(broken)? {
+        Look::Refused { refusal, quality } => Ok(Seen::refused(refusal, quality)),
+        Look::Usable(face) => {
+            let Located { embedding, quality, liveness } = face;
+            let matcher = pipeline.matcher();
+            let incomparable = |cause| GatewayError::internal("comparison", cause);
+            let strength = match template.filter(|_| may_compare) {
+                Some(template) => Some(matcher.verify(&embedding, template).map_err(incomparable)?),
+                None => {
+                    matcher.verify_nobody(&embedding).map_err(incomparable)?;
+                    None
+                }
+            };
+            Ok(Seen::usable(strength, liveness, quality))
+        }
+    }
+}
+
+/// One report of what became of the cash.
+struct OutcomeJob {
+    key: DecisionKey,
+    refers: Refers,
+    spki: Digest,
+    receipt: ReceiptId,
+    issuer: String,
+    tenant: String,
+    report: ReportOutcome,
+}
+
+#[async_trait::async_trait]
+impl Job for OutcomeJob {
+    async fn run(&mut self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<Step, GatewayError> {
+        let ReportOutcome { outcome, dispensed_minor, currency, .. } = &self.report;
+        if let Some(row) = unit.outcome(&self.key).await?
+            && row.outcome == *outcome
+            && row.dispensed_minor == *dispensed_minor
+        {
+            return Ok(Step::Existing(row.index));
+        }
+        unit.put_outcome(&OutcomeRow {
+            key: self.key.clone(),
+            outcome: *outcome,
+            dispensed_minor: *dispensed_minor,
+            index: slot.index,
+        })
+        .await?;
+        let content = receipt::Outcome {
+            refers: self.refers.clone(),
+            outcome: outcome.as_str().to_owned(),
+            dispensed_minor: *dispensed_minor,
+            currency: currency.as_str().to_owned(),
+            terminal: ReportingTerminal { id: self.key.terminal.as_str().to_owned(), cert: self.spki.labelled() },
+        };
+        Ok(Step::Append(Box::new(NewEntry {
+            receipt: self.receipt,
+            terminal: Some(self.key.terminal.clone()),
+            draft: ReceiptDraft {
+                rid: rid_text(&self.receipt),
+                iss: self.issuer.clone(),
+                aud: None,
+                valid_for_ms: None,
+                tenant: self.tenant.clone(),
+                content: Content::Outcome(content),
+            },
+            sealed_audit: None,
+        })))
+    }
+}
+

@@ -1,0 +1,241 @@
+//! The decision: made inside the sequencer's transaction, on facts that include what it finds there.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use super::answer::KeptAnswer;
+use super::error::GatewayError;
+use super::request::Salts;
+use super::sequencer::{Job, NewEntry, Slot, Step};
+use super::verification::{CallingTerminal, Session, answer_place};
+use super::Settings;
+use crate::crypto::{Digest, Entropy};
+use crate::domain::decision::{Decision, Outcome};
+use crate::domain::id::ReceiptId;
+use crate::domain::liveness::LivenessScore;
+use crate::domain::money::{AmountMinor, Currency};
+use crate::domain::quality::{QualityRefusal, QualityReport};
+use crate::domain::reason::Reason;
+use crate::domain::score::Strength;
+use crate::domain::transaction::DecisionKey;
+use crate::policy::{self, CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact, PolicyPack};
+use crate::receipt::{
+    Bio, Cap, Content, Policy, ReceiptDraft, Salt, Terminal, TransactionFields, Txn, Verification, audit_commit,
+    rid_text, transaction_commit,
+};
+use crate::store::{DecisionRow, UnitOfWork};
+use crate::vault::{Place, Vault};
+
+/// What the models saw, reduced to what rules and the audit record may hold.
+pub(super) struct Seen {
+    capture: CaptureFact,
+    strength: Option<Strength>,
+    liveness: Option<LivenessScore>,
+    quality: Option<QualityReport>,
+}
+
+impl Seen {
+    /// A face that could be compared.
+    pub fn usable(strength: Option<Strength>, liveness: Option<LivenessScore>, quality: QualityReport) -> Self {
+        Self { capture: CaptureFact::Usable, strength, liveness, quality: Some(quality) }
+    }
+
+    /// A picture that could not.
+    pub fn refused(refusal: QualityRefusal, quality: Option<QualityReport>) -> Self {
+        // A refusal without a row in the table is a broken build; it must refuse all the same.
+        let reason = Reason::from_code(refusal.code()).unwrap_or(Reason::CapLowQuality);
+        Self { capture: CaptureFact::Refused(vec![reason]), strength: None, liveness: None, quality }
+    }
+}
+
+/// One verification on its way into the ledger.
+pub(super) struct VerificationJob {
+    pub vault: Arc<Vault>,
+    pub pack: Arc<PolicyPack>,
+    pub entropy: Arc<dyn Entropy>,
+    pub settings: Settings,
+    pub models: Vec<Digest>,
+    pub receipt: ReceiptId,
+    pub terminal: CallingTerminal,
+    pub key: DecisionKey,
+    pub request_hash: Digest,
+    pub challenge_hash: Digest,
+    pub session: Session,
+    pub attempts_key: Digest,
+    pub attempts: u32,
+    pub standing: CustomerStanding,
+    pub subject: String,
+    pub seen: Seen,
+    pub salts: Salts,
+}
+
+#[async_trait]
+impl Job for VerificationJob {
+    async fn run(&mut self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<Step, GatewayError> {
+        if let Some(row) = unit.decision(&self.key).await? {
+            // Two calls with one key raced; the first one's decision stands.
+            return if row.request_hash == self.request_hash { Ok(Step::Existing(row.index)) } else { Err(GatewayError::IdReused) };
+        }
+        let facts = self.facts()?;
+        let decision = policy::decide(&facts, &self.pack, slot.now);
+        let attempts = if matches!(decision.outcome(), Outcome::Inconclusive) {
+            // Nothing was learnt about the person, so it costs no try.
+            unit.add_to_counter(&self.attempts_key, -1, slot.now).await?
+        } else {
+            self.attempts
+        };
+        let attempts_left = self.pack.attempts_max().saturating_sub(attempts);
+        let audit = self.audit_record(&facts, &decision, slot)?;
+        unit.insert_decision(&DecisionRow {
+            key: self.key.clone(),
+            request_hash: self.request_hash,
+            index: slot.index,
+            sealed_answer: self.sealed_answer(&decision, attempts_left)?,
+        })
+        .await?;
+        let sealed_audit = self.vault.seal_system(&audit_place(&self.settings, slot.index), &audit, &*self.entropy)?;
+        Ok(Step::Append(Box::new(NewEntry {
+            receipt: self.receipt,
+            terminal: Some(self.terminal.id.clone()),
+            draft: self.draft(&decision, &audit)?,
+            sealed_audit: Some(sealed_audit),
+        })))
+    }
+}
+
+impl VerificationJob {
+    fn facts(&self) -> Result<Facts, GatewayError> {
+        let broken = |_| GatewayError::broken("a session does not parse");
+        Ok(Facts {
+            operation: self.session.operation()?,
+            amount: AmountMinor::try_from(self.session.amount_minor).map_err(broken)?,
+            currency: Currency::try_from(self.session.currency.as_str()).map_err(broken)?,
+            account_currency: Currency::try_from(self.session.account_currency.as_str()).map_err(broken)?,
+            customer: self.standing,
+            capture: self.seen.capture.clone(),
+            strength_db: self.seen.strength.map(Strength::db),
+            liveness: self.liveness(),
+            attempts_in_transaction: self.attempts,
+            holder_verification: self.session.holder_verification()?,
+            device_level: DeviceLevel::Certificate,
+        })
+    }
+
+    fn liveness(&self) -> LivenessFact {
+        match self.seen.liveness.map(|score| score.per_mille() * 10) {
+            None => LivenessFact::NoModel,
+            Some(score_e4) if score_e4 >= self.pack.liveness_min_e4() => LivenessFact::Live { score_e4 },
+            Some(score_e4) => LivenessFact::Suspect { score_e4 },
+        }
+    }
+
+    fn sealed_answer(&self, decision: &Decision, attempts_left: u32) -> Result<Vec<u8>, GatewayError> {
+        let kept = KeptAnswer::new(
+            &decision.outcome(),
+            &decision.public_reasons(),
+            decision.next_screen(attempts_left),
+            attempts_left,
+            &self.salts,
+        );
+        let plain = serde_json::to_vec(&kept).map_err(|cause| GatewayError::internal("answer", cause))?;
+        let place = answer_place(self.settings.tenant.as_str(), &self.key);
+        Ok(self.vault.seal_system(&place, &plain, &*self.entropy)?)
+    }
+
+    /// What an auditor under agreement may see and a terminal may not: scores, quality, rules.
+    fn audit_record(&self, facts: &Facts, decision: &Decision, slot: &Slot) -> Result<Vec<u8>, GatewayError> {
+        let quality = self.seen.quality.as_ref().map(|report| {
+            let measures = report.measures().iter();
+            measures.map(|m| (m.component.as_str(), json!(format!("{:.3}", m.value)))).collect::<std::collections::BTreeMap<_, _>>()
+        });
+        let record = json!({
+            "v": 1,
+            "rid": rid_text(&self.receipt),
+            "time": slot.now.rfc3339(),
+            "facts": {
+                "operation": facts.operation.as_str(),
+                "amount_minor": facts.amount.get(),
+                "currency": facts.currency.as_str(),
+                "account_currency": facts.account_currency.as_str(),
+                "customer": facts.customer.as_str(),
+                "strength_db": facts.strength_db,
+                "strength_tenth_db": self.seen.strength.map(Strength::tenths),
+                "liveness": facts.liveness.as_str(),
+                "liveness_e4": facts.liveness.score_e4(),
+                "attempts_in_transaction": facts.attempts_in_transaction,
+                "holder_verification": facts.holder_verification.as_str(),
+                "device_level": facts.device_level.as_str(),
+            },
+            "quality": quality,
+            "outcome": decision.outcome().as_str(),
+            "reasons": decision.reasons().iter().map(|reason| reason.code()).collect::<Vec<_>>(),
+            "rules": decision.rules().iter().map(|rule| rule.as_str()).collect::<Vec<_>>(),
+            "models": self.models.iter().map(Digest::labelled).collect::<Vec<_>>(),
+            "build": self.settings.build.labelled(),
+        });
+        serde_json::to_vec(&record).map_err(|cause| GatewayError::internal("audit record", cause))
+    }
+
+    fn draft(&self, decision: &Decision, audit: &[u8]) -> Result<ReceiptDraft, GatewayError> {
+        let outcome = decision.outcome();
+        let commit = transaction_commit(
+            &Salt::new(self.salts.transaction),
+            &TransactionFields {
+                host_transaction_id: &self.session.host_id,
+                business_date: &self.session.business_date,
+                attempt: self.key.attempt,
+                account: &self.session.account,
+                counterparty: self.session.counterparty.as_deref(),
+            },
+        );
+        let cap = outcome.cap_minor().zip(outcome.until());
+        let content = Verification {
+            terminal: Terminal {
+                id: self.terminal.id.as_str().to_owned(),
+                cert: self.terminal.spki.labelled(),
+                sensor: None,
+                challenge: self.challenge_hash.labelled(),
+                envelope: None,
+            },
+            txn: Txn {
+                commit,
+                op: self.session.operation()?.as_str().to_owned(),
+                amount_minor: self.session.amount_minor,
+                currency: self.session.currency.clone(),
+            },
+            subject: Some(self.subject.clone()),
+            bio: Bio {
+                modality: "face".to_owned(),
+                models: self.models.iter().map(Digest::labelled).collect(),
+                required_db: self.pack.required_db(),
+            },
+            policy: Policy {
+                id: self.pack.id().to_owned(),
+                version: self.pack.version(),
+                hash: self.pack.hash().labelled(),
+            },
+            build: self.settings.build.labelled(),
+            outcome: outcome.as_str().to_owned(),
+            cap: cap.map(|(amount_minor, until)| Cap { amount_minor, until: until.rfc3339() }),
+            reasons: decision.public_reasons().iter().map(|reason| reason.code().to_owned()).collect(),
+            footage: None,
+            audit: audit_commit(&Salt::new(self.salts.audit), audit),
+        };
+        Ok(ReceiptDraft {
+            rid: rid_text(&self.receipt),
+            iss: self.settings.issuer.clone(),
+            aud: Some(self.settings.audience.clone()),
+            valid_for_ms: Some(self.settings.receipt_valid_ms),
+            tenant: self.settings.tenant.as_str().to_owned(),
+            content: Content::Verification(content),
+        })
+    }
+}
+
+/// Where an audit record is sealed to.
+pub(super) fn audit_place(settings: &Settings, index: u64) -> Place {
+    let row = crate::crypto::length_prefixed(&[settings.origin.as_str().as_bytes(), &index.to_be_bytes()]);
+    Place::system("entries", "sealed_audit", settings.tenant.as_str(), &row)
+}
