@@ -1,1 +1,295 @@
-//! Seals templates; AAD binds ciphertext to its row; the key ring.
+//! Seals templates and other secrets at rest; additional data binds a ciphertext to its row.
+//!
+//! ```text
+//! key-encryption key (a file) -> wraps one data key and one pseudonym key a customer -> seals rows
+//!                             -> derives the index key and the system key (HMAC with a label)
+//! ```
+//!
+//! Whoever holds the key-encryption key can recover everything sealed under it, embeddings included.
+//! Erasing a customer destroys their wrapped keys: what was sealed under them opens no more, and
+//! their pseudonym links to nobody.
+
+mod place;
+
+use std::fmt;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
+
+use crate::crypto::{
+    AeadError, Digest, Entropy, EntropyError, MacKey, SealingKey, length_prefixed, random_bytes,
+};
+use crate::domain::id::{CustomerId, TenantId};
+use crate::domain::iin::Iin;
+use crate::domain::transaction::{OpaqueToken, TokenKind};
+use crate::store::CustomerKeyRow;
+
+pub use place::Place;
+
+/// Holds the key-encryption key and what is derived from it.
+pub struct Vault {
+    kek_id: String,
+    kek: SealingKey,
+    index_key: MacKey,
+    system_key: SealingKey,
+}
+
+impl Vault {
+    /// The vault of a key-encryption key of 32 bytes.
+    #[must_use]
+    pub fn new(kek: [u8; 32]) -> Self {
+        let root = MacKey::new(kek);
+        let derive = |label: &[u8]| *root.mac(&[b"tulga-vault-v1", label]).as_bytes();
+        let id = Digest::new(derive(b"id")).hex();
+        Self {
+            // Eight digits name a key; they say nothing of it.
+            kek_id: id.chars().take(8).collect(),
+            kek: SealingKey::new(derive(b"wrap")),
+            index_key: MacKey::new(derive(b"index")),
+            system_key: SealingKey::new(derive(b"system")),
+        }
+    }
+
+    /// Reads the key-encryption key from a file of 64 hexadecimal digits.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError`] when the file cannot be read, others may read it too, or it is no key.
+    pub fn load(path: &Path) -> Result<Self, VaultError> {
+        let mode = fs::metadata(path).map_err(VaultError::File)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(VaultError::Exposed);
+        }
+        let text = Zeroizing::new(fs::read_to_string(path).map_err(VaultError::File)?);
+        let key = Digest::from_hex(text.trim()).map_err(|_| VaultError::NoKey)?;
+        Ok(Self::new(*key.as_bytes()))
+    }
+
+    /// Makes a fresh key-encryption key in a new file that only its owner may read.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError`] when the file exists or cannot be written.
+    pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<Self, VaultError> {
+        let key: [u8; 32] = random_bytes(entropy).map_err(VaultError::Chance)?;
+        let text = Zeroizing::new(format!("{}\n", Digest::new(key).hex()));
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(VaultError::File)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(VaultError::File)?;
+        Ok(Self::new(key))
+    }
+
+    /// Fresh keys for a customer, and their wrapped form.
+    ///
+    /// # Errors
+    ///
+    /// [`AeadError`] when the source of chance fails.
+    pub fn new_customer(
+        &self,
+        tenant: &TenantId,
+        customer: &CustomerId,
+        entropy: &dyn Entropy,
+    ) -> Result<(CustomerKeys, CustomerKeyRow), AeadError> {
+        let plain: Zeroizing<[u8; 64]> =
+            Zeroizing::new(random_bytes(entropy).map_err(|EntropyError| AeadError::Seal)?);
+        let place = self.key_place(tenant, customer);
+        let wrapped = self.kek.seal(&place.aad(), plain.as_slice(), entropy)?;
+        let keys = CustomerKeys::from_plain(plain.as_slice())?;
+        Ok((keys, CustomerKeyRow { customer: *customer, kek_id: self.kek_id.clone(), wrapped }))
+    }
+
+    /// Unwraps a customer's keys.
+    ///
+    /// # Errors
+    ///
+    /// [`AeadError::Open`] for another customer's row, another key-encryption key, altered bytes.
+    pub fn open_keys(&self, tenant: &TenantId, row: &CustomerKeyRow) -> Result<CustomerKeys, AeadError> {
+        if row.kek_id != self.kek_id {
+            return Err(AeadError::Open);
+        }
+        let plain = self.kek.open(&self.key_place(tenant, &row.customer).aad(), &row.wrapped)?;
+        CustomerKeys::from_plain(&plain)
+    }
+
+    /// Seals what belongs to no customer: sessions, answers, audit records.
+    ///
+    /// # Errors
+    ///
+    /// [`AeadError::Seal`] when the source of chance fails.
+    pub fn seal_system(&self, place: &Place, plain: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, AeadError> {
+        self.system_key.seal(&place.aad(), plain, entropy)
+    }
+
+    /// Opens what [`Vault::seal_system`] sealed in the same place.
+    ///
+    /// # Errors
+    ///
+    /// [`AeadError::Open`] for another place or altered bytes.
+    pub fn open_system(&self, place: &Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, AeadError> {
+        self.system_key.open(&place.aad(), sealed)
+    }
+
+    /// The keyed hash by which a token finds its customer.
+    #[must_use]
+    pub fn token_index(&self, tenant: &TenantId, kind: TokenKind, token: &OpaqueToken) -> Digest {
+        self.index_key.mac(&[b"token", tenant.as_str().as_bytes(), kind.as_str().as_bytes(), token.expose().as_bytes()])
+    }
+
+    /// The keyed hash by which an IIN finds its customer.
+    #[must_use]
+    pub fn iin_index(&self, tenant: &TenantId, iin: &Iin) -> Digest {
+        self.index_key.mac(&[b"iin", tenant.as_str().as_bytes(), iin.expose()])
+    }
+
+    fn key_place(&self, tenant: &TenantId, customer: &CustomerId) -> Place {
+        Place::of_customer("customer_keys", "wrapped", tenant.as_str(), customer, self.kek_id.as_bytes())
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Vault({})", self.kek_id)
+    }
+}
+
+/// One customer's keys: erased with them.
+#[derive(Debug)]
+pub struct CustomerKeys {
+    data: SealingKey,
+    pseudonym: MacKey,
+}
+
+impl CustomerKeys {
+    fn from_plain(plain: &[u8]) -> Result<Self, AeadError> {
+        let (data, pseudonym) = plain.split_at_checked(32).ok_or(AeadError::Open)?;
+        let key = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(|_| AeadError::Open);
+        Ok(Self { data: SealingKey::new(key(data)?), pseudonym: MacKey::new(key(pseudonym)?) })
+    }
+
+    /// Seals one of the customer's rows.
+    ///
+    /// # Errors
+    ///
+    /// [`AeadError::Seal`] when the source of chance fails.
+    pub fn seal(&self, place: &Place, plain: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, AeadError> {
+        self.data.seal(&place.aad(), plain, entropy)
+    }
+
+    /// Opens one of the customer's rows.
+    ///
+    /// # Errors
+    ///
+    /// [`AeadError::Open`] for another row or altered bytes.
+    pub fn open(&self, place: &Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, AeadError> {
+        self.data.open(&place.aad(), sealed)
+    }
+
+    /// The customer's name in receipts: the same in each, and linked to nobody after erasure.
+    #[must_use]
+    pub fn pseudonym(&self, tenant: &TenantId, customer: &CustomerId) -> String {
+        let mac = self.pseudonym.mac(&[b"subject", tenant.as_str().as_bytes(), customer.as_bytes()]);
+        URL_SAFE_NO_PAD.encode(mac.as_bytes())
+    }
+}
+
+/// A pseudonym of the same shape for somebody who is not enrolled.
+#[must_use]
+pub fn pseudonym_of_nobody(chance: [u8; 32]) -> String {
+    URL_SAFE_NO_PAD.encode(length_prefixed(&[&chance]).get(8..).unwrap_or_default())
+}
+
+/// The vault cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// The key file cannot be read or written.
+    #[error("the key-encryption key's file cannot be read or written")]
+    File(#[source] std::io::Error),
+    /// Others may read it.
+    #[error("the key-encryption key's file may be read by others; chmod 600 it")]
+    Exposed,
+    /// It holds something else.
+    #[error("the key-encryption key's file does not hold 64 hexadecimal digits")]
+    NoKey,
+    /// The source of chance failed.
+    #[error("no key can be made")]
+    Chance(#[source] EntropyError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::SeededEntropy;
+
+    fn tenant() -> TenantId {
+        TenantId::try_from("bank-a").unwrap()
+    }
+
+    #[test]
+    fn a_row_moved_to_another_customer_column_or_row_does_not_open() {
+        let chance = SeededEntropy::new(1);
+        let vault = Vault::new([7; 32]);
+        let (a, b) = (CustomerId::new([1; 16]), CustomerId::new([2; 16]));
+        let (keys, _) = vault.new_customer(&tenant(), &a, &chance).unwrap();
+        let place = Place::of_customer("captures", "sealed", "bank-a", &a, b"1");
+        let sealed = keys.seal(&place, b"template", &chance).unwrap();
+        assert_eq!(keys.open(&place, &sealed).unwrap().as_slice(), b"template");
+        for other in [
+            Place::of_customer("captures", "sealed", "bank-a", &b, b"1"),
+            Place::of_customer("captures", "other", "bank-a", &a, b"1"),
+            Place::of_customer("captures", "sealed", "bank-b", &a, b"1"),
+            Place::of_customer("captures", "sealed", "bank-a", &a, b"2"),
+            place.with_modality("finger"),
+        ] {
+            assert_eq!(keys.open(&other, &sealed), Err(AeadError::Open));
+        }
+    }
+
+    #[test]
+    fn wrapped_keys_open_for_their_customer_and_key_only() {
+        let chance = SeededEntropy::new(1);
+        let vault = Vault::new([7; 32]);
+        let customer = CustomerId::new([1; 16]);
+        let (keys, row) = vault.new_customer(&tenant(), &customer, &chance).unwrap();
+        let again = vault.open_keys(&tenant(), &row).unwrap();
+        assert_eq!(again.pseudonym(&tenant(), &customer), keys.pseudonym(&tenant(), &customer));
+        let moved = CustomerKeyRow { customer: CustomerId::new([2; 16]), ..row.clone() };
+        assert!(vault.open_keys(&tenant(), &moved).is_err());
+        assert!(Vault::new([8; 32]).open_keys(&tenant(), &row).is_err());
+        let mut flipped = row.clone();
+        flipped.wrapped[20] ^= 1;
+        assert!(vault.open_keys(&tenant(), &flipped).is_err());
+    }
+
+    #[test]
+    fn indices_and_pseudonyms_separate_what_must_be_separate() {
+        let vault = Vault::new([7; 32]);
+        let token = OpaqueToken::try_from("4011").unwrap();
+        let card = vault.token_index(&tenant(), TokenKind::Card, &token);
+        assert_ne!(card, vault.token_index(&tenant(), TokenKind::Account, &token));
+        assert_ne!(card, Vault::new([8; 32]).token_index(&tenant(), TokenKind::Card, &token));
+        let chance = SeededEntropy::new(1);
+        let customer = CustomerId::new([1; 16]);
+        let (keys, _) = vault.new_customer(&tenant(), &customer, &chance).unwrap();
+        assert_eq!(pseudonym_of_nobody([3; 32]).len(), keys.pseudonym(&tenant(), &customer).len());
+    }
+
+    #[test]
+    fn a_key_file_that_others_may_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kek");
+        Vault::create(&path, &SeededEntropy::new(1)).unwrap();
+        assert!(Vault::load(&path).is_ok());
+        assert!(matches!(Vault::create(&path, &SeededEntropy::new(2)), Err(VaultError::File(_))));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(Vault::load(&path), Err(VaultError::Exposed)));
+    }
+}

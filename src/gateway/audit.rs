@@ -1,0 +1,245 @@
+//! What auditors and the host ask: receipts, proofs, checkpoints, the export, redemption.
+
+use tokio::sync::mpsc;
+
+use super::Gateway;
+use super::act::{Write, receipt_actor};
+use super::error::GatewayError;
+use super::request::{Actor, Redemption};
+use super::sequencer::keep_checkpoint;
+use super::verification_job::audit_place;
+use crate::domain::id::{Attempt, ReceiptId};
+use crate::domain::time::UnixMillis;
+use crate::ledger::TlogProof;
+use crate::receipt::{
+    CHECKPOINT_FILE, CHECKPOINTS_FILE, Content, ERASURES_FILE, KEYS_FILE, KEYS_SIGNATURE_FILE, RECEIPTS_FILE,
+    Refers, Salt, TransactionFields, erasures_json, rid_text, transaction_commit, verify,
+};
+use crate::store::{EntryFilter, EntryRow};
+
+/// Which receipts are wanted.
+pub type ReceiptFilter = EntryFilter;
+
+/// Entries read at a time during an export.
+const EXPORT_PAGE: u32 = 1000;
+
+/// A piece of an exported ledger: append `bytes` to the file `path`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExportFile {
+    /// The file, relative to the export's folder.
+    pub path: &'static str,
+    /// The next bytes of it.
+    pub bytes: Vec<u8>,
+}
+
+/// What the host presents to redeem a receipt.
+#[derive(Clone, Debug)]
+pub struct Redeem {
+    /// The receipt's exact bytes.
+    pub receipt_jws: String,
+    /// The salt that opens its commitment.
+    pub transaction_salt: [u8; 32],
+    /// The transaction that the host is about to authorise.
+    pub host_transaction_id: String,
+    /// The bank's day.
+    pub business_date: String,
+    /// Which try.
+    pub attempt: Attempt,
+    /// The account.
+    pub account: String,
+    /// The other side, where there is one.
+    pub counterparty: Option<String>,
+    /// The amount that the host is about to authorise, in minor units.
+    pub amount_minor: i64,
+}
+
+impl Gateway {
+    /// The entry at an index.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] beyond the ledger's end.
+    pub async fn entry(&self, index: u64) -> Result<EntryRow, GatewayError> {
+        let row = self.store.entry(self.settings.origin.as_str(), index).await?;
+        row.ok_or(GatewayError::NotFound("receipt"))
+    }
+
+    /// The entry of a receipt.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] when there is none.
+    pub async fn entry_of(&self, receipt: &ReceiptId) -> Result<EntryRow, GatewayError> {
+        let row = self.store.entry_by_receipt(self.settings.origin.as_str(), receipt).await?;
+        row.ok_or(GatewayError::NotFound("receipt"))
+    }
+
+    /// Entries by time and terminal, from an index on.
+    ///
+    /// # Errors
+    ///
+    /// What the store cannot do.
+    pub async fn entries(
+        &self,
+        from: u64,
+        filter: &ReceiptFilter,
+        limit: u32,
+    ) -> Result<Vec<EntryRow>, GatewayError> {
+        Ok(self.store.entries(self.settings.origin.as_str(), from, filter, limit).await?)
+    }
+
+    /// The latest checkpoint; a fresh one if none covers the ledger's end.
+    ///
+    /// # Errors
+    ///
+    /// What store and signer cannot do.
+    pub async fn checkpoint(&self) -> Result<String, GatewayError> {
+        let row = keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
+        Ok(row.text)
+    }
+
+    /// The proof that an entry is in the ledger, as c2sp.org/tlog-proof text.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] beyond the ledger's end.
+    pub async fn proof(&self, index: u64) -> Result<String, GatewayError> {
+        let row = keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
+        if index >= row.size {
+            return Err(GatewayError::NotFound("receipt"));
+        }
+        let proof = self.view.read(|tree, _| TlogProof::make(tree, index, row.size, &row.text))?;
+        Ok(proof.map_err(|cause| GatewayError::internal("proof", cause))?.to_text())
+    }
+
+    /// The opened audit record of an entry.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] when the entry has none.
+    pub async fn audit_record(&self, index: u64) -> Result<Vec<u8>, GatewayError> {
+        let sealed = self.entry(index).await?.sealed_audit.ok_or(GatewayError::NotFound("audit record"))?;
+        Ok(self.vault.open_system(&audit_place(&self.settings, index), &sealed)?.to_vec())
+    }
+
+    /// Sends the whole ledger as files, up to a checkpoint made now. The receiver is bounded: a slow
+    /// one slows the reading, and one that is gone ends it.
+    ///
+    /// # Errors
+    ///
+    /// What the store cannot do.
+    pub async fn export(&self, out: &mpsc::Sender<ExportFile>) -> Result<(), GatewayError> {
+        let origin = self.settings.origin.as_str();
+        let latest = keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
+        let send = async |path: &'static str, bytes: Vec<u8>| out.send(ExportFile { path, bytes }).await.is_ok();
+        let erasures = erasures_json(&[]).map_err(|cause| GatewayError::internal("erasures", cause))?;
+        let small = [
+            (KEYS_FILE, self.key_register.register.clone()),
+            (KEYS_SIGNATURE_FILE, self.key_register.signature.clone()),
+            (ERASURES_FILE, erasures.into_bytes()),
+            (CHECKPOINT_FILE, latest.text.clone().into_bytes()),
+            // The file exists even for a ledger without entries.
+            (RECEIPTS_FILE, Vec::new()),
+        ];
+        for (path, bytes) in small {
+            if !send(path, bytes).await {
+                return Ok(());
+            }
+        }
+        let mut from = 0;
+        while from < latest.size {
+            let rows = self.store.entries(origin, from, &EntryFilter::default(), EXPORT_PAGE).await?;
+            let Some(last) = rows.last() else { return Err(GatewayError::broken("an entry is missing")) };
+            from = last.index + 1;
+            let lines = rows.iter().filter(|row| row.index < latest.size).map(|row| format!("{}\n", row.jws));
+            if !send(RECEIPTS_FILE, lines.collect::<String>().into_bytes()).await {
+                return Ok(());
+            }
+        }
+        self.export_checkpoints(latest.size, out).await
+    }
+
+    async fn export_checkpoints(&self, size: u64, out: &mpsc::Sender<ExportFile>) -> Result<(), GatewayError> {
+        let mut from = 0;
+        loop {
+            let rows = self.store.checkpoints(self.settings.origin.as_str(), from, EXPORT_PAGE).await?;
+            let kept: Vec<_> = rows.iter().filter(|row| row.size <= size).collect();
+            let Some(last) = kept.last() else { return Ok(()) };
+            from = last.size + 1;
+            let text = kept.iter().map(|row| format!("{}\n", row.text)).collect::<String>();
+            if out.send(ExportFile { path: CHECKPOINTS_FILE, bytes: text.into_bytes() }).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Redeems a receipt once, for the host that it is addressed to.
+    ///
+    /// # Errors
+    ///
+    /// The reasons for which the host must not authorise, as [`GatewayError::Invalid`] with the
+    /// field that does not fit.
+    pub async fn redeem(&self, actor: &Actor, request: Redeem) -> Result<Redemption, GatewayError> {
+        let invalid = |field, problem| GatewayError::Invalid { field, problem };
+        let verified = verify(&request.receipt_jws, &self.register).map_err(|error| {
+            tracing::info!(code = error.code(), error = %error, "a receipt was not redeemed");
+            invalid("receipt_jws", "it is not a receipt of this gateway")
+        })?;
+        let id = verified.id();
+        let entry = self.entry_of(&id).await?;
+        if entry.jws != request.receipt_jws {
+            return Err(invalid("receipt_jws", "it is not the receipt in the ledger"));
+        }
+        let Content::Verification(content) = &verified.body().content else {
+            return Err(invalid("receipt_jws", "it is not the receipt of a verification"));
+        };
+        let commit = transaction_commit(
+            &Salt::new(request.transaction_salt),
+            &TransactionFields {
+                host_transaction_id: &request.host_transaction_id,
+                business_date: &request.business_date,
+                attempt: request.attempt,
+                account: &request.account,
+                counterparty: request.counterparty.as_deref(),
+            },
+        );
+        if !crate::crypto::constant_time_eq(commit.as_bytes(), content.txn.commit.as_bytes()) {
+            return Err(invalid("transaction", "the receipt is not for this transaction"));
+        }
+        let amount_max = match (content.outcome.as_str(), &content.cap) {
+            ("APPROVED", None) => content.txn.amount_minor,
+            ("APPROVED_CAPPED", Some(cap)) => cap.amount_minor.min(content.txn.amount_minor),
+            _ => return Err(invalid("receipt_jws", "the receipt does not approve")),
+        };
+        if !(1..=amount_max).contains(&request.amount_minor) {
+            return Err(invalid("amount_minor", "it is more than the receipt approves"));
+        }
+        if verified.body().aud.as_deref() != Some(self.settings.audience.as_str()) {
+            return Err(invalid("receipt_jws", "the receipt is for another host"));
+        }
+        self.redeem_entry(actor, &entry, verified.valid_until()).await
+    }
+
+    async fn redeem_entry(
+        &self,
+        actor: &Actor,
+        entry: &EntryRow,
+        valid_until: Option<UnixMillis>,
+    ) -> Result<Redemption, GatewayError> {
+        let now = self.clock.now();
+        let earlier = self.store.redemption(&entry.receipt).await?;
+        if earlier.is_none() && valid_until.is_none_or(|until| now > until) {
+            return Err(GatewayError::Invalid { field: "receipt_jws", problem: "the receipt's time is over" });
+        }
+        let content = Content::Redemption(crate::receipt::Redemption {
+            refers: Refers { rid: rid_text(&entry.receipt), index: entry.index },
+            actor: receipt_actor(actor),
+        });
+        let mine = self.perform_as(content, entry.terminal.clone(), vec![Write::Redeem(entry.receipt)]).await?;
+        let row = self.store.redemption(&entry.receipt).await?;
+        let row = row.ok_or(GatewayError::broken("a redemption is missing"))?;
+        let redeemed_now = earlier.is_none() && row.index == mine.index();
+        Ok(Redemption { receipt: entry.receipt, first_redeemed_at: row.redeemed_at, redeemed_now })
+    }
+}
+

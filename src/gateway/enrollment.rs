@@ -1,0 +1,468 @@
+//! Enrolment: a customer, their tokens and captures, activation with the search for duplicates.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
+
+use super::Gateway;
+use super::act::{Act, Write, receipt_actor};
+use super::error::GatewayError;
+use super::request::{
+    Actor, BindToken, CaptureAnswer, Consent, ConsentTerm, CreateCustomer, CustomerAnswer, DuplicateResolution,
+    Logged, QualityComponent,
+};
+use crate::crypto::random_bytes;
+use crate::domain::embedding::FaceEmbedding;
+use crate::domain::id::{CaptureId, CustomerId};
+use crate::domain::modality::Modality;
+use crate::domain::quality::QualityReport;
+use crate::domain::reason::Reason;
+use crate::domain::transaction::{OpaqueToken, TokenKind};
+use crate::face::{Acquisition, FacePipeline};
+use crate::matching::{Hit, TEMPLATE_CAPTURES_MAX, Template};
+use crate::receipt::{Content, Erasure};
+use crate::store::{CaptureRow, CustomerRow, CustomerStatus, DuplicateRow, TokenRow};
+use crate::vault::Place;
+
+/// Longest text of a consent's field, in bytes.
+const CONSENT_TEXT_BYTES_MAX: usize = 512;
+/// Most suspected duplicates that an activation reports.
+const DUPLICATES_MAX: usize = 16;
+
+/// What an activation came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Activation {
+    /// Active, or waiting for a person to decide about duplicates.
+    pub status: CustomerStatus,
+    /// Who looks alike, and how strongly in dB.
+    pub duplicates: Vec<(CustomerId, i64)>,
+}
+
+impl Gateway {
+    /// Creates a customer with a consent; they cannot be verified before activation.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Exists`] when the IIN is enrolled; [`GatewayError::Invalid`] for a consent
+    /// without its fields.
+    pub async fn create_customer(
+        &self,
+        actor: &Actor,
+        request: CreateCustomer,
+    ) -> Result<CustomerId, GatewayError> {
+        let CreateCustomer { iin, consent } = request;
+        check_consent(&consent)?;
+        let tenant = &self.settings.tenant;
+        let id = CustomerId::new(random_bytes(&*self.entropy)?);
+        let (keys, key_row) = self.vault.new_customer(tenant, &id, &*self.entropy)?;
+        let iin_text = std::str::from_utf8(iin.expose())
+            .map_err(|cause| GatewayError::internal("IIN", cause))?;
+        let record = json!({
+            "iin": iin_text,
+            "consent": {
+                "operator": consent.operator,
+                "subject": consent.subject,
+                "purpose": consent.purpose,
+                "until": term_text(&consent),
+                "given_at": consent.given_at.rfc3339(),
+                "evidence_ref": consent.evidence_ref,
+            },
+        });
+        let plain = Zeroizing::new(record.to_string().into_bytes());
+        let place = Place::of_customer("customers", "sealed_record", tenant.as_str(), &id, id.as_bytes());
+        let now = self.clock.now();
+        let row = CustomerRow {
+            id,
+            status: CustomerStatus::Pending,
+            iin_index: Some(self.vault.iin_index(tenant, &iin)),
+            sealed_record: keys.seal(&place, &plain, &*self.entropy)?,
+            created_at: now,
+            updated_at: now,
+        };
+        let subject = Some(keys.pseudonym(tenant, &id));
+        let act = Act { act: "customer_created", actor, subject, terminal: None };
+        self.perform(act, vec![Write::InsertCustomer(Box::new(row), key_row)]).await?;
+        Ok(id)
+    }
+
+    /// Binds a token that terminals will know the customer by.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Exists`] when it is bound to anyone.
+    pub async fn bind_token(&self, actor: &Actor, request: BindToken) -> Result<(), GatewayError> {
+        let BindToken { customer, kind, token, expires_at } = request;
+        let now = self.clock.now();
+        if expires_at.is_some_and(|at| at <= now) {
+            return Err(GatewayError::Invalid { field: "expires_at", problem: "it is in the past" });
+        }
+        let subject = self.subject_of(&customer).await?;
+        let index = self.vault.token_index(&self.settings.tenant, kind, &token);
+        let row = TokenRow { index, customer, kind, bound_at: now, expires_at };
+        let act = Act { act: "token_bound", actor, subject: Some(subject), terminal: None };
+        self.perform(act, vec![Write::InsertToken(row)]).await.map(drop)
+    }
+
+    /// Removes a token.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] when it is not bound to this customer.
+    pub async fn unbind_token(
+        &self,
+        actor: &Actor,
+        customer: &CustomerId,
+        kind: TokenKind,
+        token: &OpaqueToken,
+    ) -> Result<(), GatewayError> {
+        let subject = self.subject_of(customer).await?;
+        let index = self.vault.token_index(&self.settings.tenant, kind, token);
+        let act = Act { act: "token_unbound", actor, subject: Some(subject), terminal: None };
+        self.perform(act, vec![Write::DeleteToken(index, *customer)]).await.map(drop)
+    }
+
+    /// Offers a capture for the template; the answer says what was measured and why not, if not.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::State`] when the template has the most captures.
+    pub async fn add_capture(
+        self: &Arc<Self>,
+        actor: &Actor,
+        customer: &CustomerId,
+        image: Bytes,
+        media_type: Option<String>,
+    ) -> Result<CaptureAnswer, GatewayError> {
+        let subject = self.subject_of(customer).await?;
+        let keys = self.customer_keys(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
+        // Two captures at once would each be compared without the other.
+        let _turn = self.activation.lock().await;
+        let rows = self.store.captures(customer).await?;
+        if rows.len() >= TEMPLATE_CAPTURES_MAX {
+            return Err(GatewayError::State("the customer has the most captures a template takes"));
+        }
+        let earlier = self.open_captures(&keys, &rows)?;
+        let seen = self.vision.run(image, media_type, move |pipeline, picture| {
+            let acquired = pipeline.enrol(picture);
+            let acquired = acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))?;
+            consider(pipeline, acquired, earlier)
+        });
+        let Considered { embeddings, quality, reasons } = seen.await?;
+        let quality = quality.as_ref().map(components).unwrap_or_default();
+        let Some(embedding) = embeddings.last().filter(|_| reasons.is_empty()) else {
+            return Ok(CaptureAnswer { capture: None, quality, reasons });
+        };
+        let id = CaptureId::new(random_bytes(&*self.entropy)?);
+        let mut row = CaptureRow {
+            id,
+            customer: *customer,
+            modality: Modality::Face,
+            sealed: Vec::new(),
+            created_at: self.clock.now(),
+        };
+        row.sealed = keys.seal(&self.capture_place(&row), &embedding.to_bytes(), &*self.entropy)?;
+        let act = Act { act: "capture_added", actor, subject: Some(subject), terminal: None };
+        self.perform(act, vec![Write::InsertCapture(Box::new(row), TEMPLATE_CAPTURES_MAX)]).await?;
+        self.refresh_gallery(customer).await?;
+        Ok(CaptureAnswer { capture: Some(id), quality, reasons })
+    }
+
+    /// Makes a customer active, unless somebody enrolled looks like them: then a person decides.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::State`] without captures, or when the status is another.
+    pub async fn activate(&self, actor: &Actor, customer: &CustomerId) -> Result<Activation, GatewayError> {
+        let subject = self.subject_of(customer).await?;
+        let _turn = self.activation.lock().await;
+        let template = self.template_of(customer).await?;
+        let template = template.ok_or(GatewayError::State("the customer has no captures"))?;
+        let found_at = self.clock.now();
+        let hits = self.search(template.clone()).await?;
+        let rows: Vec<DuplicateRow> = hits
+            .into_iter()
+            .filter(|hit| hit.key != *customer)
+            .map(|hit| DuplicateRow {
+                customer: *customer,
+                other: hit.key,
+                strength_db: hit.strength.db(),
+                found_at,
+                resolution: None,
+            })
+            .collect();
+        let duplicates = rows.iter().map(|row| (row.other, row.strength_db)).collect::<Vec<_>>();
+        let from: &'static [CustomerStatus] = &[CustomerStatus::Pending];
+        if rows.is_empty() {
+            let act = Act { act: "customer_activated", actor, subject: Some(subject), terminal: None };
+            self.perform(act, vec![Write::SetStatus(*customer, from, CustomerStatus::Active)]).await?;
+            self.gallery_insert(*customer, &template)?;
+            Ok(Activation { status: CustomerStatus::Active, duplicates })
+        } else {
+            let act = Act { act: "duplicate_suspected", actor, subject: Some(subject), terminal: None };
+            let writes = vec![
+                Write::SetStatus(*customer, from, CustomerStatus::PendingDuplicate),
+                Write::InsertDuplicates(rows),
+            ];
+            self.perform(act, writes).await?;
+            Ok(Activation { status: CustomerStatus::PendingDuplicate, duplicates })
+        }
+    }
+
+    /// Records what a person decided about suspected duplicates.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::State`] when the customer waits for no such decision.
+    pub async fn resolve_duplicate(
+        &self,
+        actor: &Actor,
+        customer: &CustomerId,
+        resolution: DuplicateResolution,
+    ) -> Result<CustomerStatus, GatewayError> {
+        let subject = self.subject_of(customer).await?;
+        let _turn = self.activation.lock().await;
+        let (word, to) = match resolution {
+            DuplicateResolution::DifferentPeople => ("different_people", CustomerStatus::Active),
+            DuplicateResolution::SamePerson => ("same_person", CustomerStatus::Suspended),
+        };
+        let template = self.template_of(customer).await?;
+        let act = Act { act: "duplicate_resolved", actor, subject: Some(subject), terminal: None };
+        let writes = vec![
+            Write::SetStatus(*customer, &[CustomerStatus::PendingDuplicate], to),
+            Write::ResolveDuplicates(*customer, word),
+        ];
+        self.perform(act, writes).await?;
+        if let Some(template) = template {
+            self.gallery_insert(*customer, &template)?;
+        }
+        Ok(to)
+    }
+
+    /// Suspends an active customer.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::State`] when they are not active.
+    pub async fn suspend(&self, actor: &Actor, customer: &CustomerId) -> Result<(), GatewayError> {
+        let subject = Some(self.subject_of(customer).await?);
+        let act = Act { act: "customer_suspended", actor, subject, terminal: None };
+        let write = Write::SetStatus(*customer, &[CustomerStatus::Active], CustomerStatus::Suspended);
+        self.perform(act, vec![write]).await.map(drop)
+    }
+
+    /// Makes a suspended customer active again.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::State`] when they are not suspended.
+    pub async fn resume(&self, actor: &Actor, customer: &CustomerId) -> Result<(), GatewayError> {
+        let subject = Some(self.subject_of(customer).await?);
+        let duplicates = self.store.duplicates(customer).await?;
+        if duplicates.iter().any(|row| row.resolution.as_deref() == Some("same_person")) {
+            return Err(GatewayError::State("the customer was found to be somebody enrolled already"));
+        }
+        let act = Act { act: "customer_resumed", actor, subject, terminal: None };
+        let write = Write::SetStatus(*customer, &[CustomerStatus::Suspended], CustomerStatus::Active);
+        self.perform(act, vec![write]).await.map(drop)
+    }
+
+    /// Removes a capture from the template.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] when the customer has no such capture.
+    pub async fn remove_capture(
+        &self,
+        actor: &Actor,
+        customer: &CustomerId,
+        capture: &CaptureId,
+    ) -> Result<(), GatewayError> {
+        let subject = Some(self.subject_of(customer).await?);
+        let _turn = self.activation.lock().await;
+        let act = Act { act: "capture_removed", actor, subject, terminal: None };
+        self.perform(act, vec![Write::DeleteCapture(*capture, *customer)]).await?;
+        self.refresh_gallery(customer).await
+    }
+
+    /// Destroys a customer's keys and everything sealed under them. Receipts stay; nothing links
+    /// them to the person any more.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] when there is no such customer.
+    pub async fn erase(&self, actor: &Actor, customer: &CustomerId) -> Result<Logged, GatewayError> {
+        let subject = self.subject_of(customer).await?;
+        let _turn = self.activation.lock().await;
+        let content = Content::Erasure(Erasure {
+            actor: receipt_actor(actor),
+            subject: Some(subject),
+            bodies: Vec::new(),
+            reason: "customer_request".to_owned(),
+        });
+        let logged = self.perform_as(content, None, vec![Write::Erase(*customer)]).await?;
+        self.gallery_remove(customer)?;
+        Ok(logged)
+    }
+
+    /// One customer, without anything personal.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] when there is none.
+    pub async fn customer(&self, id: &CustomerId) -> Result<CustomerAnswer, GatewayError> {
+        let row = self.store.customer(id).await?.ok_or(GatewayError::NotFound("customer"))?;
+        self.describe(row).await
+    }
+
+    /// Customers in the order of their ids, after the given one.
+    ///
+    /// # Errors
+    ///
+    /// What the store cannot do.
+    pub async fn customers(
+        &self,
+        after: Option<&CustomerId>,
+        limit: u32,
+    ) -> Result<Vec<CustomerAnswer>, GatewayError> {
+        let mut answers = Vec::new();
+        for row in self.store.customers(after, limit).await? {
+            answers.push(self.describe(row).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn describe(&self, row: CustomerRow) -> Result<CustomerAnswer, GatewayError> {
+        let captures = self.store.captures(&row.id).await?;
+        let tokens = self.store.tokens(&row.id).await?;
+        let duplicates = self.store.duplicates(&row.id).await?;
+        let open = duplicates.iter().filter(|duplicate| duplicate.resolution.is_none());
+        Ok(CustomerAnswer {
+            id: row.id,
+            status: row.status,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            captures: captures.iter().map(|capture| capture.id).collect(),
+            tokens: tokens.iter().map(|token| token.kind).collect(),
+            duplicates: open.map(|duplicate| duplicate.other).collect(),
+        })
+    }
+
+    /// A customer's pseudonym; an erased customer has none and is not found.
+    async fn subject_of(&self, id: &CustomerId) -> Result<String, GatewayError> {
+        let keys = self.customer_keys(id).await?.ok_or(GatewayError::NotFound("customer"))?;
+        Ok(keys.pseudonym(&self.settings.tenant, id))
+    }
+
+    async fn template_of(&self, id: &CustomerId) -> Result<Option<Template>, GatewayError> {
+        let Some(keys) = self.customer_keys(id).await? else { return Ok(None) };
+        self.template(&self.open_captures(&keys, &self.store.captures(id).await?)?)
+    }
+
+    /// Puts a changed template in the place of the one searched so far.
+    async fn refresh_gallery(&self, id: &CustomerId) -> Result<(), GatewayError> {
+        let status = self.store.customer(id).await?.map(|row| row.status);
+        if !matches!(status, Some(CustomerStatus::Active | CustomerStatus::Suspended)) {
+            return Ok(());
+        }
+        self.gallery_remove(id)?;
+        match self.template_of(id).await? {
+            Some(template) => self.gallery_insert(*id, &template),
+            None => Ok(()),
+        }
+    }
+
+    /// The enrolled who look like this template, by the search's own, stricter threshold.
+    async fn search(&self, template: Template) -> Result<Vec<Hit<CustomerId>>, GatewayError> {
+        let gallery = Arc::clone(&self.gallery);
+        spawn_blocking(move || {
+            let gallery = gallery.read().map_err(|_| GatewayError::broken("gallery lock"))?;
+            let hits = gallery.search(&template, DUPLICATES_MAX);
+            hits.map_err(|cause| GatewayError::internal("gallery", cause))
+        })
+        .await
+        .map_err(|cause| GatewayError::internal("search", cause))?
+    }
+}
+
+struct Considered {
+    embeddings: Vec<FaceEmbedding>,
+    quality: Option<QualityReport>,
+    reasons: Vec<Reason>,
+}
+
+/// Whether a capture can join the earlier ones: good enough, and of the same person.
+fn consider(
+    pipeline: &FacePipeline,
+    acquired: Acquisition,
+    mut embeddings: Vec<FaceEmbedding>,
+) -> Result<Considered, GatewayError> {
+    match acquired {
+        Acquisition::Refused(refusal) => {
+            let reason = Reason::from_code(refusal.cause.code()).unwrap_or(Reason::CapLowQuality);
+            Ok(Considered { embeddings, quality: refusal.quality, reasons: vec![reason] })
+        }
+        Acquisition::Usable(probe) => {
+            embeddings.push(probe.embedding);
+            let matcher = pipeline.matcher();
+            let agree = matcher
+                .captures_agree(&embeddings)
+                .map_err(|cause| GatewayError::internal("comparison", cause))?;
+            let reasons = if agree { Vec::new() } else { vec![Reason::SubCapturesDisagree] };
+            Ok(Considered { embeddings, quality: Some(probe.quality), reasons })
+        }
+    }
+}
+
+fn components(report: &QualityReport) -> Vec<QualityComponent> {
+    report
+        .measures()
+        .iter()
+        .map(|measure| QualityComponent {
+            name: measure.component.as_str(),
+            value: measure.value,
+            bar: if measure.value > measure.bar.max || measure.bar.min == f32::NEG_INFINITY {
+                measure.bar.max
+            } else {
+                measure.bar.min
+            },
+            ok: measure.bar.is_met_by(measure.value),
+        })
+        .collect()
+}
+
+fn check_consent(consent: &Consent) -> Result<(), GatewayError> {
+    let Consent { operator, subject, purpose, until, given_at, evidence_ref } = consent;
+    let texts = [
+        ("consent.operator", operator),
+        ("consent.subject", subject),
+        ("consent.purpose", purpose),
+        ("consent.evidence_ref", evidence_ref),
+    ];
+    for (field, text) in texts {
+        let required = field != "consent.evidence_ref";
+        if required && text.trim().is_empty() {
+            return Err(GatewayError::Invalid { field, problem: "the law wants it named" });
+        }
+        if text.len() > CONSENT_TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+            return Err(GatewayError::Invalid { field, problem: "it is longer than 512 bytes or has control characters" });
+        }
+    }
+    let ends_early = match until {
+        ConsentTerm::Days(days) => *days == 0,
+        ConsentTerm::Until(until) => until <= given_at,
+    };
+    if ends_early {
+        return Err(GatewayError::Invalid { field: "consent.term", problem: "it ends before it begins" });
+    }
+    Ok(())
+}
+
+fn term_text(consent: &Consent) -> String {
+    match consent.until {
+        ConsentTerm::Days(days) => consent.given_at.plus_millis(i64::from(days) * 86_400_000).rfc3339(),
+        ConsentTerm::Until(until) => until.rfc3339(),
+    }
+}
