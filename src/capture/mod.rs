@@ -29,6 +29,23 @@ pub enum MediaType {
     Png,
 }
 
+impl MediaType {
+    /// As IANA registers it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+        }
+    }
+
+    /// The kind that [`MediaType::as_str`] names.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Jpeg, Self::Png].into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
 impl EncodedImage {
     /// A picture whose kind is told by its first bytes.
     #[must_use]

@@ -206,6 +206,25 @@ impl NextScreen {
     }
 }
 
+impl NextScreen {
+    /// The screen that [`NextScreen::code`] names.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        [
+            Self::Proceed,
+            Self::RetryCapture,
+            Self::OtherAmount,
+            Self::StartAgain,
+            Self::TryLater,
+            Self::OtherVerification,
+            Self::ContactBranch,
+            Self::CallOperator,
+        ]
+        .into_iter()
+        .find(|screen| screen.code() == code)
+    }
+}
+
 impl Language {
     /// The language of a BCP 47 tag such as `kk-KZ` by its primary subtag; `None` for one that has
     /// no texts.

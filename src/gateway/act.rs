@@ -11,8 +11,8 @@ use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
-    CaptureRow, CustomerKeyRow, CustomerRow, CustomerStatus, DuplicateRow, RedemptionRow, StoreError,
-    TerminalKeyRow, TokenRow, UnitOfWork,
+    CaptureRow, CustomerKeyRow, CustomerRow, CustomerStatus, DuplicateRow, RedemptionRow,
+    StoreError, TerminalKeyRow, TokenRow, UnitOfWork,
 };
 
 /// One write of an act.
@@ -71,18 +71,30 @@ impl Job for ActJob {
 
 impl Write {
     /// Writes; the index of an entry that already says the same, where there is one.
-    async fn apply(&self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<Option<u64>, GatewayError> {
+    async fn apply(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        slot: &Slot,
+    ) -> Result<Option<u64>, GatewayError> {
         match self {
-            Self::InsertCustomer(row, key) => exists("customer", unit.insert_customer(row, key).await)?,
+            Self::InsertCustomer(row, key) => {
+                exists("customer", unit.insert_customer(row, key).await)?
+            }
             Self::InsertToken(row) => exists("token", unit.insert_token(row).await)?,
-            Self::DeleteToken(index, customer) => found("token", unit.delete_token(index, customer).await?)?,
+            Self::DeleteToken(index, customer) => {
+                found("token", unit.delete_token(index, customer).await?)?
+            }
             Self::InsertCapture(row, captures_max) => {
                 if unit.captures(&row.customer).await?.len() >= *captures_max {
-                    return Err(GatewayError::State("the customer has the most captures a template takes"));
+                    return Err(GatewayError::State(
+                        "the customer has the most captures a template takes",
+                    ));
                 }
                 exists("capture", unit.insert_capture(row).await)?;
             }
-            Self::DeleteCapture(id, customer) => found("capture", unit.delete_capture(id, customer).await?)?,
+            Self::DeleteCapture(id, customer) => {
+                found("capture", unit.delete_capture(id, customer).await?)?
+            }
             Self::InsertDuplicates(rows) => {
                 for row in rows {
                     unit.insert_duplicate(row).await?;
@@ -92,20 +104,26 @@ impl Write {
                 unit.resolve_duplicates(id, word, slot.now).await?;
             }
             Self::SetStatus(id, from, to) => {
-                let customer = unit.customer(id).await?.ok_or(GatewayError::NotFound("customer"))?;
+                let customer =
+                    unit.customer(id).await?.ok_or(GatewayError::NotFound("customer"))?;
                 if !from.contains(&customer.status) {
                     return Err(GatewayError::State("the customer's status does not allow it"));
                 }
                 unit.set_customer_status(id, *to, slot.now).await?;
             }
             Self::Erase(id) => found("customer", unit.erase_customer(id, slot.now).await?)?,
-            Self::InsertTerminalKey(row) => exists("terminal key", unit.insert_terminal_key(row).await)?,
-            Self::RevokeKeys(terminal, kept) => revoke_keys(unit, terminal, kept.as_ref(), slot.now).await?,
+            Self::InsertTerminalKey(row) => {
+                exists("terminal key", unit.insert_terminal_key(row).await)?
+            }
+            Self::RevokeKeys(terminal, kept) => {
+                revoke_keys(unit, terminal, kept.as_ref(), slot.now).await?
+            }
             Self::Redeem(receipt) => {
                 if let Some(row) = unit.redemption(receipt).await? {
                     return Ok(Some(row.index));
                 }
-                let row = RedemptionRow { receipt: *receipt, redeemed_at: slot.now, index: slot.index };
+                let row =
+                    RedemptionRow { receipt: *receipt, redeemed_at: slot.now, index: slot.index };
                 unit.insert_redemption(&row).await?;
             }
         }
@@ -150,7 +168,11 @@ pub(super) struct Act<'a> {
 
 impl Gateway {
     /// Writes and logs an administrative act.
-    pub(super) async fn perform(&self, act: Act<'_>, writes: Vec<Write>) -> Result<Logged, GatewayError> {
+    pub(super) async fn perform(
+        &self,
+        act: Act<'_>,
+        writes: Vec<Write>,
+    ) -> Result<Logged, GatewayError> {
         let Act { act, actor, subject, terminal } = act;
         let content = Content::Administration(Administration {
             act: act.to_owned(),

@@ -38,7 +38,7 @@ impl KeptAnswer {
             until: outcome.until(),
             step_up: outcome.step_up().map(|what| what.as_str().to_owned()),
             reasons: reasons.iter().map(|reason| reason.code().to_owned()).collect(),
-            next_screen: next_screen.tag().to_owned(),
+            next_screen: next_screen.code().to_owned(),
             attempts_left,
             transaction_salt: Digest::new(salts.transaction).hex(),
             audit_salt: Digest::new(salts.audit).hex(),
@@ -48,11 +48,13 @@ impl KeptAnswer {
     /// The answer with its receipt.
     pub fn with_receipt(self, receipt: Logged) -> Result<Answer, GatewayError> {
         let outcome = self.outcome()?;
-        let reasons = self.reasons.iter().map(|code| Reason::from_code(code)).collect::<Result<_, _>>();
+        let reasons =
+            self.reasons.iter().map(|code| Reason::from_code(code)).collect::<Result<_, _>>();
         Ok(Answer {
             outcome,
             reasons: reasons.map_err(|cause| GatewayError::internal(KEPT, cause))?,
-            next_screen: NextScreen::from_tag(&self.next_screen).ok_or(GatewayError::broken(KEPT))?,
+            next_screen: NextScreen::from_code(&self.next_screen)
+                .ok_or(GatewayError::broken(KEPT))?,
             attempts_left: self.attempts_left,
             salts: Salts {
                 transaction: salt(&self.transaction_salt)?,
@@ -66,8 +68,12 @@ impl KeptAnswer {
         let broken = GatewayError::broken(KEPT);
         Ok(match (self.outcome.as_str(), self.until, self.cap_minor, self.step_up.as_deref()) {
             ("APPROVED", ..) => Outcome::Approved,
-            ("APPROVED_CAPPED", Some(until), Some(cap_minor), _) => Outcome::ApprovedCapped { cap_minor, until },
-            ("STEP_UP", _, _, Some(word)) => Outcome::StepUp { what: StepUp::from_word(word).ok_or(broken)? },
+            ("APPROVED_CAPPED", Some(until), Some(cap_minor), _) => {
+                Outcome::ApprovedCapped { cap_minor, until }
+            }
+            ("STEP_UP", _, _, Some(word)) => {
+                Outcome::StepUp { what: StepUp::from_word(word).ok_or(broken)? }
+            }
             ("DENIED", ..) => Outcome::Denied,
             ("HELD", Some(until), ..) => Outcome::Held { until },
             ("INCONCLUSIVE", ..) => Outcome::Inconclusive,

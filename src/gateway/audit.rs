@@ -12,8 +12,9 @@ use crate::domain::id::{Attempt, ReceiptId};
 use crate::domain::time::UnixMillis;
 use crate::ledger::TlogProof;
 use crate::receipt::{
-    CHECKPOINT_FILE, CHECKPOINTS_FILE, Content, ERASURES_FILE, KEYS_FILE, KEYS_SIGNATURE_FILE, RECEIPTS_FILE,
-    Refers, Salt, TransactionFields, erasures_json, rid_text, transaction_commit, verify,
+    CHECKPOINT_FILE, CHECKPOINTS_FILE, Content, ERASURES_FILE, KEYS_FILE, KEYS_SIGNATURE_FILE,
+    RECEIPTS_FILE, Refers, Salt, TransactionFields, erasures_json, rid_text, transaction_commit,
+    verify,
 };
 use crate::store::{EntryFilter, EntryRow};
 
@@ -94,7 +95,8 @@ impl Gateway {
     ///
     /// What store and signer cannot do.
     pub async fn checkpoint(&self) -> Result<String, GatewayError> {
-        let row = keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
+        let row =
+            keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
         Ok(row.text)
     }
 
@@ -104,11 +106,13 @@ impl Gateway {
     ///
     /// [`GatewayError::NotFound`] beyond the ledger's end.
     pub async fn proof(&self, index: u64) -> Result<String, GatewayError> {
-        let row = keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
+        let row =
+            keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
         if index >= row.size {
             return Err(GatewayError::NotFound("receipt"));
         }
-        let proof = self.view.read(|tree, _| TlogProof::make(tree, index, row.size, &row.text))?;
+        let proof =
+            self.view.read(|tree, _| TlogProof::make(tree, index, row.size, row.text.clone()))?;
         Ok(proof.map_err(|cause| GatewayError::internal("proof", cause))?.to_text())
     }
 
@@ -118,7 +122,8 @@ impl Gateway {
     ///
     /// [`GatewayError::NotFound`] when the entry has none.
     pub async fn audit_record(&self, index: u64) -> Result<Vec<u8>, GatewayError> {
-        let sealed = self.entry(index).await?.sealed_audit.ok_or(GatewayError::NotFound("audit record"))?;
+        let sealed =
+            self.entry(index).await?.sealed_audit.ok_or(GatewayError::NotFound("audit record"))?;
         Ok(self.vault.open_system(&audit_place(&self.settings, index), &sealed)?.to_vec())
     }
 
@@ -130,9 +135,13 @@ impl Gateway {
     /// What the store cannot do.
     pub async fn export(&self, out: &mpsc::Sender<ExportFile>) -> Result<(), GatewayError> {
         let origin = self.settings.origin.as_str();
-        let latest = keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
-        let send = async |path: &'static str, bytes: Vec<u8>| out.send(ExportFile { path, bytes }).await.is_ok();
-        let erasures = erasures_json(&[]).map_err(|cause| GatewayError::internal("erasures", cause))?;
+        let latest =
+            keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
+        let send = async |path: &'static str, bytes: Vec<u8>| {
+            out.send(ExportFile { path, bytes }).await.is_ok()
+        };
+        let erasures =
+            erasures_json(&[]).map_err(|cause| GatewayError::internal("erasures", cause))?;
         let small = [
             (KEYS_FILE, self.key_register.register.clone()),
             (KEYS_SIGNATURE_FILE, self.key_register.signature.clone()),
@@ -148,10 +157,16 @@ impl Gateway {
         }
         let mut from = 0;
         while from < latest.size {
-            let rows = self.store.entries(origin, from, &EntryFilter::default(), EXPORT_PAGE).await?;
-            let Some(last) = rows.last() else { return Err(GatewayError::broken("an entry is missing")) };
+            let rows =
+                self.store.entries(origin, from, &EntryFilter::default(), EXPORT_PAGE).await?;
+            let Some(last) = rows.last() else {
+                return Err(GatewayError::broken("an entry is missing"));
+            };
             from = last.index + 1;
-            let lines = rows.iter().filter(|row| row.index < latest.size).map(|row| format!("{}\n", row.jws));
+            let lines = rows
+                .iter()
+                .filter(|row| row.index < latest.size)
+                .map(|row| format!("{}\n", row.jws));
             if !send(RECEIPTS_FILE, lines.collect::<String>().into_bytes()).await {
                 return Ok(());
             }
@@ -159,15 +174,24 @@ impl Gateway {
         self.export_checkpoints(latest.size, out).await
     }
 
-    async fn export_checkpoints(&self, size: u64, out: &mpsc::Sender<ExportFile>) -> Result<(), GatewayError> {
+    async fn export_checkpoints(
+        &self,
+        size: u64,
+        out: &mpsc::Sender<ExportFile>,
+    ) -> Result<(), GatewayError> {
         let mut from = 0;
         loop {
-            let rows = self.store.checkpoints(self.settings.origin.as_str(), from, EXPORT_PAGE).await?;
+            let rows =
+                self.store.checkpoints(self.settings.origin.as_str(), from, EXPORT_PAGE).await?;
             let kept: Vec<_> = rows.iter().filter(|row| row.size <= size).collect();
             let Some(last) = kept.last() else { return Ok(()) };
             from = last.size + 1;
             let text = kept.iter().map(|row| format!("{}\n", row.text)).collect::<String>();
-            if out.send(ExportFile { path: CHECKPOINTS_FILE, bytes: text.into_bytes() }).await.is_err() {
+            if out
+                .send(ExportFile { path: CHECKPOINTS_FILE, bytes: text.into_bytes() })
+                .await
+                .is_err()
+            {
                 return Ok(());
             }
         }
@@ -229,17 +253,21 @@ impl Gateway {
         let now = self.clock.now();
         let earlier = self.store.redemption(&entry.receipt).await?;
         if earlier.is_none() && valid_until.is_none_or(|until| now > until) {
-            return Err(GatewayError::Invalid { field: "receipt_jws", problem: "the receipt's time is over" });
+            return Err(GatewayError::Invalid {
+                field: "receipt_jws",
+                problem: "the receipt's time is over",
+            });
         }
         let content = Content::Redemption(crate::receipt::Redemption {
             refers: Refers { rid: rid_text(&entry.receipt), index: entry.index },
             actor: receipt_actor(actor),
         });
-        let mine = self.perform_as(content, entry.terminal.clone(), vec![Write::Redeem(entry.receipt)]).await?;
+        let mine = self
+            .perform_as(content, entry.terminal.clone(), vec![Write::Redeem(entry.receipt)])
+            .await?;
         let row = self.store.redemption(&entry.receipt).await?;
         let row = row.ok_or(GatewayError::broken("a redemption is missing"))?;
         let redeemed_now = earlier.is_none() && row.index == mine.index();
         Ok(Redemption { receipt: entry.receipt, first_redeemed_at: row.redeemed_at, redeemed_now })
     }
 }
-

@@ -29,14 +29,20 @@ impl Gateway {
             Ok(EnrolledTemplate { standing, subject, template: None })
         };
         let Some(id) = customer else { return nobody(CustomerStanding::Unknown) };
-        let Some(row) = self.store.customer(id).await? else { return nobody(CustomerStanding::Unknown) };
+        let Some(row) = self.store.customer(id).await? else {
+            return nobody(CustomerStanding::Unknown);
+        };
         let standing = match row.status {
             CustomerStatus::Active => CustomerStanding::Active,
             CustomerStatus::Suspended => CustomerStanding::Suspended,
-            CustomerStatus::Pending | CustomerStatus::PendingDuplicate => CustomerStanding::NotActive,
+            CustomerStatus::Pending | CustomerStatus::PendingDuplicate => {
+                CustomerStanding::NotActive
+            }
             CustomerStatus::Erased => return nobody(CustomerStanding::Unknown),
         };
-        let Some(keys) = self.customer_keys(id).await? else { return nobody(CustomerStanding::Unknown) };
+        let Some(keys) = self.customer_keys(id).await? else {
+            return nobody(CustomerStanding::Unknown);
+        };
         let captures = self.open_captures(&keys, &self.store.captures(id).await?)?;
         let template = self.template(&captures)?;
         let standing = match (standing, &template) {
@@ -48,7 +54,10 @@ impl Gateway {
     }
 
     /// A customer's keys; none after erasure.
-    pub(super) async fn customer_keys(&self, id: &CustomerId) -> Result<Option<CustomerKeys>, GatewayError> {
+    pub(super) async fn customer_keys(
+        &self,
+        id: &CustomerId,
+    ) -> Result<Option<CustomerKeys>, GatewayError> {
         match self.store.customer_key(id).await? {
             Some(row) => Ok(Some(self.vault.open_keys(&self.settings.tenant, &row)?)),
             None => Ok(None),
@@ -64,14 +73,18 @@ impl Gateway {
         rows.iter()
             .map(|row| {
                 let plain = keys.open(&self.capture_place(row), &row.sealed)?;
-                FaceEmbedding::from_bytes(&plain)
-                    .map_err(|cause| GatewayError::internal("a sealed capture does not parse", cause))
+                FaceEmbedding::from_bytes(&plain).map_err(|cause| {
+                    GatewayError::internal("a sealed capture does not parse", cause)
+                })
             })
             .collect()
     }
 
     /// The template that captures make; none of no captures.
-    pub(super) fn template(&self, captures: &[FaceEmbedding]) -> Result<Option<Template>, GatewayError> {
+    pub(super) fn template(
+        &self,
+        captures: &[FaceEmbedding],
+    ) -> Result<Option<Template>, GatewayError> {
         if captures.is_empty() {
             return Ok(None);
         }
@@ -99,7 +112,8 @@ impl Gateway {
                     continue;
                 }
                 let Some(keys) = self.customer_keys(&customer.id).await? else { continue };
-                let captures = self.open_captures(&keys, &self.store.captures(&customer.id).await?)?;
+                let captures =
+                    self.open_captures(&keys, &self.store.captures(&customer.id).await?)?;
                 if let Some(template) = self.template(&captures)? {
                     self.gallery_insert(customer.id, &template)?;
                 }
@@ -107,7 +121,11 @@ impl Gateway {
         }
     }
 
-    pub(super) fn gallery_insert(&self, id: CustomerId, template: &Template) -> Result<(), GatewayError> {
+    pub(super) fn gallery_insert(
+        &self,
+        id: CustomerId,
+        template: &Template,
+    ) -> Result<(), GatewayError> {
         let mut gallery = self.gallery.write().map_err(|_| GatewayError::broken("gallery lock"))?;
         gallery.insert(id, template).map_err(|cause| GatewayError::internal("gallery", cause))
     }

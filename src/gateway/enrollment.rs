@@ -11,9 +11,10 @@ use super::Gateway;
 use super::act::{Act, Write, receipt_actor};
 use super::error::GatewayError;
 use super::request::{
-    Actor, BindToken, CaptureAnswer, Consent, ConsentTerm, CreateCustomer, CustomerAnswer, DuplicateResolution,
-    Logged, QualityComponent,
+    Actor, BindToken, CaptureAnswer, Consent, ConsentTerm, CreateCustomer, CustomerAnswer,
+    DuplicateResolution, Logged, QualityComponent,
 };
+use crate::capture::MediaType;
 use crate::crypto::random_bytes;
 use crate::domain::embedding::FaceEmbedding;
 use crate::domain::id::{CaptureId, CustomerId};
@@ -21,8 +22,8 @@ use crate::domain::modality::Modality;
 use crate::domain::quality::QualityReport;
 use crate::domain::reason::Reason;
 use crate::domain::transaction::{OpaqueToken, TokenKind};
-use crate::face::{Acquisition, FacePipeline};
-use crate::matching::{Hit, TEMPLATE_CAPTURES_MAX, Template};
+use crate::face::Acquisition;
+use crate::matching::{Hit, Matcher, TEMPLATE_CAPTURES_MAX, Template};
 use crate::receipt::{Content, Erasure};
 use crate::store::{CaptureRow, CustomerRow, CustomerStatus, DuplicateRow, TokenRow};
 use crate::vault::Place;
@@ -72,7 +73,8 @@ impl Gateway {
             },
         });
         let plain = Zeroizing::new(record.to_string().into_bytes());
-        let place = Place::of_customer("customers", "sealed_record", tenant.as_str(), &id, id.as_bytes());
+        let place =
+            Place::of_customer("customers", "sealed_record", tenant.as_str(), &id, id.as_bytes());
         let now = self.clock.now();
         let row = CustomerRow {
             id,
@@ -97,7 +99,10 @@ impl Gateway {
         let BindToken { customer, kind, token, expires_at } = request;
         let now = self.clock.now();
         if expires_at.is_some_and(|at| at <= now) {
-            return Err(GatewayError::Invalid { field: "expires_at", problem: "it is in the past" });
+            return Err(GatewayError::Invalid {
+                field: "expires_at",
+                problem: "it is in the past",
+            });
         }
         let subject = self.subject_of(&customer).await?;
         let index = self.vault.token_index(&self.settings.tenant, kind, &token);
@@ -134,7 +139,7 @@ impl Gateway {
         actor: &Actor,
         customer: &CustomerId,
         image: Bytes,
-        media_type: Option<String>,
+        media_type: Option<MediaType>,
     ) -> Result<CaptureAnswer, GatewayError> {
         let subject = self.subject_of(customer).await?;
         let keys = self.customer_keys(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
@@ -145,10 +150,12 @@ impl Gateway {
             return Err(GatewayError::State("the customer has the most captures a template takes"));
         }
         let earlier = self.open_captures(&keys, &rows)?;
+        let matcher = self.matcher.clone();
         let seen = self.vision.run(image, media_type, move |pipeline, picture| {
             let acquired = pipeline.enrol(picture);
-            let acquired = acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))?;
-            consider(pipeline, acquired, earlier)
+            let acquired =
+                acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))?;
+            consider(&matcher, acquired, earlier)
         });
         let Considered { embeddings, quality, reasons } = seen.await?;
         let quality = quality.as_ref().map(components).unwrap_or_default();
@@ -175,7 +182,11 @@ impl Gateway {
     /// # Errors
     ///
     /// [`GatewayError::State`] without captures, or when the status is another.
-    pub async fn activate(&self, actor: &Actor, customer: &CustomerId) -> Result<Activation, GatewayError> {
+    pub async fn activate(
+        &self,
+        actor: &Actor,
+        customer: &CustomerId,
+    ) -> Result<Activation, GatewayError> {
         let subject = self.subject_of(customer).await?;
         let _turn = self.activation.lock().await;
         let template = self.template_of(customer).await?;
@@ -196,12 +207,15 @@ impl Gateway {
         let duplicates = rows.iter().map(|row| (row.other, row.strength_db)).collect::<Vec<_>>();
         let from: &'static [CustomerStatus] = &[CustomerStatus::Pending];
         if rows.is_empty() {
-            let act = Act { act: "customer_activated", actor, subject: Some(subject), terminal: None };
-            self.perform(act, vec![Write::SetStatus(*customer, from, CustomerStatus::Active)]).await?;
+            let act =
+                Act { act: "customer_activated", actor, subject: Some(subject), terminal: None };
+            self.perform(act, vec![Write::SetStatus(*customer, from, CustomerStatus::Active)])
+                .await?;
             self.gallery_insert(*customer, &template)?;
             Ok(Activation { status: CustomerStatus::Active, duplicates })
         } else {
-            let act = Act { act: "duplicate_suspected", actor, subject: Some(subject), terminal: None };
+            let act =
+                Act { act: "duplicate_suspected", actor, subject: Some(subject), terminal: None };
             let writes = vec![
                 Write::SetStatus(*customer, from, CustomerStatus::PendingDuplicate),
                 Write::InsertDuplicates(rows),
@@ -249,7 +263,8 @@ impl Gateway {
     pub async fn suspend(&self, actor: &Actor, customer: &CustomerId) -> Result<(), GatewayError> {
         let subject = Some(self.subject_of(customer).await?);
         let act = Act { act: "customer_suspended", actor, subject, terminal: None };
-        let write = Write::SetStatus(*customer, &[CustomerStatus::Active], CustomerStatus::Suspended);
+        let write =
+            Write::SetStatus(*customer, &[CustomerStatus::Active], CustomerStatus::Suspended);
         self.perform(act, vec![write]).await.map(drop)
     }
 
@@ -262,10 +277,13 @@ impl Gateway {
         let subject = Some(self.subject_of(customer).await?);
         let duplicates = self.store.duplicates(customer).await?;
         if duplicates.iter().any(|row| row.resolution.as_deref() == Some("same_person")) {
-            return Err(GatewayError::State("the customer was found to be somebody enrolled already"));
+            return Err(GatewayError::State(
+                "the customer was found to be somebody enrolled already",
+            ));
         }
         let act = Act { act: "customer_resumed", actor, subject, terminal: None };
-        let write = Write::SetStatus(*customer, &[CustomerStatus::Suspended], CustomerStatus::Active);
+        let write =
+            Write::SetStatus(*customer, &[CustomerStatus::Suspended], CustomerStatus::Active);
         self.perform(act, vec![write]).await.map(drop)
     }
 
@@ -293,7 +311,11 @@ impl Gateway {
     /// # Errors
     ///
     /// [`GatewayError::NotFound`] when there is no such customer.
-    pub async fn erase(&self, actor: &Actor, customer: &CustomerId) -> Result<Logged, GatewayError> {
+    pub async fn erase(
+        &self,
+        actor: &Actor,
+        customer: &CustomerId,
+    ) -> Result<Logged, GatewayError> {
         let subject = self.subject_of(customer).await?;
         let _turn = self.activation.lock().await;
         let content = Content::Erasure(Erasure {
@@ -395,7 +417,7 @@ struct Considered {
 
 /// Whether a capture can join the earlier ones: good enough, and of the same person.
 fn consider(
-    pipeline: &FacePipeline,
+    matcher: &Matcher,
     acquired: Acquisition,
     mut embeddings: Vec<FaceEmbedding>,
 ) -> Result<Considered, GatewayError> {
@@ -406,11 +428,10 @@ fn consider(
         }
         Acquisition::Usable(probe) => {
             embeddings.push(probe.embedding);
-            let matcher = pipeline.matcher();
             let agree = matcher
                 .captures_agree(&embeddings)
                 .map_err(|cause| GatewayError::internal("comparison", cause))?;
-            let reasons = if agree { Vec::new() } else { vec![Reason::SubCapturesDisagree] };
+            let reasons = if agree { Vec::new() } else { vec![Reason::CapCapturesDisagree] };
             Ok(Considered { embeddings, quality: Some(probe.quality), reasons })
         }
     }
@@ -447,7 +468,10 @@ fn check_consent(consent: &Consent) -> Result<(), GatewayError> {
             return Err(GatewayError::Invalid { field, problem: "the law wants it named" });
         }
         if text.len() > CONSENT_TEXT_BYTES_MAX || text.chars().any(char::is_control) {
-            return Err(GatewayError::Invalid { field, problem: "it is longer than 512 bytes or has control characters" });
+            return Err(GatewayError::Invalid {
+                field,
+                problem: "it is longer than 512 bytes or has control characters",
+            });
         }
     }
     let ends_early = match until {
@@ -455,14 +479,19 @@ fn check_consent(consent: &Consent) -> Result<(), GatewayError> {
         ConsentTerm::Until(until) => until <= given_at,
     };
     if ends_early {
-        return Err(GatewayError::Invalid { field: "consent.term", problem: "it ends before it begins" });
+        return Err(GatewayError::Invalid {
+            field: "consent.term",
+            problem: "it ends before it begins",
+        });
     }
     Ok(())
 }
 
 fn term_text(consent: &Consent) -> String {
     match consent.until {
-        ConsentTerm::Days(days) => consent.given_at.plus_millis(i64::from(days) * 86_400_000).rfc3339(),
+        ConsentTerm::Days(days) => {
+            consent.given_at.plus_millis(i64::from(days) * 86_400_000).rfc3339()
+        }
         ConsentTerm::Until(until) => until.rfc3339(),
     }
 }

@@ -29,13 +29,22 @@ impl Gateway {
     ///
     /// [`GatewayError`] of the first step that failed. What was done before it stays, as entries of
     /// the ledger say; the customer stays pending.
-    pub async fn import(self: &Arc<Self>, actor: &Actor, row: ImportRow) -> Result<Imported, GatewayError> {
+    pub async fn import(
+        self: &Arc<Self>,
+        actor: &Actor,
+        row: ImportRow,
+    ) -> Result<Imported, GatewayError> {
         let ImportRow { customer, tokens, images } = row;
         let id = self.create_customer(actor, customer).await?;
         for (kind, token, expires_at) in tokens {
             self.bind_token(actor, BindToken { customer: id, kind, token, expires_at }).await?;
         }
-        let mut imported = Imported { customer: id, status: CustomerStatus::Pending, captures: 0, reasons: Vec::new() };
+        let mut imported = Imported {
+            customer: id,
+            status: CustomerStatus::Pending,
+            captures: 0,
+            reasons: Vec::new(),
+        };
         for image in images {
             let answer = self.add_capture(actor, &id, image, None).await?;
             imported.captures += usize::from(answer.capture.is_some());

@@ -3,6 +3,7 @@
 //! Asynchronous and free of any transport. A [`Gateway`] is built by the composition root from its
 //! [`Parts`]; the wire speaks to it in the words of [`request`].
 
+mod act;
 mod answer;
 mod audit;
 mod customer;
@@ -30,15 +31,19 @@ use crate::crypto::{Entropy, PublicKey, Signer};
 use crate::domain::id::{CustomerId, TenantId, TerminalId};
 use crate::face::FacePipeline;
 use crate::ledger::Origin;
-use crate::matching::Gallery;
+use crate::matching::{Gallery, Matcher};
 use crate::policy::PolicyPack;
+use crate::receipt::KeyRegister;
 use crate::store::Store;
 use crate::vault::Vault;
 
-pub use audit::{ExportFile, ReceiptFilter};
+pub use audit::{ExportFile, ReceiptFilter, Redeem};
+pub use enrollment::Activation;
 pub use error::GatewayError;
 pub use guard::{FileGuard, GuardError, HeadGuard};
-pub use terminal::{CertificateAuthority, IssueError};
+pub use import::Imported;
+pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
+pub use verification::CallingTerminal;
 pub use vision::VisionLimits;
 
 use sequencer::{LedgerView, Sequencer, SequencerHandle, Signing, keep_checkpoint};
@@ -124,6 +129,8 @@ pub struct Gateway {
     entropy: Arc<dyn Entropy>,
     authority: Arc<dyn CertificateAuthority>,
     key_register: KeyRegisterFiles,
+    register: KeyRegister,
+    matcher: Matcher,
     signing: Arc<Signing>,
     view: Arc<LedgerView>,
     sequencer: SequencerHandle,
@@ -168,14 +175,22 @@ impl Gateway {
             ledger_key: parts.ledger_key,
         });
         let sequencer =
-            Sequencer::open(Arc::clone(&store), Arc::clone(&signing), Arc::clone(&clock), guard).await?;
+            Sequencer::open(Arc::clone(&store), Arc::clone(&signing), Arc::clone(&clock), guard)
+                .await?;
         let view = sequencer.view();
         let (handle, sequencer) = sequencer.spawn();
-        let gallery = Gallery::new(pipeline.matcher().clone());
+        let matcher = Matcher::new(pipeline.manifest().matching.clone());
+        let gallery = Gallery::new(matcher.clone());
+        let register = KeyRegister::parse(&parts.key_register.register)
+            .map_err(|cause| GatewayError::internal("key register", cause))?;
         let gateway = Arc::new(Self {
             vision: VisionPool::new(pipeline, parts.settings.vision),
-            rate: RateLimiter::keyed(Quota::per_minute(parts.settings.calls_per_terminal_per_minute)),
+            rate: RateLimiter::keyed(Quota::per_minute(
+                parts.settings.calls_per_terminal_per_minute,
+            )),
             key_register: parts.key_register,
+            register,
+            matcher,
             settings: parts.settings,
             gallery: Arc::new(RwLock::new(gallery)),
             activation: Mutex::new(()),
@@ -219,11 +234,16 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
     const CHALLENGE_KEPT_MS: i64 = 3_600_000;
     let mut since_sweep = Duration::ZERO;
     loop {
-        let Some(interval) = gateway.upgrade().map(|gateway| gateway.settings.checkpoint_interval) else { return };
+        let Some(interval) = gateway.upgrade().map(|gateway| gateway.settings.checkpoint_interval)
+        else {
+            return;
+        };
         tokio::time::sleep(interval).await;
         let Some(gateway) = gateway.upgrade() else { return };
         let now = gateway.now();
-        if let Err(error) = keep_checkpoint(&*gateway.store, &gateway.signing, &gateway.view, now).await {
+        if let Err(error) =
+            keep_checkpoint(&*gateway.store, &gateway.signing, &gateway.view, now).await
+        {
             tracing::error!(code = error.code(), error = %error, "no checkpoint was kept");
         }
         since_sweep += interval;

@@ -2,9 +2,12 @@
 
 use bytes::Bytes;
 
+use crate::capture::MediaType;
 use crate::crypto::Digest;
 use crate::domain::decision::Outcome;
-use crate::domain::id::{Attempt, CaptureId, Challenge, CustomerId, HostTransactionId, PrincipalName, ReceiptId};
+use crate::domain::id::{
+    Attempt, CaptureId, Challenge, CustomerId, HostTransactionId, PrincipalName, ReceiptId,
+};
 use crate::domain::iin::Iin;
 use crate::domain::modality::Modality;
 use crate::domain::reason::{NextScreen, Reason};
@@ -63,12 +66,18 @@ pub struct Verify {
     /// The encoded picture.
     pub image: Bytes,
     /// What the terminal says the picture is.
-    pub media_type: Option<String>,
+    pub media_type: Option<MediaType>,
 }
 
 impl std::fmt::Debug for Verify {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Verify({}, attempt {}, {} bytes)", self.host_id, self.attempt.get(), self.image.len())
+        write!(
+            f,
+            "Verify({}, attempt {}, {} bytes)",
+            self.host_id,
+            self.attempt.get(),
+            self.image.len()
+        )
     }
 }
 
@@ -282,4 +291,3 @@ pub struct Redemption {
     /// Whether this call redeemed it.
     pub redeemed_now: bool,
 }
-

@@ -108,7 +108,9 @@ impl SequencerHandle {
         let (reply, answer) = oneshot::channel();
         self.queue.try_send(Ticket { job, reply }).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => GatewayError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => GatewayError::NotReady("the gateway is draining"),
+            mpsc::error::TrySendError::Closed(_) => {
+                GatewayError::NotReady("the gateway is draining")
+            }
         })?;
         answer.await.map_err(|_| GatewayError::NotReady("the gateway is draining"))?
     }
@@ -156,21 +158,27 @@ impl Sequencer {
         if tree.size() != head.size || tree.root() != head.root {
             return Err(GatewayError::broken("the ledger's entries do not give its head"));
         }
-        match guard.last().map_err(|cause| GatewayError::internal("last-signed-head record", cause))? {
+        match guard
+            .last()
+            .map_err(|cause| GatewayError::internal("last-signed-head record", cause))?
+        {
             Some((size, _)) if size > tree.size() => {
                 return Err(GatewayError::broken(
                     "the database is behind the last signed head: it was restored from a backup",
                 ));
             }
             Some((size, root)) if tree.root_at(size).ok() != Some(root) => {
-                return Err(GatewayError::broken("the database holds another history than the one signed"));
+                return Err(GatewayError::broken(
+                    "the database holds another history than the one signed",
+                ));
             }
             _ => {}
         }
         if clock.now().plus_millis(CLOCK_SKEW_MAX_MS) < last_time {
             return Err(GatewayError::NotReady("the clock is behind the last receipt"));
         }
-        let view = Arc::new(LedgerView { state: RwLock::new(ViewState { tree, committed: head.size }) });
+        let view =
+            Arc::new(LedgerView { state: RwLock::new(ViewState { tree, committed: head.size }) });
         Ok(Self { store, signing, clock, guard, view, head, last_time, unclear: false })
     }
 
@@ -202,9 +210,12 @@ impl Sequencer {
                 for ticket in batch {
                     let mut alone = vec![ticket];
                     let result = self.commit_batch(&mut alone).await;
-                    reply_each(alone, std::iter::once(result.and_then(|logged| {
-                        logged.into_iter().next().ok_or(GatewayError::broken("a batch of none"))
-                    })));
+                    reply_each(
+                        alone,
+                        std::iter::once(result.and_then(|logged| {
+                            logged.into_iter().next().ok_or(GatewayError::broken("a batch of none"))
+                        })),
+                    );
                 }
             }
         }
@@ -220,7 +231,9 @@ impl Sequencer {
             let committed = self.head.size;
             self.view.change(|state| state.tree.truncate(committed))?;
         }
-        if let Err(GatewayError::Store(StoreError::CommitUnclear(_) | StoreError::Conflict)) = &result {
+        if let Err(GatewayError::Store(StoreError::CommitUnclear(_) | StoreError::Conflict)) =
+            &result
+        {
             self.unclear = true;
         }
         result
@@ -269,15 +282,16 @@ impl Sequencer {
     }
 
     fn sign(&self, entry: NewEntry, index: u64, now: UnixMillis) -> Result<EntryRow, GatewayError> {
-        let log = LogBlock::new(&self.signing.origin, index, self.head.size, &self.head.root);
-        let kind = entry.draft.kind().to_owned();
+        let log =
+            LogBlock::new(self.signing.origin.as_str(), index, self.head.size, &self.head.root);
+        let kind = entry.draft.content.kind().to_owned();
         let signed = receipt::issue(
             &entry.draft.complete(now, log),
             &self.signing.receipt_kid,
             &*self.signing.receipt_key,
         )
         .map_err(|cause| GatewayError::internal("receipt", cause))?;
-        let jws = signed.into_jws();
+        let jws = signed.into_string();
         let leaf = *leaf_hash(&jws).digest();
         Ok(EntryRow {
             index,
@@ -311,7 +325,12 @@ impl Sequencer {
         recorded.map_err(|cause| GatewayError::internal("last-signed-head record", cause))
     }
 
-    async fn logged(&self, origin: &str, index: u64, fresh: &[EntryRow]) -> Result<Logged, GatewayError> {
+    async fn logged(
+        &self,
+        origin: &str,
+        index: u64,
+        fresh: &[EntryRow],
+    ) -> Result<Logged, GatewayError> {
         let jws = match fresh.iter().find(|row| row.index == index) {
             Some(row) => row.jws.clone(),
             None => {
@@ -381,7 +400,8 @@ pub(super) async fn keep_checkpoint(
         return Ok(row);
     }
     let root: Digest = root.map_err(|cause| GatewayError::internal("ledger", cause))?;
-    let text = Checkpoint { origin: signing.origin.clone(), size, root }.sign(&*signing.ledger_key)?;
+    let text =
+        Checkpoint { origin: signing.origin.clone(), size, root }.sign(&*signing.ledger_key)?;
     let row = CheckpointRow { size, text, time: now };
     let mut unit = store.begin().await?;
     unit.insert_checkpoint(origin, &row).await?;

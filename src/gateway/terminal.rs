@@ -16,7 +16,12 @@ pub trait CertificateAuthority: Send + Sync + std::fmt::Debug {
     /// # Errors
     ///
     /// [`IssueError`] when the request cannot be signed.
-    fn issue(&self, csr_pem: &str, terminal: &TerminalId, now: UnixMillis) -> Result<TerminalCertificate, IssueError>;
+    fn issue(
+        &self,
+        csr_pem: &str,
+        terminal: &TerminalId,
+        now: UnixMillis,
+    ) -> Result<TerminalCertificate, IssueError>;
 }
 
 /// A terminal's certificate.
@@ -72,8 +77,17 @@ impl Gateway {
     /// # Errors
     ///
     /// [`GatewayError::NotFound`] when it has none that is not revoked.
-    pub async fn revoke_terminal(&self, actor: &Actor, terminal: &TerminalId) -> Result<(), GatewayError> {
-        let act = Act { act: "terminal_revoked", actor, subject: Some(terminal.to_string()), terminal: Some(terminal.clone()) };
+    pub async fn revoke_terminal(
+        &self,
+        actor: &Actor,
+        terminal: &TerminalId,
+    ) -> Result<(), GatewayError> {
+        let act = Act {
+            act: "terminal_revoked",
+            actor,
+            subject: Some(terminal.to_string()),
+            terminal: Some(terminal.clone()),
+        };
         self.perform(act, vec![Write::RevokeKeys(terminal.clone(), None)]).await.map(drop)
     }
 
@@ -82,7 +96,11 @@ impl Gateway {
     /// # Errors
     ///
     /// What the store cannot do.
-    pub async fn terminals(&self, after: Option<&Digest>, limit: u32) -> Result<Vec<TerminalKeyRow>, GatewayError> {
+    pub async fn terminals(
+        &self,
+        after: Option<&Digest>,
+        limit: u32,
+    ) -> Result<Vec<TerminalKeyRow>, GatewayError> {
         Ok(self.store.terminal_keys(after, limit).await?)
     }
 
@@ -91,7 +109,11 @@ impl Gateway {
     /// # Errors
     ///
     /// What the store cannot do; nobody is admitted then.
-    pub async fn admits_terminal(&self, terminal: &TerminalId, spki: &Digest) -> Result<bool, GatewayError> {
+    pub async fn admits_terminal(
+        &self,
+        terminal: &TerminalId,
+        spki: &Digest,
+    ) -> Result<bool, GatewayError> {
         let row = self.store.terminal_key(spki).await?;
         Ok(row.is_some_and(|row| row.terminal == *terminal && row.revoked_at.is_none()))
     }
@@ -107,14 +129,27 @@ impl Gateway {
         let now = self.clock.now();
         let issued = self.authority.issue(csr_pem, terminal, now).map_err(|error| {
             tracing::info!(error = %error, "a certificate signing request was refused");
-            GatewayError::Invalid { field: "csr_pem", problem: "it is not a signed PKCS #10 request with a usable key" }
+            GatewayError::Invalid {
+                field: "csr_pem",
+                problem: "it is not a signed PKCS #10 request with a usable key",
+            }
         })?;
-        let row = TerminalKeyRow { spki: issued.spki, terminal: terminal.clone(), registered_at: now, revoked_at: None };
+        let row = TerminalKeyRow {
+            spki: issued.spki,
+            terminal: terminal.clone(),
+            registered_at: now,
+            revoked_at: None,
+        };
         let mut writes = vec![Write::InsertTerminalKey(row)];
         if replaces {
             writes.push(Write::RevokeKeys(terminal.clone(), Some(issued.spki)));
         }
-        let act = Act { act: word, actor, subject: Some(terminal.to_string()), terminal: Some(terminal.clone()) };
+        let act = Act {
+            act: word,
+            actor,
+            subject: Some(terminal.to_string()),
+            terminal: Some(terminal.clone()),
+        };
         self.perform(act, writes).await?;
         Ok(issued)
     }

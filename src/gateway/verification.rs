@@ -5,20 +5,24 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
+use super::Gateway;
 use super::answer::KeptAnswer;
 use super::customer::EnrolledTemplate;
 use super::error::GatewayError;
 use super::request::{Answer, BeginCapture, IssuedChallenge, Logged, ReportOutcome, Salts, Verify};
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::verification_job::{Seen, VerificationJob};
-use super::Gateway;
+use crate::capture::{DecodedImage, MediaType};
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
 use crate::domain::id::{Challenge, CustomerId, ReceiptId, TerminalId};
 use crate::domain::modality::Modality;
 use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMillis;
-use crate::domain::transaction::{CustomerReference, DecisionKey, HolderVerification, Operation, Transaction};
-use crate::face::{FacePipeline, Look, Located};
+use crate::domain::transaction::{
+    CustomerReference, DecisionKey, HolderVerification, Operation, Transaction,
+};
+use crate::face::{Acquisition, FacePipeline, Probe};
+use crate::matching::{Matcher, Template};
 use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
 use crate::store::{ChallengeRow, ChallengeState, DecisionRow, OutcomeRow, UnitOfWork};
 use crate::vault::Place;
@@ -56,7 +60,8 @@ impl Session {
     }
 
     pub fn operation(&self) -> Result<Operation, GatewayError> {
-        Operation::from_word(&self.operation).ok_or(GatewayError::broken("a session does not parse"))
+        Operation::from_word(&self.operation)
+            .ok_or(GatewayError::broken("a session does not parse"))
     }
 
     pub fn holder_verification(&self) -> Result<HolderVerification, GatewayError> {
@@ -105,7 +110,8 @@ impl Gateway {
         request: BeginCapture,
     ) -> Result<IssuedChallenge, GatewayError> {
         self.admit(&terminal.id)?;
-        let BeginCapture { customer, transaction, modality: Modality::Face, holder_verification } = request;
+        let BeginCapture { customer, transaction, modality: Modality::Face, holder_verification } =
+            request;
         let now = self.clock.now();
         let (known, reference) = self.resolve(&customer, now).await?;
         let session = session_of(known, &reference, &transaction, holder_verification);
@@ -116,12 +122,17 @@ impl Gateway {
         let hash = sha256(challenge.as_bytes());
         let expires_at = now.plus_millis(self.settings.challenge_ttl_ms);
         let plain = zeroize::Zeroizing::new(
-            serde_json::to_vec(&session).map_err(|cause| GatewayError::internal("session", cause))?,
+            serde_json::to_vec(&session)
+                .map_err(|cause| GatewayError::internal("session", cause))?,
         );
         let row = ChallengeRow {
             hash,
             terminal: terminal.id.clone(),
-            sealed_session: self.vault.seal_system(&self.session_place(&hash), &plain, &*self.entropy)?,
+            sealed_session: self.vault.seal_system(
+                &self.session_place(&hash),
+                &plain,
+                &*self.entropy,
+            )?,
             issued_at: now,
             expires_at,
             state: ChallengeState::Open,
@@ -129,7 +140,7 @@ impl Gateway {
         let mut unit = self.store.begin().await?;
         unit.insert_challenge(&row).await?;
         unit.commit().await?;
-        let attempts_left = self.pack.attempts_max().saturating_sub(attempts);
+        let attempts_left = self.pack.bars().attempts_max.saturating_sub(attempts);
         Ok(IssuedChallenge { challenge, expires_at, attempts_left })
     }
 
@@ -158,7 +169,11 @@ impl Gateway {
         let request_hash = request_hash(&request);
         // Before the challenge: a retry repeats a used one.
         if let Some(row) = self.store.decision(&key).await? {
-            return if row.request_hash == request_hash { self.kept_answer(row).await } else { Err(GatewayError::IdReused) };
+            return if row.request_hash == request_hash {
+                self.kept_answer(row).await
+            } else {
+                Err(GatewayError::IdReused)
+            };
         }
         let debited = self.debit(&key, &request, arrived_at).await?;
         let deadline = deadline.min(Instant::now() + self.settings.deadline);
@@ -166,9 +181,12 @@ impl Gateway {
         let terminal = terminal.clone();
         let work = tokio::spawn(async move {
             let attempts_key = debited.attempts_key;
-            let result = timeout_at(deadline, gateway.decide(&terminal, &key, request, request_hash, debited))
-                .await
-                .unwrap_or(Err(GatewayError::Deadline));
+            let result = timeout_at(
+                deadline,
+                gateway.decide(&terminal, &key, request, request_hash, debited),
+            )
+            .await
+            .unwrap_or(Err(GatewayError::Deadline));
             if let Err(error) = &result {
                 // No decision: a technical failure costs no try, and the challenge stays used.
                 tracing::debug!(code = error.code(), "a verification ended without a decision");
@@ -196,7 +214,11 @@ impl Gateway {
     /// # Errors
     ///
     /// [`GatewayError::Stale`] when it is not this terminal's, or no longer open.
-    pub async fn cancel(&self, terminal: &CallingTerminal, challenge: &Challenge) -> Result<(), GatewayError> {
+    pub async fn cancel(
+        &self,
+        terminal: &CallingTerminal,
+        challenge: &Challenge,
+    ) -> Result<(), GatewayError> {
         let hash = sha256(challenge.as_bytes());
         let row = self.store.challenge(&hash).await?.ok_or(GatewayError::Stale)?;
         if row.terminal != terminal.id {
@@ -223,7 +245,10 @@ impl Gateway {
     ) -> Result<Logged, GatewayError> {
         self.admit(&terminal.id)?;
         if !(0..=AMOUNT_MINOR_MAX).contains(&report.dispensed_minor) {
-            return Err(GatewayError::Invalid { field: "dispensed_minor", problem: "it is negative or too large" });
+            return Err(GatewayError::Invalid {
+                field: "dispensed_minor",
+                problem: "it is negative or too large",
+            });
         }
         let key = DecisionKey {
             terminal: terminal.id.clone(),
@@ -231,7 +256,8 @@ impl Gateway {
             host_id: report.host_id.clone(),
             attempt: report.attempt,
         };
-        let decision = self.store.decision(&key).await?.ok_or(GatewayError::NotFound("decision"))?;
+        let decision =
+            self.store.decision(&key).await?.ok_or(GatewayError::NotFound("decision"))?;
         let entry = self.entry(decision.index).await?;
         let job = OutcomeJob {
             key,
@@ -277,14 +303,18 @@ impl Gateway {
     ) -> Result<Debited, GatewayError> {
         let hash = sha256(request.challenge.as_bytes());
         let row = self.store.challenge(&hash).await?.ok_or(GatewayError::Stale)?;
-        let usable = row.terminal == key.terminal && row.state == ChallengeState::Open && arrived_at <= row.expires_at;
+        let usable = row.terminal == key.terminal
+            && row.state == ChallengeState::Open
+            && arrived_at <= row.expires_at;
         if !usable {
             return Err(GatewayError::Stale);
         }
         let plain = self.vault.open_system(&self.session_place(&hash), &row.sealed_session)?;
-        let session: Session =
-            serde_json::from_slice(&plain).map_err(|cause| GatewayError::internal("session", cause))?;
-        if session.host_id != key.host_id.as_str() || session.business_date != key.business_date.as_str() {
+        let session: Session = serde_json::from_slice(&plain)
+            .map_err(|cause| GatewayError::internal("session", cause))?;
+        if session.host_id != key.host_id.as_str()
+            || session.business_date != key.business_date.as_str()
+        {
             return Err(GatewayError::Stale);
         }
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &key.terminal);
@@ -322,22 +352,32 @@ impl Gateway {
         let customer = session.customer()?;
         let enrolled = self.enrolled_template(customer.as_ref()).await?;
         // Beyond the last try nothing is compared: the answer must not depend on the face.
-        let may_compare = attempts <= self.pack.attempts_max();
+        let may_compare = attempts <= self.pack.bars().attempts_max;
         let EnrolledTemplate { standing, subject, template } = enrolled;
         let Verify { image, media_type, challenge, .. } = request;
+        let matcher = self.matcher.clone();
         let seen = self
             .vision
             .run(image, media_type, move |pipeline, picture| {
-                look(pipeline, picture, template.as_ref(), may_compare)
+                look(pipeline, &matcher, picture, template.as_ref().filter(|_| may_compare))
             })
             .await?;
-        let salts = Salts { transaction: random_bytes(&*self.entropy)?, audit: random_bytes(&*self.entropy)? };
+        let salts = Salts {
+            transaction: random_bytes(&*self.entropy)?,
+            audit: random_bytes(&*self.entropy)?,
+        };
         let job = VerificationJob {
             vault: Arc::clone(&self.vault),
             pack: Arc::clone(&self.pack),
             entropy: Arc::clone(&self.entropy),
             settings: self.settings.clone(),
-            models: self.vision.pipeline().model_ids().iter().map(|id| Digest::new(*id.as_bytes())).collect(),
+            models: self
+                .vision
+                .pipeline()
+                .embedding_models()
+                .iter()
+                .map(|id| Digest::new(*id.as_bytes()))
+                .collect(),
             receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
             terminal: terminal.clone(),
             key: key.clone(),
@@ -352,26 +392,38 @@ impl Gateway {
             salts,
         };
         let logged = self.sequencer.submit(Box::new(job)).await?;
-        let row = self.store.decision(key).await?.ok_or(GatewayError::broken("a decision is missing"))?;
+        let row =
+            self.store.decision(key).await?.ok_or(GatewayError::broken("a decision is missing"))?;
         self.kept(row, logged)
     }
 
     async fn kept_answer(&self, row: DecisionRow) -> Result<Answer, GatewayError> {
         let entry = self.entry(row.index).await?;
-        let logged =
-            Logged { origin: self.settings.origin.as_str().to_owned(), index: row.index, jws: entry.jws };
+        let logged = Logged {
+            origin: self.settings.origin.as_str().to_owned(),
+            index: row.index,
+            jws: entry.jws,
+        };
         self.kept(row, logged)
     }
 
     fn kept(&self, row: DecisionRow, logged: Logged) -> Result<Answer, GatewayError> {
-        let plain = self.vault.open_system(&answer_place(self.settings.tenant.as_str(), &row.key), &row.sealed_answer)?;
-        let kept: KeptAnswer =
-            serde_json::from_slice(&plain).map_err(|cause| GatewayError::internal("a kept answer", cause))?;
+        let plain = self.vault.open_system(
+            &answer_place(self.settings.tenant.as_str(), &row.key),
+            &row.sealed_answer,
+        )?;
+        let kept: KeptAnswer = serde_json::from_slice(&plain)
+            .map_err(|cause| GatewayError::internal("a kept answer", cause))?;
         kept.with_receipt(logged)
     }
 
     fn session_place(&self, hash: &Digest) -> Place {
-        Place::system("challenges", "sealed_session", self.settings.tenant.as_str(), hash.as_bytes())
+        Place::system(
+            "challenges",
+            "sealed_session",
+            self.settings.tenant.as_str(),
+            hash.as_bytes(),
+        )
     }
 }
 
@@ -392,8 +444,16 @@ fn session_of(
     transaction: &Transaction,
     holder_verification: HolderVerification,
 ) -> Session {
-    let Transaction { host_id, business_date, operation, amount, currency, account_currency, account, counterparty } =
-        transaction;
+    let Transaction {
+        host_id,
+        business_date,
+        operation,
+        amount,
+        currency,
+        account_currency,
+        account,
+        counterparty,
+    } = transaction;
     Session {
         customer: customer.map(|id| id.to_string()),
         reference: reference.hex(),
@@ -417,25 +477,23 @@ fn request_hash(request: &Verify) -> Digest {
         host_id.as_str().as_bytes(),
         business_date.as_str().as_bytes(),
         &attempt.get().to_be_bytes(),
-        media_type.as_deref().unwrap_or_default().as_bytes(),
+        media_type.map_or("", MediaType::as_str).as_bytes(),
         sha256(image).as_bytes(),
     ]))
 }
 
 fn look(
     pipeline: &FacePipeline,
-    picture: &crate::capture::DecodedImage,
-    template: Option<&crate::matching::Template>,
-    may_compare: bool,
+    matcher: &Matcher,
+    picture: &DecodedImage,
+    template: Option<&Template>,
 ) -> Result<Seen, GatewayError> {
-    let broken = |cause| GatewayError::internal("face pipeline", cause);
-    match pipeline.probe(picture).map_err(broken)? {
-        Look::Refused { refusal, quality } => Ok(Seen::refused(refusal, quality)),
-        Look::Usable(face) => {
-            let Located { embedding, quality, liveness } = face;
-            let matcher = pipeline.matcher();
+    let acquired = pipeline.probe(picture);
+    match acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))? {
+        Acquisition::Refused(refusal) => Ok(Seen::refused(refusal)),
+        Acquisition::Usable(Probe { embedding, quality, liveness }) => {
             let incomparable = |cause| GatewayError::internal("comparison", cause);
-            let strength = match template.filter(|_| may_compare) {
+            let strength = match template {
                 Some(template) => Some(matcher.verify(&embedding, template).map_err(incomparable)?),
                 None => {
                     matcher.verify_nobody(&embedding).map_err(incomparable)?;
@@ -480,7 +538,10 @@ impl Job for OutcomeJob {
             outcome: outcome.as_str().to_owned(),
             dispensed_minor: *dispensed_minor,
             currency: currency.as_str().to_owned(),
-            terminal: ReportingTerminal { id: self.key.terminal.as_str().to_owned(), cert: self.spki.labelled() },
+            terminal: ReportingTerminal {
+                id: self.key.terminal.as_str().to_owned(),
+                cert: self.spki.labelled(),
+            },
         };
         Ok(Step::Append(Box::new(NewEntry {
             receipt: self.receipt,
@@ -497,4 +558,3 @@ impl Job for OutcomeJob {
         })))
     }
 }
-

@@ -5,25 +5,28 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::json;
 
+use super::Settings;
 use super::answer::KeptAnswer;
 use super::error::GatewayError;
 use super::request::Salts;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::verification::{CallingTerminal, Session, answer_place};
-use super::Settings;
 use crate::crypto::{Digest, Entropy};
 use crate::domain::decision::{Decision, Outcome};
 use crate::domain::id::ReceiptId;
 use crate::domain::liveness::LivenessScore;
 use crate::domain::money::{AmountMinor, Currency};
-use crate::domain::quality::{QualityRefusal, QualityReport};
+use crate::domain::quality::QualityReport;
 use crate::domain::reason::Reason;
 use crate::domain::score::Strength;
 use crate::domain::transaction::DecisionKey;
-use crate::policy::{self, CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact, PolicyPack};
+use crate::face::Refusal;
+use crate::policy::{
+    self, CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact, PolicyPack,
+};
 use crate::receipt::{
-    Bio, Cap, Content, Policy, ReceiptDraft, Salt, Terminal, TransactionFields, Txn, Verification, audit_commit,
-    rid_text, transaction_commit,
+    Bio, Cap, Content, Policy, ReceiptDraft, Salt, Terminal, TransactionFields, Txn, Verification,
+    audit_commit, rid_text, transaction_commit,
 };
 use crate::store::{DecisionRow, UnitOfWork};
 use crate::vault::{Place, Vault};
@@ -38,15 +41,25 @@ pub(super) struct Seen {
 
 impl Seen {
     /// A face that could be compared.
-    pub fn usable(strength: Option<Strength>, liveness: Option<LivenessScore>, quality: QualityReport) -> Self {
+    pub fn usable(
+        strength: Option<Strength>,
+        liveness: Option<LivenessScore>,
+        quality: QualityReport,
+    ) -> Self {
         Self { capture: CaptureFact::Usable, strength, liveness, quality: Some(quality) }
     }
 
     /// A picture that could not.
-    pub fn refused(refusal: QualityRefusal, quality: Option<QualityReport>) -> Self {
+    pub fn refused(refusal: Refusal) -> Self {
+        let Refusal { cause, quality } = refusal;
         // A refusal without a row in the table is a broken build; it must refuse all the same.
-        let reason = Reason::from_code(refusal.code()).unwrap_or(Reason::CapLowQuality);
-        Self { capture: CaptureFact::Refused(vec![reason]), strength: None, liveness: None, quality }
+        let reason = Reason::from_code(cause.code()).unwrap_or(Reason::CapLowQuality);
+        Self {
+            capture: CaptureFact::Refused(vec![reason]),
+            strength: None,
+            liveness: None,
+            quality,
+        }
     }
 }
 
@@ -76,7 +89,11 @@ impl Job for VerificationJob {
     async fn run(&mut self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<Step, GatewayError> {
         if let Some(row) = unit.decision(&self.key).await? {
             // Two calls with one key raced; the first one's decision stands.
-            return if row.request_hash == self.request_hash { Ok(Step::Existing(row.index)) } else { Err(GatewayError::IdReused) };
+            return if row.request_hash == self.request_hash {
+                Ok(Step::Existing(row.index))
+            } else {
+                Err(GatewayError::IdReused)
+            };
         }
         let facts = self.facts()?;
         let decision = policy::decide(&facts, &self.pack, slot.now);
@@ -86,7 +103,7 @@ impl Job for VerificationJob {
         } else {
             self.attempts
         };
-        let attempts_left = self.pack.attempts_max().saturating_sub(attempts);
+        let attempts_left = self.pack.bars().attempts_max.saturating_sub(attempts);
         let audit = self.audit_record(&facts, &decision, slot)?;
         unit.insert_decision(&DecisionRow {
             key: self.key.clone(),
@@ -95,7 +112,11 @@ impl Job for VerificationJob {
             sealed_answer: self.sealed_answer(&decision, attempts_left)?,
         })
         .await?;
-        let sealed_audit = self.vault.seal_system(&audit_place(&self.settings, slot.index), &audit, &*self.entropy)?;
+        let sealed_audit = self.vault.seal_system(
+            &audit_place(&self.settings, slot.index),
+            &audit,
+            &*self.entropy,
+        )?;
         Ok(Step::Append(Box::new(NewEntry {
             receipt: self.receipt,
             terminal: Some(self.terminal.id.clone()),
@@ -112,7 +133,8 @@ impl VerificationJob {
             operation: self.session.operation()?,
             amount: AmountMinor::try_from(self.session.amount_minor).map_err(broken)?,
             currency: Currency::try_from(self.session.currency.as_str()).map_err(broken)?,
-            account_currency: Currency::try_from(self.session.account_currency.as_str()).map_err(broken)?,
+            account_currency: Currency::try_from(self.session.account_currency.as_str())
+                .map_err(broken)?,
             customer: self.standing,
             capture: self.seen.capture.clone(),
             strength_db: self.seen.strength.map(Strength::db),
@@ -126,12 +148,18 @@ impl VerificationJob {
     fn liveness(&self) -> LivenessFact {
         match self.seen.liveness.map(|score| score.per_mille() * 10) {
             None => LivenessFact::NoModel,
-            Some(score_e4) if score_e4 >= self.pack.liveness_min_e4() => LivenessFact::Live { score_e4 },
+            Some(score_e4) if score_e4 >= self.pack.bars().liveness_min_e4 => {
+                LivenessFact::Live { score_e4 }
+            }
             Some(score_e4) => LivenessFact::Suspect { score_e4 },
         }
     }
 
-    fn sealed_answer(&self, decision: &Decision, attempts_left: u32) -> Result<Vec<u8>, GatewayError> {
+    fn sealed_answer(
+        &self,
+        decision: &Decision,
+        attempts_left: u32,
+    ) -> Result<Vec<u8>, GatewayError> {
         let kept = KeptAnswer::new(
             &decision.outcome(),
             &decision.public_reasons(),
@@ -139,16 +167,24 @@ impl VerificationJob {
             attempts_left,
             &self.salts,
         );
-        let plain = serde_json::to_vec(&kept).map_err(|cause| GatewayError::internal("answer", cause))?;
+        let plain =
+            serde_json::to_vec(&kept).map_err(|cause| GatewayError::internal("answer", cause))?;
         let place = answer_place(self.settings.tenant.as_str(), &self.key);
         Ok(self.vault.seal_system(&place, &plain, &*self.entropy)?)
     }
 
     /// What an auditor under agreement may see and a terminal may not: scores, quality, rules.
-    fn audit_record(&self, facts: &Facts, decision: &Decision, slot: &Slot) -> Result<Vec<u8>, GatewayError> {
+    fn audit_record(
+        &self,
+        facts: &Facts,
+        decision: &Decision,
+        slot: &Slot,
+    ) -> Result<Vec<u8>, GatewayError> {
         let quality = self.seen.quality.as_ref().map(|report| {
             let measures = report.measures().iter();
-            measures.map(|m| (m.component.as_str(), json!(format!("{:.3}", m.value)))).collect::<std::collections::BTreeMap<_, _>>()
+            measures
+                .map(|m| (m.component.as_str(), json!(format!("{:.3}", m.value))))
+                .collect::<std::collections::BTreeMap<_, _>>()
         });
         let record = json!({
             "v": 1,
@@ -209,17 +245,21 @@ impl VerificationJob {
             bio: Bio {
                 modality: "face".to_owned(),
                 models: self.models.iter().map(Digest::labelled).collect(),
-                required_db: self.pack.required_db(),
+                required_db: self.pack.bars().required_db,
             },
             policy: Policy {
-                id: self.pack.id().to_owned(),
-                version: self.pack.version(),
+                id: self.pack.id().as_str().to_owned(),
+                version: i64::from(self.pack.version()),
                 hash: self.pack.hash().labelled(),
             },
             build: self.settings.build.labelled(),
             outcome: outcome.as_str().to_owned(),
             cap: cap.map(|(amount_minor, until)| Cap { amount_minor, until: until.rfc3339() }),
-            reasons: decision.public_reasons().iter().map(|reason| reason.code().to_owned()).collect(),
+            reasons: decision
+                .public_reasons()
+                .iter()
+                .map(|reason| reason.code().to_owned())
+                .collect(),
             footage: None,
             audit: audit_commit(&Salt::new(self.salts.audit), audit),
         };
@@ -236,6 +276,9 @@ impl VerificationJob {
 
 /// Where an audit record is sealed to.
 pub(super) fn audit_place(settings: &Settings, index: u64) -> Place {
-    let row = crate::crypto::length_prefixed(&[settings.origin.as_str().as_bytes(), &index.to_be_bytes()]);
+    let row = crate::crypto::length_prefixed(&[
+        settings.origin.as_str().as_bytes(),
+        &index.to_be_bytes(),
+    ]);
     Place::system("entries", "sealed_audit", settings.tenant.as_str(), &row)
 }

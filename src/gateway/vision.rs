@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::error::GatewayError;
-use crate::capture::{self, DecodeLimits, DecodedImage, EncodedImage};
+use crate::capture::{self, DecodeLimits, DecodedImage, EncodedImage, MediaType};
 use crate::face::FacePipeline;
 
 /// How the pool is bounded.
@@ -47,7 +47,7 @@ impl VisionPool {
     pub async fn run<T: Send + 'static>(
         &self,
         image: Bytes,
-        media_type: Option<String>,
+        media_type: Option<MediaType>,
         work: impl FnOnce(&FacePipeline, &DecodedImage) -> Result<T, GatewayError> + Send + 'static,
     ) -> Result<T, GatewayError> {
         let place = self.place().await?;
@@ -56,7 +56,10 @@ impl VisionPool {
         tokio::task::spawn_blocking(move || {
             // The place is held by the work itself: a caller that goes away frees none early.
             let _place = place;
-            let encoded = EncodedImage::new(image, media_type);
+            let encoded = match media_type {
+                Some(media_type) => EncodedImage::declared(image, media_type),
+                None => EncodedImage::new(image),
+            };
             let decoded = capture::decode(&encoded, &limits).map_err(GatewayError::Unreadable)?;
             work(&pipeline, &decoded)
         })

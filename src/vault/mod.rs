@@ -112,7 +112,11 @@ impl Vault {
     /// # Errors
     ///
     /// [`AeadError::Open`] for another customer's row, another key-encryption key, altered bytes.
-    pub fn open_keys(&self, tenant: &TenantId, row: &CustomerKeyRow) -> Result<CustomerKeys, AeadError> {
+    pub fn open_keys(
+        &self,
+        tenant: &TenantId,
+        row: &CustomerKeyRow,
+    ) -> Result<CustomerKeys, AeadError> {
         if row.kek_id != self.kek_id {
             return Err(AeadError::Open);
         }
@@ -125,7 +129,12 @@ impl Vault {
     /// # Errors
     ///
     /// [`AeadError::Seal`] when the source of chance fails.
-    pub fn seal_system(&self, place: &Place, plain: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, AeadError> {
+    pub fn seal_system(
+        &self,
+        place: &Place,
+        plain: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, AeadError> {
         self.system_key.seal(&place.aad(), plain, entropy)
     }
 
@@ -134,14 +143,23 @@ impl Vault {
     /// # Errors
     ///
     /// [`AeadError::Open`] for another place or altered bytes.
-    pub fn open_system(&self, place: &Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, AeadError> {
+    pub fn open_system(
+        &self,
+        place: &Place,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, AeadError> {
         self.system_key.open(&place.aad(), sealed)
     }
 
     /// The keyed hash by which a token finds its customer.
     #[must_use]
     pub fn token_index(&self, tenant: &TenantId, kind: TokenKind, token: &OpaqueToken) -> Digest {
-        self.index_key.mac(&[b"token", tenant.as_str().as_bytes(), kind.as_str().as_bytes(), token.expose().as_bytes()])
+        self.index_key.mac(&[
+            b"token",
+            tenant.as_str().as_bytes(),
+            kind.as_str().as_bytes(),
+            token.expose().as_bytes(),
+        ])
     }
 
     /// The keyed hash by which an IIN finds its customer.
@@ -151,7 +169,13 @@ impl Vault {
     }
 
     fn key_place(&self, tenant: &TenantId, customer: &CustomerId) -> Place {
-        Place::of_customer("customer_keys", "wrapped", tenant.as_str(), customer, self.kek_id.as_bytes())
+        Place::of_customer(
+            "customer_keys",
+            "wrapped",
+            tenant.as_str(),
+            customer,
+            self.kek_id.as_bytes(),
+        )
     }
 }
 
@@ -180,7 +204,12 @@ impl CustomerKeys {
     /// # Errors
     ///
     /// [`AeadError::Seal`] when the source of chance fails.
-    pub fn seal(&self, place: &Place, plain: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, AeadError> {
+    pub fn seal(
+        &self,
+        place: &Place,
+        plain: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, AeadError> {
         self.data.seal(&place.aad(), plain, entropy)
     }
 
@@ -196,7 +225,8 @@ impl CustomerKeys {
     /// The customer's name in receipts: the same in each, and linked to nobody after erasure.
     #[must_use]
     pub fn pseudonym(&self, tenant: &TenantId, customer: &CustomerId) -> String {
-        let mac = self.pseudonym.mac(&[b"subject", tenant.as_str().as_bytes(), customer.as_bytes()]);
+        let mac =
+            self.pseudonym.mac(&[b"subject", tenant.as_str().as_bytes(), customer.as_bytes()]);
         URL_SAFE_NO_PAD.encode(mac.as_bytes())
     }
 }

@@ -30,7 +30,14 @@ impl Place {
     /// A column of a row that belongs to no customer.
     #[must_use]
     pub fn system(table: &'static str, column: &'static str, tenant: &str, row: &[u8]) -> Self {
-        Self { table, column, tenant: tenant.to_owned(), customer: None, row: row.to_vec(), modality: "" }
+        Self {
+            table,
+            column,
+            tenant: tenant.to_owned(),
+            customer: None,
+            row: row.to_vec(),
+            modality: "",
+        }
     }
 
     /// The same place for rows of one modality.

@@ -250,6 +250,22 @@ reasons! {
         iso8583_field39: "05",
         next_screen: NextScreen::RetryCapture,
     },
+    CapCapturesDisagree => ReasonRow {
+        code: "CAP_CAPTURES_DISAGREE",
+        family: ReasonFamily::Capture,
+        meaning: "At enrolment: the capture does not show the person of the earlier captures.",
+        customer: CustomerText {
+            kk: "Сурет бұрын түсірілген суреттерге сәйкес келмейді. Қайта түсіріңіз.",
+            ru: "Снимок не совпадает со сделанными ранее. Сделайте снимок ещё раз.",
+            en: "This picture does not match the earlier ones. Please take it again.",
+        },
+        operator: "Check whose pictures these are: a template is of one person.",
+        probable_cause: "Two people before one camera, a mixed-up file, or a very poor capture.",
+        retryable: true,
+        disclosable: true,
+        iso8583_field39: "05",
+        next_screen: NextScreen::RetryCapture,
+    },
     SubNotEnrolled => ReasonRow {
         code: "SUB_NOT_ENROLLED",
         family: ReasonFamily::Subject,
