@@ -257,6 +257,31 @@ impl CustomerText {
             Language::English => self.en,
         }
     }
+
+    // Texts that several reasons share; for PAD, SUB and MAT the sharing is what keeps the secret.
+    const NOT_CONFIRMED: Self = Self {
+        kk: "Тұлғаңызды растау мүмкін болмады. Қайталап көріңіз немесе басқа тәсілді таңдаңыз.",
+        ru: "Не удалось подтвердить вашу личность. Попробуйте ещё раз или выберите другой способ.",
+        en: "We could not confirm that it is you. Try again or choose another way.",
+    };
+
+    const OTHER_TERMINAL: Self = Self {
+        kk: "Бұл терминал қазір қызмет көрсете алмайды. Басқа терминалды пайдаланыңыз.",
+        ru: "Этот терминал сейчас не может вас обслужить. Воспользуйтесь другим.",
+        en: "This terminal cannot serve you now. Please use another one.",
+    };
+
+    const CANNOT_PROCESS: Self = Self {
+        kk: "Сұрауыңызды өңдеу мүмкін болмады. Банкке хабарласыңыз.",
+        ru: "Не удалось обработать запрос. Обратитесь в банк.",
+        en: "Your request could not be processed. Please contact the bank.",
+    };
+
+    const UNAVAILABLE: Self = Self {
+        kk: "Қызмет уақытша қолжетімсіз. Кейінірек қайталап көріңіз.",
+        ru: "Сервис временно недоступен. Попробуйте позже.",
+        en: "The service is unavailable at the moment. Please try again later.",
+    };
 }
 
 #[cfg(test)]
