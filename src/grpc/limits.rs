@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, Request, Response};
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Extensions, Status};
 use tower::{Layer, Service};
@@ -67,13 +68,15 @@ impl Default for Limits {
 pub struct TimeAllowed(pub Duration);
 
 impl TimeAllowed {
-    /// The time that the envelope gave to this request.
+    /// When the time is up that the envelope gave to this request.
     ///
     /// # Errors
     ///
-    /// SYS_INTERNAL when the request did not come through the envelope.
-    pub fn of(extensions: &Extensions) -> Result<Self, Status> {
-        extensions.get::<Self>().copied().ok_or_else(|| status::of("SYS_INTERNAL"))
+    /// `SYS_INTERNAL` when the request did not come through the envelope.
+    pub fn deadline(extensions: &Extensions) -> Result<Instant, Status> {
+        let Self(allowed) =
+            extensions.get::<Self>().copied().ok_or_else(|| status::of("SYS_INTERNAL"))?;
+        Ok(Instant::now() + allowed)
     }
 }
 
@@ -102,7 +105,11 @@ pub fn caller_timeout(headers: &HeaderMap) -> Option<Duration> {
 /// Leaves time for the answer to be written before tonic's own timer drops the call, which would
 /// answer CANCELLED: a twentieth, 50 ms at most.
 fn with_margin(allowed: Duration) -> Duration {
-    allowed.saturating_sub((allowed / 20).min(Duration::from_millis(50)))
+    allowed.saturating_sub(margin(allowed))
+}
+
+fn margin(allowed: Duration) -> Duration {
+    (allowed / 20).min(Duration::from_millis(50))
 }
 
 /// Puts the envelope around the services.
@@ -153,8 +160,10 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         Box::pin(async move {
             // A stream's answer begins at once, so this bounds unary calls and the beginning of streams.
-            // The gateway keeps the deadline itself; this holds where it waits on a client's bytes.
-            match tokio::time::timeout(allowed, inner.call(request)).await {
+            // The gateway keeps the deadline itself, a little earlier; this holds where the gateway does
+            // not look, such as on a client that sends its bytes slowly.
+            let patience = allowed + margin(allowed) / 2;
+            match tokio::time::timeout(patience, inner.call(request)).await {
                 Ok(Ok(response)) if ours => Ok(with_reason(response)),
                 Ok(answered) => answered,
                 Err(_) => Ok(status::of("SYS_DEADLINE").into_http()),

@@ -1,7 +1,12 @@
 //! The gRPC server: one file a service, conversions, peers, statuses, limits.
 
+mod audit;
 mod convert;
+mod enrollment;
 pub mod limits;
 pub mod peer;
+mod receipt;
 pub mod server;
 pub mod status;
+mod terminal;
+mod verification;

@@ -17,7 +17,9 @@ use tower::{Layer, Service};
 
 use super::status;
 use crate::crypto::Digest;
-use crate::domain::id::{PrincipalName, TenantId, TerminalId};
+use crate::domain::id::{TenantId, TerminalId};
+use crate::gateway::request::Actor;
+use crate::gateway::{CallingTerminal, Gateway};
 use crate::pki::{PeerIdentity, Role, identify};
 
 /// Who may call a method.
@@ -95,28 +97,39 @@ pub trait Terminals: Send + Sync + 'static {
     async fn admits(&self, terminal: &TerminalId, key: Digest) -> Result<bool, &'static str>;
 }
 
+#[async_trait::async_trait]
+impl Terminals for Gateway {
+    async fn admits(&self, terminal: &TerminalId, key: Digest) -> Result<bool, &'static str> {
+        self.admits_terminal(terminal, &key).await.map_err(|error| {
+            // Nobody is admitted while the register cannot be read; the caller may come again.
+            let _ = status::refuse(error.code(), &error);
+            error.code()
+        })
+    }
+}
+
 macro_rules! permit {
     ($(#[$doc:meta])* $permit:ident, $($role:ident)|+) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
-        pub struct $permit(PrincipalName);
+        pub struct $permit(Actor);
 
         impl $permit {
             /// Takes the permit that the door gave to this request.
             ///
             /// # Errors
             ///
-            /// ROLE_NOT_ALLOWED when the caller's role is another.
+            /// `ROLE_NOT_ALLOWED` when the caller's role is another.
             pub fn of(extensions: &Extensions) -> Result<Self, Status> {
                 match extensions.get::<Admitted>() {
-                    Some(Admitted { role: $(Role::$role)|+, name }) => Ok(Self(name.clone())),
+                    Some(Admitted { role: $(Role::$role)|+, actor }) => Ok(Self(actor.clone())),
                     _ => Err(status::of("ROLE_NOT_ALLOWED")),
                 }
             }
 
-            /// The caller's name.
+            /// Who it is.
             #[must_use]
-            pub const fn name(&self) -> &PrincipalName {
+            pub const fn actor(&self) -> &Actor {
                 &self.0
             }
         }
@@ -142,31 +155,22 @@ permit! {
 
 /// The caller is this registered terminal.
 #[derive(Clone, Debug)]
-pub struct TerminalPermit {
-    terminal: TerminalId,
-    key: Digest,
-}
+pub struct TerminalPermit(CallingTerminal);
 
 impl TerminalPermit {
     /// Takes the permit that the door gave to this request.
     ///
     /// # Errors
     ///
-    /// ROLE_NOT_ALLOWED when the caller is no terminal.
+    /// `ROLE_NOT_ALLOWED` when the caller is no terminal.
     pub fn of(extensions: &Extensions) -> Result<Self, Status> {
         extensions.get::<Self>().cloned().ok_or_else(|| status::of("ROLE_NOT_ALLOWED"))
     }
 
     /// Which terminal.
     #[must_use]
-    pub const fn terminal(&self) -> &TerminalId {
-        &self.terminal
-    }
-
-    /// SHA-256 of its public key.
-    #[must_use]
-    pub const fn key(&self) -> Digest {
-        self.key
+    pub const fn terminal(&self) -> &CallingTerminal {
+        &self.0
     }
 }
 
@@ -174,7 +178,7 @@ impl TerminalPermit {
 #[derive(Clone, Debug)]
 struct Admitted {
     role: Role,
-    name: PrincipalName,
+    actor: Actor,
 }
 
 /// The door: no request passes without a permit that its method asks for.
@@ -212,10 +216,11 @@ impl Door {
             if !self.terminals.admits(&terminal, spki).await.map_err(status::of)? {
                 return Err(status::of("DEV_UNKNOWN"));
             }
-            request.extensions_mut().insert(TerminalPermit { terminal, key: spki });
+            let calling = CallingTerminal { id: terminal, spki };
+            request.extensions_mut().insert(TerminalPermit(calling));
         }
-        let admitted = Admitted { role: principal.role, name: principal.name };
-        request.extensions_mut().insert(admitted);
+        let actor = Actor { role: principal.role.as_str(), name: principal.name, spki };
+        request.extensions_mut().insert(Admitted { role: principal.role, actor });
         Ok(())
     }
 }

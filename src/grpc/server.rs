@@ -12,9 +12,20 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use zeroize::Zeroizing;
 
+use super::audit::Audit;
+use super::enrollment::Enrollment;
 use super::limits::{EnvelopeLayer, Limits};
 use super::peer::{Door, DoorLayer};
+use super::receipt::Receipts;
+use super::terminal::TerminalDesk;
+use super::verification::Verification;
+use crate::gateway::Gateway;
 use crate::proto;
+use crate::proto::audit_service_server::AuditServiceServer;
+use crate::proto::enrollment_service_server::EnrollmentServiceServer;
+use crate::proto::receipt_service_server::ReceiptServiceServer;
+use crate::proto::terminal_service_server::TerminalServiceServer;
+use crate::proto::verification_service_server::VerificationServiceServer;
 
 /// What the server shows to its callers, and whom it trusts. The server never runs without it.
 pub struct TlsMaterial {
@@ -90,6 +101,36 @@ impl Site {
         self
     }
 
+    /// Adds the five services of a gateway.
+    #[must_use]
+    pub fn with_gateway(self, gateway: &Arc<Gateway>, limits: &Limits) -> Self {
+        let Limits { message_bytes_max, import_message_bytes_max, answer_bytes_max, .. } = *limits;
+        let gateway = || Arc::clone(gateway);
+        let verification = VerificationServiceServer::new(Verification(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
+        let enrollment = EnrollmentServiceServer::new(Enrollment(gateway()))
+            .max_decoding_message_size(import_message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
+        let audit = AuditServiceServer::new(Audit(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
+        let receipts = ReceiptServiceServer::new(Receipts(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
+        let terminals = TerminalServiceServer::new(TerminalDesk(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
+        self.with(|routes| {
+            routes
+                .add_service(verification)
+                .add_service(enrollment)
+                .add_service(audit)
+                .add_service(receipts)
+                .add_service(terminals)
+        })
+    }
+
     /// Serves on `listener` until `stop` is done; then tells health that it no longer serves, takes no
     /// new connection, and gives the calls under way [`Limits::drain_max`] to end.
     ///
@@ -105,8 +146,7 @@ impl Site {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<Ended, ServeError> {
         let Self { routes, health } = self;
-        let mut server = builder(limits, tls)?;
-        let router = server
+        let router = builder(limits, tls)?
             .layer(EnvelopeLayer { call_max: limits.call_max })
             .layer(DoorLayer(door))
             .add_routes(routes);

@@ -10,6 +10,8 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::gateway::GatewayError;
+
 /// The domain of `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "tulga";
 
@@ -111,14 +113,7 @@ impl InvalidField {
 
 /// The status for an error of the gateway, which is logged here with its causes.
 pub fn refuse(reason: &'static str, error: &dyn Error) -> Status {
-    let row = find(reason);
-    let causes = chain(error);
-    if is_ours(row.reason) {
-        tracing::error!(reason = row.reason, error = causes, "refused");
-    } else {
-        tracing::info!(reason = row.reason, error = causes, "refused");
-    }
-    build(row, None)
+    build(log(find(reason), &chain(error)), None)
 }
 
 /// The status for a reason that says everything.
@@ -134,6 +129,24 @@ impl From<InvalidField> for Status {
         tracing::info!(reason = row.reason, field = fault.path, problem = fault.problem, "refused");
         build(row, Some(&fault))
     }
+}
+
+impl From<GatewayError> for Status {
+    fn from(error: GatewayError) -> Self {
+        match error {
+            GatewayError::Invalid { field, problem } => InvalidField::wrong(field, problem).into(),
+            other => refuse(other.code(), &other),
+        }
+    }
+}
+
+/// What a row of an import says of an error, which is logged here with its causes.
+pub fn reason_and_field(error: &GatewayError) -> (&'static str, &'static str) {
+    let field = match error {
+        GatewayError::Invalid { field, .. } => field,
+        _ => "",
+    };
+    (log(find(error.code()), &chain(error)).reason, field)
 }
 
 /// The reason for a status that tonic itself made, before any method of ours ran or while a stream
@@ -161,6 +174,16 @@ fn find(reason: &str) -> Row {
 /// Whether the fault is the gateway's own.
 fn is_ours(reason: &str) -> bool {
     matches!(reason, "SYS_INTERNAL" | "SYS_STORE")
+}
+
+/// The one place where a refusal with its causes is logged.
+fn log(row: Row, causes: &str) -> Row {
+    if is_ours(row.reason) {
+        tracing::error!(reason = row.reason, error = causes, "refused");
+    } else {
+        tracing::info!(reason = row.reason, error = causes, "refused");
+    }
+    row
 }
 
 fn build(row: Row, fault: Option<&InvalidField>) -> Status {

@@ -19,6 +19,7 @@ use super::identity::{Principal, Role};
 use crate::crypto::{Digest, sha256};
 use crate::domain::id::{PrincipalName, TenantId, TerminalId};
 use crate::domain::time::UnixMillis;
+use crate::gateway::{self, CertificateAuthority, TerminalCertificate};
 
 /// Largest certificate signing request taken, in bytes of PEM.
 const CSR_BYTES_MAX: usize = 16 * 1024;
@@ -251,6 +252,21 @@ impl Authority {
             certificate_der: certificate.der().to_vec(),
             key_pem: Zeroizing::new(key.serialize_pem()),
         })
+    }
+}
+
+impl CertificateAuthority for Authority {
+    fn issue(
+        &self,
+        csr_pem: &str,
+        terminal: &TerminalId,
+        now: UnixMillis,
+    ) -> Result<TerminalCertificate, gateway::IssueError> {
+        let issued = self
+            .issue_from_csr(csr_pem, terminal, Validity::of_leaf(now))
+            .map_err(|refused| gateway::IssueError(Box::new(refused)))?;
+        let IssuedCertificate { certificate_pem, chain_pem, spki } = issued;
+        Ok(TerminalCertificate { certificate_pem, chain_pem, spki })
     }
 }
 

@@ -1,3 +1,5 @@
 //! From the wire to nouns and back. A function takes the field's path, so that a refusal names it.
 
+pub mod answer;
 pub mod noun;
+pub mod request;

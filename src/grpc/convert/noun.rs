@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use crate::capture::MediaType;
 use crate::domain::id::{Attempt, CaptureId, Challenge, CustomerId, HostTransactionId, TerminalId};
 use crate::domain::iin::Iin;
 use crate::domain::modality::Modality;
@@ -43,6 +44,11 @@ pub fn present<T>(path: &'static str, wire: Option<T>) -> Result<T, InvalidField
 /// Which try of a transaction.
 pub fn attempt(wire: u32) -> Result<Attempt, InvalidField> {
     Attempt::try_from(wire).map_err(|error| InvalidField::because("attempt", &error))
+}
+
+/// A salt of 32 bytes.
+pub fn salt(path: &'static str, wire: &[u8]) -> Result<[u8; 32], InvalidField> {
+    wire.try_into().map_err(|_| InvalidField::wrong(path, "it must be 32 bytes"))
 }
 
 /// A challenge.
@@ -105,11 +111,9 @@ pub fn instant_or_empty(
 
 /// A free text that must say something.
 pub fn sentence(path: &'static str, wire: String) -> Result<String, InvalidField> {
-    if wire.trim().is_empty() { Err(InvalidField::missing(path)) } else { note(path, wire) }
-}
-
-/// A free text that may be empty.
-pub fn note(path: &'static str, wire: String) -> Result<String, InvalidField> {
+    if wire.trim().is_empty() {
+        return Err(InvalidField::missing(path));
+    }
     if wire.len() > TEXT_BYTES_MAX {
         return Err(InvalidField::wrong(path, "it is longer than 256 bytes"));
     }
@@ -126,6 +130,24 @@ pub fn page_size(wire: u32) -> Result<u32, InvalidField> {
         1..=PAGE_ITEMS_MAX => Ok(wire),
         _ => Err(InvalidField::wrong("page_size", "it is more than 1000")),
     }
+}
+
+/// After what a page begins; nothing for the first page.
+pub fn page_after<T>(
+    wire: &str,
+    read: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, InvalidField> {
+    if wire.is_empty() {
+        return Ok(None);
+    }
+    let after = read(wire).map(Some);
+    after.ok_or_else(|| InvalidField::wrong("page_token", "it does not come from an earlier page"))
+}
+
+/// The token of the next page: empty after a page that is not full.
+pub fn next_page<T>(page: &[T], limit: u32, token: impl FnOnce(&T) -> String) -> String {
+    let is_full = u32::try_from(page.len()).is_ok_and(|items| items >= limit);
+    page.last().filter(|_| is_full).map(token).unwrap_or_default()
 }
 
 /// The customer whom the terminal serves.
@@ -235,8 +257,18 @@ pub fn cash_outcome(wire: i32) -> Result<CashOutcome, InvalidField> {
     }
 }
 
-/// The encoded picture of a capture.
-pub fn capture(wire: Option<proto::Capture>) -> Result<Bytes, InvalidField> {
+/// How much cash moved: nothing, or an amount.
+pub fn dispensed(path: &'static str, wire: i64) -> Result<i64, InvalidField> {
+    if wire == 0 {
+        return Ok(0);
+    }
+    AmountMinor::try_from(wire)
+        .map(AmountMinor::get)
+        .map_err(|error| InvalidField::because(path, &error))
+}
+
+/// The encoded picture of a capture, and what the terminal says it is.
+pub fn capture(wire: Option<proto::Capture>) -> Result<(Bytes, Option<MediaType>), InvalidField> {
     let proto::Capture { image, media_type, captured_at, device_signature, sensor_key_id, counter } =
         present("capture", wire)?;
     let unsigned = |path, empty: bool| {
@@ -253,44 +285,34 @@ pub fn capture(wire: Option<proto::Capture>) -> Result<Bytes, InvalidField> {
         // Informational, but a client that cannot write a time has a fault worth finding.
         instant("capture.captured_at", &wire)?;
     }
-    picture("capture.image", "capture.media_type", image, media_type.as_deref())
+    let media_type = self::media_type("capture.media_type", media_type.as_deref())?;
+    Ok((picture("capture.image", image)?, media_type))
 }
 
-/// An encoded picture, with the media type that the client claims for it.
-pub fn picture(
-    image_path: &'static str,
-    media_type_path: &'static str,
-    image: Bytes,
-    media_type: Option<&str>,
-) -> Result<Bytes, InvalidField> {
-    if image.is_empty() {
-        return Err(InvalidField::missing(image_path));
-    }
-    let (jpeg, png) = (image.starts_with(b"\xff\xd8\xff"), image.starts_with(b"\x89PNG"));
-    match media_type {
-        None => {}
-        // Bytes that are neither are no wrong claim but an unreadable picture, found where they are read.
-        Some("image/jpeg") if !png => {}
-        Some("image/png") if !jpeg => {}
-        Some("image/jpeg" | "image/png") => {
-            return Err(InvalidField::wrong(media_type_path, "the picture is of the other type"));
-        }
-        Some(_) => {
-            return Err(InvalidField::wrong(
-                media_type_path,
-                "it must be \"image/jpeg\" or \"image/png\"",
-            ));
-        }
-    }
-    Ok(image)
+/// An encoded picture; whether it can be read is found out where it is read.
+pub fn picture(path: &'static str, image: Bytes) -> Result<Bytes, InvalidField> {
+    if image.is_empty() { Err(InvalidField::missing(path)) } else { Ok(image) }
+}
+
+/// What the client says that a picture is.
+pub fn media_type(
+    path: &'static str,
+    wire: Option<&str>,
+) -> Result<Option<MediaType>, InvalidField> {
+    let read = |name| {
+        MediaType::from_name(name)
+            .ok_or_else(|| InvalidField::wrong(path, "it must be \"image/jpeg\" or \"image/png\""))
+    };
+    wire.map(read).transpose()
 }
 
 /// An enumeration's value that exists.
-fn named<T: TryFrom<i32>>(path: &'static str, wire: i32) -> Result<T, InvalidField> {
+pub fn named<T: TryFrom<i32>>(path: &'static str, wire: i32) -> Result<T, InvalidField> {
     T::try_from(wire).map_err(|_| InvalidField::wrong(path, "it has no such value"))
 }
 
-fn hex16(text: &str) -> Option<[u8; 16]> {
+/// Sixteen bytes from 32 hexadecimal digits.
+pub fn hex16(text: &str) -> Option<[u8; 16]> {
     // Lower case only, so that one thing has one name.
     if text.len() != 32 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
@@ -381,10 +403,7 @@ mod tests {
         let cases: [(&str, Spoil); 7] = [
             ("capture.image", |c| c.image = Bytes::new()),
             ("capture.media_type", |c| c.media_type = Some("image/gif".into())),
-            ("capture.media_type", |c| {
-                c.image = Bytes::from_static(b"\x89PNG\r\n");
-                c.media_type = Some("image/jpeg".into());
-            }),
+            ("capture.media_type", |c| c.media_type = Some(String::new())),
             ("capture.captured_at", |c| c.captured_at = Some("yesterday".into())),
             ("capture.device_signature", |c| c.device_signature = vec![1]),
             ("capture.sensor_key_id", |c| c.sensor_key_id = "k".into()),
@@ -408,12 +427,13 @@ mod tests {
     }
 
     #[test]
-    fn a_page_and_a_note_have_a_bound() {
+    fn a_page_and_a_text_have_a_bound() {
         assert_eq!(page_size(0).unwrap(), 100);
         assert_eq!(page_size(1000).unwrap(), 1000);
         assert!(page_size(1001).is_err());
-        assert!(note("note", "x".repeat(257)).is_err());
-        assert!(note("note", "a\nb".into()).is_err());
-        assert!(sentence("note", " ".into()).is_err());
+        assert!(sentence("purpose", "x".repeat(256)).is_ok());
+        for bad in ["x".repeat(257), "a\nb".into(), " ".into(), String::new()] {
+            assert!(sentence("purpose", bad).is_err());
+        }
     }
 }

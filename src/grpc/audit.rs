@@ -1,0 +1,181 @@
+//! `AuditService`: what an auditor or a regulator calls.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::convert::noun;
+use super::peer::AuditorPermit;
+use super::status::InvalidField;
+use crate::domain::id::{ReceiptId, TerminalId};
+use crate::domain::time::UnixMillis;
+use crate::gateway::{Gateway, ReceiptFilter};
+use crate::proto;
+use crate::proto::audit_service_server::AuditService;
+
+/// Pieces of an export that may wait for a slow caller; then the export waits too.
+const EXPORT_PIECES_MAX: usize = 4;
+
+/// Largest piece of a file in one message, in bytes.
+const PIECE_BYTES_MAX: usize = 1 << 20;
+
+/// The service over a gateway.
+#[derive(Debug)]
+pub struct Audit(pub Arc<Gateway>);
+
+#[tonic::async_trait]
+impl AuditService for Audit {
+    type ExportLedgerStream = ReceiverStream<Result<proto::ExportLedgerResponse, Status>>;
+
+    async fn get_receipt(
+        &self,
+        request: Request<proto::GetReceiptRequest>,
+    ) -> Result<Response<proto::Receipt>, Status> {
+        use proto::get_receipt_request::Selector;
+        AuditorPermit::of(request.extensions())?;
+        let proto::GetReceiptRequest { selector } = request.into_inner();
+        let entry = match noun::present("selector", selector)? {
+            Selector::Index(index) => self.0.entry(index).await?,
+            Selector::Rid(rid) => self.0.entry_of(&receipt_id(&rid)?).await?,
+        };
+        Ok(Response::new(self.receipt(
+            entry.index,
+            &entry.receipt,
+            entry.kind,
+            entry.terminal,
+            entry.time,
+            entry.jws,
+        )))
+    }
+
+    async fn get_proof(
+        &self,
+        request: Request<proto::GetProofRequest>,
+    ) -> Result<Response<proto::GetProofResponse>, Status> {
+        AuditorPermit::of(request.extensions())?;
+        let proto::GetProofRequest { index } = request.into_inner();
+        let proof = self.0.proof(index).await?;
+        Ok(Response::new(proto::GetProofResponse { proof }))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        request: Request<proto::GetCheckpointRequest>,
+    ) -> Result<Response<proto::GetCheckpointResponse>, Status> {
+        AuditorPermit::of(request.extensions())?;
+        let proto::GetCheckpointRequest {} = request.into_inner();
+        let checkpoint = self.0.checkpoint().await?;
+        Ok(Response::new(proto::GetCheckpointResponse { checkpoint }))
+    }
+
+    async fn list_receipts(
+        &self,
+        request: Request<proto::ListReceiptsRequest>,
+    ) -> Result<Response<proto::ListReceiptsResponse>, Status> {
+        AuditorPermit::of(request.extensions())?;
+        let proto::ListReceiptsRequest { from, to, terminal_id, page_size, page_token } =
+            request.into_inner();
+        let is_of_all = terminal_id.is_empty();
+        let filter = ReceiptFilter {
+            from: noun::instant_or_empty("from", &from)?,
+            until: noun::instant_or_empty("to", &to)?,
+            terminal: if is_of_all { None } else { Some(noun::terminal_id(&terminal_id)?) },
+        };
+        let limit = noun::page_size(page_size)?;
+        let begin = noun::page_after(&page_token, |token| token.parse::<u64>().ok())?.unwrap_or(0);
+        let page = self.0.entries(begin, &filter, limit).await?;
+        let next_page_token =
+            noun::next_page(&page, limit, |entry| entry.index.saturating_add(1).to_string());
+        Ok(Response::new(proto::ListReceiptsResponse {
+            receipts: page
+                .into_iter()
+                .map(|e| self.receipt(e.index, &e.receipt, e.kind, e.terminal, e.time, e.jws))
+                .collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn get_audit_record(
+        &self,
+        request: Request<proto::GetAuditRecordRequest>,
+    ) -> Result<Response<proto::GetAuditRecordResponse>, Status> {
+        AuditorPermit::of(request.extensions())?;
+        let proto::GetAuditRecordRequest { index } = request.into_inner();
+        let record = self.0.audit_record(index).await?;
+        Ok(Response::new(proto::GetAuditRecordResponse { record }))
+    }
+
+    async fn export_ledger(
+        &self,
+        request: Request<proto::ExportLedgerRequest>,
+    ) -> Result<Response<Self::ExportLedgerStream>, Status> {
+        AuditorPermit::of(request.extensions())?;
+        let proto::ExportLedgerRequest {} = request.into_inner();
+        let (answers, stream) = mpsc::channel(EXPORT_PIECES_MAX);
+        let gateway = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let (files, mut exported) = mpsc::channel(1);
+            let export = async {
+                let ended = gateway.export(&files).await;
+                drop(files);
+                ended
+            };
+            let forward = async {
+                while let Some(file) = exported.recv().await {
+                    for piece in pieces(&file.bytes) {
+                        let (path, content) = (file.path.to_owned(), piece.to_vec());
+                        let answer = proto::ExportLedgerResponse { path, content };
+                        if answers.send(Ok(answer)).await.is_err() {
+                            // The caller went away; without this receiver the export ends too.
+                            return;
+                        }
+                    }
+                }
+            };
+            let (ended, ()) = tokio::join!(export, async move { forward.await });
+            if let Err(error) = ended {
+                // An export that is cut short must not look whole. If nobody listens, nobody is misled.
+                let _ = answers.send(Err(error.into())).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+impl Audit {
+    fn receipt(
+        &self,
+        index: u64,
+        id: &ReceiptId,
+        kind: String,
+        terminal: Option<TerminalId>,
+        time: UnixMillis,
+        jws: String,
+    ) -> proto::Receipt {
+        let origin = self.0.settings().origin.as_str().to_owned();
+        proto::Receipt {
+            receipt_jws: jws.into_bytes(),
+            position: Some(proto::LogPosition { origin, index }),
+            rid: URL_SAFE_NO_PAD.encode(id.as_bytes()),
+            kind,
+            time: Some(time.into()),
+            terminal_id: terminal.map(|id| id.to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+/// A file's bytes in pieces; one empty piece for an empty file, so that it exists.
+fn pieces(bytes: &[u8]) -> Vec<&[u8]> {
+    if bytes.is_empty() { vec![bytes] } else { bytes.chunks(PIECE_BYTES_MAX).collect() }
+}
+
+/// A receipt's own id: 22 characters of unpadded base64url.
+fn receipt_id(rid: &str) -> Result<ReceiptId, InvalidField> {
+    let bytes = URL_SAFE_NO_PAD.decode(rid).ok();
+    let id = bytes.and_then(|bytes| ReceiptId::try_from(bytes.as_slice()).ok());
+    id.ok_or_else(|| InvalidField::wrong("rid", "it is no receipt's id"))
+}

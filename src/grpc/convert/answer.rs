@@ -1,0 +1,234 @@
+//! What is answered, from the gateway's words to the wire.
+
+use std::collections::HashMap;
+
+use crate::domain::decision::{Outcome, StepUp};
+use crate::domain::id::CustomerId;
+use crate::domain::reason::{Language, NextScreen, Reason};
+use crate::domain::time::UnixMillis;
+use crate::domain::transaction::TokenKind;
+use crate::gateway::request::{
+    Answer, CaptureAnswer, CustomerAnswer, IssuedChallenge, Logged, QualityComponent, Salts,
+};
+use crate::proto;
+
+impl From<UnixMillis> for proto::Instant {
+    fn from(instant: UnixMillis) -> Self {
+        Self { rfc3339: instant.rfc3339(), unix_ms: instant.get() }
+    }
+}
+
+impl From<IssuedChallenge> for proto::BeginCaptureResponse {
+    fn from(issued: IssuedChallenge) -> Self {
+        let IssuedChallenge { challenge, expires_at, attempts_left } = issued;
+        Self {
+            challenge: challenge.as_bytes().to_vec(),
+            expires_at: Some(expires_at.into()),
+            prompts: Vec::new(),
+            attempts_left,
+        }
+    }
+}
+
+/// A decision. Its one source is an [`Answer`], which only a receipt in the ledger makes.
+pub fn decision(answer: Answer, language: Language) -> proto::Decision {
+    let Answer { outcome, reasons, next_screen, attempts_left, salts, receipt } = answer;
+    let params = params(&outcome, attempts_left);
+    let Salts { transaction, audit } = salts;
+    let until = outcome.until().map(proto::Instant::from);
+    let is_held = matches!(outcome, Outcome::Held { .. });
+    proto::Decision {
+        outcome: self::outcome(&outcome).into(),
+        reasons: reasons
+            .into_iter()
+            .map(|reason| self::reason(reason, language, &params))
+            .collect(),
+        next_screen: screen(next_screen).into(),
+        attempts_left,
+        receipt_jws: receipt.jws().as_bytes().to_vec(),
+        salts: Some(proto::Salts {
+            transaction: transaction.to_vec(),
+            audit: audit.to_vec(),
+            footage: Vec::new(),
+        }),
+        cap: outcome
+            .cap_minor()
+            .map(|amount_minor| proto::Cap { amount_minor, until: until.clone() }),
+        held_until: if is_held { until } else { None },
+        position: Some(position(&receipt)),
+        step_up: outcome.step_up().map_or(proto::StepUp::Unspecified, step_up).into(),
+    }
+}
+
+/// Reasons with their texts, where no transaction gives them parameters.
+pub fn reasons(reasons: Vec<Reason>, language: Language) -> Vec<proto::Reason> {
+    reasons.into_iter().map(|reason| self::reason(reason, language, &HashMap::new())).collect()
+}
+
+/// Where an entry stands.
+pub fn position(receipt: &Logged) -> proto::LogPosition {
+    proto::LogPosition { origin: receipt.origin().to_owned(), index: receipt.index() }
+}
+
+/// Somebody who looks like the same person.
+pub fn duplicate((customer, strength_db): (CustomerId, i64)) -> proto::Duplicate {
+    proto::Duplicate {
+        customer_id: customer.to_string(),
+        strength_db: u32::try_from(strength_db.max(0)).unwrap_or(u32::MAX),
+    }
+}
+
+/// What became of a capture offered for enrolment.
+pub fn capture(answer: CaptureAnswer, language: Language) -> proto::AddCaptureResponse {
+    let CaptureAnswer { capture, quality, reasons } = answer;
+    proto::AddCaptureResponse {
+        capture_id: capture.map(|id| id.to_string()).unwrap_or_default(),
+        accepted: capture.is_some(),
+        quality: quality.into_iter().map(proto::QualityComponent::from).collect(),
+        reasons: self::reasons(reasons, language),
+    }
+}
+
+impl From<QualityComponent> for proto::QualityComponent {
+    fn from(component: QualityComponent) -> Self {
+        let QualityComponent { name, value, bar, ok } = component;
+        Self { name: name.to_owned(), value: value.into(), bar: bar.into(), ok }
+    }
+}
+
+impl From<CustomerAnswer> for proto::Customer {
+    fn from(answer: CustomerAnswer) -> Self {
+        let CustomerAnswer { id, status, created_at, updated_at, captures, tokens, duplicates } =
+            answer;
+        Self {
+            customer_id: id.to_string(),
+            status: self::status(status.as_str()).into(),
+            capture_ids: captures.into_iter().map(|id| id.to_string()).collect(),
+            token_kinds: tokens.into_iter().map(|kind| token_kind(kind).into()).collect(),
+            created_at: Some(created_at.into()),
+            updated_at: Some(updated_at.into()),
+            duplicate_ids: duplicates.into_iter().map(|id| id.to_string()).collect(),
+        }
+    }
+}
+
+/// Where a customer stands, by the word that the gateway has for it.
+pub fn status(word: &str) -> proto::CustomerStatus {
+    proto::CustomerStatus::from_str_name(&format!("CUSTOMER_STATUS_{}", word.to_ascii_uppercase()))
+        .unwrap_or(proto::CustomerStatus::Unspecified)
+}
+
+const fn token_kind(kind: TokenKind) -> proto::TokenKind {
+    match kind {
+        TokenKind::Card => proto::TokenKind::Card,
+        TokenKind::Account => proto::TokenKind::Account,
+        TokenKind::PhoneCode => proto::TokenKind::PhoneCode,
+    }
+}
+
+const fn outcome(outcome: &Outcome) -> proto::Outcome {
+    match outcome {
+        Outcome::Approved => proto::Outcome::Approved,
+        Outcome::ApprovedCapped { .. } => proto::Outcome::ApprovedCapped,
+        Outcome::StepUp { .. } => proto::Outcome::StepUp,
+        Outcome::Inconclusive => proto::Outcome::Inconclusive,
+        Outcome::Held { .. } => proto::Outcome::Held,
+        Outcome::Denied => proto::Outcome::Denied,
+    }
+}
+
+const fn step_up(what: StepUp) -> proto::StepUp {
+    match what {
+        StepUp::AppConfirmation => proto::StepUp::AppConfirmation,
+        StepUp::OtherFinger => proto::StepUp::OtherFinger,
+        StepUp::Liveness => proto::StepUp::Liveness,
+        StepUp::Teller => proto::StepUp::Teller,
+    }
+}
+
+const fn screen(screen: NextScreen) -> proto::NextScreen {
+    match screen {
+        NextScreen::Proceed => proto::NextScreen::Proceed,
+        NextScreen::RetryCapture => proto::NextScreen::RetryCapture,
+        NextScreen::OtherAmount => proto::NextScreen::OtherAmount,
+        NextScreen::StartAgain => proto::NextScreen::StartAgain,
+        NextScreen::TryLater => proto::NextScreen::TryLater,
+        NextScreen::OtherVerification => proto::NextScreen::OtherVerification,
+        NextScreen::ContactBranch => proto::NextScreen::ContactBranch,
+        NextScreen::CallOperator => proto::NextScreen::CallOperator,
+    }
+}
+
+/// The values that a terminal's own translation may want.
+fn params(outcome: &Outcome, attempts_left: u32) -> HashMap<String, String> {
+    let mut params = HashMap::from([("attempts_left".to_owned(), attempts_left.to_string())]);
+    if let Some(cap) = outcome.cap_minor() {
+        params.insert("cap_minor".to_owned(), cap.to_string());
+    }
+    if let Some(until) = outcome.until() {
+        params.insert("until".to_owned(), until.rfc3339());
+    }
+    params
+}
+
+fn reason(reason: Reason, language: Language, params: &HashMap<String, String>) -> proto::Reason {
+    // A second bolt: whoever made the answer has already left out what may not be told.
+    let reason = reason.public();
+    let row = reason.row();
+    proto::Reason {
+        code: row.code.to_owned(),
+        text_key: format!("reason.{}", row.code.to_ascii_lowercase()),
+        params: params.clone(),
+        text: row.customer.in_language(language).to_owned(),
+        retryable: row.retryable,
+        iso8583_field39: row.iso8583_field39.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_reason_says_more_than_its_public_one() {
+        for &internal in Reason::ALL {
+            let wire = reason(internal, Language::English, &HashMap::new());
+            assert_eq!(wire.code, internal.public().code());
+            assert!(!wire.text.is_empty() && wire.iso8583_field39.len() == 2, "{}", wire.code);
+        }
+    }
+
+    #[test]
+    fn every_status_has_its_place_on_the_wire() {
+        for status in crate::store::CustomerStatus::ALL {
+            let wire = self::status(status.as_str());
+            assert_ne!(wire, proto::CustomerStatus::Unspecified, "{status:?}");
+        }
+        assert_eq!(self::status("unspecified_word"), proto::CustomerStatus::Unspecified);
+    }
+
+    #[test]
+    fn outcomes_and_screens_keep_their_names_on_the_wire() {
+        let until = UnixMillis::new(0);
+        for (domain, word) in [
+            Outcome::Approved,
+            Outcome::ApprovedCapped { cap_minor: 1, until },
+            Outcome::StepUp { what: StepUp::Teller },
+            Outcome::Inconclusive,
+            Outcome::Held { until },
+            Outcome::Denied,
+        ]
+        .map(|outcome| (outcome, outcome.as_str()))
+        {
+            assert_eq!(outcome(&domain).as_str_name(), format!("OUTCOME_{word}"));
+        }
+        for domain in Reason::ALL.iter().map(|reason| reason.row().next_screen) {
+            let wire = screen(domain);
+            assert_eq!(wire.as_str_name(), format!("NEXT_SCREEN_{}", domain.code()));
+        }
+        for what in [StepUp::AppConfirmation, StepUp::OtherFinger, StepUp::Liveness, StepUp::Teller]
+        {
+            assert_eq!(step_up(what).as_str_name(), format!("STEP_UP_{}", what.as_str()));
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What is asked, from the wire into the gateway's words.
+//!
+//! Messages are destructured, so that a field added to the `.proto` is a compile error here.
+
+use super::noun;
+use crate::domain::id::TerminalId;
+use crate::domain::money::AmountMinor;
+use crate::domain::reason::Language;
+use crate::domain::time::UnixMillis;
+use crate::domain::transaction::{DecisionKey, OpaqueToken};
+use crate::gateway::Redeem;
+use crate::gateway::request::{
+    BeginCapture, BindToken, Consent, ConsentTerm, CreateCustomer, DuplicateResolution, ImportRow,
+    ReportOutcome, Verify,
+};
+use crate::grpc::status::InvalidField;
+use crate::proto;
+
+/// Longest consent taken, in days: a hundred years.
+const CONSENT_DAYS_MAX: u32 = 36_500;
+
+/// Most tokens in a row of an import.
+const IMPORT_TOKENS_MAX: usize = 10;
+
+/// Most pictures in a row of an import.
+const IMPORT_IMAGES_MAX: usize = 5;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// A terminal asks for a challenge.
+pub fn begin_capture(wire: proto::BeginCaptureRequest) -> Result<BeginCapture, InvalidField> {
+    let proto::BeginCaptureRequest {
+        customer,
+        transaction,
+        modality,
+        finger_position,
+        holder_verification,
+        language,
+    } = wire;
+    // Nothing is said yet in any language, but a wrong one is better found now than in the answer.
+    noun::language(&language)?;
+    Ok(BeginCapture {
+        customer: noun::customer_reference(customer)?,
+        transaction: noun::transaction(transaction)?,
+        modality: noun::modality(modality, finger_position)?,
+        holder_verification: noun::holder_verification(holder_verification)?,
+    })
+}
+
+/// A terminal sends a capture.
+pub fn verify(wire: proto::VerifyRequest) -> Result<(Verify, Language), InvalidField> {
+    let proto::VerifyRequest {
+        challenge,
+        host_transaction_id,
+        business_date,
+        attempt,
+        capture,
+        language,
+    } = wire;
+    let (image, media_type) = noun::capture(capture)?;
+    let verify = Verify {
+        challenge: noun::challenge(&challenge)?,
+        host_id: noun::host_transaction_id(&host_transaction_id)?,
+        business_date: noun::business_date(&business_date)?,
+        attempt: noun::attempt(attempt)?,
+        image,
+        media_type,
+    };
+    Ok((verify, noun::language(&language)?))
+}
+
+/// A terminal asks for an earlier decision of its own.
+pub fn decision_key(
+    terminal: &TerminalId,
+    wire: proto::GetDecisionRequest,
+) -> Result<(DecisionKey, Language), InvalidField> {
+    let proto::GetDecisionRequest { business_date, host_transaction_id, attempt, language } = wire;
+    let key = DecisionKey {
+        terminal: terminal.clone(),
+        business_date: noun::business_date(&business_date)?,
+        host_id: noun::host_transaction_id(&host_transaction_id)?,
+        attempt: noun::attempt(attempt)?,
+    };
+    Ok((key, noun::language(&language)?))
+}
+
+/// A terminal reports what became of the cash.
+pub fn report_outcome(wire: proto::ReportOutcomeRequest) -> Result<ReportOutcome, InvalidField> {
+    let proto::ReportOutcomeRequest {
+        business_date,
+        host_transaction_id,
+        attempt,
+        outcome,
+        dispensed_minor,
+        currency,
+    } = wire;
+    Ok(ReportOutcome {
+        host_id: noun::host_transaction_id(&host_transaction_id)?,
+        business_date: noun::business_date(&business_date)?,
+        attempt: noun::attempt(attempt)?,
+        outcome: noun::cash_outcome(outcome)?,
+        dispensed_minor: noun::dispensed("dispensed_minor", dispensed_minor)?,
+        currency: noun::text("currency", &currency)?,
+    })
+}
+
+/// The host redeems a receipt.
+pub fn redeem(wire: proto::RedeemRequest) -> Result<Redeem, InvalidField> {
+    let proto::RedeemRequest {
+        receipt_jws,
+        transaction_salt,
+        host_transaction_id,
+        business_date,
+        attempt,
+        account,
+        counterparty,
+        amount_minor,
+    } = wire;
+    let receipt_jws = String::from_utf8(receipt_jws)
+        .map_err(|_| InvalidField::wrong("receipt_jws", "it is not ASCII"))?;
+    let amount = AmountMinor::try_from(amount_minor)
+        .map_err(|error| InvalidField::because("amount_minor", &error))?;
+    let account: OpaqueToken = noun::text("account", &account)?;
+    let counterparty =
+        counterparty.map(|wire| noun::text::<OpaqueToken>("counterparty", &wire)).transpose()?;
+    Ok(Redeem {
+        receipt_jws,
+        transaction_salt: noun::salt("transaction_salt", &transaction_salt)?,
+        host_transaction_id: noun::host_transaction_id(&host_transaction_id)?.to_string(),
+        business_date: noun::business_date(&business_date)?.as_str().to_owned(),
+        attempt: noun::attempt(attempt)?,
+        account: account.expose().to_owned(),
+        counterparty: counterparty.map(|token| token.expose().to_owned()),
+        amount_minor: amount.get(),
+    })
+}
+
+/// An enroller creates a customer.
+pub fn create_customer(wire: proto::CreateCustomerRequest) -> Result<CreateCustomer, InvalidField> {
+    let proto::CreateCustomerRequest { iin, consent } = wire;
+    Ok(CreateCustomer { iin: noun::iin("iin", &iin)?, consent: self::consent(consent)? })
+}
+
+/// An enroller binds a token.
+pub fn bind_token(wire: proto::BindTokenRequest) -> Result<BindToken, InvalidField> {
+    let proto::BindTokenRequest { customer_id, kind, token, expires_at } = wire;
+    Ok(BindToken {
+        customer: noun::customer_id(&customer_id)?,
+        kind: noun::token_kind("kind", kind)?,
+        token: noun::text::<OpaqueToken>("token", &token)?,
+        expires_at: expires_at.map(|wire| noun::instant("expires_at", &wire)).transpose()?,
+    })
+}
+
+/// A row of an import.
+pub fn import_row(wire: proto::BulkImportRequest) -> Result<(ImportRow, Language), InvalidField> {
+    let proto::BulkImportRequest { row: _, iin, consent, tokens, images, language } = wire;
+    if tokens.len() > IMPORT_TOKENS_MAX {
+        return Err(InvalidField::wrong("tokens", "there are more than 10"));
+    }
+    if images.is_empty() {
+        return Err(InvalidField::missing("images"));
+    }
+    if images.len() > IMPORT_IMAGES_MAX {
+        return Err(InvalidField::wrong("images", "there are more than 5"));
+    }
+    let tokens = tokens.into_iter().map(|token| {
+        let proto::ImportToken { kind, token } = token;
+        let kind = noun::token_kind("tokens.kind", kind)?;
+        Ok((kind, noun::text::<OpaqueToken>("tokens.token", &token)?, None))
+    });
+    let row = ImportRow {
+        customer: CreateCustomer { iin: noun::iin("iin", &iin)?, consent: self::consent(consent)? },
+        tokens: tokens.collect::<Result<_, _>>()?,
+        images: images
+            .into_iter()
+            .map(|image| noun::picture("images", image))
+            .collect::<Result<_, _>>()?,
+    };
+    Ok((row, noun::language(&language)?))
+}
+
+/// What a suspected duplicate turned out to be.
+pub fn duplicate_resolution(wire: i32) -> Result<DuplicateResolution, InvalidField> {
+    use proto::DuplicateResolution as Wire;
+    match noun::named("resolution", wire)? {
+        Wire::Unspecified => Err(InvalidField::missing("resolution")),
+        Wire::DifferentPeople => Ok(DuplicateResolution::DifferentPeople),
+        Wire::SamePersonReject => Ok(DuplicateResolution::SamePerson),
+    }
+}
+
+fn consent(wire: Option<proto::Consent>) -> Result<Consent, InvalidField> {
+    use proto::consent::Term;
+    let proto::Consent { operator, subject, purpose, term, given_at, evidence_ref } =
+        noun::present("consent", wire)?;
+    let until = match noun::present("consent.term", term)? {
+        Term::Days(days @ 1..=CONSENT_DAYS_MAX) => ConsentTerm::Days(days),
+        Term::Days(_) => {
+            return Err(InvalidField::wrong("consent.days", "it must be 1 to 36500"));
+        }
+        Term::Until(day) => ConsentTerm::Until(end_of_day("consent.until", &day)?),
+    };
+    Ok(Consent {
+        operator: noun::sentence("consent.operator", operator)?,
+        subject: noun::sentence("consent.subject", subject)?,
+        purpose: noun::sentence("consent.purpose", purpose)?,
+        until,
+        given_at: noun::instant("consent.given_at", &given_at)?,
+        evidence_ref: noun::sentence("consent.evidence_ref", evidence_ref)?,
+    })
+}
+
+/// The first instant after a day, in UTC.
+fn end_of_day(path: &'static str, day: &str) -> Result<UnixMillis, InvalidField> {
+    let day = noun::text::<crate::domain::time::BusinessDate>(path, day)?;
+    let midnight = noun::instant(path, &format!("{}T00:00:00Z", day.as_str()))?;
+    Ok(midnight.plus_millis(DAY_MS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn consent_with(term: Option<proto::consent::Term>) -> proto::Consent {
+        proto::Consent {
+            operator: "Bank A".into(),
+            subject: "the customer".into(),
+            purpose: "cash at terminals".into(),
+            term,
+            given_at: "2026-11-21T02:03:14Z".into(),
+            evidence_ref: "archive/7".into(),
+        }
+    }
+
+    #[test]
+    fn a_consent_ends_with_its_last_day() {
+        use proto::consent::Term;
+        let until = consent(Some(consent_with(Some(Term::Until("2027-12-31".into()))))).unwrap();
+        let first_moment_of_2028 = UnixMillis::parse_rfc3339("2028-01-01T00:00:00Z").unwrap();
+        assert_eq!(until.until, ConsentTerm::Until(first_moment_of_2028));
+        for (term, path) in [
+            (None, "consent.term"),
+            (Some(Term::Days(0)), "consent.days"),
+            (Some(Term::Days(36_501)), "consent.days"),
+            (Some(Term::Until("soon".into())), "consent.until"),
+        ] {
+            assert_eq!(consent(Some(consent_with(term))).unwrap_err().path, path);
+        }
+    }
+
+    #[test]
+    fn a_consent_says_everything_that_the_law_names() {
+        type Spoil = fn(&mut proto::Consent);
+        let cases: [(&str, Spoil); 5] = [
+            ("consent.operator", |c| c.operator.clear()),
+            ("consent.subject", |c| c.subject.clear()),
+            ("consent.purpose", |c| c.purpose.clear()),
+            ("consent.given_at", |c| c.given_at = "today".into()),
+            ("consent.evidence_ref", |c| c.evidence_ref.clear()),
+        ];
+        for (path, spoil) in cases {
+            let mut wire = consent_with(Some(proto::consent::Term::Days(30)));
+            spoil(&mut wire);
+            assert_eq!(consent(Some(wire)).unwrap_err().path, path);
+        }
+    }
+
+    #[test]
+    fn a_row_of_an_import_is_bounded() {
+        let row = |tokens: usize, images: usize| proto::BulkImportRequest {
+            row: 1,
+            iin: "900101300007".into(),
+            consent: Some(consent_with(Some(proto::consent::Term::Days(30)))),
+            tokens: vec![proto::ImportToken { kind: 1, token: "card".into() }; tokens],
+            images: vec!["x".into(); images],
+            language: "en".into(),
+        };
+        assert!(import_row(row(10, 5)).is_ok());
+        assert_eq!(import_row(row(11, 5)).unwrap_err().path, "tokens");
+        assert_eq!(import_row(row(0, 6)).unwrap_err().path, "images");
+        assert_eq!(import_row(row(0, 0)).unwrap_err().path, "images");
+    }
+}

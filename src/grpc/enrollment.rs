@@ -1,0 +1,235 @@
+//! `EnrollmentService`: what the bank's back office calls.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::{answer, noun, request as asked};
+use super::peer::{AdminPermit, EnrollerPermit};
+use super::status;
+use crate::domain::id::CustomerId;
+use crate::gateway::Gateway;
+use crate::gateway::request::Actor;
+use crate::proto;
+use crate::proto::enrollment_service_server::EnrollmentService;
+
+/// Answers of an import that may wait for a slow caller; then the import waits too.
+const IMPORT_ANSWERS_MAX: usize = 16;
+
+/// The service over a gateway.
+#[derive(Debug)]
+pub struct Enrollment(pub Arc<Gateway>);
+
+#[tonic::async_trait]
+impl EnrollmentService for Enrollment {
+    type BulkImportStream = ReceiverStream<Result<proto::BulkImportResponse, Status>>;
+
+    async fn create_customer(
+        &self,
+        request: Request<proto::CreateCustomerRequest>,
+    ) -> Result<Response<proto::CreateCustomerResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let asked = asked::create_customer(request.into_inner())?;
+        let customer = self.0.create_customer(permit.actor(), asked).await?;
+        Ok(Response::new(proto::CreateCustomerResponse { customer_id: customer.to_string() }))
+    }
+
+    async fn bind_token(
+        &self,
+        request: Request<proto::BindTokenRequest>,
+    ) -> Result<Response<proto::BindTokenResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let asked = asked::bind_token(request.into_inner())?;
+        self.0.bind_token(permit.actor(), asked).await?;
+        Ok(Response::new(proto::BindTokenResponse {}))
+    }
+
+    async fn unbind_token(
+        &self,
+        request: Request<proto::UnbindTokenRequest>,
+    ) -> Result<Response<proto::UnbindTokenResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let proto::UnbindTokenRequest { customer_id, kind, token } = request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let kind = noun::token_kind("kind", kind)?;
+        let token = noun::text("token", &token)?;
+        self.0.unbind_token(permit.actor(), &customer, kind, &token).await?;
+        Ok(Response::new(proto::UnbindTokenResponse {}))
+    }
+
+    async fn add_capture(
+        &self,
+        request: Request<proto::AddCaptureRequest>,
+    ) -> Result<Response<proto::AddCaptureResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let proto::AddCaptureRequest { customer_id, image, media_type, language } =
+            request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let language = noun::language(&language)?;
+        let media_type = noun::media_type("media_type", media_type.as_deref())?;
+        let image = noun::picture("image", image)?;
+        let added = self.0.add_capture(permit.actor(), &customer, image, media_type).await?;
+        Ok(Response::new(answer::capture(added, language)))
+    }
+
+    async fn activate(
+        &self,
+        request: Request<proto::ActivateRequest>,
+    ) -> Result<Response<proto::ActivateResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let proto::ActivateRequest { customer_id } = request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let activated = self.0.activate(permit.actor(), &customer).await?;
+        let duplicates = activated.duplicates.into_iter().map(answer::duplicate);
+        Ok(Response::new(proto::ActivateResponse {
+            status: answer::status(activated.status.as_str()).into(),
+            duplicates: duplicates.collect(),
+        }))
+    }
+
+    async fn get_customer(
+        &self,
+        request: Request<proto::GetCustomerRequest>,
+    ) -> Result<Response<proto::Customer>, Status> {
+        EnrollerPermit::of(request.extensions())?;
+        let proto::GetCustomerRequest { customer_id } = request.into_inner();
+        let customer = self.0.customer(&noun::customer_id(&customer_id)?).await?;
+        Ok(Response::new(customer.into()))
+    }
+
+    async fn list_customers(
+        &self,
+        request: Request<proto::ListCustomersRequest>,
+    ) -> Result<Response<proto::ListCustomersResponse>, Status> {
+        EnrollerPermit::of(request.extensions())?;
+        let proto::ListCustomersRequest { page_size, page_token } = request.into_inner();
+        let limit = noun::page_size(page_size)?;
+        let after = noun::page_after(&page_token, |token| noun::hex16(token).map(CustomerId::new))?;
+        let page = self.0.customers(after.as_ref(), limit).await?;
+        let next = noun::next_page(&page, limit, |customer| customer.id.to_string());
+        Ok(Response::new(proto::ListCustomersResponse {
+            customers: page.into_iter().map(proto::Customer::from).collect(),
+            next_page_token: next,
+        }))
+    }
+
+    async fn suspend(
+        &self,
+        request: Request<proto::SuspendRequest>,
+    ) -> Result<Response<proto::SuspendResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let proto::SuspendRequest { customer_id } = request.into_inner();
+        self.0.suspend(permit.actor(), &noun::customer_id(&customer_id)?).await?;
+        Ok(Response::new(proto::SuspendResponse {}))
+    }
+
+    async fn resume(
+        &self,
+        request: Request<proto::ResumeRequest>,
+    ) -> Result<Response<proto::ResumeResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let proto::ResumeRequest { customer_id } = request.into_inner();
+        self.0.resume(permit.actor(), &noun::customer_id(&customer_id)?).await?;
+        Ok(Response::new(proto::ResumeResponse {}))
+    }
+
+    async fn remove_capture(
+        &self,
+        request: Request<proto::RemoveCaptureRequest>,
+    ) -> Result<Response<proto::RemoveCaptureResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let proto::RemoveCaptureRequest { customer_id, capture_id } = request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let capture = noun::capture_id(&capture_id)?;
+        self.0.remove_capture(permit.actor(), &customer, &capture).await?;
+        Ok(Response::new(proto::RemoveCaptureResponse {}))
+    }
+
+    async fn erase(
+        &self,
+        request: Request<proto::EraseRequest>,
+    ) -> Result<Response<proto::EraseResponse>, Status> {
+        let permit = AdminPermit::of(request.extensions())?;
+        let proto::EraseRequest { customer_id } = request.into_inner();
+        let entry = self.0.erase(permit.actor(), &noun::customer_id(&customer_id)?).await?;
+        Ok(Response::new(proto::EraseResponse {
+            receipt_jws: entry.jws().as_bytes().to_vec(),
+            position: Some(answer::position(&entry)),
+        }))
+    }
+
+    async fn resolve_duplicate(
+        &self,
+        request: Request<proto::ResolveDuplicateRequest>,
+    ) -> Result<Response<proto::ResolveDuplicateResponse>, Status> {
+        let permit = AdminPermit::of(request.extensions())?;
+        let proto::ResolveDuplicateRequest { customer_id, resolution } = request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let resolution = asked::duplicate_resolution(resolution)?;
+        let status = self.0.resolve_duplicate(permit.actor(), &customer, resolution).await?;
+        Ok(Response::new(proto::ResolveDuplicateResponse {
+            status: answer::status(status.as_str()).into(),
+        }))
+    }
+
+    async fn bulk_import(
+        &self,
+        request: Request<Streaming<proto::BulkImportRequest>>,
+    ) -> Result<Response<Self::BulkImportStream>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let mut rows = request.into_inner();
+        let (answers, stream) = mpsc::channel(IMPORT_ANSWERS_MAX);
+        let gateway = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            loop {
+                let answer = match rows.message().await {
+                    Ok(Some(row)) => Ok(import(&gateway, permit.actor(), row).await),
+                    Ok(None) => break,
+                    Err(broken) => Err(status::of(status::reason_of_foreign(broken.code()))),
+                };
+                let is_last = answer.is_err();
+                // A caller that went away wants no more rows imported.
+                if answers.send(answer).await.is_err() || is_last {
+                    break;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// Imports one row. Its failure is its answer: it ends nothing but itself.
+async fn import(
+    gateway: &Arc<Gateway>,
+    actor: &Actor,
+    wire: proto::BulkImportRequest,
+) -> proto::BulkImportResponse {
+    let row = wire.row;
+    let failed = |reason: &str, field: &str| proto::BulkImportResponse {
+        row,
+        error_reason: reason.to_owned(),
+        error_field: field.to_owned(),
+        ..proto::BulkImportResponse::default()
+    };
+    let (asked, language) = match asked::import_row(wire) {
+        Ok(asked) => asked,
+        Err(fault) => return failed("REQ_INVALID", fault.path),
+    };
+    match gateway.import(actor, asked).await {
+        Ok(imported) => proto::BulkImportResponse {
+            row,
+            customer_id: imported.customer.to_string(),
+            status: answer::status(imported.status.as_str()).into(),
+            captures_accepted: u32::try_from(imported.captures).unwrap_or(u32::MAX),
+            reasons: answer::reasons(imported.reasons, language),
+            error_reason: String::new(),
+            error_field: String::new(),
+        },
+        Err(error) => {
+            let (reason, field) = status::reason_and_field(&error);
+            failed(reason, field)
+        }
+    }
+}

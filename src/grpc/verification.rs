@@ -1,0 +1,82 @@
+//! `VerificationService`: what a cash terminal calls.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::convert::{answer, noun, request as asked};
+use super::limits::TimeAllowed;
+use super::peer::TerminalPermit;
+use crate::gateway::Gateway;
+use crate::proto;
+use crate::proto::verification_service_server::VerificationService;
+
+/// The service over a gateway.
+#[derive(Debug)]
+pub struct Verification(pub Arc<Gateway>);
+
+#[tonic::async_trait]
+impl VerificationService for Verification {
+    async fn begin_capture(
+        &self,
+        request: Request<proto::BeginCaptureRequest>,
+    ) -> Result<Response<proto::BeginCaptureResponse>, Status> {
+        let permit = TerminalPermit::of(request.extensions())?;
+        let asked = asked::begin_capture(request.into_inner())?;
+        let issued = self.0.begin_capture(permit.terminal(), asked).await?;
+        Ok(Response::new(issued.into()))
+    }
+
+    async fn verify(
+        &self,
+        request: Request<proto::VerifyRequest>,
+    ) -> Result<Response<proto::Decision>, Status> {
+        let permit = TerminalPermit::of(request.extensions())?;
+        let deadline = TimeAllowed::deadline(request.extensions())?;
+        let (asked, language) = asked::verify(request.into_inner())?;
+        let decided = self.0.verify(permit.terminal(), asked, deadline).await?;
+        Ok(Response::new(answer::decision(decided, language)))
+    }
+
+    async fn get_decision(
+        &self,
+        request: Request<proto::GetDecisionRequest>,
+    ) -> Result<Response<proto::Decision>, Status> {
+        let permit = TerminalPermit::of(request.extensions())?;
+        let (key, language) = asked::decision_key(&permit.terminal().id, request.into_inner())?;
+        let decided = self.0.decision(&key).await?;
+        Ok(Response::new(answer::decision(decided, language)))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<proto::CancelRequest>,
+    ) -> Result<Response<proto::CancelResponse>, Status> {
+        let permit = TerminalPermit::of(request.extensions())?;
+        let proto::CancelRequest { challenge } = request.into_inner();
+        self.0.cancel(permit.terminal(), &noun::challenge(&challenge)?).await?;
+        Ok(Response::new(proto::CancelResponse {}))
+    }
+
+    async fn report_outcome(
+        &self,
+        request: Request<proto::ReportOutcomeRequest>,
+    ) -> Result<Response<proto::ReportOutcomeResponse>, Status> {
+        let permit = TerminalPermit::of(request.extensions())?;
+        let asked = asked::report_outcome(request.into_inner())?;
+        let entry = self.0.report_outcome(permit.terminal(), asked).await?;
+        Ok(Response::new(proto::ReportOutcomeResponse {
+            receipt_jws: entry.jws().as_bytes().to_vec(),
+            position: Some(answer::position(&entry)),
+        }))
+    }
+
+    async fn get_time(
+        &self,
+        request: Request<proto::GetTimeRequest>,
+    ) -> Result<Response<proto::GetTimeResponse>, Status> {
+        TerminalPermit::of(request.extensions())?;
+        let proto::GetTimeRequest {} = request.into_inner();
+        Ok(Response::new(proto::GetTimeResponse { now: Some(self.0.now().into()) }))
+    }
+}
