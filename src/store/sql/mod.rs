@@ -1,1 +1,132 @@
-//! SQLite.
+//! SQLite: the embedded default.
+//!
+//! One writer connection, whose transactions begin `IMMEDIATE`, and a pool of readers. The journal is
+//! a write-ahead log with `synchronous = FULL`: a commit is on the disk before it returns.
+//! `secure_delete` overwrites what an erasure deletes.
+
+mod parse;
+mod read;
+mod write;
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+
+use super::StoreError;
+
+/// A store in one SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/store/sql/migrations");
+
+/// Readers at once.
+const READERS: u32 = 4;
+/// Longest wait for another process's lock, and for the writer.
+const BUSY: Duration = Duration::from_secs(5);
+
+impl SqliteStore {
+    /// Opens the file, makes it if there is none, and brings its tables up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Migration`] when the tables were made by another version or altered;
+    /// [`StoreError::Unavailable`] when the file cannot be used.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        // Made here rather than by SQLite, so that nobody else may ever read it.
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|cause| StoreError::Unavailable(Box::new(cause)))?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY)
+            .pragma("secure_delete", "ON");
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(BUSY)
+            .connect_with(options.clone())
+            .await
+            .map_err(unavailable)?;
+        MIGRATIONS.run(&writer).await.map_err(|cause| StoreError::Migration(Box::new(cause)))?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(BUSY)
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(unavailable)?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Closes every connection; what was committed is in the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// An error after which nothing was written.
+fn unavailable(cause: sqlx::Error) -> StoreError {
+    match &cause {
+        sqlx::Error::Database(error) if error.is_unique_violation() => StoreError::Exists,
+        _ => StoreError::Unavailable(Box::new(cause)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::store::{CheckpointRow, Store as _};
+
+    #[tokio::test]
+    async fn what_is_committed_is_there_after_a_restart_and_what_is_dropped_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tulga.sqlite");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let row = |size| CheckpointRow {
+            size,
+            text: "note".into(),
+            time: crate::domain::time::UnixMillis::new(1),
+        };
+        let mut unit = store.begin().await.unwrap();
+        unit.insert_checkpoint("o", &row(1)).await.unwrap();
+        unit.commit().await.unwrap();
+        let mut unit = store.begin().await.unwrap();
+        unit.insert_checkpoint("o", &row(2)).await.unwrap();
+        drop(unit);
+        store.close().await;
+        let store = SqliteStore::open(&path).await.unwrap();
+        assert_eq!(store.latest_checkpoint("o").await.unwrap(), Some(row(1)));
+    }
+
+    #[tokio::test]
+    async fn an_altered_history_of_migrations_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tulga.sqlite");
+        let store = SqliteStore::open(&path).await.unwrap();
+        sqlx::query("UPDATE _sqlx_migrations SET checksum = x'00'")
+            .execute(&store.writer)
+            .await
+            .unwrap();
+        store.close().await;
+        assert!(matches!(SqliteStore::open(&path).await, Err(StoreError::Migration(_))));
+    }
+}

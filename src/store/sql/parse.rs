@@ -1,0 +1,234 @@
+//! Rows become values, or [`StoreError::Inconsistent`].
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use crate::crypto::Digest;
+use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
+use crate::domain::modality::Modality;
+use crate::domain::time::UnixMillis;
+use crate::domain::transaction::{CashOutcome, DecisionKey, TokenKind};
+use crate::store::{
+    CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
+    CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow, OutcomeRow, RedemptionRow,
+    StoreError, TerminalKeyRow, TokenRow,
+};
+
+/// One row of a table, read column by column.
+pub(super) struct Fields<'a> {
+    table: &'static str,
+    row: &'a SqliteRow,
+}
+
+impl<'a> Fields<'a> {
+    pub fn of(table: &'static str, row: &'a SqliteRow) -> Self {
+        Self { table, row }
+    }
+
+    fn broken(&self, column: &'static str) -> StoreError {
+        // The first column is the key in every statement here; a key names no person.
+        let key = self.row.try_get::<Vec<u8>, _>(0).map_or_else(
+            |_| self.row.try_get::<String, _>(0).unwrap_or_default(),
+            |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        );
+        StoreError::Inconsistent { table: self.table, column, row: key }
+    }
+
+    fn bytes(&self, column: &'static str) -> Result<Vec<u8>, StoreError> {
+        self.row.try_get(column).map_err(|_| self.broken(column))
+    }
+
+    fn maybe_bytes(&self, column: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.row.try_get(column).map_err(|_| self.broken(column))
+    }
+
+    fn text(&self, column: &'static str) -> Result<String, StoreError> {
+        self.row.try_get(column).map_err(|_| self.broken(column))
+    }
+
+    fn maybe_text(&self, column: &'static str) -> Result<Option<String>, StoreError> {
+        self.row.try_get(column).map_err(|_| self.broken(column))
+    }
+
+    fn integer(&self, column: &'static str) -> Result<i64, StoreError> {
+        self.row.try_get(column).map_err(|_| self.broken(column))
+    }
+
+    pub fn natural(&self, column: &'static str) -> Result<u64, StoreError> {
+        u64::try_from(self.integer(column)?).map_err(|_| self.broken(column))
+    }
+
+    fn time(&self, column: &'static str) -> Result<UnixMillis, StoreError> {
+        self.integer(column).map(UnixMillis::new)
+    }
+
+    fn maybe_time(&self, column: &'static str) -> Result<Option<UnixMillis>, StoreError> {
+        let millis: Option<i64> = self.row.try_get(column).map_err(|_| self.broken(column))?;
+        Ok(millis.map(UnixMillis::new))
+    }
+
+    pub fn digest(&self, column: &'static str) -> Result<Digest, StoreError> {
+        Digest::try_from(self.bytes(column)?.as_slice()).map_err(|_| self.broken(column))
+    }
+
+    pub fn customer(&self, column: &'static str) -> Result<CustomerId, StoreError> {
+        CustomerId::try_from(self.bytes(column)?.as_slice()).map_err(|_| self.broken(column))
+    }
+
+    fn terminal(&self, column: &'static str) -> Result<TerminalId, StoreError> {
+        TerminalId::try_from(self.text(column)?.as_str()).map_err(|_| self.broken(column))
+    }
+
+    fn receipt(&self, column: &'static str) -> Result<ReceiptId, StoreError> {
+        ReceiptId::try_from(self.bytes(column)?.as_slice()).map_err(|_| self.broken(column))
+    }
+
+    fn word<T: Copy>(
+        &self,
+        column: &'static str,
+        all: &[T],
+        word: impl Fn(T) -> &'static str,
+    ) -> Result<T, StoreError> {
+        let text = self.text(column)?;
+        all.iter().copied().find(|value| word(*value) == text).ok_or_else(|| self.broken(column))
+    }
+
+    pub fn terminal_key(&self) -> Result<TerminalKeyRow, StoreError> {
+        Ok(TerminalKeyRow {
+            spki: self.digest("spki")?,
+            terminal: self.terminal("terminal")?,
+            registered_at: self.time("registered_at")?,
+            revoked_at: self.maybe_time("revoked_at")?,
+        })
+    }
+
+    pub fn customer_row(&self) -> Result<CustomerRow, StoreError> {
+        let index = self.maybe_bytes("iin_index")?;
+        let index = index.map(|bytes| Digest::try_from(bytes.as_slice())).transpose();
+        Ok(CustomerRow {
+            id: self.customer("id")?,
+            status: self.word("status", &CustomerStatus::ALL, CustomerStatus::as_str)?,
+            iin_index: index.map_err(|_| self.broken("iin_index"))?,
+            sealed_record: self.bytes("sealed_record")?,
+            created_at: self.time("created_at")?,
+            updated_at: self.time("updated_at")?,
+        })
+    }
+
+    pub fn customer_key(&self) -> Result<CustomerKeyRow, StoreError> {
+        Ok(CustomerKeyRow {
+            customer: self.customer("customer")?,
+            kek_id: self.text("kek_id")?,
+            wrapped: self.bytes("wrapped")?,
+        })
+    }
+
+    pub fn token(&self) -> Result<TokenRow, StoreError> {
+        const KINDS: [TokenKind; 3] = [TokenKind::Card, TokenKind::Account, TokenKind::PhoneCode];
+        Ok(TokenRow {
+            index: self.digest("token_index")?,
+            customer: self.customer("customer")?,
+            kind: self.word("kind", &KINDS, TokenKind::as_str)?,
+            bound_at: self.time("bound_at")?,
+            expires_at: self.maybe_time("expires_at")?,
+        })
+    }
+
+    pub fn capture(&self) -> Result<CaptureRow, StoreError> {
+        let id = CaptureId::try_from(self.bytes("id")?.as_slice());
+        Ok(CaptureRow {
+            id: id.map_err(|_| self.broken("id"))?,
+            customer: self.customer("customer")?,
+            modality: self.word("modality", &[Modality::Face], Modality::as_str)?,
+            sealed: self.bytes("sealed")?,
+            created_at: self.time("created_at")?,
+        })
+    }
+
+    pub fn duplicate(&self) -> Result<DuplicateRow, StoreError> {
+        Ok(DuplicateRow {
+            customer: self.customer("customer")?,
+            other: self.customer("other")?,
+            strength_db: self.integer("strength_db")?,
+            found_at: self.time("found_at")?,
+            resolution: self.maybe_text("resolution")?,
+        })
+    }
+
+    pub fn challenge(&self) -> Result<ChallengeRow, StoreError> {
+        Ok(ChallengeRow {
+            hash: self.digest("hash")?,
+            terminal: self.terminal("terminal")?,
+            sealed_session: self.bytes("sealed_session")?,
+            issued_at: self.time("issued_at")?,
+            expires_at: self.time("expires_at")?,
+            state: self.word("state", &ChallengeState::ALL, ChallengeState::as_str)?,
+        })
+    }
+
+    pub fn counter(&self) -> Result<u32, StoreError> {
+        u32::try_from(self.integer("value")?).map_err(|_| self.broken("value"))
+    }
+
+    pub fn decision(&self, key: &DecisionKey) -> Result<DecisionRow, StoreError> {
+        Ok(DecisionRow {
+            key: key.clone(),
+            request_hash: self.digest("request_hash")?,
+            index: self.natural("entry_index")?,
+            sealed_answer: self.bytes("sealed_answer")?,
+        })
+    }
+
+    pub fn outcome(&self, key: &DecisionKey) -> Result<OutcomeRow, StoreError> {
+        Ok(OutcomeRow {
+            key: key.clone(),
+            outcome: self.word("outcome", &CashOutcome::ALL, CashOutcome::as_str)?,
+            dispensed_minor: self.integer("dispensed_minor")?,
+            index: self.natural("entry_index")?,
+        })
+    }
+
+    pub fn redemption(&self) -> Result<RedemptionRow, StoreError> {
+        Ok(RedemptionRow {
+            receipt: self.receipt("receipt")?,
+            redeemed_at: self.time("redeemed_at")?,
+            index: self.natural("entry_index")?,
+        })
+    }
+
+    pub fn head(&self) -> Result<HeadRow, StoreError> {
+        Ok(HeadRow {
+            size: self.natural("size")?,
+            root: self.digest("root")?,
+            epoch: self.natural("epoch")?,
+        })
+    }
+
+    pub fn entry(&self) -> Result<EntryRow, StoreError> {
+        let terminal = self.maybe_text("terminal")?;
+        let terminal = terminal.as_deref().map(TerminalId::try_from).transpose();
+        Ok(EntryRow {
+            index: self.natural("entry_index")?,
+            receipt: self.receipt("receipt")?,
+            kind: self.text("kind")?,
+            terminal: terminal.map_err(|_| self.broken("terminal"))?,
+            time: self.time("time")?,
+            jws: self.text("jws")?,
+            leaf: self.digest("leaf")?,
+            sealed_audit: self.maybe_bytes("sealed_audit")?,
+        })
+    }
+
+    pub fn checkpoint(&self) -> Result<CheckpointRow, StoreError> {
+        Ok(CheckpointRow {
+            size: self.natural("size")?,
+            text: self.text("text")?,
+            time: self.time("time")?,
+        })
+    }
+}
+
+/// A size or an index as SQL keeps it; beyond 2^63 there is no ledger.
+pub(super) fn stored(natural: u64) -> i64 {
+    i64::try_from(natural).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,276 @@
+//! Questions answered from committed state.
+
+use async_trait::async_trait;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
+use sqlx::{Sqlite, query};
+
+use super::parse::{Fields, stored};
+use super::write::SqlUnit;
+use super::{SqliteStore, unavailable};
+use crate::crypto::Digest;
+use crate::domain::id::{CustomerId, ReceiptId};
+use crate::domain::time::UnixMillis;
+use crate::domain::transaction::DecisionKey;
+use crate::store::{
+    CaptureRow, ChallengeRow, CheckpointRow, CustomerKeyRow, CustomerRow, DecisionRow,
+    DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow, RedemptionRow, Store, StoreError,
+    TerminalKeyRow, TokenRow, UnitOfWork,
+};
+
+/// A statement with its arguments.
+pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+pub(super) const SELECT_DECISION: &str = "SELECT request_hash, entry_index, sealed_answer FROM decisions \
+     WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND attempt = $4";
+pub(super) const SELECT_OUTCOME: &str = "SELECT outcome, dispensed_minor, entry_index FROM outcomes \
+     WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND attempt = $4";
+pub(super) const SELECT_REDEMPTION: &str =
+    "SELECT receipt, redeemed_at, entry_index FROM redemptions WHERE receipt = $1";
+pub(super) const SELECT_HEAD: &str =
+    "SELECT origin, size, root, epoch FROM heads WHERE origin = $1";
+pub(super) const SELECT_CUSTOMER: &str = "SELECT id, status, iin_index, sealed_record, created_at, updated_at FROM customers WHERE id = $1";
+pub(super) const SELECT_CAPTURES: &str = "SELECT id, customer, modality, sealed, created_at FROM captures \
+     WHERE customer = $1 ORDER BY created_at, id";
+
+/// The statement with a decision's key as its first four arguments.
+pub(super) fn keyed<'q>(sql: &'static str, key: &'q DecisionKey) -> Statement<'q> {
+    query(sql)
+        .bind(key.terminal.as_str())
+        .bind(key.business_date.as_str())
+        .bind(key.host_id.as_str())
+        .bind(i64::from(key.attempt.get()))
+}
+
+/// The head of a ledger; that of an empty tree if it was never written.
+pub(super) async fn head(
+    connection: &mut SqliteConnection,
+    origin: &str,
+) -> Result<HeadRow, StoreError> {
+    let row =
+        query(SELECT_HEAD).bind(origin).fetch_optional(connection).await.map_err(unavailable)?;
+    match row {
+        Some(row) => Fields::of("heads", &row).head(),
+        None => Ok(HeadRow { size: 0, root: crate::crypto::sha256(b""), epoch: 0 }),
+    }
+}
+
+impl SqliteStore {
+    async fn one(&self, statement: Statement<'_>) -> Result<Option<SqliteRow>, StoreError> {
+        statement.fetch_optional(&self.readers).await.map_err(unavailable)
+    }
+
+    async fn many(&self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, StoreError> {
+        statement.fetch_all(&self.readers).await.map_err(unavailable)
+    }
+}
+
+/// Every row as a value.
+fn parsed<T>(
+    table: &'static str,
+    rows: &[SqliteRow],
+    parse: impl Fn(&Fields<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    rows.iter().map(|row| parse(&Fields::of(table, row))).collect()
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
+        let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
+        Ok(Box::new(SqlUnit::new(transaction)))
+    }
+
+    async fn terminal_key(&self, spki: &Digest) -> Result<Option<TerminalKeyRow>, StoreError> {
+        let sql =
+            "SELECT spki, terminal, registered_at, revoked_at FROM terminal_keys WHERE spki = $1";
+        let row = self.one(query(sql).bind(spki.as_bytes().as_slice())).await?;
+        row.map(|row| Fields::of("terminal_keys", &row).terminal_key()).transpose()
+    }
+
+    async fn terminal_keys(
+        &self,
+        after: Option<&Digest>,
+        limit: u32,
+    ) -> Result<Vec<TerminalKeyRow>, StoreError> {
+        let sql = "SELECT spki, terminal, registered_at, revoked_at FROM terminal_keys WHERE spki > $1 \
+                   ORDER BY spki LIMIT $2";
+        let after = after.map_or(&[][..], |digest| digest.as_bytes());
+        parsed(
+            "terminal_keys",
+            &self.many(query(sql).bind(after).bind(i64::from(limit))).await?,
+            |row| row.terminal_key(),
+        )
+    }
+
+    async fn customer(&self, id: &CustomerId) -> Result<Option<CustomerRow>, StoreError> {
+        let row = self.one(query(SELECT_CUSTOMER).bind(id.as_bytes().as_slice())).await?;
+        row.map(|row| Fields::of("customers", &row).customer_row()).transpose()
+    }
+
+    async fn customer_by_iin(&self, index: &Digest) -> Result<Option<CustomerId>, StoreError> {
+        let sql = "SELECT id FROM customers WHERE iin_index = $1";
+        let row = self.one(query(sql).bind(index.as_bytes().as_slice())).await?;
+        row.map(|row| Fields::of("customers", &row).customer("id")).transpose()
+    }
+
+    async fn customer_by_token(
+        &self,
+        index: &Digest,
+        now: UnixMillis,
+    ) -> Result<Option<CustomerId>, StoreError> {
+        let sql = "SELECT customer FROM tokens WHERE token_index = $1 AND (expires_at IS NULL OR expires_at > $2)";
+        let row = self.one(query(sql).bind(index.as_bytes().as_slice()).bind(now.get())).await?;
+        row.map(|row| Fields::of("tokens", &row).customer("customer")).transpose()
+    }
+
+    async fn customers(
+        &self,
+        after: Option<&CustomerId>,
+        limit: u32,
+    ) -> Result<Vec<CustomerRow>, StoreError> {
+        let sql = "SELECT id, status, iin_index, sealed_record, created_at, updated_at FROM customers \
+                   WHERE id > $1 ORDER BY id LIMIT $2";
+        let after = after.map_or(&[][..], |id| id.as_bytes());
+        parsed(
+            "customers",
+            &self.many(query(sql).bind(after).bind(i64::from(limit))).await?,
+            |row| row.customer_row(),
+        )
+    }
+
+    async fn customer_key(&self, id: &CustomerId) -> Result<Option<CustomerKeyRow>, StoreError> {
+        let sql = "SELECT customer, kek_id, wrapped FROM customer_keys WHERE customer = $1";
+        let row = self.one(query(sql).bind(id.as_bytes().as_slice())).await?;
+        row.map(|row| Fields::of("customer_keys", &row).customer_key()).transpose()
+    }
+
+    async fn captures(&self, id: &CustomerId) -> Result<Vec<CaptureRow>, StoreError> {
+        let statement = query(SELECT_CAPTURES).bind(id.as_bytes().as_slice());
+        parsed("captures", &self.many(statement).await?, |row| row.capture())
+    }
+
+    async fn tokens(&self, id: &CustomerId) -> Result<Vec<TokenRow>, StoreError> {
+        let sql = "SELECT token_index, customer, kind, bound_at, expires_at FROM tokens WHERE customer = $1 \
+                   ORDER BY bound_at, token_index";
+        parsed("tokens", &self.many(query(sql).bind(id.as_bytes().as_slice())).await?, |row| {
+            row.token()
+        })
+    }
+
+    async fn duplicates(&self, id: &CustomerId) -> Result<Vec<DuplicateRow>, StoreError> {
+        let sql = "SELECT customer, other, strength_db, found_at, resolution FROM duplicates \
+                   WHERE customer = $1 ORDER BY strength_db DESC, other";
+        parsed("duplicates", &self.many(query(sql).bind(id.as_bytes().as_slice())).await?, |row| {
+            row.duplicate()
+        })
+    }
+
+    async fn challenge(&self, hash: &Digest) -> Result<Option<ChallengeRow>, StoreError> {
+        let sql = "SELECT hash, terminal, sealed_session, issued_at, expires_at, state FROM challenges WHERE hash = $1";
+        let row = self.one(query(sql).bind(hash.as_bytes().as_slice())).await?;
+        row.map(|row| Fields::of("challenges", &row).challenge()).transpose()
+    }
+
+    async fn counter(&self, key: &Digest) -> Result<u32, StoreError> {
+        let sql = "SELECT key, value FROM counters WHERE key = $1";
+        let row = self.one(query(sql).bind(key.as_bytes().as_slice())).await?;
+        row.map_or(Ok(0), |row| Fields::of("counters", &row).counter())
+    }
+
+    async fn decision(&self, key: &DecisionKey) -> Result<Option<DecisionRow>, StoreError> {
+        let row = self.one(keyed(SELECT_DECISION, key)).await?;
+        row.map(|row| Fields::of("decisions", &row).decision(key)).transpose()
+    }
+
+    async fn outcome(&self, key: &DecisionKey) -> Result<Option<OutcomeRow>, StoreError> {
+        let row = self.one(keyed(SELECT_OUTCOME, key)).await?;
+        row.map(|row| Fields::of("outcomes", &row).outcome(key)).transpose()
+    }
+
+    async fn redemption(&self, receipt: &ReceiptId) -> Result<Option<RedemptionRow>, StoreError> {
+        let row = self.one(query(SELECT_REDEMPTION).bind(receipt.as_bytes().as_slice())).await?;
+        row.map(|row| Fields::of("redemptions", &row).redemption()).transpose()
+    }
+
+    async fn head(&self, origin: &str) -> Result<HeadRow, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        head(&mut connection, origin).await
+    }
+
+    async fn leaves(&self, origin: &str, from: u64, limit: u32) -> Result<Vec<Digest>, StoreError> {
+        let sql = "SELECT entry_index, leaf FROM entries WHERE origin = $1 AND entry_index >= $2 \
+                   ORDER BY entry_index LIMIT $3";
+        let statement = query(sql).bind(origin).bind(stored(from)).bind(i64::from(limit));
+        let leaves = parsed("entries", &self.many(statement).await?, |row| {
+            Ok((row.natural("entry_index")?, row.digest("leaf")?))
+        })?;
+        // A gap would shift every leaf behind it.
+        let gap = (from..).zip(&leaves).find(|(expected, (index, _))| expected != index);
+        match gap {
+            Some((index, _)) => Err(StoreError::Inconsistent {
+                table: "entries",
+                column: "entry_index",
+                row: index.to_string(),
+            }),
+            None => Ok(leaves.into_iter().map(|(_, leaf)| leaf).collect()),
+        }
+    }
+
+    async fn entry(&self, origin: &str, index: u64) -> Result<Option<EntryRow>, StoreError> {
+        let sql = "SELECT entry_index, receipt, kind, terminal, time, jws, leaf, sealed_audit FROM entries \
+                   WHERE origin = $1 AND entry_index = $2";
+        let row = self.one(query(sql).bind(origin).bind(stored(index))).await?;
+        row.map(|row| Fields::of("entries", &row).entry()).transpose()
+    }
+
+    async fn entry_by_receipt(
+        &self,
+        origin: &str,
+        receipt: &ReceiptId,
+    ) -> Result<Option<EntryRow>, StoreError> {
+        let sql = "SELECT entry_index, receipt, kind, terminal, time, jws, leaf, sealed_audit FROM entries \
+                   WHERE origin = $1 AND receipt = $2";
+        let row = self.one(query(sql).bind(origin).bind(receipt.as_bytes().as_slice())).await?;
+        row.map(|row| Fields::of("entries", &row).entry()).transpose()
+    }
+
+    async fn entries(
+        &self,
+        origin: &str,
+        from: u64,
+        filter: &EntryFilter,
+        limit: u32,
+    ) -> Result<Vec<EntryRow>, StoreError> {
+        let EntryFilter { from: not_before, until, terminal } = filter;
+        let sql = "SELECT entry_index, receipt, kind, terminal, time, jws, leaf, sealed_audit FROM entries \
+                   WHERE origin = $1 AND entry_index >= $2 AND ($3 IS NULL OR time >= $3) \
+                   AND ($4 IS NULL OR time < $4) AND ($5 IS NULL OR terminal = $5) ORDER BY entry_index LIMIT $6";
+        let statement = query(sql)
+            .bind(origin)
+            .bind(stored(from))
+            .bind(not_before.map(UnixMillis::get))
+            .bind(until.map(UnixMillis::get))
+            .bind(terminal.as_ref().map(|terminal| terminal.as_str()))
+            .bind(i64::from(limit));
+        parsed("entries", &self.many(statement).await?, |row| row.entry())
+    }
+
+    async fn checkpoints(
+        &self,
+        origin: &str,
+        from_size: u64,
+        limit: u32,
+    ) -> Result<Vec<CheckpointRow>, StoreError> {
+        let sql = "SELECT size, text, time FROM checkpoints WHERE origin = $1 AND size >= $2 ORDER BY size LIMIT $3";
+        let statement = query(sql).bind(origin).bind(stored(from_size)).bind(i64::from(limit));
+        parsed("checkpoints", &self.many(statement).await?, |row| row.checkpoint())
+    }
+
+    async fn latest_checkpoint(&self, origin: &str) -> Result<Option<CheckpointRow>, StoreError> {
+        let sql =
+            "SELECT size, text, time FROM checkpoints WHERE origin = $1 ORDER BY size DESC LIMIT 1";
+        let row = self.one(query(sql).bind(origin)).await?;
+        row.map(|row| Fields::of("checkpoints", &row).checkpoint()).transpose()
+    }
+}

@@ -1,0 +1,371 @@
+//! One write transaction.
+
+use async_trait::async_trait;
+use sqlx::{Sqlite, Transaction, query};
+
+use super::parse::{Fields, stored};
+use super::read::{
+    SELECT_CAPTURES, SELECT_CUSTOMER, SELECT_DECISION, SELECT_OUTCOME, SELECT_REDEMPTION,
+    Statement, head, keyed,
+};
+use super::unavailable;
+use crate::crypto::Digest;
+use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
+use crate::domain::time::UnixMillis;
+use crate::domain::transaction::DecisionKey;
+use crate::store::{
+    CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
+    CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow, OutcomeRow, RedemptionRow,
+    StoreError, TerminalKeyRow, TokenRow, UnitOfWork,
+};
+
+/// A transaction on the one writer connection; rolled back when it is dropped.
+pub(super) struct SqlUnit(Transaction<'static, Sqlite>);
+
+impl SqlUnit {
+    pub const fn new(transaction: Transaction<'static, Sqlite>) -> Self {
+        Self(transaction)
+    }
+
+    /// Runs a statement; how many rows it touched.
+    async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
+        Ok(statement.execute(&mut *self.0).await.map_err(unavailable)?.rows_affected())
+    }
+}
+
+#[async_trait]
+impl UnitOfWork for SqlUnit {
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        // SQLite says no before it writes the commit, or not at all; what it says after is not known.
+        self.0.commit().await.map_err(|cause| StoreError::CommitUnclear(Box::new(cause)))
+    }
+
+    async fn insert_terminal_key(&mut self, row: &TerminalKeyRow) -> Result<(), StoreError> {
+        let sql = "INSERT INTO terminal_keys (spki, terminal, registered_at, revoked_at) VALUES ($1, $2, $3, $4)";
+        let statement = query(sql)
+            .bind(row.spki.as_bytes().as_slice())
+            .bind(row.terminal.as_str())
+            .bind(row.registered_at.get())
+            .bind(row.revoked_at.map(UnixMillis::get));
+        self.run(statement).await.map(drop)
+    }
+
+    async fn revoke_terminal_key(
+        &mut self,
+        spki: &Digest,
+        at: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE terminal_keys SET revoked_at = $2 WHERE spki = $1 AND revoked_at IS NULL";
+        Ok(self.run(query(sql).bind(spki.as_bytes().as_slice()).bind(at.get())).await? > 0)
+    }
+
+    async fn keys_of_terminal(
+        &mut self,
+        terminal: &TerminalId,
+    ) -> Result<Vec<TerminalKeyRow>, StoreError> {
+        let sql = "SELECT spki, terminal, registered_at, revoked_at FROM terminal_keys WHERE terminal = $1 \
+                   ORDER BY registered_at, spki";
+        let rows = query(sql)
+            .bind(terminal.as_str())
+            .fetch_all(&mut *self.0)
+            .await
+            .map_err(unavailable)?;
+        rows.iter().map(|row| Fields::of("terminal_keys", row).terminal_key()).collect()
+    }
+
+    async fn customer(&mut self, id: &CustomerId) -> Result<Option<CustomerRow>, StoreError> {
+        let statement = query(SELECT_CUSTOMER).bind(id.as_bytes().as_slice());
+        let row = statement.fetch_optional(&mut *self.0).await.map_err(unavailable)?;
+        row.map(|row| Fields::of("customers", &row).customer_row()).transpose()
+    }
+
+    async fn insert_customer(
+        &mut self,
+        row: &CustomerRow,
+        key: &CustomerKeyRow,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO customers (id, status, iin_index, sealed_record, created_at, updated_at) \
+                   VALUES ($1, $2, $3, $4, $5, $6)";
+        let statement = query(sql)
+            .bind(row.id.as_bytes().as_slice())
+            .bind(row.status.as_str())
+            .bind(row.iin_index.as_ref().map(|index| index.as_bytes().as_slice()))
+            .bind(row.sealed_record.as_slice())
+            .bind(row.created_at.get())
+            .bind(row.updated_at.get());
+        self.run(statement).await?;
+        let sql = "INSERT INTO customer_keys (customer, kek_id, wrapped) VALUES ($1, $2, $3)";
+        let statement = query(sql)
+            .bind(key.customer.as_bytes().as_slice())
+            .bind(key.kek_id.as_str())
+            .bind(key.wrapped.as_slice());
+        self.run(statement).await.map(drop)
+    }
+
+    async fn set_customer_status(
+        &mut self,
+        id: &CustomerId,
+        status: CustomerStatus,
+        at: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE customers SET status = $2, updated_at = $3 WHERE id = $1";
+        let statement =
+            query(sql).bind(id.as_bytes().as_slice()).bind(status.as_str()).bind(at.get());
+        Ok(self.run(statement).await? > 0)
+    }
+
+    async fn erase_customer(
+        &mut self,
+        id: &CustomerId,
+        at: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let id = id.as_bytes().as_slice();
+        for sql in [
+            "DELETE FROM customer_keys WHERE customer = $1",
+            "DELETE FROM captures WHERE customer = $1",
+            "DELETE FROM tokens WHERE customer = $1",
+            "DELETE FROM duplicates WHERE customer = $1 OR other = $1",
+        ] {
+            self.run(query(sql).bind(id)).await?;
+        }
+        let sql = "UPDATE customers SET status = $2, iin_index = NULL, sealed_record = x'', updated_at = $3 \
+                   WHERE id = $1 AND status <> $2";
+        let statement = query(sql).bind(id).bind(CustomerStatus::Erased.as_str()).bind(at.get());
+        Ok(self.run(statement).await? > 0)
+    }
+
+    async fn insert_token(&mut self, row: &TokenRow) -> Result<(), StoreError> {
+        // A token that has expired stands for nobody and may be bound anew.
+        let sql = "INSERT INTO tokens (token_index, customer, kind, bound_at, expires_at) VALUES ($1, $2, $3, $4, $5) \
+                   ON CONFLICT (token_index) DO UPDATE SET customer = excluded.customer, kind = excluded.kind, \
+                   bound_at = excluded.bound_at, expires_at = excluded.expires_at \
+                   WHERE tokens.expires_at IS NOT NULL AND tokens.expires_at <= excluded.bound_at";
+        let statement = query(sql)
+            .bind(row.index.as_bytes().as_slice())
+            .bind(row.customer.as_bytes().as_slice())
+            .bind(row.kind.as_str())
+            .bind(row.bound_at.get())
+            .bind(row.expires_at.map(UnixMillis::get));
+        if self.run(statement).await? == 0 { Err(StoreError::Exists) } else { Ok(()) }
+    }
+
+    async fn delete_token(
+        &mut self,
+        index: &Digest,
+        customer: &CustomerId,
+    ) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM tokens WHERE token_index = $1 AND customer = $2";
+        let statement =
+            query(sql).bind(index.as_bytes().as_slice()).bind(customer.as_bytes().as_slice());
+        Ok(self.run(statement).await? > 0)
+    }
+
+    async fn captures(&mut self, id: &CustomerId) -> Result<Vec<CaptureRow>, StoreError> {
+        let statement = query(SELECT_CAPTURES).bind(id.as_bytes().as_slice());
+        let rows = statement.fetch_all(&mut *self.0).await.map_err(unavailable)?;
+        rows.iter().map(|row| Fields::of("captures", row).capture()).collect()
+    }
+
+    async fn insert_capture(&mut self, row: &CaptureRow) -> Result<(), StoreError> {
+        let sql = "INSERT INTO captures (id, customer, modality, sealed, created_at) VALUES ($1, $2, $3, $4, $5)";
+        let statement = query(sql)
+            .bind(row.id.as_bytes().as_slice())
+            .bind(row.customer.as_bytes().as_slice())
+            .bind(row.modality.as_str())
+            .bind(row.sealed.as_slice())
+            .bind(row.created_at.get());
+        self.run(statement).await.map(drop)
+    }
+
+    async fn delete_capture(
+        &mut self,
+        id: &CaptureId,
+        customer: &CustomerId,
+    ) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM captures WHERE id = $1 AND customer = $2";
+        let statement =
+            query(sql).bind(id.as_bytes().as_slice()).bind(customer.as_bytes().as_slice());
+        Ok(self.run(statement).await? > 0)
+    }
+
+    async fn insert_duplicate(&mut self, row: &DuplicateRow) -> Result<(), StoreError> {
+        let sql = "INSERT INTO duplicates (customer, other, strength_db, found_at, resolution) \
+                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT (customer, other) DO NOTHING";
+        let statement = query(sql)
+            .bind(row.customer.as_bytes().as_slice())
+            .bind(row.other.as_bytes().as_slice())
+            .bind(row.strength_db)
+            .bind(row.found_at.get())
+            .bind(row.resolution.as_deref());
+        self.run(statement).await.map(drop)
+    }
+
+    async fn resolve_duplicates(
+        &mut self,
+        id: &CustomerId,
+        resolution: &str,
+        _at: UnixMillis,
+    ) -> Result<u32, StoreError> {
+        let sql =
+            "UPDATE duplicates SET resolution = $2 WHERE customer = $1 AND resolution IS NULL";
+        let resolved = self.run(query(sql).bind(id.as_bytes().as_slice()).bind(resolution)).await?;
+        Ok(u32::try_from(resolved).unwrap_or(u32::MAX))
+    }
+
+    async fn insert_challenge(&mut self, row: &ChallengeRow) -> Result<(), StoreError> {
+        let sql = "INSERT INTO challenges (hash, terminal, sealed_session, issued_at, expires_at, state) \
+                   VALUES ($1, $2, $3, $4, $5, $6)";
+        let statement = query(sql)
+            .bind(row.hash.as_bytes().as_slice())
+            .bind(row.terminal.as_str())
+            .bind(row.sealed_session.as_slice())
+            .bind(row.issued_at.get())
+            .bind(row.expires_at.get())
+            .bind(row.state.as_str());
+        self.run(statement).await.map(drop)
+    }
+
+    async fn close_challenge(
+        &mut self,
+        hash: &Digest,
+        state: ChallengeState,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE challenges SET state = $2 WHERE hash = $1 AND state = $3";
+        let statement = query(sql)
+            .bind(hash.as_bytes().as_slice())
+            .bind(state.as_str())
+            .bind(ChallengeState::Open.as_str());
+        Ok(self.run(statement).await? > 0)
+    }
+
+    async fn delete_challenges(&mut self, before: UnixMillis) -> Result<u64, StoreError> {
+        self.run(query("DELETE FROM challenges WHERE expires_at < $1").bind(before.get())).await
+    }
+
+    async fn add_to_counter(
+        &mut self,
+        key: &Digest,
+        delta: i32,
+        at: UnixMillis,
+    ) -> Result<u32, StoreError> {
+        let sql = "INSERT INTO counters (key, value, updated_at) VALUES ($1, max(0, $2), $3) \
+                   ON CONFLICT (key) DO UPDATE SET value = max(0, counters.value + $2), updated_at = $3 \
+                   RETURNING key, value";
+        let statement =
+            query(sql).bind(key.as_bytes().as_slice()).bind(i64::from(delta)).bind(at.get());
+        let row = statement.fetch_one(&mut *self.0).await.map_err(unavailable)?;
+        Fields::of("counters", &row).counter()
+    }
+
+    async fn decision(&mut self, key: &DecisionKey) -> Result<Option<DecisionRow>, StoreError> {
+        let row =
+            keyed(SELECT_DECISION, key).fetch_optional(&mut *self.0).await.map_err(unavailable)?;
+        row.map(|row| Fields::of("decisions", &row).decision(key)).transpose()
+    }
+
+    async fn insert_decision(&mut self, row: &DecisionRow) -> Result<(), StoreError> {
+        let sql = "INSERT INTO decisions \
+                   (terminal, business_date, host_id, attempt, request_hash, entry_index, sealed_answer) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let statement = keyed(sql, &row.key)
+            .bind(row.request_hash.as_bytes().as_slice())
+            .bind(stored(row.index))
+            .bind(row.sealed_answer.as_slice());
+        self.run(statement).await.map(drop)
+    }
+
+    async fn outcome(&mut self, key: &DecisionKey) -> Result<Option<OutcomeRow>, StoreError> {
+        let row =
+            keyed(SELECT_OUTCOME, key).fetch_optional(&mut *self.0).await.map_err(unavailable)?;
+        row.map(|row| Fields::of("outcomes", &row).outcome(key)).transpose()
+    }
+
+    async fn put_outcome(&mut self, row: &OutcomeRow) -> Result<(), StoreError> {
+        let sql = "INSERT INTO outcomes \
+                   (terminal, business_date, host_id, attempt, outcome, dispensed_minor, entry_index) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                   ON CONFLICT (terminal, business_date, host_id, attempt) DO UPDATE SET \
+                   outcome = excluded.outcome, dispensed_minor = excluded.dispensed_minor, \
+                   entry_index = excluded.entry_index";
+        let statement = keyed(sql, &row.key)
+            .bind(row.outcome.as_str())
+            .bind(row.dispensed_minor)
+            .bind(stored(row.index));
+        self.run(statement).await.map(drop)
+    }
+
+    async fn redemption(
+        &mut self,
+        receipt: &ReceiptId,
+    ) -> Result<Option<RedemptionRow>, StoreError> {
+        let statement = query(SELECT_REDEMPTION).bind(receipt.as_bytes().as_slice());
+        let row = statement.fetch_optional(&mut *self.0).await.map_err(unavailable)?;
+        row.map(|row| Fields::of("redemptions", &row).redemption()).transpose()
+    }
+
+    async fn insert_redemption(&mut self, row: &RedemptionRow) -> Result<(), StoreError> {
+        let sql = "INSERT INTO redemptions (receipt, redeemed_at, entry_index) VALUES ($1, $2, $3)";
+        let statement = query(sql)
+            .bind(row.receipt.as_bytes().as_slice())
+            .bind(row.redeemed_at.get())
+            .bind(stored(row.index));
+        self.run(statement).await.map(drop)
+    }
+
+    async fn head(&mut self, origin: &str) -> Result<HeadRow, StoreError> {
+        head(&mut self.0, origin).await
+    }
+
+    async fn swap_head(
+        &mut self,
+        origin: &str,
+        old: &HeadRow,
+        new: &HeadRow,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO heads (origin, size, root, epoch) VALUES ($1, 0, $2, 0) ON CONFLICT DO NOTHING";
+        self.run(query(sql).bind(origin).bind(crate::crypto::sha256(b"").as_bytes().as_slice()))
+            .await?;
+        let sql = "UPDATE heads SET size = $2, root = $3, epoch = $4 \
+                   WHERE origin = $1 AND size = $5 AND root = $6 AND epoch = $7";
+        let statement = query(sql)
+            .bind(origin)
+            .bind(stored(new.size))
+            .bind(new.root.as_bytes().as_slice())
+            .bind(stored(new.epoch))
+            .bind(stored(old.size))
+            .bind(old.root.as_bytes().as_slice())
+            .bind(stored(old.epoch));
+        if self.run(statement).await? == 0 { Err(StoreError::Conflict) } else { Ok(()) }
+    }
+
+    async fn insert_entry(&mut self, origin: &str, row: &EntryRow) -> Result<(), StoreError> {
+        let sql = "INSERT INTO entries \
+                   (origin, entry_index, receipt, kind, terminal, time, jws, leaf, sealed_audit) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        let statement = query(sql)
+            .bind(origin)
+            .bind(stored(row.index))
+            .bind(row.receipt.as_bytes().as_slice())
+            .bind(row.kind.as_str())
+            .bind(row.terminal.as_ref().map(TerminalId::as_str))
+            .bind(row.time.get())
+            .bind(row.jws.as_str())
+            .bind(row.leaf.as_bytes().as_slice())
+            .bind(row.sealed_audit.as_deref());
+        self.run(statement).await.map(drop)
+    }
+
+    async fn insert_checkpoint(
+        &mut self,
+        origin: &str,
+        row: &CheckpointRow,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO checkpoints (origin, size, text, time) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+        let statement = query(sql)
+            .bind(origin)
+            .bind(stored(row.size))
+            .bind(row.text.as_str())
+            .bind(row.time.get());
+        self.run(statement).await.map(drop)
+    }
+}
