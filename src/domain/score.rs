@@ -121,6 +121,12 @@ impl FusionTerm {
         if held { Ok(Self { weight, mean, deviation }) } else { Err(OutOfRange) }
     }
 
+    /// Its share of the fused score.
+    #[must_use]
+    pub const fn weight(self) -> f32 {
+        self.weight
+    }
+
     /// The term's slope: what one unit of similarity adds to the fused score.
     #[must_use]
     pub fn slope(self) -> f32 {
