@@ -276,7 +276,7 @@ pub enum KeyRegisterError {
     #[error("the key register is not the JSON of one")]
     Json(#[source] serde_json::Error),
     /// A key that cannot be.
-    #[error("key {kid} of the register cannot be: {rule}")]
+    #[error("key {kid:?} of the register cannot be: {rule}")]
     Key {
         /// Which key.
         kid: String,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use tempfile::TempDir;
 
@@ -476,4 +477,48 @@ fn one_receipt_with_its_proof_verifies_alone_and_no_other_does() {
     let foreign = stranger.signed_head(&book.tree);
     let foreign = TlogProof::make(&book.tree, 6, 11, foreign).unwrap().to_text();
     assert!(matches!(verify(&jws, &foreign), Err(SingleError::Checkpoint(_))));
+}
+
+#[derive(clap::Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    args: tulga::cli::audit_verify::Args,
+}
+
+/// The exit code of `tulga audit verify` with these arguments; none when clap refuses them.
+fn exit(arguments: &[&str]) -> Option<ExitCode> {
+    let line = ["verify"].iter().chain(arguments);
+    let args = <CommandLine as clap::Parser>::try_parse_from(line).ok()?.args;
+    Some(tulga::cli::audit_verify::run(args).unwrap())
+}
+
+#[test]
+fn the_command_exits_0_only_when_everything_is_good_and_trust_was_given() {
+    let book = Book::of_size(20, 9);
+    let dir = book.export();
+    let proof = TlogProof::make(&book.tree, 6, 9, book.signed_head(&book.tree)).unwrap();
+    fs::write(dir.path().join("6.tlog-proof"), proof.to_text()).unwrap();
+    fs::write(dir.path().join("6.jws"), format!("{}\n", book.lines[6])).unwrap();
+    fs::write(dir.path().join("7.jws"), &book.lines[7]).unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (export, trust) = (at(""), book.trust().to_string());
+    let (good, findings, usage) = (ExitCode::SUCCESS, ExitCode::from(1), ExitCode::from(64));
+    let other = "0".repeat(64);
+    assert_eq!(exit(&[&export, "--trust", &trust]), Some(good));
+    assert_eq!(exit(&[&export, "--trust", &trust[7..], "--json"]), Some(good));
+    assert_eq!(exit(&[&export]), Some(findings));
+    assert_eq!(exit(&[&export, "--trust", &other]), Some(findings));
+    assert_eq!(exit(&["/nowhere", "--trust", &trust]), Some(usage));
+    assert_eq!(exit(&[&export, "--trust", "rubbish"]), None);
+    assert_eq!(exit(&[]), None);
+
+    let (proof, keys) = (at("6.tlog-proof"), at(""));
+    let single = |receipt: &str, trust: &str| {
+        exit(&["--receipt", receipt, "--proof", &proof, "--keys", &keys, "--trust", trust])
+    };
+    assert_eq!(single(&at("6.jws"), &trust), Some(good));
+    assert_eq!(single(&at("7.jws"), &trust), Some(findings));
+    assert_eq!(single(&at("6.jws"), &other), Some(findings));
+    assert_eq!(single(&at("8.jws"), &trust), Some(usage));
+    assert_eq!(exit(&["--receipt", "x", "--proof", "x", "--keys", "x"]), None);
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod config;
 mod door;
+mod foreign_verifiers;
 mod ledger;
 mod policy;
 mod reasons;
