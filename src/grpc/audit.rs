@@ -13,7 +13,7 @@ use super::peer::AuditorPermit;
 use super::status::InvalidField;
 use crate::domain::id::{ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
-use crate::gateway::{Gateway, ReceiptFilter};
+use crate::gateway::{ExportFile, Gateway, ReceiptFilter};
 use crate::proto;
 use crate::proto::audit_service_server::AuditService;
 
@@ -118,28 +118,16 @@ impl AuditService for Audit {
         let (answers, stream) = mpsc::channel(EXPORT_PIECES_MAX);
         let gateway = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let (files, mut exported) = mpsc::channel(1);
+            let (files, exported) = mpsc::channel(1);
             let export = async {
                 let ended = gateway.export(&files).await;
                 drop(files);
                 ended
             };
-            let forward = async {
-                while let Some(file) = exported.recv().await {
-                    for piece in pieces(&file.bytes) {
-                        let (path, content) = (file.path.to_owned(), piece.to_vec());
-                        let answer = proto::ExportLedgerResponse { path, content };
-                        if answers.send(Ok(answer)).await.is_err() {
-                            // The caller went away; without this receiver the export ends too.
-                            return;
-                        }
-                    }
-                }
-            };
-            let (ended, ()) = tokio::join!(export, async move { forward.await });
+            let (ended, ()) = tokio::join!(export, forward(exported, answers.clone()));
             if let Err(error) = ended {
                 // An export that is cut short must not look whole. If nobody listens, nobody is misled.
-                let _ = answers.send(Err(error.into())).await;
+                drop(answers.send(Err(error.into())).await);
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -168,6 +156,22 @@ impl Audit {
     }
 }
 
+/// Sends files on in pieces. It takes the receiver along: when the caller is gone, the export ends too.
+async fn forward(
+    mut exported: mpsc::Receiver<ExportFile>,
+    answers: mpsc::Sender<Result<proto::ExportLedgerResponse, Status>>,
+) {
+    while let Some(file) = exported.recv().await {
+        for piece in pieces(&file.bytes) {
+            let (path, content) = (file.path.to_owned(), piece.to_vec());
+            let answer = proto::ExportLedgerResponse { path, content };
+            if answers.send(Ok(answer)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
 /// A file's bytes in pieces; one empty piece for an empty file, so that it exists.
 fn pieces(bytes: &[u8]) -> Vec<&[u8]> {
     if bytes.is_empty() { vec![bytes] } else { bytes.chunks(PIECE_BYTES_MAX).collect() }
@@ -178,4 +182,39 @@ fn receipt_id(rid: &str) -> Result<ReceiptId, InvalidField> {
     let bytes = URL_SAFE_NO_PAD.decode(rid).ok();
     let id = bytes.and_then(|bytes| ReceiptId::try_from(bytes.as_slice()).ok());
     id.ok_or_else(|| InvalidField::wrong("rid", "it is no receipt's id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_comes_in_pieces_and_an_empty_one_comes_too() {
+        assert_eq!(pieces(b""), [b""]);
+        let bytes = vec![7; PIECE_BYTES_MAX + 1];
+        let lengths: Vec<_> = pieces(&bytes).iter().map(|piece| piece.len()).collect();
+        assert_eq!(lengths, [PIECE_BYTES_MAX, 1]);
+    }
+
+    #[tokio::test]
+    async fn an_export_ends_when_its_caller_is_gone() {
+        let (files, exported) = mpsc::channel(1);
+        let (answers, caller) = mpsc::channel(1);
+        let forwarding = tokio::spawn(forward(exported, answers));
+        drop(caller);
+        let file = || ExportFile { path: "receipts.jws", bytes: vec![7] };
+        files.send(file()).await.unwrap();
+        forwarding.await.unwrap();
+        assert!(files.send(file()).await.is_err());
+    }
+
+    #[test]
+    fn a_receipts_id_has_one_form() {
+        assert!(receipt_id("5xxhIF3jy2RAFlNRHGdViw").is_ok());
+        for bad in
+            ["", "5xxhIF3jy2RAFlNRHGdVi", "5xxhIF3jy2RAFlNRHGdViw==", "5xxhIF3jy2RAFlNRHGdVi/"]
+        {
+            assert!(receipt_id(bad).is_err(), "{bad}");
+        }
+    }
 }

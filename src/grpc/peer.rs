@@ -102,8 +102,7 @@ impl Terminals for Gateway {
     async fn admits(&self, terminal: &TerminalId, key: Digest) -> Result<bool, &'static str> {
         self.admits_terminal(terminal, &key).await.map_err(|error| {
             // Nobody is admitted while the register cannot be read; the caller may come again.
-            let _ = status::refuse(error.code(), &error);
-            error.code()
+            status::reason_and_field(&error).0
         })
     }
 }
@@ -323,11 +322,12 @@ mod tests {
             let (service, name) = method.trim_start_matches("/tulga.v1.").split_once('/').unwrap();
             let expected: &[Role] = match (service, name) {
                 ("VerificationService", _) => &[Terminal],
-                ("EnrollmentService", "Erase" | "ResolveDuplicate") => &[Admin],
+                ("EnrollmentService", "Erase" | "ResolveDuplicate") | ("TerminalService", _) => {
+                    &[Admin]
+                }
                 ("EnrollmentService", _) => &[Enroller, Admin],
                 ("AuditService", _) => &[Auditor, Admin],
                 ("ReceiptService", _) => &[Host],
-                ("TerminalService", _) => &[Admin],
                 other => panic!("{other:?} is a new service: who may call it?"),
             };
             for role in Role::ALL {

@@ -158,7 +158,7 @@ impl Site {
             stop.await;
             health.set_service_status("", ServingStatus::NotServing).await;
             // Nobody listens once serving has ended by itself.
-            let _ = stopped.send(());
+            stopped.send(()).ok();
         };
         let drain_over = async {
             match stopping.await {

@@ -4,7 +4,6 @@
 //! sent; a field's fault is sent as `google.rpc.BadRequest`, in words that never repeat its value.
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use tonic::{Code, Status};
@@ -96,27 +95,32 @@ pub struct InvalidField {
 
 impl InvalidField {
     /// A field whose value a newtype refused. House errors never repeat the value.
+    #[must_use]
     pub fn because(path: &'static str, cause: &dyn Error) -> Self {
         Self { path, problem: chain(cause) }
     }
 
     /// A field that must be there.
+    #[must_use]
     pub fn missing(path: &'static str) -> Self {
         Self { path, problem: "it is missing".into() }
     }
 
     /// A field with a fault of another kind.
+    #[must_use]
     pub fn wrong(path: &'static str, problem: &str) -> Self {
         Self { path, problem: problem.into() }
     }
 }
 
 /// The status for an error of the gateway, which is logged here with its causes.
+#[must_use]
 pub fn refuse(reason: &'static str, error: &dyn Error) -> Status {
     build(log(find(reason), &chain(error)), None)
 }
 
 /// The status for a reason that says everything.
+#[must_use]
 pub fn of(reason: &'static str) -> Status {
     let row = find(reason);
     tracing::info!(reason = row.reason, "refused");
@@ -141,6 +145,7 @@ impl From<GatewayError> for Status {
 }
 
 /// What a row of an import says of an error, which is logged here with its causes.
+#[must_use]
 pub fn reason_and_field(error: &GatewayError) -> (&'static str, &'static str) {
     let field = match error {
         GatewayError::Invalid { field, .. } => field,
@@ -151,6 +156,7 @@ pub fn reason_and_field(error: &GatewayError) -> (&'static str, &'static str) {
 
 /// The reason for a status that tonic itself made, before any method of ours ran or while a stream
 /// was read.
+#[must_use]
 pub fn reason_of_foreign(code: Code) -> &'static str {
     match code {
         Code::OutOfRange => "REQ_TOO_LARGE",
@@ -203,8 +209,8 @@ fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        // Writing to a string cannot fail.
-        let _ = write!(line, ": {error}");
+        line.push_str(": ");
+        line.push_str(&error.to_string());
         cause = error.source();
     }
     line

@@ -408,7 +408,7 @@ mod tests {
         x509_parser::pem::parse_x509_pem(certificate_pem.as_bytes()).unwrap().1.contents
     }
 
-    fn csr(key: &KeyPair, asks: CertificateParams) -> String {
+    fn csr(key: &KeyPair, asks: &CertificateParams) -> String {
         asks.serialize_request(key).unwrap().pem().unwrap()
     }
 
@@ -459,7 +459,7 @@ mod tests {
             asks.subject_alt_names =
                 vec![SanType::URI("spiffe://bank-b/admin/root".try_into().unwrap())];
             let issued = authority
-                .issue_from_csr(&csr(&key, asks), &terminal(), Validity::of_leaf(now()))
+                .issue_from_csr(&csr(&key, &asks), &terminal(), Validity::of_leaf(now()))
                 .unwrap();
             let certificate = der(&issued.certificate_pem);
             let peer = identify(&certificate).unwrap();

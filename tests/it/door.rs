@@ -70,7 +70,7 @@ async fn start(limits: Limits) -> Running {
     let ended = tokio::spawn(async move {
         let site = Site::new()?;
         site.serve(listener, &tls, &limits, door, async {
-            let _ = stopped.await;
+            stopped.await.ok();
         })
         .await
     });

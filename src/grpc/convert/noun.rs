@@ -339,8 +339,8 @@ mod tests {
 
     #[test]
     fn each_field_of_a_transaction_is_refused_by_its_path() {
-        assert!(transaction(Some(good())).is_ok());
         type Spoil = fn(&mut proto::Transaction);
+        assert!(transaction(Some(good())).is_ok());
         let cases: [(&str, Spoil); 12] = [
             ("transaction.host_transaction_id", |t| t.host_transaction_id.clear()),
             ("transaction.host_transaction_id", |t| t.host_transaction_id = "a b".into()),
@@ -397,9 +397,9 @@ mod tests {
 
     #[test]
     fn a_capture_is_refused_by_its_path() {
+        type Spoil = fn(&mut proto::Capture);
         let good = || proto::Capture { image: "\u{1}".into(), ..proto::Capture::default() };
         assert!(capture(Some(good())).is_ok());
-        type Spoil = fn(&mut proto::Capture);
         let cases: [(&str, Spoil); 7] = [
             ("capture.image", |c| c.image = Bytes::new()),
             ("capture.media_type", |c| c.media_type = Some("image/gif".into())),
