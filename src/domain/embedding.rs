@@ -177,7 +177,7 @@ pub enum Making {
 /// One face as both embedding models see it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FaceEmbedding {
-    /// By SFace.
+    /// By `SFace`.
     pub sface: Embedding,
     /// By dlib's network.
     pub dlib: Embedding,
@@ -257,7 +257,7 @@ const BYTES_VERSION: u8 = 1;
 /// Rounding of 1,024 products stays far below this.
 const UNIT_TOLERANCE: f32 = 1e-3;
 
-/// Real embeddings have norms about 1 (dlib) and 10 (SFace).
+/// Real embeddings have norms about 1 (dlib) and 10 (`SFace`).
 const NORM_MIN: f32 = 1e-6;
 
 #[cfg(test)]

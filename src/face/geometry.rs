@@ -139,6 +139,7 @@ fn fit_row(coordinates: &[f32; 5]) -> [f32; 3] {
     solved
 }
 
+#[expect(clippy::many_single_char_names, reason = "the cells of a 3 by 3 matrix, row by row")]
 fn determinant(m: &[[f32; 3]; 3]) -> f32 {
     let [[a, b, c], [d, e, f], [g, h, i]] = m;
     a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)

@@ -1,12 +1,13 @@
 //! Pixel arithmetic: resize, warp, and what is counted over pixels.
 //!
-//! Sampling follows OpenCV (`resize` with `INTER_LINEAR` and `INTER_AREA`, `warpAffine` with
+//! Sampling follows `OpenCV` (`resize` with `INTER_LINEAR` and `INTER_AREA`, `warpAffine` with
 //! `INTER_LINEAR`, 8-bit rounding included), because the models were trained and are compared that
 //! way.
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
     clippy::indexing_slicing,
     reason = "the one place of pixel arithmetic; every index is clamped to the picture it reads"
 )]
@@ -273,6 +274,7 @@ fn resample(
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "whole numbers below 256 are exact")]
 mod tests {
     use super::super::geometry::BoundingBox;
     use super::*;
@@ -327,7 +329,7 @@ mod tests {
     fn blur_lowers_detail_and_light_raises_brightness() {
         let noise = |x: u32, y: u32| ((x * 7919 + y * 104_729) % 97) as u8;
         let sharp = image(112, 112, |x, y| [noise(x, y); 3]);
-        let soft = image(112, 112, |x, y| [((x + y) / 2) as u8; 3]);
+        let soft = image(112, 112, |x, y| [(x / 2 + y / 2) as u8; 3]);
         let bright = image(112, 112, |_, _| [200; 3]);
         let measured = |image| letterbox(image, 112).0.brightness_and_detail();
         assert!(measured(&sharp).1 > 100.0 * measured(&soft).1.max(0.1));

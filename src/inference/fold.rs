@@ -212,7 +212,7 @@ mod shapes {
     }
 
     pub(super) fn integral_dim(dim: f32) -> Option<usize> {
-        (dim >= 1.0 && dim <= 16_777_216.0).then_some(dim as usize)
+        (1.0..=16_777_216.0).contains(&dim).then_some(dim as usize)
     }
 
     pub(super) fn from_i64(value: i64) -> f32 {

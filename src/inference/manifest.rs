@@ -227,9 +227,11 @@ impl ModelManifest {
                 fusion: fusion.check()?,
                 single: table("single", calibration.single)?,
                 template: table("template", calibration.template)?,
-                search_strength_min: bars.strength(bars.search_db_min, "bars.search_db_min")?,
-                captures_agree_strength_min: bars
-                    .strength(bars.captures_agree_db_min, "bars.captures_agree_db_min")?,
+                search_strength_min: bar(bars.search_db_min, "bars.search_db_min")?,
+                captures_agree_strength_min: bar(
+                    bars.captures_agree_db_min,
+                    "bars.captures_agree_db_min",
+                )?,
             },
         })
     }
@@ -319,7 +321,10 @@ struct RawSource {
 impl RawSource {
     fn check(self, models_dir: &Path) -> Result<ModelSource, ManifestError> {
         let Self { path, sha256, origin, licence, colour, range: [black, white] } = self;
-        require(black.is_finite() && white.is_finite() && black != white, "range")?;
+        require(
+            black.is_finite() && white.is_finite() && (white - black).abs() > f32::EPSILON,
+            "range",
+        )?;
         Ok(ModelSource {
             path: models_dir.join(path),
             sha256: Digest::from_hex(&sha256)
@@ -492,11 +497,9 @@ struct RawBars {
     captures_agree_db_min: u8,
 }
 
-impl RawBars {
-    fn strength(&self, db: u8, field: &'static str) -> Result<Strength, ManifestError> {
-        require((10..=60).contains(&db), field)?;
-        Ok(Strength::from_db(db))
-    }
+fn bar(db: u8, field: &'static str) -> Result<Strength, ManifestError> {
+    require((10..=60).contains(&db), field)?;
+    Ok(Strength::from_db(db))
 }
 
 fn require(held: bool, field: &'static str) -> Result<(), ManifestError> {

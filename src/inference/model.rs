@@ -163,6 +163,7 @@ fn read_output(tensor: &Tensor) -> Result<Output, RunError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "small whole numbers and halves are exact")]
 mod tests {
     use super::*;
     use tract_onnx::pb::tensor_proto::DataType;

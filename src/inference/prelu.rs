@@ -3,6 +3,10 @@
 //! tract lowers it into three generic operators, each a pass with a temporary tensor: two thirds of
 //! `SFace`'s time. This one gives the same numbers, bit for bit, in place.
 
+#[cfg_attr(
+    not(test),
+    expect(clippy::wildcard_imports, reason = "tract's macros expect its whole prelude in scope")
+)]
 use tract_onnx::tract_hir::internal::*;
 
 /// tract's ONNX reader, with `PRelu` replaced by the operator of this file.
@@ -94,6 +98,7 @@ impl Expansion for PReluRule {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the two ways are promised to agree bit for bit")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -288,7 +288,7 @@ pub(crate) mod tests {
         let a = face(&[1.0, 0.0, 0.0], Making::MirrorAveraged);
         let b = face(&[1.0, 0.1, 0.0], Making::MirrorAveraged);
         let stranger = face(&[0.0, 0.0, 1.0], Making::MirrorAveraged);
-        assert_eq!(matcher().captures_agree(&[a.clone()]), Ok(true));
+        assert_eq!(matcher().captures_agree(std::slice::from_ref(&a)), Ok(true));
         assert_eq!(matcher().captures_agree(&[a.clone(), b.clone()]), Ok(true));
         assert_eq!(matcher().captures_agree(&[a, b, stranger]), Ok(false));
     }

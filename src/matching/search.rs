@@ -230,15 +230,15 @@ mod tests {
     }
 
     /// Directions that spread around a circle in three dimensions.
-    fn spread(index: usize) -> Template {
-        let angle = index as f32 * 0.37;
+    fn spread(index: u16) -> Template {
+        let angle = f32::from(index) * 0.37;
         template(&[angle.cos(), angle.sin(), (angle * 0.5).sin()])
     }
 
     #[test]
     fn the_scan_scores_as_the_comparison_does() {
         let mut gallery = Gallery::new(matcher());
-        for index in 0..50 {
+        for index in 0..50u16 {
             gallery.insert(index, &spread(index)).unwrap();
         }
         let probe = face(&[0.3, 0.9, 0.2], Making::MirrorAveraged);
@@ -265,8 +265,8 @@ mod tests {
     #[test]
     fn whoever_is_removed_or_replaced_is_no_longer_found() {
         let mut gallery = Gallery::new(matcher());
-        for index in 0..100 {
-            gallery.insert(index, &template(&[1.0, index as f32, 0.0])).unwrap();
+        for index in 0..100u16 {
+            gallery.insert(index, &template(&[1.0, f32::from(index), 0.0])).unwrap();
         }
         assert!(gallery.remove(&0));
         assert!(!gallery.remove(&0));
@@ -283,11 +283,12 @@ mod tests {
     #[test]
     fn a_large_gallery_is_searched_as_a_small_one() {
         let mut gallery = Gallery::new(matcher());
-        for index in 0..PARALLEL_ROWS_MIN + 3 {
+        let rows = u16::try_from(PARALLEL_ROWS_MIN).unwrap() + 3;
+        for index in 0..rows {
             gallery.insert(index, &spread(index % 997)).unwrap();
         }
         let hits = gallery.search_from(&spread(5), Strength::MAX, 20_000).unwrap();
-        let expected = (0..gallery.len())
+        let expected = (0..rows)
             .filter(|index| {
                 let hit = matcher().compare(
                     &face(spread(5).sface.values(), Making::MirrorAveraged),

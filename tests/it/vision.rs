@@ -1,6 +1,14 @@
-//! The face path against OpenCV and onnxruntime, and on what cannot be used.
+//! The face path against `OpenCV` and onnxruntime, and on what cannot be used.
 //!
 //! `tests/fixtures/vision/make_vectors.py` made the vectors, from the photographs in `demo/`.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "pixels are altered by hand, and a test may fail by panicking"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -144,7 +152,7 @@ fn landmarks_lie_within_half_a_pixel_of_opencv_s() {
     }
 }
 
-/// The embedding stage by itself: OpenCV's landmarks, so that their last hundredths of a pixel (on
+/// The embedding stage by itself: `OpenCV`'s landmarks, so that their last hundredths of a pixel (on
 /// which `SFace` turns by up to two hundredths of a degree) are not counted twice.
 #[test]
 fn embeddings_equal_opencv_s_and_onnxruntime_s() {
@@ -234,7 +242,7 @@ fn a_truncated_photograph_is_refused() {
     let ends = (0..1_500).chain(whole.len() - 1_500..whole.len());
     for length in ends.chain((1_500..whole.len()).step_by(251)) {
         let cut = EncodedImage::new(whole[..length].to_vec());
-        let error = decode(&cut, &limits).expect_err("a truncated photograph was decoded");
+        let Err(error) = decode(&cut, &limits) else { panic!("{length} bytes were decoded") };
         assert!(matches!(error, DecodeError::Truncated | DecodeError::Empty), "{length}: {error}");
     }
 }
@@ -294,12 +302,13 @@ fn with_liveness(models: &Path) -> FacePipeline {
         ),
     ] {
         let path = models.join(file);
-        manifest.push_str(&format!(
+        let slot = format!(
             "\n[[liveness]]\nside_px = 80\ncrop_scale = {scale}\nlive_class = 1\n\n\
              [liveness.file]\npath = \"{}\"\nsha256 = \"{sha256}\"\norigin = \"test\"\n\
              licence = \"Apache-2.0\"\ncolour = \"bgr\"\nrange = [0.0, 255.0]\n",
             path.display()
-        ));
+        );
+        manifest.push_str(&slot);
     }
     fs::write(dir.path().join("manifest.toml"), manifest).unwrap();
     assert_eq!(ModelManifest::load(dir.path()).unwrap().liveness.len(), 2);
