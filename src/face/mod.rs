@@ -184,7 +184,7 @@ impl FacePipeline {
         self.acquire(image, Making::MirrorAveraged)
     }
 
-    /// All faces of a picture, the largest first.
+    /// All faces of a picture as one pass of the detector marks them, the largest first.
     ///
     /// # Errors
     ///
@@ -193,7 +193,7 @@ impl FacePipeline {
         self.detector.find(image)
     }
 
-    /// The one face that a picture is about, or why there is none.
+    /// The one face that a picture is about, its landmarks refined, or why there is none.
     ///
     /// # Errors
     ///
@@ -206,7 +206,7 @@ impl FacePipeline {
         Ok(match faces.first() {
             None => Err(QualityRefusal::NoFace),
             Some(_) if self.detector.is_ambiguous(&faces) => Err(QualityRefusal::MultipleFaces),
-            Some(face) => Ok(*face),
+            Some(face) => Ok(self.detector.refine(image, face)?),
         })
     }
 
@@ -269,6 +269,7 @@ impl FacePipeline {
     ) -> Result<Option<FaceEmbedding>, FaceError> {
         let faces = self.detector.find_at_any_score(image)?;
         let Some(face) = nearest_to_centre(image, &faces) else { return Ok(None) };
+        let face = self.detector.refine(image, &face)?;
         let Some(assessed) = self.assess(image, face)? else { return Ok(None) };
         self.embed_any(&assessed, making).map(Some)
     }
