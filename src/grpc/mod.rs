@@ -2,6 +2,7 @@
 
 mod audit;
 mod convert;
+mod cut;
 mod enrollment;
 pub mod limits;
 pub mod peer;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio_stream::StreamExt as _;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
@@ -13,6 +14,7 @@ use tonic_health::server::HealthReporter;
 use zeroize::Zeroizing;
 
 use super::audit::Audit;
+use super::cut::Cutter;
 use super::enrollment::Enrollment;
 use super::limits::{EnvelopeLayer, Limits};
 use super::peer::{Door, DoorLayer};
@@ -153,6 +155,8 @@ impl Site {
         let incoming = TcpIncoming::from(listener)
             .with_nodelay(Some(true))
             .with_keepalive(Some(limits.keepalive_interval));
+        let cutter = Cutter::new();
+        let incoming = incoming.map(|accepted| accepted.map(|connection| cutter.watch(connection)));
         let (stopped, stopping) = oneshot::channel();
         let stop = async move {
             stop.await;
@@ -171,7 +175,10 @@ impl Site {
             ended = router.serve_with_incoming_shutdown(incoming, stop) => {
                 ended.map(|()| Ended::Drained).map_err(ServeError::Transport)
             }
-            () = drain_over => Ok(Ended::CutOff),
+            () = drain_over => {
+                cutter.cut();
+                Ok(Ended::CutOff)
+            }
         }
     }
 }

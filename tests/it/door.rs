@@ -1,7 +1,7 @@
 //! The door, through real TLS: every method and every role, and certificates that never get that far.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use prost::Message as _;
@@ -34,6 +34,7 @@ struct Running {
     authority: Authority,
     terminal: KeyedCertificate,
     address: SocketAddr,
+    registered: Weak<OneKey>,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<Ended, ServeError>>,
 }
@@ -58,6 +59,7 @@ async fn start(limits: Limits) -> Running {
     let terminal = authority.issue_client(Role::Terminal, &name("ATM-1"), leaf).unwrap();
     let key = identify(&terminal.certificate_der).unwrap().spki;
     let terminals = Arc::new(OneKey(TerminalId::try_from("ATM-1").unwrap(), key));
+    let registered = Arc::downgrade(&terminals);
     let door = Door::new(authority.tenant().clone(), terminals);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -74,7 +76,7 @@ async fn start(limits: Limits) -> Running {
         })
         .await
     });
-    Running { authority, terminal, address, stop, ended }
+    Running { authority, terminal, address, registered, stop, ended }
 }
 
 impl Running {
@@ -303,7 +305,18 @@ async fn a_stop_with_nothing_under_way_drains_and_an_open_stream_is_cut_off() {
     running.stop.send(()).unwrap();
     // Health says so before the connection goes.
     assert_eq!(watched.message().await.unwrap().unwrap().status, 2);
-    assert_eq!(running.ended.await.unwrap().unwrap(), Ended::CutOff);
+    let Running { ended, registered, .. } = running;
+    assert_eq!(ended.await.unwrap().unwrap(), Ended::CutOff);
+    // Nothing of a cut connection stays: it would keep the gateway from closing its store.
+    let last = tokio::time::timeout(Duration::from_secs(5), watched.message()).await;
+    assert!(last.expect("the connection was cut").is_err());
+    for _ in 0..100 {
+        if registered.upgrade().is_none() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("a connection still holds what stands behind the door");
 }
 
 #[tokio::test]
