@@ -269,4 +269,9 @@ impl StoreError {
     pub const fn code(&self) -> &'static str {
         "SYS_STORE"
     }
+
+    /// A row that belongs to a customer who is not there.
+    pub(crate) const fn unknown_customer() -> Self {
+        Self::Inconsistent { table: "customers", column: "id", row: String::new() }
+    }
 }

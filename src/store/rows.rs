@@ -1,6 +1,6 @@
 //! The rows that are kept.
 
-use crate::crypto::Digest;
+use crate::crypto::{Digest, sha256};
 use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::modality::Modality;
 use crate::domain::time::UnixMillis;
@@ -214,6 +214,14 @@ pub struct HeadRow {
     pub root: Digest,
     /// Raised by each process that takes the ledger over, so that an older one cannot write.
     pub epoch: u64,
+}
+
+impl HeadRow {
+    /// The head of a ledger never written: its root is the hash of nothing (RFC 6962, section 2.1).
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { size: 0, root: sha256(&[]), epoch: 0 }
+    }
 }
 
 /// A ledger entry.

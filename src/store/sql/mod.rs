@@ -2,7 +2,7 @@
 //!
 //! One writer connection, whose transactions begin `IMMEDIATE`, and a pool of readers. The journal is
 //! a write-ahead log with `synchronous = FULL`: a commit is on the disk before it returns.
-//! `secure_delete` overwrites what an erasure deletes.
+//! `secure_delete` overwrites what an erasure deletes, and the journal is emptied after it.
 
 mod parse;
 mod read;
@@ -11,12 +11,16 @@ mod write;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sqlx::error::ErrorKind;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use super::StoreError;
 
@@ -25,6 +29,8 @@ use super::StoreError;
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    /// Tells the writer's connection, when it is given back, to empty the log.
+    log_must_be_emptied: Arc<AtomicBool>,
 }
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/sql/migrations");
@@ -33,6 +39,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/store/sql/migrations");
 const READERS: u32 = 4;
 /// Longest wait for another process's lock, and for the writer.
 const BUSY: Duration = Duration::from_secs(5);
+
+const EMPTY_LOG: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 impl SqliteStore {
     /// Opens the file, makes it if there is none, and brings its tables up to date.
@@ -56,9 +64,12 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(BUSY)
             .pragma("secure_delete", "ON");
+        let log_must_be_emptied = Arc::new(AtomicBool::new(true));
+        let flag = Arc::clone(&log_must_be_emptied);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(BUSY)
+            .after_release(move |connection, _| Box::pin(tidy(connection, Arc::clone(&flag))))
             .connect_with(options.clone())
             .await
             .map_err(unavailable)?;
@@ -69,7 +80,7 @@ impl SqliteStore {
             .connect_with(options.read_only(true))
             .await
             .map_err(unavailable)?;
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, log_must_be_emptied })
     }
 
     /// Closes every connection; what was committed is in the file.
@@ -79,10 +90,27 @@ impl SqliteStore {
     }
 }
 
+/// Whether the writing connection, given back, may be used again; empties its log when it must.
+async fn tidy(connection: &mut SqliteConnection, empty: Arc<AtomicBool>) -> sqlx::Result<bool> {
+    // A rollback that was asked for has been tried once the connection answers. After an error of the
+    // disk SQLite rolls back by itself, and the driver then believes that it did not.
+    connection.ping().await?;
+    if connection.is_in_transaction() {
+        return Ok(false);
+    }
+    if empty.swap(false, Ordering::SeqCst) {
+        let row = sqlx::query(EMPTY_LOG).fetch_one(connection).await?;
+        // A reader may hold the log back: then the next transaction's end tries again.
+        empty.fetch_or(row.try_get::<i64, _>("busy")? != 0, Ordering::SeqCst);
+    }
+    Ok(true)
+}
+
 /// An error after which nothing was written.
 fn unavailable(cause: sqlx::Error) -> StoreError {
-    match &cause {
-        sqlx::Error::Database(error) if error.is_unique_violation() => StoreError::Exists,
+    match cause.as_database_error().map(|error| error.kind()) {
+        Some(ErrorKind::UniqueViolation) => StoreError::Exists,
+        Some(ErrorKind::ForeignKeyViolation) => StoreError::unknown_customer(),
         _ => StoreError::Unavailable(Box::new(cause)),
     }
 }

@@ -1,9 +1,11 @@
 //! Questions answered from committed state.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Sqlite, query};
+use sqlx::{QueryBuilder, Sqlite, query};
 
 use super::parse::{Fields, stored};
 use super::write::SqlUnit;
@@ -51,7 +53,7 @@ pub(super) async fn head(
         query(SELECT_HEAD).bind(origin).fetch_optional(connection).await.map_err(unavailable)?;
     match row {
         Some(row) => Fields::of("heads", &row).head(),
-        None => Ok(HeadRow { size: 0, root: crate::crypto::sha256(b""), epoch: 0 }),
+        None => Ok(HeadRow::empty()),
     }
 }
 
@@ -77,8 +79,9 @@ fn parsed<T>(
 #[async_trait]
 impl Store for SqliteStore {
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
+        // The lock is taken at once: who begins by reading cannot be sure to get it later.
         let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        Ok(Box::new(SqlUnit::new(transaction)))
+        Ok(Box::new(SqlUnit::new(transaction, Arc::clone(&self.log_must_be_emptied))))
     }
 
     async fn terminal_key(&self, spki: &Digest) -> Result<Option<TerminalKeyRow>, StoreError> {
@@ -93,9 +96,11 @@ impl Store for SqliteStore {
         after: Option<&Digest>,
         limit: u32,
     ) -> Result<Vec<TerminalKeyRow>, StoreError> {
-        let sql = "SELECT spki, terminal, registered_at, revoked_at FROM terminal_keys WHERE spki > $1 \
-                   ORDER BY spki LIMIT $2";
-        let after = after.map_or(&[][..], |digest| digest.as_bytes());
+        let sql = "SELECT spki, terminal, registered_at, revoked_at FROM terminal_keys WHERE $1 IS NULL \
+                   OR (terminal, registered_at, spki) > \
+                   (SELECT terminal, registered_at, spki FROM terminal_keys WHERE spki = $1) \
+                   ORDER BY terminal, registered_at, spki LIMIT $2";
+        let after = after.map(|digest| digest.as_bytes().as_slice());
         parsed(
             "terminal_keys",
             &self.many(query(sql).bind(after).bind(i64::from(limit))).await?,
@@ -243,17 +248,22 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Result<Vec<EntryRow>, StoreError> {
         let EntryFilter { from: not_before, until, terminal } = filter;
-        let sql = "SELECT entry_index, receipt, kind, terminal, time, jws, leaf, sealed_audit FROM entries \
-                   WHERE origin = $1 AND entry_index >= $2 AND ($3 IS NULL OR time >= $3) \
-                   AND ($4 IS NULL OR time < $4) AND ($5 IS NULL OR terminal = $5) ORDER BY entry_index LIMIT $6";
-        let statement = query(sql)
-            .bind(origin)
-            .bind(stored(from))
-            .bind(not_before.map(UnixMillis::get))
-            .bind(until.map(UnixMillis::get))
-            .bind(terminal.as_ref().map(|terminal| terminal.as_str()))
-            .bind(i64::from(limit));
-        parsed("entries", &self.many(statement).await?, |row| row.entry())
+        // Only what is asked for is written: each combination then finds its own index.
+        let mut sql = QueryBuilder::<Sqlite>::new(
+            "SELECT entry_index, receipt, kind, terminal, time, jws, leaf, sealed_audit FROM entries WHERE origin = ",
+        );
+        sql.push_bind(origin).push(" AND entry_index >= ").push_bind(stored(from));
+        if let Some(not_before) = not_before {
+            sql.push(" AND time >= ").push_bind(not_before.get());
+        }
+        if let Some(until) = until {
+            sql.push(" AND time < ").push_bind(until.get());
+        }
+        if let Some(terminal) = terminal {
+            sql.push(" AND terminal = ").push_bind(terminal.as_str());
+        }
+        sql.push(" ORDER BY entry_index LIMIT ").push_bind(i64::from(limit));
+        parsed("entries", &self.many(sql.build()).await?, |row| row.entry())
     }
 
     async fn checkpoints(

@@ -1,5 +1,8 @@
 //! One write transaction.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_trait::async_trait;
 use sqlx::{Sqlite, Transaction, query};
 
@@ -20,24 +23,34 @@ use crate::store::{
 };
 
 /// A transaction on the one writer connection; rolled back when it is dropped.
-pub(super) struct SqlUnit(Transaction<'static, Sqlite>);
+pub(super) struct SqlUnit {
+    transaction: Transaction<'static, Sqlite>,
+    /// Something was destroyed: its bytes must leave the journal too.
+    destroys: bool,
+    log_must_be_emptied: Arc<AtomicBool>,
+}
 
 impl SqlUnit {
-    pub const fn new(transaction: Transaction<'static, Sqlite>) -> Self {
-        Self(transaction)
+    pub const fn new(
+        transaction: Transaction<'static, Sqlite>,
+        log_must_be_emptied: Arc<AtomicBool>,
+    ) -> Self {
+        Self { transaction, destroys: false, log_must_be_emptied }
     }
 
     /// Runs a statement; how many rows it touched.
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        Ok(statement.execute(&mut *self.0).await.map_err(unavailable)?.rows_affected())
+        Ok(statement.execute(&mut *self.transaction).await.map_err(unavailable)?.rows_affected())
     }
 }
 
 #[async_trait]
 impl UnitOfWork for SqlUnit {
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        // SQLite says no before it writes the commit, or not at all; what it says after is not known.
-        self.0.commit().await.map_err(|cause| StoreError::CommitUnclear(Box::new(cause)))
+        if self.destroys {
+            self.log_must_be_emptied.store(true, Ordering::SeqCst);
+        }
+        self.transaction.commit().await.map_err(uncommitted)
     }
 
     async fn insert_terminal_key(&mut self, row: &TerminalKeyRow) -> Result<(), StoreError> {
@@ -67,7 +80,7 @@ impl UnitOfWork for SqlUnit {
                    ORDER BY registered_at, spki";
         let rows = query(sql)
             .bind(terminal.as_str())
-            .fetch_all(&mut *self.0)
+            .fetch_all(&mut *self.transaction)
             .await
             .map_err(unavailable)?;
         rows.iter().map(|row| Fields::of("terminal_keys", row).terminal_key()).collect()
@@ -75,7 +88,7 @@ impl UnitOfWork for SqlUnit {
 
     async fn customer(&mut self, id: &CustomerId) -> Result<Option<CustomerRow>, StoreError> {
         let statement = query(SELECT_CUSTOMER).bind(id.as_bytes().as_slice());
-        let row = statement.fetch_optional(&mut *self.0).await.map_err(unavailable)?;
+        let row = statement.fetch_optional(&mut *self.transaction).await.map_err(unavailable)?;
         row.map(|row| Fields::of("customers", &row).customer_row()).transpose()
     }
 
@@ -119,6 +132,7 @@ impl UnitOfWork for SqlUnit {
         id: &CustomerId,
         at: UnixMillis,
     ) -> Result<bool, StoreError> {
+        self.destroys = true;
         let id = id.as_bytes().as_slice();
         for sql in [
             "DELETE FROM customer_keys WHERE customer = $1",
@@ -162,7 +176,7 @@ impl UnitOfWork for SqlUnit {
 
     async fn captures(&mut self, id: &CustomerId) -> Result<Vec<CaptureRow>, StoreError> {
         let statement = query(SELECT_CAPTURES).bind(id.as_bytes().as_slice());
-        let rows = statement.fetch_all(&mut *self.0).await.map_err(unavailable)?;
+        let rows = statement.fetch_all(&mut *self.transaction).await.map_err(unavailable)?;
         rows.iter().map(|row| Fields::of("captures", row).capture()).collect()
     }
 
@@ -182,6 +196,7 @@ impl UnitOfWork for SqlUnit {
         id: &CaptureId,
         customer: &CustomerId,
     ) -> Result<bool, StoreError> {
+        self.destroys = true;
         let sql = "DELETE FROM captures WHERE id = $1 AND customer = $2";
         let statement =
             query(sql).bind(id.as_bytes().as_slice()).bind(customer.as_bytes().as_slice());
@@ -248,18 +263,26 @@ impl UnitOfWork for SqlUnit {
         delta: i32,
         at: UnixMillis,
     ) -> Result<u32, StoreError> {
-        let sql = "INSERT INTO counters (key, value, updated_at) VALUES ($1, max(0, $2), $3) \
-                   ON CONFLICT (key) DO UPDATE SET value = max(0, counters.value + $2), updated_at = $3 \
-                   RETURNING key, value";
-        let statement =
-            query(sql).bind(key.as_bytes().as_slice()).bind(i64::from(delta)).bind(at.get());
-        let row = statement.fetch_one(&mut *self.0).await.map_err(unavailable)?;
+        let sql = "INSERT INTO counters (key, value, updated_at) \
+                   VALUES ($1, CASE WHEN $2 < 0 THEN 0 ELSE $2 END, $3) \
+                   ON CONFLICT (key) DO UPDATE SET updated_at = $3, value = CASE \
+                   WHEN counters.value + $2 < 0 THEN 0 \
+                   WHEN counters.value + $2 > $4 THEN $4 \
+                   ELSE counters.value + $2 END RETURNING key, value";
+        let statement = query(sql)
+            .bind(key.as_bytes().as_slice())
+            .bind(i64::from(delta))
+            .bind(at.get())
+            .bind(i64::from(u32::MAX));
+        let row = statement.fetch_one(&mut *self.transaction).await.map_err(unavailable)?;
         Fields::of("counters", &row).counter()
     }
 
     async fn decision(&mut self, key: &DecisionKey) -> Result<Option<DecisionRow>, StoreError> {
-        let row =
-            keyed(SELECT_DECISION, key).fetch_optional(&mut *self.0).await.map_err(unavailable)?;
+        let row = keyed(SELECT_DECISION, key)
+            .fetch_optional(&mut *self.transaction)
+            .await
+            .map_err(unavailable)?;
         row.map(|row| Fields::of("decisions", &row).decision(key)).transpose()
     }
 
@@ -275,8 +298,10 @@ impl UnitOfWork for SqlUnit {
     }
 
     async fn outcome(&mut self, key: &DecisionKey) -> Result<Option<OutcomeRow>, StoreError> {
-        let row =
-            keyed(SELECT_OUTCOME, key).fetch_optional(&mut *self.0).await.map_err(unavailable)?;
+        let row = keyed(SELECT_OUTCOME, key)
+            .fetch_optional(&mut *self.transaction)
+            .await
+            .map_err(unavailable)?;
         row.map(|row| Fields::of("outcomes", &row).outcome(key)).transpose()
     }
 
@@ -299,7 +324,7 @@ impl UnitOfWork for SqlUnit {
         receipt: &ReceiptId,
     ) -> Result<Option<RedemptionRow>, StoreError> {
         let statement = query(SELECT_REDEMPTION).bind(receipt.as_bytes().as_slice());
-        let row = statement.fetch_optional(&mut *self.0).await.map_err(unavailable)?;
+        let row = statement.fetch_optional(&mut *self.transaction).await.map_err(unavailable)?;
         row.map(|row| Fields::of("redemptions", &row).redemption()).transpose()
     }
 
@@ -313,7 +338,7 @@ impl UnitOfWork for SqlUnit {
     }
 
     async fn head(&mut self, origin: &str) -> Result<HeadRow, StoreError> {
-        head(&mut self.0, origin).await
+        head(&mut self.transaction, origin).await
     }
 
     async fn swap_head(
@@ -323,8 +348,7 @@ impl UnitOfWork for SqlUnit {
         new: &HeadRow,
     ) -> Result<(), StoreError> {
         let sql = "INSERT INTO heads (origin, size, root, epoch) VALUES ($1, 0, $2, 0) ON CONFLICT DO NOTHING";
-        self.run(query(sql).bind(origin).bind(crate::crypto::sha256(b"").as_bytes().as_slice()))
-            .await?;
+        self.run(query(sql).bind(origin).bind(HeadRow::empty().root.as_bytes().as_slice())).await?;
         let sql = "UPDATE heads SET size = $2, root = $3, epoch = $4 \
                    WHERE origin = $1 AND size = $5 AND root = $6 AND epoch = $7";
         let statement = query(sql)
@@ -367,5 +391,20 @@ impl UnitOfWork for SqlUnit {
             .bind(row.text.as_str())
             .bind(row.time.get());
         self.run(statement).await.map(drop)
+    }
+}
+
+/// What a failed `COMMIT` means.
+fn uncommitted(cause: sqlx::Error) -> StoreError {
+    // SQLITE_BUSY, _LOCKED, _READONLY and _CONSTRAINT are raised before a commit is written; an error
+    // of the disk may strike after it.
+    const NOTHING_WRITTEN: [i64; 4] = [5, 6, 8, 19];
+    let code = cause.as_database_error().and_then(|error| error.code()?.parse::<i64>().ok());
+    match code {
+        // The low byte is the primary result code.
+        Some(code) if NOTHING_WRITTEN.contains(&(code & 0xff)) => {
+            StoreError::Unavailable(Box::new(cause))
+        }
+        _ => StoreError::CommitUnclear(Box::new(cause)),
     }
 }
