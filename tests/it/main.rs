@@ -8,4 +8,5 @@ mod ledger;
 mod policy;
 mod reasons;
 mod receipts;
+mod store;
 mod vision;

@@ -1,0 +1,865 @@
+//! One suite that every store passes, and what is particular to each.
+
+use std::time::Duration;
+
+use tulga::crypto::{Digest, sha256};
+use tulga::domain::id::{Attempt, CaptureId, CustomerId, HostTransactionId, ReceiptId, TerminalId};
+use tulga::domain::modality::Modality;
+use tulga::domain::time::{BusinessDate, UnixMillis};
+use tulga::domain::transaction::{CashOutcome, DecisionKey, TokenKind};
+use tulga::store::sql::SqliteStore;
+use tulga::store::{
+    CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
+    CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
+    RedemptionRow, Store, StoreError, TerminalKeyRow, TokenRow, UnitOfWork,
+};
+
+const ORIGIN: &str = "cash.bank.example/gw07/2026h2";
+
+/// Makes each shared function a test on every store.
+macro_rules! on_every_store {
+    ($($case:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let dir = tempfile::tempdir().unwrap();
+                let path = dir.path().join("tulga.sqlite");
+                super::$case(&super::SqliteStore::open(&path).await.unwrap()).await;
+            })*
+        }
+
+        #[cfg(feature = "test-support")]
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(&tulga::store::memory::MemoryStore::default()).await;
+            })*
+        }
+    };
+}
+
+on_every_store!(
+    a_terminal_key_is_registered_once_and_revoked_once,
+    terminal_keys_come_by_terminal_and_age_in_pages,
+    a_customer_is_found_by_id_and_number_and_comes_once,
+    customers_come_in_the_order_of_their_ids_in_pages,
+    a_token_stands_for_one_customer_until_it_expires,
+    captures_come_in_the_order_of_their_creation,
+    erasure_leaves_the_id_and_nothing_else,
+    a_row_of_a_customer_who_is_not_there_is_refused,
+    duplicates_are_noted_once_and_resolved_together,
+    a_challenge_is_closed_once_and_deleted_when_it_is_old,
+    a_counter_stops_at_zero,
+    a_decision_is_stored_once,
+    the_latest_outcome_replaces_the_earlier,
+    a_receipt_is_redeemed_once,
+    the_head_moves_from_where_it_is_only,
+    entries_come_in_order_in_pages_and_by_filter,
+    a_gap_among_the_leaves_is_noticed,
+    an_index_and_a_receipt_are_taken_once,
+    checkpoints_come_by_size_and_the_first_of_a_size_stays,
+    ledgers_are_apart,
+    a_transaction_that_is_dropped_leaves_no_trace,
+    a_refused_row_does_not_end_the_transaction,
+    what_is_not_committed_is_seen_inside_only,
+    a_second_writer_waits_for_the_first,
+);
+
+async fn a_terminal_key_is_registered_once_and_revoked_once(store: &dyn Store) {
+    let row = terminal_key(1, "ATM-1", 10);
+    write(store, async |unit| unit.insert_terminal_key(&row).await).await.unwrap();
+    let again = write(store, async |unit| unit.insert_terminal_key(&row).await).await;
+    assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+    assert_eq!(store.terminal_key(&row.spki).await.unwrap(), Some(row.clone()));
+    assert_eq!(store.terminal_key(&digest(9)).await.unwrap(), None);
+    let revoke = async |spki: Digest, at: i64| {
+        write(store, async |unit| unit.revoke_terminal_key(&spki, UnixMillis::new(at)).await).await
+    };
+    assert!(revoke(row.spki, 20).await.unwrap());
+    assert!(!revoke(row.spki, 30).await.unwrap(), "a key is revoked once");
+    assert!(!revoke(digest(9), 30).await.unwrap());
+    let revoked = TerminalKeyRow { revoked_at: Some(UnixMillis::new(20)), ..row.clone() };
+    assert_eq!(store.terminal_key(&row.spki).await.unwrap(), Some(revoked));
+}
+
+async fn terminal_keys_come_by_terminal_and_age_in_pages(store: &dyn Store) {
+    // The hashes run against the order that is asked for.
+    let rows = [
+        terminal_key(9, "ATM-1", 10),
+        terminal_key(8, "ATM-1", 20),
+        terminal_key(3, "ATM-2", 5),
+        terminal_key(4, "ATM-2", 5),
+    ];
+    write(store, async |unit| {
+        for row in rows.iter().rev() {
+            unit.insert_terminal_key(row).await?;
+        }
+        let keys = unit.keys_of_terminal(&terminal("ATM-1")).await?;
+        assert_eq!(keys, rows[..2]);
+        assert_eq!(unit.keys_of_terminal(&terminal("ATM-3")).await?, []);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(store.terminal_keys(None, 10).await.unwrap(), rows);
+    assert_eq!(store.terminal_keys(None, 2).await.unwrap(), rows[..2]);
+    assert_eq!(store.terminal_keys(Some(&rows[1].spki), 2).await.unwrap(), rows[2..]);
+    assert_eq!(store.terminal_keys(Some(&rows[3].spki), 2).await.unwrap(), []);
+}
+
+async fn a_customer_is_found_by_id_and_number_and_comes_once(store: &dyn Store) {
+    let (row, key) = customer(1);
+    write(store, async |unit| unit.insert_customer(&row, &key).await).await.unwrap();
+    assert_eq!(store.customer(&row.id).await.unwrap(), Some(row.clone()));
+    assert_eq!(store.customer_key(&row.id).await.unwrap(), Some(key.clone()));
+    assert_eq!(store.customer_by_iin(&row.iin_index.unwrap()).await.unwrap(), Some(row.id));
+    assert_eq!(store.customer_by_iin(&digest(77)).await.unwrap(), None);
+    assert_eq!(store.customer(&customer_id(2)).await.unwrap(), None);
+    assert_eq!(store.customer_key(&customer_id(2)).await.unwrap(), None);
+
+    let same_id = CustomerRow { iin_index: Some(digest(77)), ..row.clone() };
+    let again = write(store, async |unit| unit.insert_customer(&same_id, &key).await).await;
+    assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+    let (other, other_key) = customer(2);
+    let same_number = CustomerRow { iin_index: row.iin_index, ..other };
+    let again =
+        write(store, async |unit| unit.insert_customer(&same_number, &other_key).await).await;
+    assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+
+    for (number, status) in CustomerStatus::ALL.into_iter().enumerate() {
+        let at = UnixMillis::new(100 + i64::try_from(number).unwrap());
+        write(store, async |unit| {
+            assert!(unit.set_customer_status(&row.id, status, at).await?);
+            assert!(!unit.set_customer_status(&customer_id(2), status, at).await?);
+            let inside = unit.customer(&row.id).await?.unwrap();
+            assert_eq!((inside.status, inside.updated_at), (status, at));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        let now = store.customer(&row.id).await.unwrap().unwrap();
+        assert_eq!((now.status, now.updated_at, now.created_at), (status, at, row.created_at));
+    }
+}
+
+async fn customers_come_in_the_order_of_their_ids_in_pages(store: &dyn Store) {
+    for number in [3, 1, 2] {
+        add_customer(store, number).await;
+    }
+    let ids = |rows: Vec<CustomerRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
+    let of = |numbers: &[u8]| numbers.iter().copied().map(customer_id).collect::<Vec<_>>();
+    assert_eq!(ids(store.customers(None, 10).await.unwrap()), of(&[1, 2, 3]));
+    assert_eq!(ids(store.customers(None, 1).await.unwrap()), of(&[1]));
+    assert_eq!(ids(store.customers(Some(&customer_id(1)), 10).await.unwrap()), of(&[2, 3]));
+    assert_eq!(ids(store.customers(Some(&customer_id(3)), 10).await.unwrap()), of(&[]));
+}
+
+async fn a_token_stands_for_one_customer_until_it_expires(store: &dyn Store) {
+    add_customer(store, 1).await;
+    add_customer(store, 2).await;
+    let card = token(1, 1, TokenKind::Card, 10, None);
+    let code = token(2, 1, TokenKind::PhoneCode, 20, Some(100));
+    let account = token(3, 1, TokenKind::Account, 5, None);
+    write(store, async |unit| {
+        unit.insert_token(&card).await?;
+        unit.insert_token(&code).await?;
+        unit.insert_token(&account).await
+    })
+    .await
+    .unwrap();
+    let all = [account, card.clone(), code.clone()];
+    assert_eq!(store.tokens(&customer_id(1)).await.unwrap(), all);
+    let stands_for = async |index: Digest, now: i64| {
+        store.customer_by_token(&index, UnixMillis::new(now)).await.unwrap()
+    };
+    assert_eq!(stands_for(card.index, 1_000_000).await, Some(customer_id(1)));
+    assert_eq!(stands_for(code.index, 99).await, Some(customer_id(1)));
+    assert_eq!(stands_for(code.index, 100).await, None, "it expires at that very instant");
+    assert_eq!(stands_for(digest(9), 1).await, None);
+
+    let taken = token(1, 2, TokenKind::Card, 1_000, None);
+    let early = token(2, 2, TokenKind::PhoneCode, 99, Some(500));
+    for row in [&taken, &early] {
+        let refused = write(store, async |unit| unit.insert_token(row).await).await;
+        assert!(matches!(refused, Err(StoreError::Exists)), "{refused:?}");
+    }
+    let late = token(2, 2, TokenKind::PhoneCode, 100, Some(500));
+    write(store, async |unit| unit.insert_token(&late).await).await.unwrap();
+    assert_eq!(stands_for(late.index, 200).await, Some(customer_id(2)), "an expired one gives way");
+
+    write(store, async |unit| {
+        assert!(!unit.delete_token(&card.index, &customer_id(2)).await?, "not their token");
+        assert!(unit.delete_token(&card.index, &customer_id(1)).await?);
+        assert!(!unit.delete_token(&card.index, &customer_id(1)).await?);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(stands_for(card.index, 1).await, None);
+}
+
+async fn captures_come_in_the_order_of_their_creation(store: &dyn Store) {
+    add_customer(store, 1).await;
+    let rows = [capture(9, 1, 10), capture(1, 1, 20), capture(2, 1, 20)];
+    write(store, async |unit| {
+        for row in rows.iter().rev() {
+            unit.insert_capture(row).await?;
+        }
+        assert_eq!(unit.captures(&customer_id(1)).await?, rows);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(store.captures(&customer_id(1)).await.unwrap(), rows);
+    assert_eq!(store.captures(&customer_id(2)).await.unwrap(), []);
+    let again = write(store, async |unit| unit.insert_capture(&rows[0]).await).await;
+    assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+    write(store, async |unit| {
+        assert!(!unit.delete_capture(&rows[1].id, &customer_id(2)).await?, "not their capture");
+        assert!(unit.delete_capture(&rows[1].id, &customer_id(1)).await?);
+        assert!(!unit.delete_capture(&rows[1].id, &customer_id(1)).await?);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let left = store.captures(&customer_id(1)).await.unwrap();
+    assert_eq!(left, [rows[0].clone(), rows[2].clone()]);
+}
+
+async fn erasure_leaves_the_id_and_nothing_else(store: &dyn Store) {
+    for number in 1..=2 {
+        add_customer(store, number).await;
+        write(store, async |unit| {
+            unit.insert_capture(&capture(number, number, 10)).await?;
+            unit.insert_token(&token(number, number, TokenKind::Card, 10, None)).await
+        })
+        .await
+        .unwrap();
+    }
+    write(store, async |unit| unit.insert_duplicate(&duplicate(1, 2, 40)).await).await.unwrap();
+    write(store, async |unit| unit.insert_duplicate(&duplicate(2, 1, 40)).await).await.unwrap();
+    let at = UnixMillis::new(99);
+    let erase = async |number: u8| {
+        write(store, async |unit| unit.erase_customer(&customer_id(number), at).await)
+            .await
+            .unwrap()
+    };
+    assert!(erase(1).await);
+    assert!(!erase(1).await, "nobody is erased twice");
+    assert!(!erase(7).await);
+
+    let (whole, _) = customer(1);
+    let erased = CustomerRow {
+        status: CustomerStatus::Erased,
+        iin_index: None,
+        sealed_record: Vec::new(),
+        updated_at: at,
+        ..whole.clone()
+    };
+    assert_eq!(store.customer(&whole.id).await.unwrap(), Some(erased));
+    assert_eq!(store.customer_key(&whole.id).await.unwrap(), None);
+    assert_eq!(store.captures(&whole.id).await.unwrap(), []);
+    assert_eq!(store.tokens(&whole.id).await.unwrap(), []);
+    assert_eq!(store.duplicates(&whole.id).await.unwrap(), []);
+    assert_eq!(store.duplicates(&customer_id(2)).await.unwrap(), []);
+    assert_eq!(store.customer_by_iin(&whole.iin_index.unwrap()).await.unwrap(), None);
+    assert_eq!(store.customer_by_token(&digest(1), UnixMillis::new(1)).await.unwrap(), None);
+
+    // The neighbour has kept everything, and the number may be enrolled again under another id.
+    assert_eq!(store.captures(&customer_id(2)).await.unwrap(), [capture(2, 2, 10)]);
+    assert!(store.customer_key(&customer_id(2)).await.unwrap().is_some());
+    assert_eq!(store.tokens(&customer_id(2)).await.unwrap().len(), 1);
+    let (other, key) = customer(3);
+    let same_person = CustomerRow { iin_index: whole.iin_index, ..other };
+    write(store, async |unit| unit.insert_customer(&same_person, &key).await).await.unwrap();
+}
+
+async fn a_row_of_a_customer_who_is_not_there_is_refused(store: &dyn Store) {
+    let row = capture(1, 1, 10);
+    let orphan = write(store, async |unit| unit.insert_capture(&row).await).await;
+    assert!(matches!(orphan, Err(StoreError::Inconsistent { .. })), "{orphan:?}");
+    let row = token(1, 1, TokenKind::Card, 10, None);
+    let orphan = write(store, async |unit| unit.insert_token(&row).await).await;
+    assert!(matches!(orphan, Err(StoreError::Inconsistent { .. })), "{orphan:?}");
+}
+
+async fn duplicates_are_noted_once_and_resolved_together(store: &dyn Store) {
+    for number in 1..=3 {
+        add_customer(store, number).await;
+    }
+    write(store, async |unit| {
+        unit.insert_duplicate(&duplicate(1, 3, 40)).await?;
+        unit.insert_duplicate(&duplicate(1, 2, 60)).await?;
+        unit.insert_duplicate(&duplicate(1, 2, 99)).await?;
+        unit.insert_duplicate(&duplicate(2, 3, 50)).await
+    })
+    .await
+    .unwrap();
+    let of_first = [duplicate(1, 2, 60), duplicate(1, 3, 40)];
+    assert_eq!(store.duplicates(&customer_id(1)).await.unwrap(), of_first, "the strongest first");
+    let resolve = async |word: &str| {
+        let at = UnixMillis::new(50);
+        write(store, async |unit| unit.resolve_duplicates(&customer_id(1), word, at).await).await
+    };
+    assert_eq!(resolve("twins").await.unwrap(), 2);
+    assert_eq!(resolve("fraud").await.unwrap(), 0, "what is resolved stays so");
+    for row in store.duplicates(&customer_id(1)).await.unwrap() {
+        assert_eq!(row.resolution.as_deref(), Some("twins"));
+    }
+    assert_eq!(store.duplicates(&customer_id(2)).await.unwrap(), [duplicate(2, 3, 50)]);
+}
+
+async fn a_challenge_is_closed_once_and_deleted_when_it_is_old(store: &dyn Store) {
+    let rows = [challenge(1, 100), challenge(2, 200)];
+    write(store, async |unit| {
+        unit.insert_challenge(&rows[0]).await?;
+        unit.insert_challenge(&rows[1]).await
+    })
+    .await
+    .unwrap();
+    let again = write(store, async |unit| unit.insert_challenge(&rows[0]).await).await;
+    assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+    assert_eq!(store.challenge(&rows[0].hash).await.unwrap(), Some(rows[0].clone()));
+    assert_eq!(store.challenge(&digest(9)).await.unwrap(), None);
+    let close = async |hash: Digest, state: ChallengeState| {
+        write(store, async |unit| unit.close_challenge(&hash, state).await).await.unwrap()
+    };
+    assert!(close(rows[0].hash, ChallengeState::Used).await);
+    assert!(!close(rows[0].hash, ChallengeState::Used).await, "a challenge is used once");
+    assert!(!close(rows[0].hash, ChallengeState::Cancelled).await);
+    assert!(close(rows[1].hash, ChallengeState::Cancelled).await);
+    assert!(!close(digest(9), ChallengeState::Used).await);
+    let used = ChallengeRow { state: ChallengeState::Used, ..rows[0].clone() };
+    assert_eq!(store.challenge(&rows[0].hash).await.unwrap(), Some(used));
+    let delete = async |before: i64| {
+        let before = UnixMillis::new(before);
+        write(store, async |unit| unit.delete_challenges(before).await).await.unwrap()
+    };
+    assert_eq!(delete(100).await, 0, "one that expires at that instant stays");
+    assert_eq!(delete(101).await, 1);
+    assert_eq!(store.challenge(&rows[0].hash).await.unwrap(), None);
+    assert!(store.challenge(&rows[1].hash).await.unwrap().is_some());
+}
+
+async fn a_counter_stops_at_zero(store: &dyn Store) {
+    let name = digest(1);
+    let add = async |delta: i32| {
+        let at = UnixMillis::new(1);
+        write(store, async |unit| unit.add_to_counter(&name, delta, at).await).await.unwrap()
+    };
+    assert_eq!(store.counter(&name).await.unwrap(), 0);
+    assert_eq!(add(-1).await, 0, "a counter never raised");
+    assert_eq!(add(3).await, 3);
+    assert_eq!(add(2).await, 5);
+    assert_eq!(add(-1).await, 4);
+    assert_eq!(store.counter(&name).await.unwrap(), 4);
+    assert_eq!(add(-5).await, 0);
+    assert_eq!(add(i32::MIN).await, 0);
+    assert_eq!(add(1).await, 1);
+    assert_eq!(add(i32::MAX).await, 1 << 31);
+    assert_eq!(add(i32::MAX).await, u32::MAX);
+    assert_eq!(add(1).await, u32::MAX, "it stops at the top as well");
+    assert_eq!(store.counter(&digest(2)).await.unwrap(), 0);
+    let fresh = digest(3);
+    let at = UnixMillis::new(1);
+    let value = write(store, async |unit| {
+        unit.add_to_counter(&fresh, 1, at).await?;
+        unit.add_to_counter(&fresh, 1, at).await
+    });
+    assert_eq!(value.await.unwrap(), 2);
+}
+
+async fn a_decision_is_stored_once(store: &dyn Store) {
+    let row = decision("100", 1);
+    write(store, async |unit| {
+        assert_eq!(unit.decision(&row.key).await?, None);
+        unit.insert_decision(&row).await?;
+        assert_eq!(unit.decision(&row.key).await?, Some(row.clone()));
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let other_content = DecisionRow { request_hash: digest(77), ..row.clone() };
+    let again = write(store, async |unit| unit.insert_decision(&other_content).await).await;
+    assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+    assert_eq!(store.decision(&row.key).await.unwrap(), Some(row.clone()));
+    // Each part of the key tells decisions apart.
+    let mut keys = [row.key.clone(), row.key.clone(), row.key.clone(), row.key.clone()];
+    keys[0].terminal = terminal("ATM-2");
+    keys[1].business_date = BusinessDate::try_from("2026-11-22").unwrap();
+    keys[2].host_id = HostTransactionId::try_from("101").unwrap();
+    keys[3].attempt = Attempt::try_from(2).unwrap();
+    for key in keys {
+        assert_eq!(store.decision(&key).await.unwrap(), None);
+        let row = DecisionRow { key, ..row.clone() };
+        write(store, async |unit| unit.insert_decision(&row).await).await.unwrap();
+        assert_eq!(store.decision(&row.key).await.unwrap(), Some(row));
+    }
+}
+
+async fn the_latest_outcome_replaces_the_earlier(store: &dyn Store) {
+    let key = decision("100", 1).key;
+    assert_eq!(store.outcome(&key).await.unwrap(), None);
+    for (index, outcome) in (0..).zip(CashOutcome::ALL) {
+        let dispensed_minor = i64::try_from(index).unwrap() * 100;
+        let row = OutcomeRow { key: key.clone(), outcome, dispensed_minor, index };
+        write(store, async |unit| {
+            unit.put_outcome(&row).await?;
+            assert_eq!(unit.outcome(&key).await?, Some(row.clone()));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(store.outcome(&key).await.unwrap(), Some(row));
+    }
+    assert_eq!(store.outcome(&decision("100", 2).key).await.unwrap(), None);
+}
+
+async fn a_receipt_is_redeemed_once(store: &dyn Store) {
+    let row = RedemptionRow { receipt: receipt(1), redeemed_at: UnixMillis::new(5), index: 3 };
+    write(store, async |unit| {
+        assert_eq!(unit.redemption(&row.receipt).await?, None);
+        unit.insert_redemption(&row).await?;
+        assert_eq!(unit.redemption(&row.receipt).await?, Some(row.clone()));
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let later = RedemptionRow { redeemed_at: UnixMillis::new(6), index: 4, ..row.clone() };
+    let again = write(store, async |unit| unit.insert_redemption(&later).await).await;
+    assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+    assert_eq!(store.redemption(&row.receipt).await.unwrap(), Some(row));
+    assert_eq!(store.redemption(&receipt(2)).await.unwrap(), None);
+}
+
+async fn the_head_moves_from_where_it_is_only(store: &dyn Store) {
+    let empty = HeadRow { size: 0, root: sha256(&[]), epoch: 0 };
+    assert_eq!(store.head(ORIGIN).await.unwrap(), empty);
+    let first = HeadRow { size: 2, root: digest(2), epoch: 1 };
+    let second = HeadRow { size: 5, root: digest(5), epoch: 1 };
+    let swap = async |old: &HeadRow, new: &HeadRow| {
+        write(store, async |unit| unit.swap_head(ORIGIN, old, new).await).await
+    };
+    let refused = swap(&first, &second).await;
+    assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
+    assert_eq!(store.head(ORIGIN).await.unwrap(), empty);
+    swap(&empty, &first).await.unwrap();
+    for wrong in [
+        empty.clone(),
+        HeadRow { size: 3, ..first.clone() },
+        HeadRow { root: digest(9), ..first.clone() },
+        HeadRow { epoch: 2, ..first.clone() },
+    ] {
+        let refused = swap(&wrong, &second).await;
+        assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
+    }
+    assert_eq!(store.head(ORIGIN).await.unwrap(), first);
+    write(store, async |unit| {
+        unit.swap_head(ORIGIN, &first, &second).await?;
+        assert_eq!(unit.head(ORIGIN).await?, second);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(store.head(ORIGIN).await.unwrap(), second);
+}
+
+async fn entries_come_in_order_in_pages_and_by_filter(store: &dyn Store) {
+    // Times are not in the order of indices: clocks may step back by a little.
+    let rows = [
+        entry(0, Some("ATM-1"), 10),
+        entry(1, Some("ATM-2"), 30),
+        entry(2, None, 20),
+        entry(3, Some("ATM-1"), 40),
+    ];
+    write(store, async |unit| {
+        for row in rows.iter().rev() {
+            unit.insert_entry(ORIGIN, row).await?;
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let wanted = async |from: u64, filter: EntryFilter, limit: u32| {
+        let entries = store.entries(ORIGIN, from, &filter, limit).await.unwrap();
+        for row in &entries {
+            assert_eq!(*row, rows[usize::try_from(row.index).unwrap()]);
+        }
+        entries.into_iter().map(|row| row.index).collect::<Vec<_>>()
+    };
+    let all = EntryFilter::default();
+    let time = |millis| Some(UnixMillis::new(millis));
+    assert_eq!(wanted(0, all.clone(), 10).await, [0, 1, 2, 3]);
+    assert_eq!(wanted(0, all.clone(), 2).await, [0, 1]);
+    assert_eq!(wanted(2, all.clone(), 10).await, [2, 3]);
+    assert_eq!(wanted(4, all.clone(), 10).await, [] as [u64; 0]);
+    let since = EntryFilter { from: time(20), ..all.clone() };
+    assert_eq!(wanted(0, since, 10).await, [1, 2, 3], "the first instant is in");
+    let until = EntryFilter { until: time(30), ..all.clone() };
+    assert_eq!(wanted(0, until, 10).await, [0, 2], "the last instant is out");
+    let between = EntryFilter { from: time(20), until: time(40), ..all.clone() };
+    assert_eq!(wanted(0, between.clone(), 10).await, [1, 2]);
+    assert_eq!(wanted(2, between, 10).await, [2]);
+    let of_one = EntryFilter { terminal: Some(terminal("ATM-1")), ..all.clone() };
+    assert_eq!(wanted(0, of_one.clone(), 10).await, [0, 3]);
+    assert_eq!(wanted(0, EntryFilter { from: time(11), ..of_one.clone() }, 10).await, [3]);
+    assert_eq!(wanted(0, of_one, 1).await, [0]);
+
+    assert_eq!(store.entry(ORIGIN, 2).await.unwrap(), Some(rows[2].clone()));
+    assert_eq!(store.entry(ORIGIN, 4).await.unwrap(), None);
+    let found = store.entry_by_receipt(ORIGIN, &rows[1].receipt).await.unwrap();
+    assert_eq!(found, Some(rows[1].clone()));
+    assert_eq!(store.entry_by_receipt(ORIGIN, &receipt(99)).await.unwrap(), None);
+    let leaves = rows.map(|row| row.leaf);
+    assert_eq!(store.leaves(ORIGIN, 0, 10).await.unwrap(), leaves);
+    assert_eq!(store.leaves(ORIGIN, 1, 2).await.unwrap(), leaves[1..3]);
+    assert_eq!(store.leaves(ORIGIN, 4, 10).await.unwrap(), []);
+}
+
+async fn a_gap_among_the_leaves_is_noticed(store: &dyn Store) {
+    write(store, async |unit| {
+        unit.insert_entry(ORIGIN, &entry(0, None, 1)).await?;
+        unit.insert_entry(ORIGIN, &entry(2, None, 1)).await
+    })
+    .await
+    .unwrap();
+    assert_eq!(store.leaves(ORIGIN, 0, 1).await.unwrap().len(), 1);
+    let gap = store.leaves(ORIGIN, 0, 10).await;
+    assert!(matches!(gap, Err(StoreError::Inconsistent { .. })), "{gap:?}");
+}
+
+async fn an_index_and_a_receipt_are_taken_once(store: &dyn Store) {
+    write(store, async |unit| unit.insert_entry(ORIGIN, &entry(0, None, 1)).await).await.unwrap();
+    let same_index = EntryRow { receipt: receipt(99), ..entry(0, None, 1) };
+    let same_receipt = EntryRow { receipt: receipt(0), ..entry(1, None, 1) };
+    for row in [same_index, same_receipt] {
+        let again = write(store, async |unit| unit.insert_entry(ORIGIN, &row).await).await;
+        assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+    }
+    let all = store.entries(ORIGIN, 0, &EntryFilter::default(), 10).await.unwrap();
+    assert_eq!(all, [entry(0, None, 1)]);
+}
+
+async fn checkpoints_come_by_size_and_the_first_of_a_size_stays(store: &dyn Store) {
+    assert_eq!(store.latest_checkpoint(ORIGIN).await.unwrap(), None);
+    let rows = [checkpoint(10), checkpoint(20), checkpoint(100)];
+    write(store, async |unit| {
+        for row in rows.iter().rev() {
+            unit.insert_checkpoint(ORIGIN, row).await?;
+        }
+        let other = CheckpointRow { text: "another".into(), ..rows[0].clone() };
+        unit.insert_checkpoint(ORIGIN, &other).await
+    })
+    .await
+    .unwrap();
+    assert_eq!(store.checkpoints(ORIGIN, 0, 10).await.unwrap(), rows);
+    assert_eq!(store.checkpoints(ORIGIN, 0, 2).await.unwrap(), rows[..2]);
+    assert_eq!(store.checkpoints(ORIGIN, 20, 10).await.unwrap(), rows[1..]);
+    assert_eq!(store.latest_checkpoint(ORIGIN).await.unwrap(), Some(rows[2].clone()));
+}
+
+async fn ledgers_are_apart(store: &dyn Store) {
+    let other = "cash.bank.example/gw08/2026h2";
+    let head = HeadRow { size: 1, root: digest(1), epoch: 1 };
+    write(store, async |unit| {
+        unit.insert_entry(ORIGIN, &entry(0, None, 1)).await?;
+        unit.insert_entry(other, &entry(0, None, 1)).await?;
+        unit.insert_checkpoint(ORIGIN, &checkpoint(1)).await?;
+        unit.swap_head(ORIGIN, &HeadRow { size: 0, root: sha256(&[]), epoch: 0 }, &head).await
+    })
+    .await
+    .unwrap();
+    assert_eq!(store.head(other).await.unwrap().size, 0);
+    assert_eq!(store.latest_checkpoint(other).await.unwrap(), None);
+    let all = store.entries(other, 0, &EntryFilter::default(), 10).await.unwrap();
+    assert_eq!(all.len(), 1);
+    assert_eq!(store.leaves(ORIGIN, 0, 10).await.unwrap().len(), 1);
+}
+
+async fn a_transaction_that_is_dropped_leaves_no_trace(store: &dyn Store) {
+    add_customer(store, 1).await;
+    let mut unit = store.begin().await.unwrap();
+    unit.insert_capture(&capture(1, 1, 1)).await.unwrap();
+    unit.erase_customer(&customer_id(1), UnixMillis::new(1)).await.unwrap();
+    unit.add_to_counter(&digest(1), 1, UnixMillis::new(1)).await.unwrap();
+    unit.insert_entry(ORIGIN, &entry(0, None, 1)).await.unwrap();
+    drop(unit);
+    let begun = tokio::time::timeout(Duration::from_secs(5), store.begin()).await;
+    drop(begun.expect("the dropped transaction frees the writer").unwrap());
+    assert_eq!(store.customer(&customer_id(1)).await.unwrap(), Some(customer(1).0));
+    assert!(store.customer_key(&customer_id(1)).await.unwrap().is_some());
+    assert_eq!(store.captures(&customer_id(1)).await.unwrap(), []);
+    assert_eq!(store.counter(&digest(1)).await.unwrap(), 0);
+    assert_eq!(store.entry(ORIGIN, 0).await.unwrap(), None);
+}
+
+async fn a_refused_row_does_not_end_the_transaction(store: &dyn Store) {
+    add_customer(store, 1).await;
+    let (row, key) = customer(1);
+    write(store, async |unit| {
+        unit.insert_entry(ORIGIN, &entry(0, None, 1)).await?;
+        let again = unit.insert_customer(&row, &key).await;
+        assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+        unit.insert_entry(ORIGIN, &entry(1, None, 1)).await
+    })
+    .await
+    .unwrap();
+    assert_eq!(store.leaves(ORIGIN, 0, 10).await.unwrap().len(), 2);
+}
+
+async fn what_is_not_committed_is_seen_inside_only(store: &dyn Store) {
+    let mut unit = store.begin().await.unwrap();
+    let (row, key) = customer(1);
+    unit.insert_customer(&row, &key).await.unwrap();
+    assert_eq!(unit.customer(&row.id).await.unwrap(), Some(row.clone()));
+    assert_eq!(store.customer(&row.id).await.unwrap(), None, "readers see committed state");
+    unit.commit().await.unwrap();
+    assert_eq!(store.customer(&row.id).await.unwrap(), Some(row));
+}
+
+async fn a_second_writer_waits_for_the_first(store: &dyn Store) {
+    let mut first = store.begin().await.unwrap();
+    first.add_to_counter(&digest(1), 1, UnixMillis::new(1)).await.unwrap();
+    {
+        let second = store.begin();
+        tokio::pin!(second);
+        let early = tokio::time::timeout(Duration::from_millis(100), &mut second).await;
+        assert!(early.is_err(), "the first transaction is open");
+        first.commit().await.unwrap();
+        let begun = tokio::time::timeout(Duration::from_secs(5), second).await;
+        let mut unit = begun.expect("the first transaction is over").unwrap();
+        let value = unit.add_to_counter(&digest(1), 1, UnixMillis::new(1)).await.unwrap();
+        assert_eq!(value, 2, "the second sees what the first wrote");
+        unit.commit().await.unwrap();
+    }
+    let counts = async || {
+        for _ in 0..20 {
+            let at = UnixMillis::new(1);
+            write(store, async |unit| unit.add_to_counter(&digest(1), 1, at).await).await.unwrap();
+        }
+    };
+    tokio::join!(counts(), counts(), counts());
+    assert_eq!(store.counter(&digest(1)).await.unwrap(), 62, "no update is lost");
+}
+
+#[tokio::test]
+async fn what_was_erased_is_in_no_file_of_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tulga.sqlite");
+    let store = SqliteStore::open(&path).await.unwrap();
+    add_customer(&store, 1).await;
+    let secret =
+        CaptureRow { sealed: b"sealed-template-to-be-erased".repeat(40), ..capture(1, 1, 1) };
+    write(&store, async |unit| unit.insert_capture(&secret).await).await.unwrap();
+    assert!(lies_in(dir.path(), b"sealed-template-to-be-erased"), "the search finds what is there");
+    let at = UnixMillis::new(2);
+    write(&store, async |unit| unit.erase_customer(&customer_id(1), at).await).await.unwrap();
+    // The journal is emptied when the writer is given back: the next transaction comes after that.
+    drop(store.begin().await.unwrap());
+    assert!(!lies_in(dir.path(), b"sealed-template-to-be-erased"));
+    assert!(!lies_in(dir.path(), b"wrapped keys of customer 1"));
+}
+
+#[tokio::test]
+async fn a_row_that_somebody_altered_does_not_parse() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tulga.sqlite");
+    let store = SqliteStore::open(&path).await.unwrap();
+    add_customer(&store, 1).await;
+    store.close().await;
+    // A status of the same length that no version ever wrote, put in by hand.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let place = bytes.windows(6).position(|window| window == b"active").unwrap();
+    bytes[place..place + 6].copy_from_slice(b"aktive");
+    std::fs::write(&path, bytes).unwrap();
+    let store = SqliteStore::open(&path).await.unwrap();
+    let read = store.customer(&customer_id(1)).await;
+    let Err(StoreError::Inconsistent { table, column, row }) = read else { panic!("{read:?}") };
+    assert_eq!((table, column), ("customers", "status"));
+    assert_eq!(row, "01".repeat(16), "the row is named by its key");
+}
+
+#[cfg(feature = "test-support")]
+mod faults {
+    use tulga::store::memory::{Fault, MemoryStore};
+
+    use super::*;
+
+    async fn commit_one(store: &MemoryStore) -> Result<(), StoreError> {
+        write(store, async |unit| unit.insert_entry(ORIGIN, &entry(0, None, 1)).await).await
+    }
+
+    #[tokio::test]
+    async fn a_fault_strikes_once_and_keeps_what_it_says() {
+        for (fault, unclear, kept) in [
+            (Fault::Begin, false, false),
+            (Fault::Write, false, false),
+            (Fault::BeforeCommit, false, false),
+            (Fault::CommitLost, true, false),
+            (Fault::AfterCommit, true, true),
+        ] {
+            let store = MemoryStore::default();
+            store.fail_next(fault);
+            let error = commit_one(&store).await.unwrap_err();
+            assert_eq!(matches!(error, StoreError::CommitUnclear(_)), unclear, "{fault:?}");
+            assert_eq!(matches!(error, StoreError::Unavailable(_)), !unclear, "{fault:?}");
+            assert!(store.script_is_done());
+            assert_eq!(store.entry(ORIGIN, 0).await.unwrap().is_some(), kept, "{fault:?}");
+            let again = commit_one(&store).await;
+            assert_eq!(matches!(again, Err(StoreError::Exists)), kept, "{fault:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_waits_for_its_turn_and_its_kind() {
+        let store = MemoryStore::default();
+        store.fail_after(1, Fault::Read);
+        commit_one(&store).await.unwrap();
+        assert!(store.entry(ORIGIN, 0).await.is_ok());
+        assert!(matches!(store.entry(ORIGIN, 0).await, Err(StoreError::Unavailable(_))));
+        assert!(store.entry(ORIGIN, 0).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_clone_is_the_same_store() {
+        let store = MemoryStore::default();
+        commit_one(&store.clone()).await.unwrap();
+        assert!(store.entry(ORIGIN, 0).await.unwrap().is_some());
+    }
+}
+
+/// One transaction: begin, `work`, commit.
+async fn write<T>(
+    store: &dyn Store,
+    work: impl AsyncFnOnce(&mut dyn UnitOfWork) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut unit = store.begin().await?;
+    let value = work(&mut *unit).await?;
+    unit.commit().await?;
+    Ok(value)
+}
+
+async fn add_customer(store: &dyn Store, number: u8) {
+    let (row, key) = customer(number);
+    write(store, async |unit| unit.insert_customer(&row, &key).await).await.unwrap();
+}
+
+fn lies_in(dir: &std::path::Path, needle: &[u8]) -> bool {
+    let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+    files.into_iter().any(|path| {
+        let bytes = std::fs::read(path).unwrap();
+        bytes.windows(needle.len()).any(|window| window == needle)
+    })
+}
+
+fn digest(number: u8) -> Digest {
+    Digest::new([number; 32])
+}
+
+fn terminal(name: &str) -> TerminalId {
+    TerminalId::try_from(name).unwrap()
+}
+
+fn customer_id(number: u8) -> CustomerId {
+    CustomerId::new([number; 16])
+}
+
+fn receipt(number: u8) -> ReceiptId {
+    ReceiptId::new([number; 16])
+}
+
+fn terminal_key(number: u8, name: &str, at: i64) -> TerminalKeyRow {
+    TerminalKeyRow {
+        spki: digest(number),
+        terminal: terminal(name),
+        registered_at: UnixMillis::new(at),
+        revoked_at: None,
+    }
+}
+
+fn customer(number: u8) -> (CustomerRow, CustomerKeyRow) {
+    let id = customer_id(number);
+    let row = CustomerRow {
+        id,
+        status: CustomerStatus::Active,
+        iin_index: Some(digest(number)),
+        sealed_record: vec![number; 40],
+        created_at: UnixMillis::new(i64::from(number)),
+        updated_at: UnixMillis::new(i64::from(number)),
+    };
+    let wrapped = format!("wrapped keys of customer {number}").into_bytes();
+    (row, CustomerKeyRow { customer: id, kek_id: "0badcafe".into(), wrapped })
+}
+
+fn token(number: u8, of: u8, kind: TokenKind, at: i64, until: Option<i64>) -> TokenRow {
+    TokenRow {
+        index: digest(number),
+        customer: customer_id(of),
+        kind,
+        bound_at: UnixMillis::new(at),
+        expires_at: until.map(UnixMillis::new),
+    }
+}
+
+fn capture(number: u8, of: u8, at: i64) -> CaptureRow {
+    CaptureRow {
+        id: CaptureId::new([number; 16]),
+        customer: customer_id(of),
+        modality: Modality::Face,
+        sealed: vec![number; 60],
+        created_at: UnixMillis::new(at),
+    }
+}
+
+fn duplicate(of: u8, other: u8, strength_db: i64) -> DuplicateRow {
+    DuplicateRow {
+        customer: customer_id(of),
+        other: customer_id(other),
+        strength_db,
+        found_at: UnixMillis::new(7),
+        resolution: None,
+    }
+}
+
+fn challenge(number: u8, until: i64) -> ChallengeRow {
+    ChallengeRow {
+        hash: digest(number),
+        terminal: terminal("ATM-1"),
+        sealed_session: vec![number; 20],
+        issued_at: UnixMillis::new(1),
+        expires_at: UnixMillis::new(until),
+        state: ChallengeState::Open,
+    }
+}
+
+fn decision(host_id: &str, attempt: u32) -> DecisionRow {
+    DecisionRow {
+        key: DecisionKey {
+            terminal: terminal("ATM-1"),
+            business_date: BusinessDate::try_from("2026-11-21").unwrap(),
+            host_id: HostTransactionId::try_from(host_id).unwrap(),
+            attempt: Attempt::try_from(attempt).unwrap(),
+        },
+        request_hash: digest(1),
+        index: 12,
+        sealed_answer: vec![1, 2, 3],
+    }
+}
+
+fn entry(index: u64, name: Option<&str>, at: i64) -> EntryRow {
+    let number = u8::try_from(index).unwrap();
+    EntryRow {
+        index,
+        receipt: receipt(number),
+        kind: "verification".into(),
+        terminal: name.map(terminal),
+        time: UnixMillis::new(at),
+        jws: format!("header.payload.{index}"),
+        leaf: digest(number),
+        sealed_audit: name.map(|_| vec![number; 30]),
+    }
+}
+
+fn checkpoint(size: u64) -> CheckpointRow {
+    CheckpointRow { size, text: format!("{ORIGIN}\n{size}\n"), time: UnixMillis::new(1) }
+}
