@@ -18,11 +18,11 @@ pub(super) fn check_held(
 ) -> Result<u64, AuditError> {
     let mut count = 0;
     for file in read_dir_sorted(dir)? {
-        lines_of(&file, &mut |lines| {
-            for (number, line) in lines {
+        lines_of(&file, &mut |first, lines| {
+            for (number, line) in (first..).zip(lines) {
                 count += 1;
                 if let Err((index, text)) = held(line, register, origin, tree) {
-                    findings.add("held", index, format!("{}: {text}", place(&file, *number)));
+                    findings.add("held", index, format!("{}: {text}", place(&file, number)));
                 }
             }
         })?;

@@ -152,20 +152,20 @@ pub(super) fn read_dir_sorted(dir: &Path) -> Result<Vec<PathBuf>, AuditError> {
     Ok(files)
 }
 
-/// Gives the lines of a file with their numbers from 1, in batches.
+/// Gives the lines of a file in batches, with the number of the first, from 1.
 pub(super) fn lines_of(
     file: &Path,
-    each: &mut dyn FnMut(&[(u64, String)]),
+    each: &mut dyn FnMut(u64, &[String]),
 ) -> Result<(), AuditError> {
     let mut lines = Lines::open(file)?;
-    let mut numbers = 1u64..;
+    let mut first = 1;
     loop {
         let batch = lines.batch()?;
         if batch.is_empty() {
             return Ok(());
         }
-        let numbered: Vec<_> = numbers.by_ref().zip(batch).collect();
-        each(&numbered);
+        each(first, &batch);
+        first += u64::try_from(batch.len()).unwrap_or(u64::MAX);
     }
 }
 
@@ -261,7 +261,7 @@ mod tests {
         let long = "x".repeat(3 * 1024 * 1024);
         fs::write(&file, format!("a\n{long}\n\nlast")).unwrap();
         let mut seen = Vec::new();
-        lines_of(&file, &mut |lines| seen.extend_from_slice(lines)).unwrap();
+        lines_of(&file, &mut |first, lines| seen.extend((first..).zip(lines.to_vec()))).unwrap();
         let lengths: Vec<_> = seen.iter().map(|(number, line)| (*number, line.len())).collect();
         assert_eq!(lengths, [(1, 1), (2, JWS_BYTES_MAX + 1), (3, 0), (4, 4)]);
     }

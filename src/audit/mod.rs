@@ -61,8 +61,8 @@ pub fn verify_export(
     let export = Export::open(dir)?;
     let mut findings = Findings::default();
     let register = believed_register(&export, trust, &mut findings)?;
-    let head = head(&export, &register, &mut findings);
-    let origin = head.as_ref().map(|it| it.origin.clone()).or_else(|| only_origin(&register));
+    let latest = head(&export, &register, &mut findings);
+    let origin = latest.as_ref().map(|it| it.origin.clone()).or_else(|| only_origin(&register));
     let origin = origin.ok_or(AuditError::NoOrigin)?;
     let erased = erased_bodies(&export, &mut findings);
 
@@ -72,8 +72,9 @@ pub fn verify_export(
         progress(at);
     })?;
     let walked = walk.finish();
-    check_head(head.as_ref(), &walked.tree, &mut findings);
-    let kept = check_kept(&export, &register, &origin, &walked.tree, head.as_ref(), &mut findings);
+    check_head(latest.as_ref(), &walked.tree, &mut findings);
+    let kept =
+        check_kept(&export, &register, &origin, &walked.tree, latest.as_ref(), &mut findings);
 
     let held = options
         .held
@@ -87,7 +88,7 @@ pub fn verify_export(
         held_receipts: held.transpose()?,
         earlier_size: earlier.transpose()?,
     };
-    Ok(AuditReport::new(&origin, walked, kept, head.map(|head| head.size), evidence, findings))
+    Ok(AuditReport::new(&origin, walked, kept, latest.map(|it| it.size), evidence, findings))
 }
 
 /// There was nothing to verify.

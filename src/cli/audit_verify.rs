@@ -210,7 +210,7 @@ fn print_single(report: &SingleReport, json: bool) -> anyhow::Result<()> {
         }
         let covers = format!("{} entries", report.checkpoint.size);
         table.add_row(["checkpoint covers", covers.as_str()]);
-        table.add_row(["established", established(&report.established).as_str()]);
+        table.add_row(["established", established(report.established).as_str()]);
         println!("{table}\nGOOD");
     }
     Ok(())
@@ -239,7 +239,7 @@ fn print_report(report: &AuditReport) {
         ("trust", given(evidence.trust.clone())),
         ("held receipts", given(evidence.held_receipts.map(|count| count.to_string()))),
         ("earlier checkpoint", given(evidence.earlier_size.map(|it| format!("{it} entries")))),
-        ("established", established(&report.established)),
+        ("established", established(report.established)),
     ];
     for (what, text) in rows {
         table.add_row([Cell::new(what), Cell::new(text)]);
@@ -267,10 +267,10 @@ fn print_findings(report: &AuditReport) {
     }
 }
 
-fn established(it: &Established) -> String {
+fn established(it: Established) -> String {
     let Established { signed, logged, witnessed } = it;
-    let word = |name: &str, holds: &bool| {
-        if *holds { name.to_owned() } else { format!("NOT {name}") }
+    let word = |name: &str, holds: bool| {
+        if holds { name.to_owned() } else { format!("NOT {name}") }
     };
     [word("signed", signed), word("logged", logged), word("witnessed", witnessed)].join(", ")
 }

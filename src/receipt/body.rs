@@ -70,6 +70,7 @@ pub struct ReceiptBody {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "most receipts are verifications; few live at once")]
 pub enum Content {
     /// `verification`: a decision about a person at a terminal.
     Verification(Verification),
@@ -132,7 +133,7 @@ pub struct Verification {
 pub struct Terminal {
     /// The terminal's id.
     pub id: String,
-    /// Hash of its certificate's SubjectPublicKeyInfo.
+    /// Hash of its certificate's `SubjectPublicKeyInfo`.
     pub cert: String,
     /// The sensor's key id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -217,7 +218,7 @@ pub struct Refers {
 pub struct ReportingTerminal {
     /// The terminal's id.
     pub id: String,
-    /// Hash of its certificate's SubjectPublicKeyInfo.
+    /// Hash of its certificate's `SubjectPublicKeyInfo`.
     pub cert: String,
 }
 
@@ -243,7 +244,7 @@ pub struct Actor {
     pub role: String,
     /// The name in the certificate.
     pub name: String,
-    /// Hash of the certificate's SubjectPublicKeyInfo.
+    /// Hash of the certificate's `SubjectPublicKeyInfo`.
     pub cert: String,
 }
 

@@ -50,7 +50,7 @@ pub struct ErasedBody {
 ///
 /// # Errors
 ///
-/// What serde_json says; texts and integers always can be written.
+/// What `serde_json` says; texts and integers always can be written.
 pub fn erasures_json(bodies: &[ErasedBody]) -> Result<String, serde_json::Error> {
     let erased = bodies.iter().map(|body| WireErased {
         index: body.index,

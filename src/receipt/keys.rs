@@ -15,7 +15,7 @@ use crate::domain::time::UnixMillis;
 /// Longest register read, in bytes.
 pub const REGISTER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// SHA-256 of the root key's SubjectPublicKeyInfo: what a verifier must learn from elsewhere.
+/// SHA-256 of the root key's `SubjectPublicKeyInfo`: what a verifier must learn from elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TrustFingerprint(Digest);
 
@@ -209,7 +209,7 @@ impl KeyRegister {
     ///
     /// # Errors
     ///
-    /// What serde_json says; texts and integers always can be written.
+    /// What `serde_json` says; texts and integers always can be written.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         let keys = self.keys.iter().map(WireKey::from).collect();
         serde_json::to_string_pretty(&WireRegister { keys }).map(|json| json + "\n")

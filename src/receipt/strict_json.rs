@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 ///
 /// # Errors
 ///
-/// What serde_json says of anything else.
+/// What `serde_json` says of anything else.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Strict>(bytes).map(|Strict(value)| value)
 }

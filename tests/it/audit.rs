@@ -101,7 +101,7 @@ impl Book {
         let latest = self.signed_head(&self.tree);
         let erased = erasures_json(&self.erased).unwrap();
         let files = [
-            ("receipts.jws", self.lines.iter().map(|line| format!("{line}\n")).collect()),
+            ("receipts.jws", file_of(&self.lines)),
             ("checkpoint", latest),
             ("checkpoints", self.checkpoints.join("\n")),
             ("keys.json.sig", KeyRegister::sign(keys.as_bytes(), root).unwrap()),
@@ -117,6 +117,11 @@ impl Book {
     pub fn export(&self) -> TempDir {
         self.export_with(&self.keys.register(0, None), &self.keys.root)
     }
+}
+
+/// One line each, each with its newline.
+fn file_of(lines: &[String]) -> String {
+    lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
 }
 
 fn rid(number: u64) -> String {
@@ -146,7 +151,7 @@ fn edit_lines(dir: &Path, change: impl FnOnce(&mut Vec<String>)) {
     let mut lines: Vec<String> =
         fs::read_to_string(&file).unwrap().lines().map(ToOwned::to_owned).collect();
     change(&mut lines);
-    fs::write(&file, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    fs::write(&file, file_of(&lines)).unwrap();
 }
 
 fn held(lines: &[&str]) -> (TempDir, Options) {

@@ -97,7 +97,7 @@ fn python_rebuilds_the_whole_ledger() {
     let python = || run("python3", &[&script("verify_export.py"), dir.path()], &trust);
     accepted(&python(), "ok: 11 entries, 2 kept checkpoints");
     let write = |name: &str, text: String| fs::write(dir.path().join(name), text).unwrap();
-    let joined = |lines: &[String]| lines.iter().map(|line| format!("{line}\n")).collect();
+    let joined = |lines: &[String]| lines.join("\n") + "\n";
     let mut lines = book.lines.clone();
     lines.remove(5);
     write("receipts.jws", joined(&lines));
@@ -105,7 +105,7 @@ fn python_rebuilds_the_whole_ledger() {
     write("receipts.jws", joined(&book.lines[..9]));
     refused(&python(), "the checkpoint covers 11 entries, the export has 10");
     let mut lines = book.lines.clone();
-    lines[5] = lines[5].replacen("Q", "R", 1);
+    lines[5] = lines[5].replacen('Q', "R", 1);
     write("receipts.jws", joined(&lines));
     assert!(!python().status.success());
     write("receipts.jws", joined(&book.lines));
