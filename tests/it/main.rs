@@ -3,6 +3,7 @@
 mod audit;
 mod config;
 mod door;
+mod durability;
 mod foreign_verifiers;
 mod ledger;
 mod policy;
