@@ -47,12 +47,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            message_bytes_max: 4 << 20,
-            import_message_bytes_max: 16 << 20,
+            message_bytes_max: 8 << 20,
+            import_message_bytes_max: 24 << 20,
             answer_bytes_max: 4 << 20,
             header_bytes_max: 16 << 10,
             streams_max: 64,
-            call_max: Duration::from_secs(20),
+            call_max: Duration::from_secs(8),
             handshake_max: Duration::from_secs(5),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
