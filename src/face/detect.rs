@@ -67,7 +67,8 @@ impl Detector {
     /// The face with its landmarks averaged over both input sizes.
     ///
     /// One pass misses them by several pixels on an ordinary portrait, and `SFace` turns with every
-    /// tenth; two sizes err differently. On LFW this takes a fifth off the false non-match rate.
+    /// tenth; two sizes err differently. On LFW (folds 1 to 4) this lowers the
+    /// false non-match rate at 1e-4 from 2.0 to 1.6 %.
     pub(super) fn refine(
         &self,
         image: &DecodedImage,
