@@ -31,7 +31,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Opens a write transaction. Only one is open at a time; others wait.
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError>;
 
-    /// The terminal key with this SubjectPublicKeyInfo hash, revoked ones too.
+    /// The terminal key with this `SubjectPublicKeyInfo` hash, revoked ones too.
     async fn terminal_key(&self, spki: &Digest) -> Result<Option<TerminalKeyRow>, StoreError>;
     /// All terminal keys by terminal and time of registration, after the given hash.
     async fn terminal_keys(

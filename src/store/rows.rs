@@ -9,7 +9,7 @@ use crate::domain::transaction::{CashOutcome, DecisionKey, TokenKind};
 /// A terminal's registered public key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TerminalKeyRow {
-    /// SHA-256 of the certificate's SubjectPublicKeyInfo.
+    /// SHA-256 of the certificate's `SubjectPublicKeyInfo`.
     pub spki: Digest,
     /// Whose key it is.
     pub terminal: TerminalId,

@@ -21,9 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
-use crate::crypto::{
-    AeadError, Digest, Entropy, EntropyError, MacKey, SealingKey, length_prefixed, random_bytes,
-};
+use crate::crypto::{AeadError, Digest, Entropy, EntropyError, MacKey, SealingKey, random_bytes};
 use crate::domain::id::{CustomerId, TenantId};
 use crate::domain::iin::Iin;
 use crate::domain::transaction::{OpaqueToken, TokenKind};
@@ -234,7 +232,7 @@ impl CustomerKeys {
 /// A pseudonym of the same shape for somebody who is not enrolled.
 #[must_use]
 pub fn pseudonym_of_nobody(chance: [u8; 32]) -> String {
-    URL_SAFE_NO_PAD.encode(length_prefixed(&[&chance]).get(8..).unwrap_or_default())
+    URL_SAFE_NO_PAD.encode(chance)
 }
 
 /// The vault cannot be opened.
@@ -310,6 +308,74 @@ mod tests {
         let customer = CustomerId::new([1; 16]);
         let (keys, _) = vault.new_customer(&tenant(), &customer, &chance).unwrap();
         assert_eq!(pseudonym_of_nobody([3; 32]).len(), keys.pseudonym(&tenant(), &customer).len());
+    }
+
+    #[test]
+    fn an_erased_customer_s_rows_open_under_no_later_key() {
+        let chance = SeededEntropy::new(1);
+        let vault = Vault::new([7; 32]);
+        let customer = CustomerId::new([1; 16]);
+        let place = Place::of_customer("captures", "sealed", "bank-a", &customer, b"1");
+        let (keys, _) = vault.new_customer(&tenant(), &customer, &chance).unwrap();
+        let sealed = keys.seal(&place, b"template", &chance).unwrap();
+        let subject = keys.pseudonym(&tenant(), &customer);
+        drop(keys);
+        // The same id enrolled again gets other keys: the old rows and receipts stay unlinked.
+        let (later, _) = vault.new_customer(&tenant(), &customer, &chance).unwrap();
+        assert_eq!(later.open(&place, &sealed), Err(AeadError::Open));
+        assert_eq!(vault.open_system(&place, &sealed), Err(AeadError::Open));
+        assert_ne!(later.pseudonym(&tenant(), &customer), subject);
+    }
+
+    #[test]
+    fn a_system_row_opens_in_its_place_only_and_no_bit_may_change() {
+        let chance = SeededEntropy::new(1);
+        let vault = Vault::new([7; 32]);
+        let place = Place::system("challenges", "sealed_session", "bank-a", b"1");
+        let sealed = vault.seal_system(&place, b"session", &chance).unwrap();
+        assert_eq!(vault.open_system(&place, &sealed).unwrap().as_slice(), b"session");
+        for other in [
+            Place::system("decisions", "sealed_session", "bank-a", b"1"),
+            Place::system("challenges", "sealed_session", "bank-a", b"2"),
+            Place::system("challenges", "sealed_session", "bank-b", b"1"),
+        ] {
+            assert_eq!(vault.open_system(&other, &sealed), Err(AeadError::Open));
+        }
+        assert!(Vault::new([8; 32]).open_system(&place, &sealed).is_err());
+        for place_of_bit in 0..sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped[place_of_bit / 8] ^= 1 << (place_of_bit % 8);
+            assert_eq!(vault.open_system(&place, &flipped), Err(AeadError::Open));
+        }
+    }
+
+    /// Computed with Python's `hmac` and `cryptography`: a label that changes by accident would lock
+    /// up everything that was ever sealed.
+    #[test]
+    fn what_is_derived_and_sealed_stays_as_it_was() {
+        let vault = Vault::new([7; 32]);
+        assert_eq!(vault.kek_id, "454470de");
+        let token = OpaqueToken::try_from("4011").unwrap();
+        assert_eq!(
+            vault.token_index(&tenant(), TokenKind::Card, &token).hex(),
+            "ddeceb5546539bc1f0c9282fca7e004d54841dfc185d3a52a6dd01b4e25ebe4a"
+        );
+        let iin = Iin::try_from("900101300007").unwrap();
+        assert_eq!(
+            vault.iin_index(&tenant(), &iin).hex(),
+            "dcbe6738b7a1582d06a331e6f85f80562407baf0aa628618f273e947e73189a7"
+        );
+        let keys = CustomerKeys::from_plain(&[9; 64]).unwrap();
+        assert_eq!(
+            keys.pseudonym(&tenant(), &CustomerId::new([1; 16])),
+            "a0FVGh8TkD_mwWeOFrTqkQfju7Ee-daMLcD5CkcQfmI"
+        );
+        let sealed = "000102030405060708090a0b8d04b9244d22c577814026663b374131e3083b420942";
+        let sealed: Vec<u8> = (0..sealed.len() / 2)
+            .map(|at| u8::from_str_radix(&sealed[at * 2..at * 2 + 2], 16).unwrap())
+            .collect();
+        let place = Place::system("audit", "sealed", "bank-a", b"r1");
+        assert_eq!(vault.open_system(&place, &sealed).unwrap().as_slice(), b"record");
     }
 
     #[test]

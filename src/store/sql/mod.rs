@@ -1,4 +1,4 @@
-//! SQLite: the embedded default.
+//! `SQLite`: the embedded default.
 //!
 //! One writer connection, whose transactions begin `IMMEDIATE`, and a pool of readers. The journal is
 //! a write-ahead log with `synchronous = FULL`: a commit is on the disk before it returns.
@@ -24,7 +24,7 @@ use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use super::StoreError;
 
-/// A store in one SQLite file.
+/// A store in one `SQLite` file.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     writer: SqlitePool,
@@ -108,7 +108,7 @@ async fn tidy(connection: &mut SqliteConnection, empty: Arc<AtomicBool>) -> sqlx
 
 /// An error after which nothing was written.
 fn unavailable(cause: sqlx::Error) -> StoreError {
-    match cause.as_database_error().map(|error| error.kind()) {
+    match cause.as_database_error().map(sqlx::error::DatabaseError::kind) {
         Some(ErrorKind::UniqueViolation) => StoreError::Exists,
         Some(ErrorKind::ForeignKeyViolation) => StoreError::unknown_customer(),
         _ => StoreError::Unavailable(Box::new(cause)),

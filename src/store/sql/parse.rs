@@ -27,10 +27,10 @@ impl<'a> Fields<'a> {
 
     fn broken(&self, column: &'static str) -> StoreError {
         // The first column is the key in every statement here; a key names no person.
-        let key = self.row.try_get::<Vec<u8>, _>(0).map_or_else(
-            |_| self.row.try_get::<String, _>(0).unwrap_or_default(),
-            |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-        );
+        let text = self.row.try_get::<String, _>(0);
+        let number = || self.row.try_get::<i64, _>(0).map(|number| number.to_string());
+        let bytes = || self.row.try_get::<Vec<u8>, _>(0).map(|bytes| hex(&bytes));
+        let key = text.or_else(|_| number()).or_else(|_| bytes()).unwrap_or_default();
         StoreError::Inconsistent { table: self.table, column, row: key }
     }
 
@@ -226,6 +226,10 @@ impl<'a> Fields<'a> {
             time: self.time("time")?,
         })
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// A size or an index as SQL keeps it; beyond 2^63 there is no ledger.

@@ -68,10 +68,10 @@ impl SqliteStore {
 }
 
 /// Every row as a value.
-fn parsed<T>(
+fn parsed<'r, T>(
     table: &'static str,
-    rows: &[SqliteRow],
-    parse: impl Fn(&Fields<'_>) -> Result<T, StoreError>,
+    rows: &'r [SqliteRow],
+    parse: impl Fn(&Fields<'r>) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
     rows.iter().map(|row| parse(&Fields::of(table, row))).collect()
 }
@@ -104,7 +104,7 @@ impl Store for SqliteStore {
         parsed(
             "terminal_keys",
             &self.many(query(sql).bind(after).bind(i64::from(limit))).await?,
-            |row| row.terminal_key(),
+            Fields::terminal_key,
         )
     }
 
@@ -140,7 +140,7 @@ impl Store for SqliteStore {
         parsed(
             "customers",
             &self.many(query(sql).bind(after).bind(i64::from(limit))).await?,
-            |row| row.customer_row(),
+            Fields::customer_row,
         )
     }
 
@@ -152,23 +152,27 @@ impl Store for SqliteStore {
 
     async fn captures(&self, id: &CustomerId) -> Result<Vec<CaptureRow>, StoreError> {
         let statement = query(SELECT_CAPTURES).bind(id.as_bytes().as_slice());
-        parsed("captures", &self.many(statement).await?, |row| row.capture())
+        parsed("captures", &self.many(statement).await?, Fields::capture)
     }
 
     async fn tokens(&self, id: &CustomerId) -> Result<Vec<TokenRow>, StoreError> {
         let sql = "SELECT token_index, customer, kind, bound_at, expires_at FROM tokens WHERE customer = $1 \
                    ORDER BY bound_at, token_index";
-        parsed("tokens", &self.many(query(sql).bind(id.as_bytes().as_slice())).await?, |row| {
-            row.token()
-        })
+        parsed(
+            "tokens",
+            &self.many(query(sql).bind(id.as_bytes().as_slice())).await?,
+            Fields::token,
+        )
     }
 
     async fn duplicates(&self, id: &CustomerId) -> Result<Vec<DuplicateRow>, StoreError> {
         let sql = "SELECT customer, other, strength_db, found_at, resolution FROM duplicates \
                    WHERE customer = $1 ORDER BY strength_db DESC, other";
-        parsed("duplicates", &self.many(query(sql).bind(id.as_bytes().as_slice())).await?, |row| {
-            row.duplicate()
-        })
+        parsed(
+            "duplicates",
+            &self.many(query(sql).bind(id.as_bytes().as_slice())).await?,
+            Fields::duplicate,
+        )
     }
 
     async fn challenge(&self, hash: &Digest) -> Result<Option<ChallengeRow>, StoreError> {
@@ -263,7 +267,7 @@ impl Store for SqliteStore {
             sql.push(" AND terminal = ").push_bind(terminal.as_str());
         }
         sql.push(" ORDER BY entry_index LIMIT ").push_bind(i64::from(limit));
-        parsed("entries", &self.many(sql.build()).await?, |row| row.entry())
+        parsed("entries", &self.many(sql.build()).await?, Fields::entry)
     }
 
     async fn checkpoints(
@@ -274,7 +278,7 @@ impl Store for SqliteStore {
     ) -> Result<Vec<CheckpointRow>, StoreError> {
         let sql = "SELECT size, text, time FROM checkpoints WHERE origin = $1 AND size >= $2 ORDER BY size LIMIT $3";
         let statement = query(sql).bind(origin).bind(stored(from_size)).bind(i64::from(limit));
-        parsed("checkpoints", &self.many(statement).await?, |row| row.checkpoint())
+        parsed("checkpoints", &self.many(statement).await?, Fields::checkpoint)
     }
 
     async fn latest_checkpoint(&self, origin: &str) -> Result<Option<CheckpointRow>, StoreError> {
