@@ -1,1 +1,417 @@
 //! Composition root: the only room that names every concrete type; start and drain order.
+//!
+//! Start: configuration, models, data folder (made on the first start), store, gateway, port.
+//! Drain: no new call, calls under way, the sequencer's queue, the store. What was promised is
+//! durable before the process ends.
+
+use std::fs;
+use std::future::Future;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::net::TcpListener;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, refuse_if_exposed};
+use crate::crypto::{Digest, Ed25519Key, Entropy, PublicKey, Signer as _, SystemEntropy, sha256};
+use crate::domain::id::{PrincipalName, TerminalId};
+use crate::domain::time::UnixMillis;
+use crate::face::FacePipeline;
+use crate::gateway::{
+    CertificateAuthority, FileGuard, Gateway, IssueError, KeyRegisterFiles, Parts, Settings, Tasks,
+    TerminalCertificate, VisionLimits,
+};
+use crate::grpc::limits::Limits;
+use crate::grpc::peer::Door;
+use crate::grpc::server::{Ended, Site, TlsMaterial};
+use crate::ledger::Origin;
+use crate::pki::{Authority, Directory, Role, Validity};
+use crate::policy::PolicyPack;
+use crate::receipt::{
+    KeyAlgorithm, KeyRange, KeyRecord, KeyRegister, KeyStatus, KeyUse, TrustFingerprint,
+};
+use crate::store::sql::SqliteStore;
+use crate::vault::Vault;
+
+/// The files of a data folder.
+#[derive(Clone, Debug)]
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    /// The folder at `path`, which need not exist yet.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Certificates and their keys.
+    #[must_use]
+    pub fn pki(&self) -> Directory {
+        Directory::at(self.0.join("pki"))
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn key(&self, name: &str) -> PathBuf {
+        self.0.join("keys").join(format!("{name}.pem"))
+    }
+
+    fn kek(&self) -> PathBuf {
+        self.0.join("keys").join("kek")
+    }
+
+    fn register(&self) -> PathBuf {
+        self.0.join("keys.json")
+    }
+
+    fn register_signature(&self) -> PathBuf {
+        self.0.join("keys.json.sig")
+    }
+
+    fn database(&self) -> PathBuf {
+        self.0.join("tulga.sqlite")
+    }
+
+    /// Kept apart from the database: it must never be restored from a backup.
+    fn guard(&self) -> PathBuf {
+        self.0.join("last-signed-head")
+    }
+
+    /// Whether everything was made.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.register_signature().exists()
+    }
+}
+
+/// The names of the development certificates, by role.
+pub const DEVELOPMENT_CLIENTS: [(Role, &str); 4] =
+    [(Role::Admin, "dev"), (Role::Enroller, "dev"), (Role::Auditor, "dev"), (Role::Host, "dev")];
+
+/// Makes a data folder: a development PKI, the key-encryption key, root, receipt and ledger keys, and
+/// the key register that the root key signs. Nothing is overwritten.
+///
+/// # Errors
+///
+/// When a file is there already or cannot be written.
+pub fn init(config: &Config) -> Result<TrustFingerprint> {
+    let data = DataDir::at(&config.paths.data_dir);
+    let (clock, entropy) = (SystemClock, SystemEntropy);
+    let now = clock.now();
+    make_private_dir(data.path())?;
+    make_private_dir(&data.path().join("keys"))?;
+    let pki = data.pki();
+    let tenant = config.identity.tenant.clone();
+    let authority = pki.create(tenant, &["localhost", "127.0.0.1", "::1"], now)?;
+    for (role, name) in DEVELOPMENT_CLIENTS {
+        pki.create_client(&authority, role, &PrincipalName::try_from(name)?, now)?;
+    }
+    Vault::create(&data.kek(), &entropy)?;
+    let root = create_key(&data.key("root"), &entropy)?;
+    let receipt = create_key(&data.key("receipt"), &entropy)?;
+    let ledger = create_key(&data.key("ledger"), &entropy)?;
+    let origin = config.identity.origin(now);
+    Origin::try_from(origin.as_str()).context("the ledger's origin")?;
+    let register = KeyRegister::new(vec![
+        key_record("root", KeyUse::Root, &root, now, None),
+        key_record("receipt-1", KeyUse::Receipt, &receipt, now, Some(&origin)),
+        key_record("ledger-1", KeyUse::Ledger, &ledger, now, Some(&origin)),
+    ])?;
+    let json = register.to_json()?;
+    write_new(&data.register(), json.as_bytes(), 0o644)?;
+    write_new(&data.register_signature(), KeyRegister::sign(json.as_bytes(), &root)?.as_bytes(), 0o644)?;
+    Ok(TrustFingerprint::of(&root.public_key()))
+}
+
+fn key_record(
+    kid: &str,
+    usage: KeyUse,
+    key: &Ed25519Key,
+    now: UnixMillis,
+    origin: Option<&str>,
+) -> KeyRecord {
+    let range = |origin: &str| KeyRange { origin: origin.to_owned(), first_index: 0, last_index: None };
+    KeyRecord {
+        kid: kid.to_owned(),
+        algorithm: KeyAlgorithm::EdDsa,
+        usage,
+        public_key: key.public_key(),
+        not_before: now,
+        not_after: None,
+        origins: origin.map(range).into_iter().collect(),
+        status: KeyStatus::Active,
+    }
+}
+
+/// A gateway with its store, ready to be served.
+pub struct App {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    tasks: Tasks,
+    store: SqliteStore,
+    tls: TlsMaterial,
+    door: Arc<Door>,
+    limits: Limits,
+}
+
+impl App {
+    /// Builds everything but the port. The data folder is made if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the gateway from serving honestly: a model with another digest, a key that
+    /// others may read, a database behind its last signed head.
+    pub async fn open(config: &Config) -> Result<Self> {
+        let data = DataDir::at(&config.paths.data_dir);
+        if !data.is_complete() {
+            init(config).with_context(|| format!("{} cannot be made", data.path().display()))?;
+        }
+        let pipeline = load_models(config)?;
+        let pack = load_pack(config)?;
+        for path in [data.key("receipt"), data.key("ledger"), data.kek()] {
+            refuse_if_exposed(&path)?;
+        }
+        let receipt_key = Arc::new(read_key(&data.key("receipt"))?);
+        let ledger_key = Arc::new(read_key(&data.key("ledger"))?);
+        let (files, origin, receipt_kid) = read_register(&data, &receipt_key.public_key())?;
+        let pki = data.pki();
+        let authority = Arc::new(pki.load_authority(config.identity.tenant.clone())?);
+        let store = SqliteStore::open(&data.database()).await.context("the database cannot be opened")?;
+        let parts = Parts {
+            store: Arc::new(store.clone()),
+            vault: Arc::new(Vault::load(&data.kek())?),
+            pipeline,
+            pack,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            guard: Arc::new(FileGuard::open(&data.guard())?),
+            authority: Arc::new(Desk(Arc::clone(&authority))),
+            receipt_key,
+            receipt_kid,
+            ledger_key,
+            key_register: files,
+            settings: settings(config, origin)?,
+        };
+        let (gateway, tasks) = Gateway::open(parts).await.context("the gateway cannot start")?;
+        let tls = TlsMaterial {
+            certificate_pem: pki.read_certificate(&pki.server_path())?,
+            key_pem: pki.read_key(&pki.server_key_path())?,
+            client_ca_pem: pki.read_certificate(&pki.authority_path())?,
+        };
+        let door = Door::new(config.identity.tenant.clone(), Arc::clone(&gateway) as _);
+        Ok(Self { gateway, tasks, store, tls, door, limits: limits(config) })
+    }
+
+    /// Serves until `stop` is done, then drains.
+    ///
+    /// # Errors
+    ///
+    /// When the transport fails.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send) -> Result<Ended> {
+        let Self { gateway, tasks, store, tls, door, limits } = self;
+        let site = Site::new()?.with_gateway(&gateway, &limits);
+        drop(gateway);
+        let ended = site.serve(listener, &tls, &limits, door, stop).await?;
+        tasks.finish().await;
+        store.close().await;
+        Ok(ended)
+    }
+}
+
+/// Binds the configured address.
+///
+/// # Errors
+///
+/// When the address is taken or not this machine's.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{address} cannot be listened on"))
+}
+
+/// The models of the configured folder.
+///
+/// # Errors
+///
+/// When a file is missing or has another digest than the manifest's.
+pub fn load_models(config: &Config) -> Result<Arc<FacePipeline>> {
+    let dir = &config.paths.models_dir;
+    let pipeline = FacePipeline::load(dir).with_context(|| {
+        format!("the models in {} cannot be used; `paths.models_dir` says where they are", dir.display())
+    })?;
+    Ok(Arc::new(pipeline))
+}
+
+/// The configured rules, else the ones in the binary.
+///
+/// # Errors
+///
+/// When the pack is not valid or not in force.
+pub fn load_pack(config: &Config) -> Result<Arc<PolicyPack>> {
+    let pack = match &config.paths.policy_dir {
+        Some(dir) => PolicyPack::load(dir).with_context(|| format!("the policy pack in {}", dir.display()))?,
+        None => PolicyPack::embedded_dev().context("the policy pack in the binary")?,
+    };
+    if !pack.in_force(SystemClock.now()) {
+        bail!("the policy pack {} is not in force now", pack.id().as_str());
+    }
+    Ok(Arc::new(pack))
+}
+
+/// The trust fingerprint of a data folder.
+///
+/// # Errors
+///
+/// When the folder has no signed key register.
+pub fn trust_fingerprint(data: &DataDir) -> Result<TrustFingerprint> {
+    let register = KeyRegister::parse(&fs::read(data.register()).context("keys.json cannot be read")?)?;
+    Ok(TrustFingerprint::of(&root_of(&register)?))
+}
+
+fn root_of(register: &KeyRegister) -> Result<PublicKey> {
+    let root = register.keys().iter().find(|key| key.usage == KeyUse::Root);
+    Ok(root.context("keys.json names no root key")?.public_key)
+}
+
+fn read_register(data: &DataDir, receipt_key: &PublicKey) -> Result<(KeyRegisterFiles, Origin, String)> {
+    let json = fs::read(data.register()).context("keys.json cannot be read")?;
+    let signature = fs::read_to_string(data.register_signature()).context("keys.json.sig cannot be read")?;
+    let root = root_of(&KeyRegister::parse(&json)?)?;
+    let register = KeyRegister::verify(&json, &signature, &TrustFingerprint::of(&root))?;
+    let record = register
+        .keys()
+        .iter()
+        .find(|key| key.usage == KeyUse::Receipt && key.public_key == *receipt_key)
+        .context("keys.json does not name the receipt key")?;
+    let range = record.origins.first().context("the receipt key has no ledger")?;
+    let origin = Origin::try_from(range.origin.as_str())?;
+    let kid = record.kid.clone();
+    Ok((KeyRegisterFiles { register: json, signature: signature.into_bytes(), root }, origin, kid))
+}
+
+fn settings(config: &Config, origin: Origin) -> Result<Settings> {
+    Ok(Settings {
+        tenant: config.identity.tenant.clone(),
+        origin,
+        issuer: config.identity.issuer.clone(),
+        audience: config.identity.audience.clone(),
+        build: own_digest()?,
+        challenge_ttl_ms: config.challenge_ttl_ms,
+        receipt_valid_ms: config.receipt_valid_ms,
+        deadline: config.server.deadline,
+        checkpoint_interval: config.checkpoint_interval,
+        calls_per_terminal_per_minute: config.terminal_rate_per_minute,
+        vision: VisionLimits {
+            workers: config.vision_workers.get(),
+            queue_wait: config.vision_queue_wait,
+            waiting_max: WAITING_PER_WORKER * config.vision_workers.get(),
+            decode: config.decode_limits,
+        },
+    })
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        message_bytes_max: config.server.message_bytes_max,
+        import_message_bytes_max: config.server.import_message_bytes_max,
+        streams_max: config.server.concurrent_streams_max,
+        call_max: config.server.deadline,
+        connection_age_max: config.server.connection_age_max,
+        drain_max: config.server.drain_max,
+        ..Limits::default()
+    }
+}
+
+/// SHA-256 of the running program, for receipts.
+fn own_digest() -> Result<Digest> {
+    let path = std::env::current_exe().context("the running program cannot be found")?;
+    Ok(sha256(&fs::read(path).context("the running program cannot be read")?))
+}
+
+/// The development authority, as the gateway asks for it.
+#[derive(Debug)]
+struct Desk(Arc<Authority>);
+
+impl CertificateAuthority for Desk {
+    fn issue(
+        &self,
+        csr_pem: &str,
+        terminal: &TerminalId,
+        now: UnixMillis,
+    ) -> Result<TerminalCertificate, IssueError> {
+        let issued = self
+            .0
+            .issue_from_csr(csr_pem, terminal, Validity::of_leaf(now))
+            .map_err(|cause| IssueError(Box::new(cause)))?;
+        let (certificate_pem, chain_pem, spki) = (issued.certificate_pem, issued.chain_pem, issued.spki);
+        Ok(TerminalCertificate { certificate_pem, chain_pem, spki })
+    }
+}
+
+fn create_key(path: &Path, entropy: &dyn Entropy) -> Result<Ed25519Key> {
+    let key = Ed25519Key::generate(entropy)?;
+    write_new(path, key.to_pkcs8_pem().as_bytes(), 0o600)?;
+    Ok(key)
+}
+
+fn read_key(path: &Path) -> Result<Ed25519Key> {
+    let pem = zeroize::Zeroizing::new(
+        fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?,
+    );
+    Ed25519Key::from_pkcs8_pem(&pem).with_context(|| format!("{} holds no key", path.display()))
+}
+
+fn make_private_dir(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("{} cannot be made", path.display()))
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Pictures that may wait for one worker: at a third of a second each, what a terminal still waits for.
+const WAITING_PER_WORKER: usize = 32;
+
+/// Loads everything that serving needs, without a port and without opening the database; what was
+/// found, a line each.
+///
+/// # Errors
+///
+/// The first thing that cannot be used.
+pub fn check(config: &Config) -> Result<Vec<String>> {
+    let models = load_models(config)?;
+    let pack = load_pack(config)?;
+    let mut lines = vec![
+        format!("models    {} are good", models.manifest().sources().len()),
+        format!("policy    {} version {}, {}", pack.id().as_str(), pack.version(), pack.hash().labelled()),
+    ];
+    let data = DataDir::at(&config.paths.data_dir);
+    if data.is_complete() {
+        for path in [data.key("receipt"), data.key("ledger"), data.kek()] {
+            refuse_if_exposed(&path)?;
+        }
+        Vault::load(&data.kek())?;
+        let (_, origin, kid) = read_register(&data, &read_key(&data.key("receipt"))?.public_key())?;
+        lines.push(format!("ledger    {}, receipts signed by {kid}", origin.as_str()));
+        lines.push(format!("trust     {}", trust_fingerprint(&data)?));
+    } else {
+        lines.push(format!("data      {} will be made at the first start", data.path().display()));
+    }
+    lines.push(format!("address   {}", config.server.listen));
+    Ok(lines)
+}

@@ -1,1 +1,7 @@
-fn main() {}
+//! `tulga`: see `tulga --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tulga::cli::main()
+}

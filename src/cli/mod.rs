@@ -1,4 +1,118 @@
 //! The command line: one file a subcommand.
+//!
+//! Exit codes: 0 good, 1 refused or denied, 64 usage or configuration, 70 internal.
 
-pub mod audit_verify;
+mod audit;
+mod audit_verify;
+mod check_config;
+mod client;
+mod demo;
+mod demo_day;
+mod enroll;
 pub mod evaluate;
+mod models;
+mod serve;
+mod terminal;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, ConfigFaults};
+
+/// Denied, refused, or findings.
+pub(super) const REFUSED: u8 = 1;
+/// A wrong command line or configuration.
+pub(super) const USAGE: u8 = 64;
+/// Everything else.
+pub(super) const INTERNAL: u8 = 70;
+
+/// Proves who stands at a cash terminal before cash moves, and leaves a receipt that anyone can verify.
+#[derive(Debug, Parser)]
+#[command(name = "tulga", version, about, max_term_width = 100)]
+struct Arguments {
+    /// Configuration file; without one the defaults of config/example.toml hold
+    #[arg(long, global = true, env = "TULGA_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(serve::Args),
+    /// Make the data folder: development certificates, keys, the signed key register
+    Init,
+    /// Watch a scripted day at a cash terminal, on real photographs and models
+    Demo(demo::Args),
+    /// Enrol a person from photographs
+    Enroll(enroll::Args),
+    /// Verify a person at a terminal, as the terminal would
+    Verify(verify::Args),
+    /// Register, revoke and list terminals
+    #[command(subcommand)]
+    Terminal(terminal::Command),
+    /// Export, verify and read the ledger
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Verify or rebuild the models
+    #[command(subcommand)]
+    Models(models::Command),
+    /// Measure error rates on pictures of known people
+    #[command(subcommand)]
+    Evaluate(Evaluate),
+    /// Load everything that serving needs, without a port
+    CheckConfig,
+}
+
+#[derive(Debug, Subcommand)]
+enum Evaluate {
+    /// Faces: a folder of one folder a person
+    Face(evaluate::Args),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let usage = if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            // Nowhere is left to complain to when the terminal is gone.
+            drop(error.print());
+            return usage;
+        }
+    };
+    run(arguments).unwrap_or_else(|error| {
+        eprintln!("tulga: {error:#}");
+        let faulty = error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<ConfigFaults>());
+        ExitCode::from(if faulty { USAGE } else { INTERNAL })
+    })
+}
+
+fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
+    let load = || match &config {
+        Some(path) => Config::load(path),
+        None => Config::from_toml(""),
+    };
+    match command {
+        Command::Serve(args) => serve::run(load()?, args),
+        Command::Init => serve::init(&load()?),
+        Command::Demo(args) => demo::run(load()?, args),
+        Command::Enroll(args) => enroll::run(&load()?, args),
+        Command::Verify(args) => verify::run(&load()?, args),
+        Command::Terminal(command) => terminal::run(&load()?, command),
+        Command::Audit(command) => audit::run(&load()?, command),
+        Command::Models(command) => models::run(&load()?, command),
+        Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
+        Command::CheckConfig => check_config::run(&load()?),
+    }
+}
+
+/// The runtime of the gateway and of its clients.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

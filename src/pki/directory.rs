@@ -89,6 +89,28 @@ impl Directory {
         Ok(client)
     }
 
+    /// Writes a client certificate that was issued elsewhere, with its key, in place of a former one.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectoryError`] when a file cannot be written.
+    pub fn store_client(
+        &self,
+        role: Role,
+        name: &PrincipalName,
+        certificate_pem: &str,
+        key_pem: &str,
+    ) -> Result<(), DirectoryError> {
+        make_directory(&self.0.join("clients"))?;
+        for path in [self.client_key_path(role, name), self.client_path(role, name)] {
+            if path.exists() {
+                fs::remove_file(&path).map_err(|source| DirectoryError::io(&path, source))?;
+            }
+        }
+        write_new(&self.client_key_path(role, name), key_pem.as_bytes(), 0o600)?;
+        write_new(&self.client_path(role, name), certificate_pem.as_bytes(), 0o644)
+    }
+
     /// Whether an authority's certificate is there.
     #[must_use]
     pub fn exists(&self) -> bool {

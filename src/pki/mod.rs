@@ -9,9 +9,11 @@
 mod authority;
 mod directory;
 mod identity;
+mod request;
 
 pub use authority::{
     Authority, CsrError, IssueError, IssuedCertificate, KeyedCertificate, Validity,
 };
 pub use directory::{Directory, DirectoryError};
+pub use request::TerminalRequest;
 pub use identity::{IdentityError, InvalidPrincipal, PeerIdentity, Principal, Role, identify};

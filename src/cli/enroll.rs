@@ -1,0 +1,174 @@
+//! `tulga enroll`: a person from photographs, as an enroller does it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::client::{ClientArgs, connect, explain};
+use super::{REFUSED, runtime};
+use crate::app::DataDir;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Config;
+use crate::pki::Role;
+use crate::proto::enrollment_service_client::EnrollmentServiceClient;
+use crate::proto::{
+    ActivateRequest, AddCaptureRequest, BindTokenRequest, Consent, CreateCustomerRequest, CustomerStatus, TokenKind,
+    consent,
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Photographs of the person, one to five
+    #[arg(required = true, num_args = 1..=5)]
+    images: Vec<PathBuf>,
+    /// Their IIN
+    #[arg(long)]
+    iin: String,
+    /// Token of a card of theirs
+    #[arg(long, value_name = "TOKEN")]
+    card: Option<String>,
+    /// Who processes the data
+    #[arg(long, default_value = "the bank")]
+    operator: String,
+    /// Who consents: the person's name
+    #[arg(long)]
+    subject: String,
+    /// What for
+    #[arg(long, default_value = "identification at cash terminals")]
+    purpose: String,
+    /// How many days the consent holds
+    #[arg(long, default_value_t = 1825)]
+    term_days: u32,
+    /// For machines
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
+    let pki = DataDir::at(&config.paths.data_dir).pki();
+    let address = args.client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
+    let mut images = Vec::new();
+    for path in &args.images {
+        images.push(std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?);
+    }
+    runtime()?.block_on(async {
+        let channel = connect(&pki, &address, Role::Enroller, &args.client.name).await?;
+        let person = Person {
+            iin: args.iin,
+            card: args.card,
+            consent: Consent {
+                operator: args.operator,
+                subject: args.subject,
+                purpose: args.purpose,
+                given_at: SystemClock.now().rfc3339(),
+                evidence_ref: String::new(),
+                term: Some(consent::Term::Days(args.term_days)),
+            },
+            images,
+        };
+        match enroll(channel, person).await {
+            Ok(enrolled) => {
+                enrolled.print(args.json);
+                Ok(if enrolled.is_active() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+            }
+            Err(status) => {
+                eprintln!("tulga: {}", explain(&status));
+                Ok(ExitCode::from(REFUSED))
+            }
+        }
+    })
+}
+
+/// Who is to be enrolled, with what.
+pub(super) struct Person {
+    pub iin: String,
+    pub card: Option<String>,
+    pub consent: Consent,
+    pub images: Vec<Vec<u8>>,
+}
+
+/// What became of an enrolment.
+pub(super) struct Enrolled {
+    pub customer_id: String,
+    pub status: CustomerStatus,
+    /// For each picture: whether it was taken, and why not.
+    pub captures: Vec<(bool, Vec<String>)>,
+    /// Who looks alike, and how strongly in dB.
+    pub duplicates: Vec<(String, u32)>,
+}
+
+impl Enrolled {
+    pub fn is_active(&self) -> bool {
+        self.status == CustomerStatus::Active
+    }
+
+    fn print(&self, json: bool) {
+        if json {
+            let captures: Vec<_> = self
+                .captures
+                .iter()
+                .map(|(accepted, reasons)| json!({ "accepted": accepted, "reasons": reasons }))
+                .collect();
+            let duplicates: Vec<_> = self
+                .duplicates
+                .iter()
+                .map(|(id, strength_db)| json!({ "customer_id": id, "strength_db": strength_db }))
+                .collect();
+            let seen = json!({
+                "customer_id": self.customer_id,
+                "status": self.status.as_str_name(),
+                "captures": captures,
+                "duplicates": duplicates,
+            });
+            println!("{seen}");
+            return;
+        }
+        println!("customer {}  {}", self.customer_id, self.status.as_str_name());
+        for (place, (accepted, reasons)) in self.captures.iter().enumerate() {
+            let what = if *accepted { "taken".to_owned() } else { format!("refused: {}", reasons.join(", ")) };
+            println!("  picture {}: {what}", place + 1);
+        }
+        for (id, strength_db) in &self.duplicates {
+            println!("  looks like customer {id} ({strength_db} dB): a person must decide");
+        }
+    }
+}
+
+/// Creates, binds, captures, activates.
+pub(super) async fn enroll(channel: Channel, person: Person) -> Result<Enrolled, Status> {
+    let mut client = EnrollmentServiceClient::new(channel);
+    let Person { iin, card, consent, images } = person;
+    let request = CreateCustomerRequest { iin, consent: Some(consent) };
+    let customer_id = client.create_customer(request).await?.into_inner().customer_id;
+    if let Some(token) = card {
+        let kind = TokenKind::Card.into();
+        let request = BindTokenRequest { customer_id: customer_id.clone(), kind, token, expires_at: None };
+        client.bind_token(request).await?;
+    }
+    let mut captures = Vec::new();
+    for image in images {
+        let request = AddCaptureRequest {
+            customer_id: customer_id.clone(),
+            image: image.into(),
+            media_type: None,
+            language: "en".to_owned(),
+        };
+        let answer = client.add_capture(request).await?.into_inner();
+        captures.push((answer.accepted, answer.reasons.into_iter().map(|reason| reason.code).collect()));
+    }
+    let mut enrolled =
+        Enrolled { customer_id: customer_id.clone(), status: CustomerStatus::Pending, captures, duplicates: Vec::new() };
+    if enrolled.captures.iter().any(|(accepted, _)| *accepted) {
+        let answer = client.activate(ActivateRequest { customer_id }).await?.into_inner();
+        enrolled.status = answer.status();
+        enrolled.duplicates =
+            answer.duplicates.into_iter().map(|other| (other.customer_id, other.strength_db)).collect();
+    }
+    Ok(enrolled)
+}

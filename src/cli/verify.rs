@@ -1,0 +1,179 @@
+//! `tulga verify`: what a terminal does, with a photograph in place of its camera.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::client::{ClientArgs, connect, explain};
+use super::{REFUSED, runtime};
+use crate::app::DataDir;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Config;
+use crate::pki::Role;
+use crate::proto::verification_service_client::VerificationServiceClient;
+use crate::proto::{
+    BeginCaptureRequest, Capture, CustomerReference, Decision, HolderVerification, Modality, Operation, Outcome,
+    Transaction, VerifyRequest, customer_reference,
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The picture that the camera took
+    image: PathBuf,
+    /// The terminal that asks; register it with `tulga terminal register`
+    #[arg(long)]
+    terminal: String,
+    /// Token of the card in the reader
+    #[arg(long, value_name = "TOKEN")]
+    card: String,
+    /// Amount in minor units
+    #[arg(long, default_value_t = 5_000_000)]
+    amount_minor: i64,
+    /// Currency
+    #[arg(long, default_value = "KZT")]
+    currency: String,
+    /// The host's number of the transaction; by default a new one
+    #[arg(long)]
+    transaction: Option<String>,
+    /// Which try
+    #[arg(long, default_value_t = 1)]
+    attempt: u32,
+    /// Language of the texts: kk, ru or en
+    #[arg(long, default_value = "en")]
+    language: String,
+    /// File to write the receipt to
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+    /// For machines
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
+    let pki = DataDir::at(&config.paths.data_dir).pki();
+    let address = args.client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
+    let image = std::fs::read(&args.image).with_context(|| format!("{} cannot be read", args.image.display()))?;
+    let now = SystemClock.now();
+    let withdrawal = Withdrawal {
+        card: args.card,
+        host_id: args.transaction.unwrap_or_else(|| format!("CLI-{}", now.get())),
+        business_date: now.rfc3339().chars().take(10).collect(),
+        amount_minor: args.amount_minor,
+        currency: args.currency,
+        language: args.language,
+    };
+    runtime()?.block_on(async {
+        let channel = connect(&pki, &address, Role::Terminal, &args.terminal).await?;
+        let decision = async {
+            let challenge = withdrawal.begin(channel.clone()).await?;
+            withdrawal.verify(channel, challenge, args.attempt, image).await
+        };
+        match decision.await {
+            Ok(decision) => {
+                if let Some(path) = &args.receipt {
+                    std::fs::write(path, &decision.receipt_jws)
+                        .with_context(|| format!("{} cannot be written", path.display()))?;
+                }
+                print(&decision, args.json);
+                let approved = matches!(decision.outcome(), Outcome::Approved | Outcome::ApprovedCapped);
+                Ok(if approved { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+            }
+            Err(status) => {
+                eprintln!("tulga: no decision, do not pay. {}", explain(&status));
+                Ok(ExitCode::from(REFUSED))
+            }
+        }
+    })
+}
+
+/// A withdrawal that a terminal asks about.
+#[derive(Clone)]
+pub(super) struct Withdrawal {
+    pub card: String,
+    pub host_id: String,
+    pub business_date: String,
+    pub amount_minor: i64,
+    pub currency: String,
+    pub language: String,
+}
+
+impl Withdrawal {
+    /// Asks for a challenge.
+    pub async fn begin(&self, channel: Channel) -> Result<Vec<u8>, Status> {
+        let request = BeginCaptureRequest {
+            customer: Some(CustomerReference {
+                reference: Some(customer_reference::Reference::CardToken(self.card.clone())),
+            }),
+            transaction: Some(Transaction {
+                host_transaction_id: self.host_id.clone(),
+                business_date: self.business_date.clone(),
+                operation: Operation::Withdrawal.into(),
+                amount_minor: self.amount_minor,
+                currency: self.currency.clone(),
+                account_currency: self.currency.clone(),
+                account: format!("account-of-{}", self.card),
+                counterparty: None,
+            }),
+            modality: Modality::Face.into(),
+            finger_position: 0,
+            holder_verification: HolderVerification::CardAndPin.into(),
+            language: self.language.clone(),
+        };
+        Ok(VerificationServiceClient::new(channel).begin_capture(request).await?.into_inner().challenge)
+    }
+
+    /// Sends the capture.
+    pub async fn verify(
+        &self,
+        channel: Channel,
+        challenge: Vec<u8>,
+        attempt: u32,
+        image: Vec<u8>,
+    ) -> Result<Decision, Status> {
+        let request = VerifyRequest {
+            challenge,
+            host_transaction_id: self.host_id.clone(),
+            business_date: self.business_date.clone(),
+            attempt,
+            capture: Some(Capture { image: image.into(), ..Capture::default() }),
+            language: self.language.clone(),
+        };
+        Ok(VerificationServiceClient::new(channel).verify(request).await?.into_inner())
+    }
+}
+
+fn print(decision: &Decision, json: bool) {
+    let outcome = decision.outcome().as_str_name().trim_start_matches("OUTCOME_");
+    let index = decision.position.as_ref().map(|position| position.index);
+    if json {
+        let salts = decision.salts.as_ref();
+        let reasons: Vec<_> =
+            decision.reasons.iter().map(|reason| json!({ "code": reason.code, "text": reason.text })).collect();
+        let seen = json!({
+            "outcome": outcome,
+            "reasons": reasons,
+            "attempts_left": decision.attempts_left,
+            "next_screen": decision.next_screen().as_str_name(),
+            "index": index,
+            "receipt_jws": String::from_utf8_lossy(&decision.receipt_jws),
+            "transaction_salt": salts.map(|salts| URL_SAFE_NO_PAD.encode(&salts.transaction)),
+        });
+        println!("{seen}");
+        return;
+    }
+    println!("{outcome}  (attempts left: {})", decision.attempts_left);
+    for reason in &decision.reasons {
+        println!("  {}  {}", reason.code, reason.text);
+    }
+    if let Some(index) = index {
+        println!("  receipt at index {index}");
+    }
+}
