@@ -5,12 +5,14 @@
 
 mod container;
 mod decode;
+mod encode;
 
 use std::fmt;
 
 use bytes::Bytes;
 use zeroize::Zeroize;
 
+pub use encode::encode_png;
 pub use decode::{DecodeError, decode};
 
 /// A picture as it came: bytes of a JPEG or PNG file, not yet looked at.

@@ -119,7 +119,8 @@ async fn play(config: &Config, photographs: &Path, export: &Path, progress: &Pro
 
 fn print(rows: &[Row], report: &AuditReport, trust: &str) {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["", "what happens", "answer", "public reason", "ms", "receipt"]);
     for row in rows {
         table.add_row(row.cells());

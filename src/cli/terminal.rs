@@ -72,7 +72,7 @@ pub(super) async fn register(pki: &Directory, channel: Channel, terminal: &str) 
 }
 
 async fn revoke(channel: Channel, terminal: &str) -> Result<()> {
-    let message = RevokeTerminalRequest { terminal_id: terminal.to_owned(), note: String::new() };
+    let message = RevokeTerminalRequest { terminal_id: terminal.to_owned() };
     TerminalServiceClient::new(channel).revoke_terminal(message).await?;
     println!("{terminal} is revoked");
     Ok(())
