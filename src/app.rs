@@ -127,7 +127,11 @@ pub fn init(config: &Config) -> Result<TrustFingerprint> {
     ])?;
     let json = register.to_json()?;
     write_new(&data.register(), json.as_bytes(), 0o644)?;
-    write_new(&data.register_signature(), KeyRegister::sign(json.as_bytes(), &root)?.as_bytes(), 0o644)?;
+    write_new(
+        &data.register_signature(),
+        KeyRegister::sign(json.as_bytes(), &root)?.as_bytes(),
+        0o644,
+    )?;
     Ok(TrustFingerprint::of(&root.public_key()))
 }
 
@@ -138,7 +142,8 @@ fn key_record(
     now: UnixMillis,
     origin: Option<&str>,
 ) -> KeyRecord {
-    let range = |origin: &str| KeyRange { origin: origin.to_owned(), first_index: 0, last_index: None };
+    let range =
+        |origin: &str| KeyRange { origin: origin.to_owned(), first_index: 0, last_index: None };
     KeyRecord {
         kid: kid.to_owned(),
         algorithm: KeyAlgorithm::EdDsa,
@@ -184,7 +189,8 @@ impl App {
         let (files, origin, receipt_kid) = read_register(&data, &receipt_key.public_key())?;
         let pki = data.pki();
         let authority = Arc::new(pki.load_authority(config.identity.tenant.clone())?);
-        let store = SqliteStore::open(&data.database()).await.context("the database cannot be opened")?;
+        let store =
+            SqliteStore::open(&data.database()).await.context("the database cannot be opened")?;
         let parts = Parts {
             store: Arc::new(store.clone()),
             vault: Arc::new(Vault::load(&data.kek())?),
@@ -215,7 +221,11 @@ impl App {
     /// # Errors
     ///
     /// When the transport fails.
-    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send) -> Result<Ended> {
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<Ended> {
         let Self { gateway, tasks, store, tls, door, limits } = self;
         let site = Site::new()?.with_gateway(&gateway, &limits);
         drop(gateway);
@@ -243,7 +253,10 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
 pub fn load_models(config: &Config) -> Result<Arc<FacePipeline>> {
     let dir = &config.paths.models_dir;
     let pipeline = FacePipeline::load(dir).with_context(|| {
-        format!("the models in {} cannot be used; `paths.models_dir` says where they are", dir.display())
+        format!(
+            "the models in {} cannot be used; `paths.models_dir` says where they are",
+            dir.display()
+        )
     })?;
     Ok(Arc::new(pipeline))
 }
@@ -255,7 +268,8 @@ pub fn load_models(config: &Config) -> Result<Arc<FacePipeline>> {
 /// When the pack is not valid or not in force.
 pub fn load_pack(config: &Config) -> Result<Arc<PolicyPack>> {
     let pack = match &config.paths.policy_dir {
-        Some(dir) => PolicyPack::load(dir).with_context(|| format!("the policy pack in {}", dir.display()))?,
+        Some(dir) => PolicyPack::load(dir)
+            .with_context(|| format!("the policy pack in {}", dir.display()))?,
         None => PolicyPack::embedded_dev().context("the policy pack in the binary")?,
     };
     if !pack.in_force(SystemClock.now()) {
@@ -270,7 +284,8 @@ pub fn load_pack(config: &Config) -> Result<Arc<PolicyPack>> {
 ///
 /// When the folder has no signed key register.
 pub fn trust_fingerprint(data: &DataDir) -> Result<TrustFingerprint> {
-    let register = KeyRegister::parse(&fs::read(data.register()).context("keys.json cannot be read")?)?;
+    let register =
+        KeyRegister::parse(&fs::read(data.register()).context("keys.json cannot be read")?)?;
     Ok(TrustFingerprint::of(&root_of(&register)?))
 }
 
@@ -279,9 +294,13 @@ fn root_of(register: &KeyRegister) -> Result<PublicKey> {
     Ok(root.context("keys.json names no root key")?.public_key)
 }
 
-fn read_register(data: &DataDir, receipt_key: &PublicKey) -> Result<(KeyRegisterFiles, Origin, String)> {
+fn read_register(
+    data: &DataDir,
+    receipt_key: &PublicKey,
+) -> Result<(KeyRegisterFiles, Origin, String)> {
     let json = fs::read(data.register()).context("keys.json cannot be read")?;
-    let signature = fs::read_to_string(data.register_signature()).context("keys.json.sig cannot be read")?;
+    let signature =
+        fs::read_to_string(data.register_signature()).context("keys.json.sig cannot be read")?;
     let root = root_of(&KeyRegister::parse(&json)?)?;
     let register = KeyRegister::verify(&json, &signature, &TrustFingerprint::of(&root))?;
     let record = register
@@ -349,7 +368,8 @@ impl CertificateAuthority for Desk {
             .0
             .issue_from_csr(csr_pem, terminal, Validity::of_leaf(now))
             .map_err(|cause| IssueError(Box::new(cause)))?;
-        let (certificate_pem, chain_pem, spki) = (issued.certificate_pem, issued.chain_pem, issued.spki);
+        let (certificate_pem, chain_pem, spki) =
+            (issued.certificate_pem, issued.chain_pem, issued.spki);
         Ok(TerminalCertificate { certificate_pem, chain_pem, spki })
     }
 }
@@ -398,7 +418,12 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
     let pack = load_pack(config)?;
     let mut lines = vec![
         format!("models    {} are good", models.manifest().sources().len()),
-        format!("policy    {} version {}, {}", pack.id().as_str(), pack.version(), pack.hash().labelled()),
+        format!(
+            "policy    {} version {}, {}",
+            pack.id().as_str(),
+            pack.version(),
+            pack.hash().labelled()
+        ),
     ];
     let data = DataDir::at(&config.paths.data_dir);
     if data.is_complete() {

@@ -22,7 +22,8 @@ mod tests {
 
     #[test]
     fn what_was_encoded_decodes_to_the_same_pixels() {
-        let rgb: Vec<u8> = (0..64 * 48 * 3).map(|place| u8::try_from(place % 251).unwrap()).collect();
+        let rgb: Vec<u8> =
+            (0..64 * 48 * 3).map(|place| u8::try_from(place % 251).unwrap()).collect();
         let picture = DecodedImage::from_rgb(64, 48, rgb).unwrap();
         let limits = DecodeLimits { side_px_min: 1, ..DecodeLimits::default() };
         let again = decode(&EncodedImage::new(encode_png(&picture).unwrap()), &limits).unwrap();

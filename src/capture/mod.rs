@@ -12,8 +12,8 @@ use std::fmt;
 use bytes::Bytes;
 use zeroize::Zeroize;
 
-pub use encode::encode_png;
 pub use decode::{DecodeError, decode};
+pub use encode::encode_png;
 
 /// A picture as it came: bytes of a JPEG or PNG file, not yet looked at.
 #[derive(Clone)]

@@ -22,18 +22,29 @@ pub(super) struct ClientArgs {
 }
 
 /// A connection with mutual TLS.
-pub(super) async fn connect(pki: &Directory, address: &str, role: Role, name: &str) -> Result<Channel> {
+pub(super) async fn connect(
+    pki: &Directory,
+    address: &str,
+    role: Role,
+    name: &str,
+) -> Result<Channel> {
     let name = PrincipalName::try_from(name).context("the name in the certificate")?;
     let certificate = pki.read_certificate(&pki.client_path(role, &name));
-    let certificate = certificate
-        .with_context(|| format!("no certificate for {} {}; `tulga init` makes them", role.as_str(), name.as_str()))?;
+    let certificate = certificate.with_context(|| {
+        format!("no certificate for {} {}; `tulga init` makes them", role.as_str(), name.as_str())
+    })?;
     let key = pki.read_key(&pki.client_key_path(role, &name))?;
     let authority = pki.read_certificate(&pki.authority_path())?;
     connect_with(address, &authority, &certificate, &key).await
 }
 
 /// A connection with a certificate and key in PEM.
-pub(super) async fn connect_with(address: &str, authority: &str, certificate: &str, key: &str) -> Result<Channel> {
+pub(super) async fn connect_with(
+    address: &str,
+    authority: &str,
+    certificate: &str,
+    key: &str,
+) -> Result<Channel> {
     let tls = ClientTlsConfig::new()
         .domain_name("localhost")
         .ca_certificate(Certificate::from_pem(authority))
@@ -49,7 +60,9 @@ pub(super) async fn connect_with(address: &str, authority: &str, certificate: &s
 
 /// The reason word of a status, such as `CAP_STALE`.
 pub(super) fn reason_of(status: &Status) -> String {
-    status.get_details_error_info().map_or_else(|| format!("{:?}", status.code()), |info| info.reason)
+    status
+        .get_details_error_info()
+        .map_or_else(|| format!("{:?}", status.code()), |info| info.reason)
 }
 
 /// A status as a person reads it: the reason, the sentence, the fields.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -46,7 +46,8 @@ impl Home {
         };
         // A fresh folder each time: a demonstration begins with an empty ledger.
         let path = parent.join(format!("tulga-demo-{now}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("{} cannot be made", path.display()))?;
         Ok(Self { path, temporary })
     }
 }
@@ -95,7 +96,12 @@ pub(super) fn run(mut config: Config, args: Args) -> Result<ExitCode> {
     Ok(if as_scripted && report.is_good() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
-async fn play(config: &Config, photographs: &Path, export: &Path, progress: &ProgressBar) -> Result<Vec<Row>> {
+async fn play(
+    config: &Config,
+    photographs: &Path,
+    export: &Path,
+    progress: &ProgressBar,
+) -> Result<Vec<Row>> {
     let app = App::open(config).await?;
     let listener = app::bind("127.0.0.1:0".parse()?).await?;
     let address = listener.local_addr()?.to_string();
@@ -119,7 +125,7 @@ async fn play(config: &Config, photographs: &Path, export: &Path, progress: &Pro
 
 fn print(rows: &[Row], report: &AuditReport, trust: &str) {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_FULL_CONDENSED);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["", "what happens", "answer", "public reason", "ms", "receipt"]);
     for row in rows {

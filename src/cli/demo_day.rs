@@ -76,7 +76,10 @@ impl Album {
         let read = |name: &str| {
             let path = dir.join(name);
             std::fs::read(&path).with_context(|| {
-                format!("{} cannot be read; run this in the project's folder or give --photographs", path.display())
+                format!(
+                    "{} cannot be read; run this in the project's folder or give --photographs",
+                    path.display()
+                )
             })
         };
         Ok(Self {
@@ -103,7 +106,12 @@ pub(super) struct Day<'a> {
 
 impl<'a> Day<'a> {
     /// Registers the terminal and opens the photographs.
-    pub async fn begin(pki: &Directory, address: &str, album: &Path, progress: &'a ProgressBar) -> Result<Self> {
+    pub async fn begin(
+        pki: &Directory,
+        address: &str,
+        album: &Path,
+        progress: &'a ProgressBar,
+    ) -> Result<Self> {
         let admin = connect(pki, address, Role::Admin, "dev").await?;
         terminal::register(pki, admin, TERMINAL).await?;
         Ok(Self {
@@ -135,12 +143,48 @@ impl<'a> Day<'a> {
     async fn enrolments(&mut self) -> Result<()> {
         let Album { obama, obama2, obama3, biden, astronaut } = &self.album;
         let people = [
-            ("enrol B. Obama from two photographs", "900101300007", Some("card-obama"), vec![obama.clone(), obama2.clone()], "ACTIVE"),
-            ("enrol J. Biden from one", "421120300220", Some("card-biden"), vec![biden.clone()], "ACTIVE"),
-            ("enrol E. Collins from one", "561119400339", Some("card-collins"), vec![astronaut.clone()], "ACTIVE"),
-            ("one person under a second IIN", "850505500440", None, vec![obama3.clone()], "PENDING_DUPLICATE"),
-            ("two people under one IIN", "900101300811", None, vec![biden.clone(), astronaut.clone()], "ACTIVE CAP_CAPTURES_DISAGREE"),
-            ("an IIN with a mistyped digit", "900101300008", None, vec![obama.clone()], "error REQ_INVALID"),
+            (
+                "enrol B. Obama from two photographs",
+                "900101300007",
+                Some("card-obama"),
+                vec![obama.clone(), obama2.clone()],
+                "ACTIVE",
+            ),
+            (
+                "enrol J. Biden from one",
+                "421120300220",
+                Some("card-biden"),
+                vec![biden.clone()],
+                "ACTIVE",
+            ),
+            (
+                "enrol E. Collins from one",
+                "561119400339",
+                Some("card-collins"),
+                vec![astronaut.clone()],
+                "ACTIVE",
+            ),
+            (
+                "one person under a second IIN",
+                "850505500440",
+                None,
+                vec![obama3.clone()],
+                "PENDING_DUPLICATE",
+            ),
+            (
+                "two people under one IIN",
+                "900101300811",
+                None,
+                vec![biden.clone(), astronaut.clone()],
+                "PENDING_DUPLICATE CAP_CAPTURES_DISAGREE",
+            ),
+            (
+                "an IIN with a mistyped digit",
+                "900101300008",
+                None,
+                vec![obama.clone()],
+                "error REQ_INVALID",
+            ),
         ];
         for (what, iin, card, images, expected) in people {
             let person = Person {
@@ -151,7 +195,7 @@ impl<'a> Day<'a> {
                     subject: "a person in a public photograph".to_owned(),
                     purpose: "demonstration".to_owned(),
                     given_at: SystemClock.now().rfc3339(),
-                    evidence_ref: String::new(),
+                    evidence_ref: "demo/README.md".to_owned(),
                     term: Some(consent::Term::Days(1)),
                 },
                 images,
@@ -175,11 +219,29 @@ impl<'a> Day<'a> {
     async fn withdrawals(&mut self) -> Result<()> {
         let Album { obama3, biden, astronaut, .. } = &self.album;
         let (obama3, biden, astronaut) = (obama3.clone(), biden.clone(), astronaut.clone());
-        self.capture("Obama withdraws, a photograph not seen before", "card-obama", obama3, "APPROVED").await?;
+        self.capture(
+            "Obama withdraws, a photograph not seen before",
+            "card-obama",
+            obama3,
+            "APPROVED",
+        )
+        .await?;
         self.capture("Biden withdraws", "card-biden", biden.clone(), "APPROVED").await?;
         self.capture("Collins withdraws", "card-collins", astronaut, "APPROVED").await?;
-        self.capture("Biden with Obama's card", "card-obama", biden.clone(), "DENIED MAT_NOT_CONFIRMED").await?;
-        self.capture("a card of nobody enrolled", "card-of-nobody", biden, "DENIED MAT_NOT_CONFIRMED").await
+        self.capture(
+            "Biden with Obama's card",
+            "card-obama",
+            biden.clone(),
+            "DENIED MAT_NOT_CONFIRMED",
+        )
+        .await?;
+        self.capture(
+            "a card of nobody enrolled",
+            "card-of-nobody",
+            biden,
+            "DENIED MAT_NOT_CONFIRMED",
+        )
+        .await
     }
 
     async fn nonsense(&mut self) -> Result<()> {
@@ -190,20 +252,60 @@ impl<'a> Day<'a> {
         self.capture("a wall and no face", "card-obama", wall, "INCONCLUSIVE CAP_NO_FACE").await?;
         self.capture("two faces", "card-obama", couple, "INCONCLUSIVE CAP_MULTIPLE_FACES").await?;
         self.capture("half a JPEG", "card-obama", half, "error CAP_UNREADABLE").await?;
-        self.capture("a header that claims 20,000×20,000", "card-obama", bomb(), "error CAP_UNREADABLE").await
+        self.capture(
+            "a header that claims 20,000×20,000",
+            "card-obama",
+            bomb(),
+            "error CAP_UNREADABLE",
+        )
+        .await
     }
 
     async fn repetitions(&mut self) -> Result<()> {
         let (image, other) = (self.album.obama3.clone(), self.album.biden.clone());
         let withdrawal = self.next_withdrawal("card-obama");
         let challenge = withdrawal.begin(self.terminal.clone()).await?;
-        let first = self.send("a withdrawal whose answer gets lost", &withdrawal, &challenge, 1, &image, "APPROVED").await?;
-        let again = self.send("the same again: the same receipt", &withdrawal, &challenge, 1, &image, "APPROVED").await?;
+        let first = self
+            .send(
+                "a withdrawal whose answer gets lost",
+                &withdrawal,
+                &challenge,
+                1,
+                &image,
+                "APPROVED",
+            )
+            .await?;
+        let again = self
+            .send(
+                "the same again: the same receipt",
+                &withdrawal,
+                &challenge,
+                1,
+                &image,
+                "APPROVED",
+            )
+            .await?;
         if first != again || first.is_none() {
             bail!("a retry got another receipt");
         }
-        self.send("the same transaction, other content", &withdrawal, &challenge, 1, &other, "error REQ_ID_REUSED").await?;
-        self.send("the used challenge for the next try", &withdrawal, &challenge, 2, &image, "error CAP_STALE").await?;
+        self.send(
+            "the same transaction, other content",
+            &withdrawal,
+            &challenge,
+            1,
+            &other,
+            "error REQ_ID_REUSED",
+        )
+        .await?;
+        self.send(
+            "the used challenge for the next try",
+            &withdrawal,
+            &challenge,
+            2,
+            &image,
+            "error CAP_STALE",
+        )
+        .await?;
         Ok(())
     }
 
@@ -213,10 +315,19 @@ impl<'a> Day<'a> {
         for attempt in 1..=3 {
             let challenge = withdrawal.begin(self.terminal.clone()).await?;
             let what = format!("wrong try {attempt} of 3");
-            self.send(&what, &withdrawal, &challenge, attempt, &wrong, "DENIED MAT_NOT_CONFIRMED").await?;
+            self.send(&what, &withdrawal, &challenge, attempt, &wrong, "DENIED MAT_NOT_CONFIRMED")
+                .await?;
         }
         let challenge = withdrawal.begin(self.terminal.clone()).await?;
-        self.send("the right face, too late", &withdrawal, &challenge, 4, &right, "DENIED LIM_ATTEMPTS").await?;
+        self.send(
+            "the right face, too late",
+            &withdrawal,
+            &challenge,
+            4,
+            &right,
+            "DENIED MAT_NOT_CONFIRMED LIM_ATTEMPTS",
+        )
+        .await?;
         Ok(())
     }
 
@@ -233,7 +344,13 @@ impl<'a> Day<'a> {
     }
 
     /// A transaction of one capture.
-    async fn capture(&mut self, what: &str, card: &str, image: Vec<u8>, expected: &str) -> Result<()> {
+    async fn capture(
+        &mut self,
+        what: &str,
+        card: &str,
+        image: Vec<u8>,
+        expected: &str,
+    ) -> Result<()> {
         let withdrawal = self.next_withdrawal(card);
         let challenge = withdrawal.begin(self.terminal.clone()).await?;
         self.send(what, &withdrawal, &challenge, 1, &image, expected).await.map(drop)
@@ -251,7 +368,9 @@ impl<'a> Day<'a> {
     ) -> Result<Option<u64>> {
         self.progress.set_message(what.to_owned());
         let begun = Instant::now();
-        let result = withdrawal.verify(self.terminal.clone(), challenge.to_vec(), attempt, image.to_vec()).await;
+        let result = withdrawal
+            .verify(self.terminal.clone(), challenge.to_vec(), attempt, image.to_vec())
+            .await;
         let (answer, reason, index) = decision_words(&result);
         self.rows.push(Row {
             what: what.to_owned(),
@@ -270,8 +389,13 @@ fn decision_words(result: &Result<Decision, Status>) -> (String, String, Option<
         Ok(decision) => {
             let word = decision.outcome().as_str_name().trim_start_matches("OUTCOME_");
             let word = if decision.outcome() == Outcome::Unspecified { "?" } else { word };
-            let reasons: Vec<_> = decision.reasons.iter().map(|reason| reason.code.as_str()).collect();
-            (word.to_owned(), reasons.join(" "), decision.position.as_ref().map(|position| position.index))
+            let reasons: Vec<_> =
+                decision.reasons.iter().map(|reason| reason.code.as_str()).collect();
+            (
+                word.to_owned(),
+                reasons.join(" "),
+                decision.position.as_ref().map(|position| position.index),
+            )
         }
         Err(status) => {
             tracing::debug!("{}", explain(status));
@@ -285,7 +409,8 @@ fn enrolment_words(result: &Result<Enrolled, Status>) -> (String, String) {
         Ok(enrolled) => {
             let status: CustomerStatus = enrolled.status;
             let word = status.as_str_name().trim_start_matches("CUSTOMER_STATUS_");
-            let reasons: Vec<_> = enrolled.captures.iter().flat_map(|(_, reasons)| reasons.clone()).collect();
+            let reasons: Vec<_> =
+                enrolled.captures.iter().flat_map(|(_, reasons)| reasons.clone()).collect();
             (word.to_owned(), reasons.join(" "))
         }
         Err(status) => ("error".to_owned(), reason_of(status)),

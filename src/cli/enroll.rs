@@ -16,8 +16,8 @@ use crate::config::Config;
 use crate::pki::Role;
 use crate::proto::enrollment_service_client::EnrollmentServiceClient;
 use crate::proto::{
-    ActivateRequest, AddCaptureRequest, BindTokenRequest, Consent, CreateCustomerRequest, CustomerStatus, TokenKind,
-    consent,
+    ActivateRequest, AddCaptureRequest, BindTokenRequest, Consent, CreateCustomerRequest,
+    CustomerStatus, TokenKind, consent,
 };
 
 #[derive(Debug, clap::Args)]
@@ -43,6 +43,9 @@ pub(super) struct Args {
     /// How many days the consent holds
     #[arg(long, default_value_t = 1825)]
     term_days: u32,
+    /// Where the signed consent is kept
+    #[arg(long, value_name = "REFERENCE")]
+    consent_ref: String,
     /// For machines
     #[arg(long)]
     json: bool,
@@ -55,7 +58,9 @@ pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
     let address = args.client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
     let mut images = Vec::new();
     for path in &args.images {
-        images.push(std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?);
+        images.push(
+            std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?,
+        );
     }
     runtime()?.block_on(async {
         let channel = connect(&pki, &address, Role::Enroller, &args.client.name).await?;
@@ -67,7 +72,7 @@ pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
                 subject: args.subject,
                 purpose: args.purpose,
                 given_at: SystemClock.now().rfc3339(),
-                evidence_ref: String::new(),
+                evidence_ref: args.consent_ref,
                 term: Some(consent::Term::Days(args.term_days)),
             },
             images,
@@ -131,7 +136,11 @@ impl Enrolled {
         }
         println!("customer {}  {}", self.customer_id, self.status.as_str_name());
         for (place, (accepted, reasons)) in self.captures.iter().enumerate() {
-            let what = if *accepted { "taken".to_owned() } else { format!("refused: {}", reasons.join(", ")) };
+            let what = if *accepted {
+                "taken".to_owned()
+            } else {
+                format!("refused: {}", reasons.join(", "))
+            };
             println!("  picture {}: {what}", place + 1);
         }
         for (id, strength_db) in &self.duplicates {
@@ -148,7 +157,8 @@ pub(super) async fn enroll(channel: Channel, person: Person) -> Result<Enrolled,
     let customer_id = client.create_customer(request).await?.into_inner().customer_id;
     if let Some(token) = card {
         let kind = TokenKind::Card.into();
-        let request = BindTokenRequest { customer_id: customer_id.clone(), kind, token, expires_at: None };
+        let request =
+            BindTokenRequest { customer_id: customer_id.clone(), kind, token, expires_at: None };
         client.bind_token(request).await?;
     }
     let mut captures = Vec::new();
@@ -160,15 +170,25 @@ pub(super) async fn enroll(channel: Channel, person: Person) -> Result<Enrolled,
             language: "en".to_owned(),
         };
         let answer = client.add_capture(request).await?.into_inner();
-        captures.push((answer.accepted, answer.reasons.into_iter().map(|reason| reason.code).collect()));
+        captures.push((
+            answer.accepted,
+            answer.reasons.into_iter().map(|reason| reason.code).collect(),
+        ));
     }
-    let mut enrolled =
-        Enrolled { customer_id: customer_id.clone(), status: CustomerStatus::Pending, captures, duplicates: Vec::new() };
+    let mut enrolled = Enrolled {
+        customer_id: customer_id.clone(),
+        status: CustomerStatus::Pending,
+        captures,
+        duplicates: Vec::new(),
+    };
     if enrolled.captures.iter().any(|(accepted, _)| *accepted) {
         let answer = client.activate(ActivateRequest { customer_id }).await?.into_inner();
         enrolled.status = answer.status();
-        enrolled.duplicates =
-            answer.duplicates.into_iter().map(|other| (other.customer_id, other.strength_db)).collect();
+        enrolled.duplicates = answer
+            .duplicates
+            .into_iter()
+            .map(|other| (other.customer_id, other.strength_db))
+            .collect();
     }
     Ok(enrolled)
 }

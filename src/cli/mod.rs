@@ -3,7 +3,7 @@
 //! Exit codes: 0 good, 1 refused or denied, 64 usage or configuration, 70 internal.
 
 mod audit;
-mod audit_verify;
+pub mod audit_verify;
 mod check_config;
 mod client;
 mod demo;
@@ -88,7 +88,8 @@ pub fn main() -> ExitCode {
     };
     run(arguments).unwrap_or_else(|error| {
         eprintln!("tulga: {error:#}");
-        let faulty = error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<ConfigFaults>());
+        let faulty =
+            error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<ConfigFaults>());
         ExitCode::from(if faulty { USAGE } else { INTERNAL })
     })
 }

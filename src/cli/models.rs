@@ -21,7 +21,11 @@ pub(super) fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode>
         Command::Verify => {
             let models = app::load_models(config)?;
             for (role, source) in models.manifest().sources() {
-                println!("{role:<10} {}  {}", crate::crypto::Digest::new(*source.id().as_bytes()).hex(), source.path.display());
+                println!(
+                    "{role:<10} {}  {}",
+                    crate::crypto::Digest::new(*source.id().as_bytes()).hex(),
+                    source.path.display()
+                );
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -1,5 +1,6 @@
 //! `tulga terminal register|revoke|list`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -42,7 +43,9 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
         let address = client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
         let channel = connect(&pki, &address, Role::Admin, &client.name).await?;
         let result = match &command {
-            Command::Register(args) => register(&pki, channel, &args.terminal).await,
+            Command::Register(args) => register(&pki, channel, &args.terminal).await.map(|path| {
+                println!("{} is registered; its certificate is {}", args.terminal, path.display());
+            }),
             Command::Revoke(args) => revoke(channel, &args.terminal).await,
             Command::List(_) => list(channel).await,
         };
@@ -59,16 +62,17 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
     })
 }
 
-/// Registers a terminal by a fresh key and keeps both in the PKI folder.
-pub(super) async fn register(pki: &Directory, channel: Channel, terminal: &str) -> Result<()> {
+/// Registers a terminal by a fresh key and keeps both in the PKI folder; where the certificate is.
+pub(super) async fn register(pki: &Directory, channel: Channel, terminal: &str) -> Result<PathBuf> {
     let request = TerminalRequest::generate()?;
-    let message =
-        RegisterTerminalRequest { terminal_id: terminal.to_owned(), csr_pem: request.csr_pem.clone() };
+    let message = RegisterTerminalRequest {
+        terminal_id: terminal.to_owned(),
+        csr_pem: request.csr_pem.clone(),
+    };
     let answer = TerminalServiceClient::new(channel).register_terminal(message).await?.into_inner();
     let name = PrincipalName::try_from(terminal).context("the terminal's name")?;
     pki.store_client(Role::Terminal, &name, &answer.certificate_pem, &request.key_pem)?;
-    println!("{terminal} is registered; its certificate is {}", pki.client_path(Role::Terminal, &name).display());
-    Ok(())
+    Ok(pki.client_path(Role::Terminal, &name))
 }
 
 async fn revoke(channel: Channel, terminal: &str) -> Result<()> {

@@ -18,8 +18,8 @@ use crate::config::Config;
 use crate::pki::Role;
 use crate::proto::verification_service_client::VerificationServiceClient;
 use crate::proto::{
-    BeginCaptureRequest, Capture, CustomerReference, Decision, HolderVerification, Modality, Operation, Outcome,
-    Transaction, VerifyRequest, customer_reference,
+    BeginCaptureRequest, Capture, CustomerReference, Decision, HolderVerification, Modality,
+    Operation, Outcome, Transaction, VerifyRequest, customer_reference,
 };
 
 #[derive(Debug, clap::Args)]
@@ -60,7 +60,8 @@ pub(super) struct Args {
 pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
     let pki = DataDir::at(&config.paths.data_dir).pki();
     let address = args.client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
-    let image = std::fs::read(&args.image).with_context(|| format!("{} cannot be read", args.image.display()))?;
+    let image = std::fs::read(&args.image)
+        .with_context(|| format!("{} cannot be read", args.image.display()))?;
     let now = SystemClock.now();
     let withdrawal = Withdrawal {
         card: args.card,
@@ -83,7 +84,8 @@ pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
                         .with_context(|| format!("{} cannot be written", path.display()))?;
                 }
                 print(&decision, args.json);
-                let approved = matches!(decision.outcome(), Outcome::Approved | Outcome::ApprovedCapped);
+                let approved =
+                    matches!(decision.outcome(), Outcome::Approved | Outcome::ApprovedCapped);
                 Ok(if approved { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
             }
             Err(status) => {
@@ -127,7 +129,11 @@ impl Withdrawal {
             holder_verification: HolderVerification::CardAndPin.into(),
             language: self.language.clone(),
         };
-        Ok(VerificationServiceClient::new(channel).begin_capture(request).await?.into_inner().challenge)
+        Ok(VerificationServiceClient::new(channel)
+            .begin_capture(request)
+            .await?
+            .into_inner()
+            .challenge)
     }
 
     /// Sends the capture.
@@ -155,8 +161,11 @@ fn print(decision: &Decision, json: bool) {
     let index = decision.position.as_ref().map(|position| position.index);
     if json {
         let salts = decision.salts.as_ref();
-        let reasons: Vec<_> =
-            decision.reasons.iter().map(|reason| json!({ "code": reason.code, "text": reason.text })).collect();
+        let reasons: Vec<_> = decision
+            .reasons
+            .iter()
+            .map(|reason| json!({ "code": reason.code, "text": reason.text }))
+            .collect();
         let seen = json!({
             "outcome": outcome,
             "reasons": reasons,

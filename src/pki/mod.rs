@@ -15,5 +15,5 @@ pub use authority::{
     Authority, CsrError, IssueError, IssuedCertificate, KeyedCertificate, Validity,
 };
 pub use directory::{Directory, DirectoryError};
-pub use request::TerminalRequest;
 pub use identity::{IdentityError, InvalidPrincipal, PeerIdentity, Principal, Role, identify};
+pub use request::TerminalRequest;

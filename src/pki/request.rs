@@ -21,7 +21,9 @@ impl TerminalRequest {
     /// [`IssueError`] when no key can be made.
     pub fn generate() -> Result<Self, IssueError> {
         let key = KeyPair::generate().map_err(IssueError::Certificate)?;
-        let request = CertificateParams::default().serialize_request(&key).map_err(IssueError::Certificate)?;
+        let request = CertificateParams::default()
+            .serialize_request(&key)
+            .map_err(IssueError::Certificate)?;
         let csr_pem = request.pem().map_err(IssueError::Certificate)?;
         Ok(Self { key_pem: Zeroizing::new(key.serialize_pem()), csr_pem })
     }
