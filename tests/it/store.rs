@@ -1,17 +1,32 @@
 //! One suite that every store passes, and what is particular to each.
 
+#[cfg(feature = "test-support")]
+mod faults;
+mod fixtures;
+mod ledger;
+mod sqlite_file;
+
 use std::time::Duration;
 
-use tulga::crypto::{Digest, sha256};
-use tulga::domain::id::{Attempt, CaptureId, CustomerId, HostTransactionId, ReceiptId, TerminalId};
-use tulga::domain::modality::Modality;
+use tulga::crypto::Digest;
+use tulga::domain::id::{Attempt, HostTransactionId};
 use tulga::domain::time::{BusinessDate, UnixMillis};
-use tulga::domain::transaction::{CashOutcome, DecisionKey, TokenKind};
+use tulga::domain::transaction::{CashOutcome, TokenKind};
 use tulga::store::sql::SqliteStore;
 use tulga::store::{
-    CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
-    CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
-    RedemptionRow, Store, StoreError, TerminalKeyRow, TokenRow, UnitOfWork,
+    ChallengeRow, ChallengeState, CustomerRow, CustomerStatus, DecisionRow, OutcomeRow,
+    RedemptionRow, Store, StoreError, TerminalKeyRow,
+};
+
+use self::fixtures::{
+    add_customer, capture, challenge, customer, customer_id, decision, digest, duplicate, entry,
+    receipt, terminal, terminal_key, token, write,
+};
+use self::ledger::{
+    a_gap_among_the_leaves_is_noticed, an_index_and_a_receipt_are_taken_once,
+    checkpoints_come_by_size_and_the_first_of_a_size_stays,
+    entries_come_in_order_in_pages_and_by_filter, ledgers_are_apart,
+    the_head_moves_from_where_it_is_only,
 };
 
 const ORIGIN: &str = "cash.bank.example/gw07/2026h2";
@@ -432,150 +447,6 @@ async fn a_receipt_is_redeemed_once(store: &dyn Store) {
     assert_eq!(store.redemption(&receipt(2)).await.unwrap(), None);
 }
 
-async fn the_head_moves_from_where_it_is_only(store: &dyn Store) {
-    let empty = HeadRow { size: 0, root: sha256(&[]), epoch: 0 };
-    assert_eq!(store.head(ORIGIN).await.unwrap(), empty);
-    let first = HeadRow { size: 2, root: digest(2), epoch: 1 };
-    let second = HeadRow { size: 5, root: digest(5), epoch: 1 };
-    let swap = async |old: &HeadRow, new: &HeadRow| {
-        write(store, async |unit| unit.swap_head(ORIGIN, old, new).await).await
-    };
-    let refused = swap(&first, &second).await;
-    assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
-    assert_eq!(store.head(ORIGIN).await.unwrap(), empty);
-    swap(&empty, &first).await.unwrap();
-    for wrong in [
-        empty.clone(),
-        HeadRow { size: 3, ..first.clone() },
-        HeadRow { root: digest(9), ..first.clone() },
-        HeadRow { epoch: 2, ..first.clone() },
-    ] {
-        let refused = swap(&wrong, &second).await;
-        assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
-    }
-    assert_eq!(store.head(ORIGIN).await.unwrap(), first);
-    write(store, async |unit| {
-        unit.swap_head(ORIGIN, &first, &second).await?;
-        assert_eq!(unit.head(ORIGIN).await?, second);
-        Ok(())
-    })
-    .await
-    .unwrap();
-    assert_eq!(store.head(ORIGIN).await.unwrap(), second);
-}
-
-async fn entries_come_in_order_in_pages_and_by_filter(store: &dyn Store) {
-    // Times are not in the order of indices: clocks may step back by a little.
-    let rows = [
-        entry(0, Some("ATM-1"), 10),
-        entry(1, Some("ATM-2"), 30),
-        entry(2, None, 20),
-        entry(3, Some("ATM-1"), 40),
-    ];
-    write(store, async |unit| {
-        for row in rows.iter().rev() {
-            unit.insert_entry(ORIGIN, row).await?;
-        }
-        Ok(())
-    })
-    .await
-    .unwrap();
-    let wanted = async |from: u64, filter: EntryFilter, limit: u32| {
-        let entries = store.entries(ORIGIN, from, &filter, limit).await.unwrap();
-        for row in &entries {
-            assert_eq!(*row, rows[usize::try_from(row.index).unwrap()]);
-        }
-        entries.into_iter().map(|row| row.index).collect::<Vec<_>>()
-    };
-    let all = EntryFilter::default();
-    let time = |millis| Some(UnixMillis::new(millis));
-    assert_eq!(wanted(0, all.clone(), 10).await, [0, 1, 2, 3]);
-    assert_eq!(wanted(0, all.clone(), 2).await, [0, 1]);
-    assert_eq!(wanted(2, all.clone(), 10).await, [2, 3]);
-    assert_eq!(wanted(4, all.clone(), 10).await, [] as [u64; 0]);
-    let since = EntryFilter { from: time(20), ..all.clone() };
-    assert_eq!(wanted(0, since, 10).await, [1, 2, 3], "the first instant is in");
-    let until = EntryFilter { until: time(30), ..all.clone() };
-    assert_eq!(wanted(0, until, 10).await, [0, 2], "the last instant is out");
-    let between = EntryFilter { from: time(20), until: time(40), ..all.clone() };
-    assert_eq!(wanted(0, between.clone(), 10).await, [1, 2]);
-    assert_eq!(wanted(2, between, 10).await, [2]);
-    let of_one = EntryFilter { terminal: Some(terminal("ATM-1")), ..all.clone() };
-    assert_eq!(wanted(0, of_one.clone(), 10).await, [0, 3]);
-    assert_eq!(wanted(0, EntryFilter { from: time(11), ..of_one.clone() }, 10).await, [3]);
-    assert_eq!(wanted(0, of_one, 1).await, [0]);
-
-    assert_eq!(store.entry(ORIGIN, 2).await.unwrap(), Some(rows[2].clone()));
-    assert_eq!(store.entry(ORIGIN, 4).await.unwrap(), None);
-    let found = store.entry_by_receipt(ORIGIN, &rows[1].receipt).await.unwrap();
-    assert_eq!(found, Some(rows[1].clone()));
-    assert_eq!(store.entry_by_receipt(ORIGIN, &receipt(99)).await.unwrap(), None);
-    let leaves = rows.map(|row| row.leaf);
-    assert_eq!(store.leaves(ORIGIN, 0, 10).await.unwrap(), leaves);
-    assert_eq!(store.leaves(ORIGIN, 1, 2).await.unwrap(), leaves[1..3]);
-    assert_eq!(store.leaves(ORIGIN, 4, 10).await.unwrap(), []);
-}
-
-async fn a_gap_among_the_leaves_is_noticed(store: &dyn Store) {
-    write(store, async |unit| {
-        unit.insert_entry(ORIGIN, &entry(0, None, 1)).await?;
-        unit.insert_entry(ORIGIN, &entry(2, None, 1)).await
-    })
-    .await
-    .unwrap();
-    assert_eq!(store.leaves(ORIGIN, 0, 1).await.unwrap().len(), 1);
-    let gap = store.leaves(ORIGIN, 0, 10).await;
-    assert!(matches!(gap, Err(StoreError::Inconsistent { .. })), "{gap:?}");
-}
-
-async fn an_index_and_a_receipt_are_taken_once(store: &dyn Store) {
-    write(store, async |unit| unit.insert_entry(ORIGIN, &entry(0, None, 1)).await).await.unwrap();
-    let same_index = EntryRow { receipt: receipt(99), ..entry(0, None, 1) };
-    let same_receipt = EntryRow { receipt: receipt(0), ..entry(1, None, 1) };
-    for row in [same_index, same_receipt] {
-        let again = write(store, async |unit| unit.insert_entry(ORIGIN, &row).await).await;
-        assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
-    }
-    let all = store.entries(ORIGIN, 0, &EntryFilter::default(), 10).await.unwrap();
-    assert_eq!(all, [entry(0, None, 1)]);
-}
-
-async fn checkpoints_come_by_size_and_the_first_of_a_size_stays(store: &dyn Store) {
-    assert_eq!(store.latest_checkpoint(ORIGIN).await.unwrap(), None);
-    let rows = [checkpoint(10), checkpoint(20), checkpoint(100)];
-    write(store, async |unit| {
-        for row in rows.iter().rev() {
-            unit.insert_checkpoint(ORIGIN, row).await?;
-        }
-        let other = CheckpointRow { text: "another".into(), ..rows[0].clone() };
-        unit.insert_checkpoint(ORIGIN, &other).await
-    })
-    .await
-    .unwrap();
-    assert_eq!(store.checkpoints(ORIGIN, 0, 10).await.unwrap(), rows);
-    assert_eq!(store.checkpoints(ORIGIN, 0, 2).await.unwrap(), rows[..2]);
-    assert_eq!(store.checkpoints(ORIGIN, 20, 10).await.unwrap(), rows[1..]);
-    assert_eq!(store.latest_checkpoint(ORIGIN).await.unwrap(), Some(rows[2].clone()));
-}
-
-async fn ledgers_are_apart(store: &dyn Store) {
-    let other = "cash.bank.example/gw08/2026h2";
-    let head = HeadRow { size: 1, root: digest(1), epoch: 1 };
-    write(store, async |unit| {
-        unit.insert_entry(ORIGIN, &entry(0, None, 1)).await?;
-        unit.insert_entry(other, &entry(0, None, 1)).await?;
-        unit.insert_checkpoint(ORIGIN, &checkpoint(1)).await?;
-        unit.swap_head(ORIGIN, &HeadRow { size: 0, root: sha256(&[]), epoch: 0 }, &head).await
-    })
-    .await
-    .unwrap();
-    assert_eq!(store.head(other).await.unwrap().size, 0);
-    assert_eq!(store.latest_checkpoint(other).await.unwrap(), None);
-    let all = store.entries(other, 0, &EntryFilter::default(), 10).await.unwrap();
-    assert_eq!(all.len(), 1);
-    assert_eq!(store.leaves(ORIGIN, 0, 10).await.unwrap().len(), 1);
-}
-
 async fn a_transaction_that_is_dropped_leaves_no_trace(store: &dyn Store) {
     add_customer(store, 1).await;
     let mut unit = store.begin().await.unwrap();
@@ -640,226 +511,4 @@ async fn a_second_writer_waits_for_the_first(store: &dyn Store) {
     };
     tokio::join!(counts(), counts(), counts());
     assert_eq!(store.counter(&digest(1)).await.unwrap(), 62, "no update is lost");
-}
-
-#[tokio::test]
-async fn what_was_erased_is_in_no_file_of_the_database() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("tulga.sqlite");
-    let store = SqliteStore::open(&path).await.unwrap();
-    add_customer(&store, 1).await;
-    let secret =
-        CaptureRow { sealed: b"sealed-template-to-be-erased".repeat(40), ..capture(1, 1, 1) };
-    write(&store, async |unit| unit.insert_capture(&secret).await).await.unwrap();
-    assert!(lies_in(dir.path(), b"sealed-template-to-be-erased"), "the search finds what is there");
-    let at = UnixMillis::new(2);
-    write(&store, async |unit| unit.erase_customer(&customer_id(1), at).await).await.unwrap();
-    // The journal is emptied when the writer is given back: the next transaction comes after that.
-    drop(store.begin().await.unwrap());
-    assert!(!lies_in(dir.path(), b"sealed-template-to-be-erased"));
-    assert!(!lies_in(dir.path(), b"wrapped keys of customer 1"));
-}
-
-#[tokio::test]
-async fn a_row_that_somebody_altered_does_not_parse() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("tulga.sqlite");
-    let store = SqliteStore::open(&path).await.unwrap();
-    add_customer(&store, 1).await;
-    store.close().await;
-    // A status of the same length that no version ever wrote, put in by hand.
-    let mut bytes = std::fs::read(&path).unwrap();
-    let place = bytes.windows(6).position(|window| window == b"active").unwrap();
-    bytes[place..place + 6].copy_from_slice(b"aktive");
-    std::fs::write(&path, bytes).unwrap();
-    let store = SqliteStore::open(&path).await.unwrap();
-    let read = store.customer(&customer_id(1)).await;
-    let Err(StoreError::Inconsistent { table, column, row }) = read else { panic!("{read:?}") };
-    assert_eq!((table, column), ("customers", "status"));
-    assert_eq!(row, "01".repeat(16), "the row is named by its key");
-}
-
-#[cfg(feature = "test-support")]
-mod faults {
-    use tulga::store::memory::{Fault, MemoryStore};
-
-    use super::*;
-
-    async fn commit_one(store: &MemoryStore) -> Result<(), StoreError> {
-        write(store, async |unit| unit.insert_entry(ORIGIN, &entry(0, None, 1)).await).await
-    }
-
-    #[tokio::test]
-    async fn a_fault_strikes_once_and_keeps_what_it_says() {
-        for (fault, unclear, kept) in [
-            (Fault::Begin, false, false),
-            (Fault::Write, false, false),
-            (Fault::BeforeCommit, false, false),
-            (Fault::CommitLost, true, false),
-            (Fault::AfterCommit, true, true),
-        ] {
-            let store = MemoryStore::default();
-            store.fail_next(fault);
-            let error = commit_one(&store).await.unwrap_err();
-            assert_eq!(matches!(error, StoreError::CommitUnclear(_)), unclear, "{fault:?}");
-            assert_eq!(matches!(error, StoreError::Unavailable(_)), !unclear, "{fault:?}");
-            assert!(store.script_is_done());
-            assert_eq!(store.entry(ORIGIN, 0).await.unwrap().is_some(), kept, "{fault:?}");
-            let again = commit_one(&store).await;
-            assert_eq!(matches!(again, Err(StoreError::Exists)), kept, "{fault:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_fault_waits_for_its_turn_and_its_kind() {
-        let store = MemoryStore::default();
-        store.fail_after(1, Fault::Read);
-        commit_one(&store).await.unwrap();
-        assert!(store.entry(ORIGIN, 0).await.is_ok());
-        assert!(matches!(store.entry(ORIGIN, 0).await, Err(StoreError::Unavailable(_))));
-        assert!(store.entry(ORIGIN, 0).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_clone_is_the_same_store() {
-        let store = MemoryStore::default();
-        commit_one(&store.clone()).await.unwrap();
-        assert!(store.entry(ORIGIN, 0).await.unwrap().is_some());
-    }
-}
-
-/// One transaction: begin, `work`, commit.
-async fn write<T>(
-    store: &dyn Store,
-    work: impl AsyncFnOnce(&mut dyn UnitOfWork) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let mut unit = store.begin().await?;
-    let value = work(&mut *unit).await?;
-    unit.commit().await?;
-    Ok(value)
-}
-
-async fn add_customer(store: &dyn Store, number: u8) {
-    let (row, key) = customer(number);
-    write(store, async |unit| unit.insert_customer(&row, &key).await).await.unwrap();
-}
-
-fn lies_in(dir: &std::path::Path, needle: &[u8]) -> bool {
-    let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
-    files.into_iter().any(|path| {
-        let bytes = std::fs::read(path).unwrap();
-        bytes.windows(needle.len()).any(|window| window == needle)
-    })
-}
-
-fn digest(number: u8) -> Digest {
-    Digest::new([number; 32])
-}
-
-fn terminal(name: &str) -> TerminalId {
-    TerminalId::try_from(name).unwrap()
-}
-
-fn customer_id(number: u8) -> CustomerId {
-    CustomerId::new([number; 16])
-}
-
-fn receipt(number: u8) -> ReceiptId {
-    ReceiptId::new([number; 16])
-}
-
-fn terminal_key(number: u8, name: &str, at: i64) -> TerminalKeyRow {
-    TerminalKeyRow {
-        spki: digest(number),
-        terminal: terminal(name),
-        registered_at: UnixMillis::new(at),
-        revoked_at: None,
-    }
-}
-
-fn customer(number: u8) -> (CustomerRow, CustomerKeyRow) {
-    let id = customer_id(number);
-    let row = CustomerRow {
-        id,
-        status: CustomerStatus::Active,
-        iin_index: Some(digest(number)),
-        sealed_record: vec![number; 40],
-        created_at: UnixMillis::new(i64::from(number)),
-        updated_at: UnixMillis::new(i64::from(number)),
-    };
-    let wrapped = format!("wrapped keys of customer {number}").into_bytes();
-    (row, CustomerKeyRow { customer: id, kek_id: "0badcafe".into(), wrapped })
-}
-
-fn token(number: u8, of: u8, kind: TokenKind, at: i64, until: Option<i64>) -> TokenRow {
-    TokenRow {
-        index: digest(number),
-        customer: customer_id(of),
-        kind,
-        bound_at: UnixMillis::new(at),
-        expires_at: until.map(UnixMillis::new),
-    }
-}
-
-fn capture(number: u8, of: u8, at: i64) -> CaptureRow {
-    CaptureRow {
-        id: CaptureId::new([number; 16]),
-        customer: customer_id(of),
-        modality: Modality::Face,
-        sealed: vec![number; 60],
-        created_at: UnixMillis::new(at),
-    }
-}
-
-fn duplicate(of: u8, other: u8, strength_db: i64) -> DuplicateRow {
-    DuplicateRow {
-        customer: customer_id(of),
-        other: customer_id(other),
-        strength_db,
-        found_at: UnixMillis::new(7),
-        resolution: None,
-    }
-}
-
-fn challenge(number: u8, until: i64) -> ChallengeRow {
-    ChallengeRow {
-        hash: digest(number),
-        terminal: terminal("ATM-1"),
-        sealed_session: vec![number; 20],
-        issued_at: UnixMillis::new(1),
-        expires_at: UnixMillis::new(until),
-        state: ChallengeState::Open,
-    }
-}
-
-fn decision(host_id: &str, attempt: u32) -> DecisionRow {
-    DecisionRow {
-        key: DecisionKey {
-            terminal: terminal("ATM-1"),
-            business_date: BusinessDate::try_from("2026-11-21").unwrap(),
-            host_id: HostTransactionId::try_from(host_id).unwrap(),
-            attempt: Attempt::try_from(attempt).unwrap(),
-        },
-        request_hash: digest(1),
-        index: 12,
-        sealed_answer: vec![1, 2, 3],
-    }
-}
-
-fn entry(index: u64, name: Option<&str>, at: i64) -> EntryRow {
-    let number = u8::try_from(index).unwrap();
-    EntryRow {
-        index,
-        receipt: receipt(number),
-        kind: "verification".into(),
-        terminal: name.map(terminal),
-        time: UnixMillis::new(at),
-        jws: format!("header.payload.{index}"),
-        leaf: digest(number),
-        sealed_audit: name.map(|_| vec![number; 30]),
-    }
-}
-
-fn checkpoint(size: u64) -> CheckpointRow {
-    CheckpointRow { size, text: format!("{ORIGIN}\n{size}\n"), time: UnixMillis::new(1) }
 }

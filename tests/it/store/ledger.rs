@@ -1,0 +1,152 @@
+//! Cases about heads, entries and checkpoints.
+
+use tulga::crypto::sha256;
+use tulga::domain::time::UnixMillis;
+use tulga::store::{CheckpointRow, EntryFilter, EntryRow, HeadRow, Store, StoreError};
+
+use super::ORIGIN;
+use super::fixtures::{checkpoint, digest, entry, receipt, terminal, write};
+
+pub async fn the_head_moves_from_where_it_is_only(store: &dyn Store) {
+    let empty = HeadRow { size: 0, root: sha256(&[]), epoch: 0 };
+    assert_eq!(store.head(ORIGIN).await.unwrap(), empty);
+    let first = HeadRow { size: 2, root: digest(2), epoch: 1 };
+    let second = HeadRow { size: 5, root: digest(5), epoch: 1 };
+    let swap = async |old: &HeadRow, new: &HeadRow| {
+        write(store, async |unit| unit.swap_head(ORIGIN, old, new).await).await
+    };
+    let refused = swap(&first, &second).await;
+    assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
+    assert_eq!(store.head(ORIGIN).await.unwrap(), empty);
+    swap(&empty, &first).await.unwrap();
+    for wrong in [
+        empty.clone(),
+        HeadRow { size: 3, ..first.clone() },
+        HeadRow { root: digest(9), ..first.clone() },
+        HeadRow { epoch: 2, ..first.clone() },
+    ] {
+        let refused = swap(&wrong, &second).await;
+        assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
+    }
+    assert_eq!(store.head(ORIGIN).await.unwrap(), first);
+    write(store, async |unit| {
+        unit.swap_head(ORIGIN, &first, &second).await?;
+        assert_eq!(unit.head(ORIGIN).await?, second);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(store.head(ORIGIN).await.unwrap(), second);
+}
+
+pub async fn entries_come_in_order_in_pages_and_by_filter(store: &dyn Store) {
+    // Times are not in the order of indices: clocks may step back by a little.
+    let rows = [
+        entry(0, Some("ATM-1"), 10),
+        entry(1, Some("ATM-2"), 30),
+        entry(2, None, 20),
+        entry(3, Some("ATM-1"), 40),
+    ];
+    write(store, async |unit| {
+        for row in rows.iter().rev() {
+            unit.insert_entry(ORIGIN, row).await?;
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let wanted = async |from: u64, filter: EntryFilter, limit: u32| {
+        let entries = store.entries(ORIGIN, from, &filter, limit).await.unwrap();
+        for row in &entries {
+            assert_eq!(*row, rows[usize::try_from(row.index).unwrap()]);
+        }
+        entries.into_iter().map(|row| row.index).collect::<Vec<_>>()
+    };
+    let all = EntryFilter::default();
+    let time = |millis| Some(UnixMillis::new(millis));
+    assert_eq!(wanted(0, all.clone(), 10).await, [0, 1, 2, 3]);
+    assert_eq!(wanted(0, all.clone(), 2).await, [0, 1]);
+    assert_eq!(wanted(2, all.clone(), 10).await, [2, 3]);
+    assert_eq!(wanted(4, all.clone(), 10).await, [] as [u64; 0]);
+    let since = EntryFilter { from: time(20), ..all.clone() };
+    assert_eq!(wanted(0, since, 10).await, [1, 2, 3], "the first instant is in");
+    let until = EntryFilter { until: time(30), ..all.clone() };
+    assert_eq!(wanted(0, until, 10).await, [0, 2], "the last instant is out");
+    let between = EntryFilter { from: time(20), until: time(40), ..all.clone() };
+    assert_eq!(wanted(0, between.clone(), 10).await, [1, 2]);
+    assert_eq!(wanted(2, between, 10).await, [2]);
+    let of_one = EntryFilter { terminal: Some(terminal("ATM-1")), ..all.clone() };
+    assert_eq!(wanted(0, of_one.clone(), 10).await, [0, 3]);
+    assert_eq!(wanted(0, EntryFilter { from: time(11), ..of_one.clone() }, 10).await, [3]);
+    assert_eq!(wanted(0, of_one, 1).await, [0]);
+
+    assert_eq!(store.entry(ORIGIN, 2).await.unwrap(), Some(rows[2].clone()));
+    assert_eq!(store.entry(ORIGIN, 4).await.unwrap(), None);
+    let found = store.entry_by_receipt(ORIGIN, &rows[1].receipt).await.unwrap();
+    assert_eq!(found, Some(rows[1].clone()));
+    assert_eq!(store.entry_by_receipt(ORIGIN, &receipt(99)).await.unwrap(), None);
+    let leaves = rows.map(|row| row.leaf);
+    assert_eq!(store.leaves(ORIGIN, 0, 10).await.unwrap(), leaves);
+    assert_eq!(store.leaves(ORIGIN, 1, 2).await.unwrap(), leaves[1..3]);
+    assert_eq!(store.leaves(ORIGIN, 4, 10).await.unwrap(), []);
+}
+
+pub async fn a_gap_among_the_leaves_is_noticed(store: &dyn Store) {
+    write(store, async |unit| {
+        unit.insert_entry(ORIGIN, &entry(0, None, 1)).await?;
+        unit.insert_entry(ORIGIN, &entry(2, None, 1)).await
+    })
+    .await
+    .unwrap();
+    assert_eq!(store.leaves(ORIGIN, 0, 1).await.unwrap().len(), 1);
+    let gap = store.leaves(ORIGIN, 0, 10).await;
+    assert!(matches!(gap, Err(StoreError::Inconsistent { .. })), "{gap:?}");
+}
+
+pub async fn an_index_and_a_receipt_are_taken_once(store: &dyn Store) {
+    write(store, async |unit| unit.insert_entry(ORIGIN, &entry(0, None, 1)).await).await.unwrap();
+    let same_index = EntryRow { receipt: receipt(99), ..entry(0, None, 1) };
+    let same_receipt = EntryRow { receipt: receipt(0), ..entry(1, None, 1) };
+    for row in [same_index, same_receipt] {
+        let again = write(store, async |unit| unit.insert_entry(ORIGIN, &row).await).await;
+        assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+    }
+    let all = store.entries(ORIGIN, 0, &EntryFilter::default(), 10).await.unwrap();
+    assert_eq!(all, [entry(0, None, 1)]);
+}
+
+pub async fn checkpoints_come_by_size_and_the_first_of_a_size_stays(store: &dyn Store) {
+    assert_eq!(store.latest_checkpoint(ORIGIN).await.unwrap(), None);
+    let rows = [checkpoint(10), checkpoint(20), checkpoint(100)];
+    write(store, async |unit| {
+        for row in rows.iter().rev() {
+            unit.insert_checkpoint(ORIGIN, row).await?;
+        }
+        let other = CheckpointRow { text: "another".into(), ..rows[0].clone() };
+        unit.insert_checkpoint(ORIGIN, &other).await
+    })
+    .await
+    .unwrap();
+    assert_eq!(store.checkpoints(ORIGIN, 0, 10).await.unwrap(), rows);
+    assert_eq!(store.checkpoints(ORIGIN, 0, 2).await.unwrap(), rows[..2]);
+    assert_eq!(store.checkpoints(ORIGIN, 20, 10).await.unwrap(), rows[1..]);
+    assert_eq!(store.latest_checkpoint(ORIGIN).await.unwrap(), Some(rows[2].clone()));
+}
+
+pub async fn ledgers_are_apart(store: &dyn Store) {
+    let other = "cash.bank.example/gw08/2026h2";
+    let head = HeadRow { size: 1, root: digest(1), epoch: 1 };
+    write(store, async |unit| {
+        unit.insert_entry(ORIGIN, &entry(0, None, 1)).await?;
+        unit.insert_entry(other, &entry(0, None, 1)).await?;
+        unit.insert_checkpoint(ORIGIN, &checkpoint(1)).await?;
+        unit.swap_head(ORIGIN, &HeadRow { size: 0, root: sha256(&[]), epoch: 0 }, &head).await
+    })
+    .await
+    .unwrap();
+    assert_eq!(store.head(other).await.unwrap().size, 0);
+    assert_eq!(store.latest_checkpoint(other).await.unwrap(), None);
+    let all = store.entries(other, 0, &EntryFilter::default(), 10).await.unwrap();
+    assert_eq!(all.len(), 1);
+    assert_eq!(store.leaves(ORIGIN, 0, 10).await.unwrap().len(), 1);
+}
