@@ -38,10 +38,10 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let config = Config::from_toml(&format!(
-            "[paths]\ndata_dir = {:?}\nmodels_dir = {:?}\n[rate]\nper_terminal_per_minute = 10000\n\
+            "[paths]\ndata_dir = '{}'\nmodels_dir = '{}'\n[rate]\nper_terminal_per_minute = 10000\n\
              [server]\ndeadline_ms = 60000\n",
-            dir.path().join("data"),
-            root.join("models"),
+            dir.path().join("data").display(),
+            root.join("models").display(),
         ))
         .unwrap();
         let app = App::open(&config).await.unwrap();
@@ -467,8 +467,8 @@ async fn bad_input_is_refused_by_reason_and_field_and_leaves_no_trace() {
     malformed_messages(channel).await;
 
     let after = auditor.get_checkpoint(proto::GetCheckpointRequest {}).await.unwrap().into_inner();
-    let size = |checkpoint: &str| checkpoint.lines().nth(1).unwrap().parse::<u64>().unwrap();
-    assert_eq!(size(&before.checkpoint), size(&after.checkpoint), "nothing was decided");
+    let entries = |checkpoint: &str| checkpoint.lines().nth(1).unwrap().parse::<u64>().unwrap();
+    assert_eq!(entries(&before.checkpoint), entries(&after.checkpoint), "nothing was decided");
     drop((terminal, auditor));
     site.finish().await;
 }
