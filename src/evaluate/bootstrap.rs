@@ -11,6 +11,9 @@
 //! comparisons sorted once, a draw walks only over those impostors that score above the lowest
 //! threshold in question, some ten thousand of millions, and the weighted number of all of them is
 //! a closed formula ([`super::Pairing`]).
+//!
+//! Where no genuine comparison fails, no draw can show one that does. The upper end is then by the
+//! rule of three over people: with none of n people seen to fail, fewer than 3/n do.
 
 use rayon::prelude::*;
 
@@ -65,10 +68,15 @@ pub fn intervals(
     let fnmr = (0..targets.len())
         .map(|at| {
             let rates = estimates.iter().filter_map(|estimate| estimate.points.get(at));
-            middle(rates.map(|point| point.fnmr).collect())
+            let drawn = middle(rates.map(|point| point.fnmr).collect())?;
+            Some(if drawn.1 > 0.0 { drawn } else { Interval(0.0, rule_of_three(trials)) })
         })
         .collect::<Option<_>>()?;
     Some(Intervals { eer, fnmr })
+}
+
+fn rule_of_three(trials: &Trials) -> f64 {
+    (3.0 / real_len(trials.genuine_identities().max(1))).min(1.0)
 }
 
 /// How often each of `count` identities is drawn in `count` draws.
@@ -156,6 +164,19 @@ mod tests {
         // A share of a quarter among n: 4 · sqrt(0.25 · 0.75 / n), so 0.39 and 0.14 or less.
         assert!(few > 0.2 && few < 0.45, "{few}");
         assert!(many > 0.08 && many < 0.16, "{many}");
+    }
+
+    #[test]
+    fn nobody_seen_to_fail_is_no_proof_that_nobody_does() {
+        let pictures = vec![2; 30];
+        let trial = |score, probe, reference| Trial { score, probe, reference };
+        let genuine = (0..30).map(|at| trial(2.0, at, at)).collect();
+        let pairs = (0..30).flat_map(|a| (0..a).map(move |b| (a, b)));
+        let impostor = pairs.flat_map(|(a, b)| [trial(1.0, a, b); 4]).collect();
+        let trials = Trials::new(genuine, impostor, Pairing::EachWithEach { pictures }).unwrap();
+        let bootstrap = Bootstrap { draws: 40, seed: 1 };
+        let found = intervals(&trials, &[target()], bootstrap).unwrap();
+        assert_eq!(found.fnmr, [Interval(0.0, 0.1)]);
     }
 
     #[test]

@@ -155,9 +155,10 @@ impl Frame {
     }
 }
 
-/// Name and figures of a curve, in the frame's lower left corner.
+/// Name and figures of a curve, in the frame's upper left corner, where only bad systems have
+/// their curves.
 fn legend(curve: &Curve<'_>, place: u8) -> String {
-    let (x, y) = (LEFT + 14.0, HEIGHT - BOTTOM - 52.0 + 21.0 * f64::from(place));
+    let (x, y) = (LEFT + 14.0, TOP + 26.0 + 21.0 * f64::from(place));
     let eer = curve.table.eer * 100.0;
     format!(
         "<path d=\"M{x} {:.1}h26\" stroke=\"{}\" stroke-width=\"2.2\"/>\
@@ -176,15 +177,17 @@ fn share(rate: f64, decades: (i8, i8)) -> f64 {
     ((power - low) / (high - low)).clamp(0.0, 1.0)
 }
 
-/// A power of ten as people read it: 10 %, 1 %, then 10 with a raised exponent.
-fn decade(power: i8) -> String {
+/// A power of ten as people read it: percent, and from 10⁻⁵ down a raised exponent.
+const fn decade(power: i8) -> &'static str {
     match power {
-        0 => "100 %".to_owned(),
-        -1 => "10 %".to_owned(),
-        -2 => "1 %".to_owned(),
-        _ => {
-            format!("10<tspan dy=\"-5\" font-size=\"10\">\u{2212}{}</tspan>", power.unsigned_abs())
-        }
+        0 => "100 %",
+        -1 => "10 %",
+        -2 => "1 %",
+        -3 => "0.1 %",
+        -4 => "0.01 %",
+        -5 => "10\u{207b}\u{2075}",
+        -6 => "10\u{207b}\u{2076}",
+        _ => "10\u{207b}\u{2077}",
     }
 }
 

@@ -4,6 +4,7 @@
 //! comparisons that are accepted, FNMR the share of genuine ones that are not, and EER the rate at
 //! which both are the same.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -177,6 +178,12 @@ impl Trials {
             Pairing::EachWithEach { pictures } => pictures.len(),
             Pairing::ProbeWithTemplate { probes, .. } => probes.len(),
         }
+    }
+
+    /// How many identities have a genuine comparison.
+    #[must_use]
+    pub fn genuine_identities(&self) -> usize {
+        self.genuine.iter().map(|trial| trial.probe).collect::<HashSet<_>>().len()
     }
 
     /// The rates of the comparisons as they are.
