@@ -31,9 +31,16 @@
 //! The law behind the last column, and behind which foreign crate may be named where, is
 //! `tests/it/architecture.rs`.
 
+#![cfg_attr(test, allow(clippy::cast_precision_loss, reason = "rates of a handful of scores"))]
+
 pub mod app;
 pub mod audit;
 pub mod capture;
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the command line speaks on the standard streams"
+)]
 pub mod cli;
 pub mod clock;
 pub mod config;

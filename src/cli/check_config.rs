@@ -9,15 +9,17 @@ use crate::app;
 use crate::config::Config;
 
 /// Loads models, rules and keys as serving would; 64 when something cannot be used.
-pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
+pub(super) fn run(config: &Config) -> ExitCode {
     match app::check(config).context("the configuration cannot be served with") {
         Ok(lines) => {
-            lines.iter().for_each(|line| println!("{line}"));
-            Ok(ExitCode::SUCCESS)
+            for line in lines {
+                println!("{line}");
+            }
+            ExitCode::SUCCESS
         }
         Err(error) => {
             eprintln!("tulga: {error:#}");
-            Ok(ExitCode::from(USAGE))
+            ExitCode::from(USAGE)
         }
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn explain(status: &Status) -> String {
     let mut text = format!("{}: {}", reason_of(status), status.message());
     if let Some(bad) = status.get_details_bad_request() {
         for violation in bad.field_violations {
-            text.push_str(&format!("; {}: {}", violation.field, violation.description));
+            text.extend(["; ", &violation.field, ": ", &violation.description]);
         }
     }
     text

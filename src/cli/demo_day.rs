@@ -433,8 +433,8 @@ fn side_by_side(left: &[u8], right: &[u8]) -> Result<DecodedImage> {
     let height = left.height().min(right.height());
     let row = |picture: &DecodedImage, y: u32| -> Vec<u8> {
         let bytes = usize::try_from(picture.width()).unwrap_or(0) * 3;
-        let rows = picture.rgb().chunks_exact(bytes.max(1));
-        rows.skip(usize::try_from(y).unwrap_or(0)).next().unwrap_or_default().to_vec()
+        let mut rows = picture.rgb().chunks_exact(bytes.max(1));
+        rows.nth(usize::try_from(y).unwrap_or(0)).unwrap_or_default().to_vec()
     };
     let rgb = (0..height).flat_map(|y| [row(&left, y), row(&right, y)].concat()).collect();
     DecodedImage::from_rgb(left.width() + right.width(), height, rgb).context("the couple")

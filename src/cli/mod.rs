@@ -100,16 +100,16 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         None => Config::from_toml(""),
     };
     match command {
-        Command::Serve(args) => serve::run(load()?, args),
+        Command::Serve(args) => serve::run(&load()?, &args),
         Command::Init => serve::init(&load()?),
         Command::Demo(args) => demo::run(load()?, args),
         Command::Enroll(args) => enroll::run(&load()?, args),
         Command::Verify(args) => verify::run(&load()?, args),
-        Command::Terminal(command) => terminal::run(&load()?, command),
+        Command::Terminal(command) => terminal::run(&load()?, &command),
         Command::Audit(command) => audit::run(&load()?, command),
-        Command::Models(command) => models::run(&load()?, command),
+        Command::Models(command) => models::run(&load()?, &command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
-        Command::CheckConfig => check_config::run(&load()?),
+        Command::CheckConfig => Ok(check_config::run(&load()?)),
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) enum Command {
     Build,
 }
 
-pub(super) fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode> {
+pub(super) fn run(config: &Config, command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Verify => {
             let models = app::load_models(config)?;

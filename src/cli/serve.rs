@@ -18,15 +18,15 @@ pub(super) struct Args {
 }
 
 /// Serves until the process is told to end, then drains.
-pub(super) fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     telemetry::start(&config.log)?;
     runtime()?.block_on(async {
         let data = DataDir::at(&config.paths.data_dir);
         if !data.is_complete() {
-            let fingerprint = app::init(&config)?;
+            let fingerprint = app::init(config)?;
             announce_init(&data, &fingerprint.to_string());
         }
-        let app = App::open(&config).await?;
+        let app = App::open(config).await?;
         let listener = app::bind(args.listen.unwrap_or(config.server.listen)).await?;
         eprintln!("tulga: serving on https://{}", listener.local_addr()?);
         eprintln!("tulga: trust fingerprint {}", app::trust_fingerprint(&data)?);

@@ -33,16 +33,16 @@ pub(super) struct TerminalArgs {
     client: ClientArgs,
 }
 
-pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
+pub(super) fn run(config: &Config, command: &Command) -> Result<ExitCode> {
     let pki = DataDir::at(&config.paths.data_dir).pki();
     runtime()?.block_on(async {
-        let client = match &command {
+        let client = match command {
             Command::Register(args) | Command::Revoke(args) => &args.client,
             Command::List(client) => client,
         };
         let address = client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
         let channel = connect(&pki, &address, Role::Admin, &client.name).await?;
-        let result = match &command {
+        let result = match command {
             Command::Register(args) => register(&pki, channel, &args.terminal).await.map(|path| {
                 println!("{} is registered; its certificate is {}", args.terminal, path.display());
             }),

@@ -75,20 +75,20 @@ impl Frame {
         let mut svg = String::new();
         for power in self.fmr.0..=self.fmr.1 {
             let x = self.x(10f64.powi(i32::from(power)));
-            let _infallible = write!(
+            let _infallible = writeln!(
                 svg,
                 "<path d=\"M{x:.1} {top}V{bottom}\" stroke=\"#ddd\"/>\
-                 <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
+                 <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
                 bottom + 20.0,
                 decade(power),
             );
         }
         for power in self.fnmr.0..=self.fnmr.1 {
             let y = self.y(10f64.powi(i32::from(power)));
-            let _infallible = write!(
+            let _infallible = writeln!(
                 svg,
                 "<path d=\"M{left} {y:.1}H{right}\" stroke=\"#ddd\"/>\
-                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n",
+                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 left - 8.0,
                 y + 4.5,
                 decade(power),
@@ -149,7 +149,7 @@ impl Frame {
                 );
             }
             let _infallible =
-                write!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"/>\n");
+                writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"/>");
         }
         svg
     }

@@ -78,11 +78,11 @@ impl Write {
     ) -> Result<Option<u64>, GatewayError> {
         match self {
             Self::InsertCustomer(row, key) => {
-                exists("customer", unit.insert_customer(row, key).await)?
+                exists("customer", unit.insert_customer(row, key).await)?;
             }
             Self::InsertToken(row) => exists("token", unit.insert_token(row).await)?,
             Self::DeleteToken(index, customer) => {
-                found("token", unit.delete_token(index, customer).await?)?
+                found("token", unit.delete_token(index, customer).await?)?;
             }
             Self::InsertCapture(row, captures_max) => {
                 if unit.captures(&row.customer).await?.len() >= *captures_max {
@@ -93,7 +93,7 @@ impl Write {
                 exists("capture", unit.insert_capture(row).await)?;
             }
             Self::DeleteCapture(id, customer) => {
-                found("capture", unit.delete_capture(id, customer).await?)?
+                found("capture", unit.delete_capture(id, customer).await?)?;
             }
             Self::InsertDuplicates(rows) => {
                 for row in rows {
@@ -113,10 +113,10 @@ impl Write {
             }
             Self::Erase(id) => found("customer", unit.erase_customer(id, slot.now).await?)?,
             Self::InsertTerminalKey(row) => {
-                exists("terminal key", unit.insert_terminal_key(row).await)?
+                exists("terminal key", unit.insert_terminal_key(row).await)?;
             }
             Self::RevokeKeys(terminal, kept) => {
-                revoke_keys(unit, terminal, kept.as_ref(), slot.now).await?
+                revoke_keys(unit, terminal, kept.as_ref(), slot.now).await?;
             }
             Self::Redeem(receipt) => {
                 if let Some(row) = unit.redemption(receipt).await? {

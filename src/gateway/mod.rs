@@ -247,7 +247,7 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
             tracing::error!(code = error.code(), error = %error, "no checkpoint was kept");
         }
         since_sweep += interval;
-        if since_sweep >= Duration::from_secs(60) {
+        if since_sweep >= Duration::from_mins(1) {
             since_sweep = Duration::ZERO;
             let swept = async {
                 let mut unit = gateway.store.begin().await?;

@@ -331,12 +331,11 @@ impl Sequencer {
         index: u64,
         fresh: &[EntryRow],
     ) -> Result<Logged, GatewayError> {
-        let jws = match fresh.iter().find(|row| row.index == index) {
-            Some(row) => row.jws.clone(),
-            None => {
-                let row = self.store.entry(origin, index).await?;
-                row.ok_or(GatewayError::broken("an entry is missing"))?.jws
-            }
+        let jws = if let Some(row) = fresh.iter().find(|row| row.index == index) {
+            row.jws.clone()
+        } else {
+            let row = self.store.entry(origin, index).await?;
+            row.ok_or(GatewayError::broken("an entry is missing"))?.jws
         };
         Ok(Logged { origin: origin.to_owned(), index, jws })
     }
@@ -377,7 +376,9 @@ async fn load_tree(store: &dyn Store, origin: &Origin) -> Result<(Tree, UnixMill
         if leaves.is_empty() {
             break;
         }
-        leaves.into_iter().for_each(|leaf| tree.push(LeafHash::new(leaf)));
+        for leaf in leaves {
+            tree.push(LeafHash::new(leaf));
+        }
     }
     let last = match tree.size().checked_sub(1) {
         Some(index) => store.entry(origin.as_str(), index).await?,

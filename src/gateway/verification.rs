@@ -493,12 +493,11 @@ fn look(
         Acquisition::Refused(refusal) => Ok(Seen::refused(refusal)),
         Acquisition::Usable(Probe { embedding, quality, liveness }) => {
             let incomparable = |cause| GatewayError::internal("comparison", cause);
-            let strength = match template {
-                Some(template) => Some(matcher.verify(&embedding, template).map_err(incomparable)?),
-                None => {
-                    matcher.verify_nobody(&embedding).map_err(incomparable)?;
-                    None
-                }
+            let strength = if let Some(template) = template {
+                Some(matcher.verify(&embedding, template).map_err(incomparable)?)
+            } else {
+                matcher.verify_nobody(&embedding).map_err(incomparable)?;
+                None
             };
             Ok(Seen::usable(strength, liveness, quality))
         }

@@ -207,7 +207,7 @@ impl VerificationJob {
             "quality": quality,
             "outcome": decision.outcome().as_str(),
             "reasons": decision.reasons().iter().map(|reason| reason.code()).collect::<Vec<_>>(),
-            "rules": decision.rules().iter().map(|rule| rule.as_str()).collect::<Vec<_>>(),
+            "rules": decision.rules().iter().map(super::super::domain::decision::RuleId::as_str).collect::<Vec<_>>(),
             "models": self.models.iter().map(Digest::labelled).collect::<Vec<_>>(),
             "build": self.settings.build.labelled(),
         });

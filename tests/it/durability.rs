@@ -138,8 +138,8 @@ impl Traced {
 impl Drop for Traced {
     fn drop(&mut self) {
         // An ended process cannot be killed, and that is as well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 

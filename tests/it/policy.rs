@@ -47,7 +47,10 @@ fn a_forbid_that_overflows_is_inconclusive_and_never_an_approval() {
     let decision = decide(&genuine(), &dev_with(overflow), NOW);
     assert_eq!(decision.outcome(), Outcome::Inconclusive);
     assert_eq!(decision.reasons(), [Reason::SysPolicy]);
-    assert_eq!(decision.rules().iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["overflow"]);
+    assert_eq!(
+        decision.rules().iter().map(tulga::domain::decision::RuleId::as_str).collect::<Vec<_>>(),
+        ["overflow"]
+    );
 }
 
 #[test]

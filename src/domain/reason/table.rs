@@ -8,7 +8,7 @@ macro_rules! reasons {
         /// A coded reason; see [`Reason::row`] for what belongs to it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason {
-            $($variant,)+
+            $(#[doc = "See its row of the table."] $variant,)+
         }
 
         impl Reason {
