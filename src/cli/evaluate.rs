@@ -1,4 +1,4 @@
-//! `tulga evaluate`: error rates on a folder of labelled pictures.
+//! `tulga evaluate face`: error rates on a folder of labelled pictures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
 use comfy_table::{CellAlignment, Table as TextTable};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -16,21 +15,9 @@ use crate::evaluate::{
 };
 use crate::face::FacePipeline;
 
-/// Measures error rates on a folder of labelled pictures.
+/// What `tulga evaluate face` is told.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[command(subcommand)]
-    modality: Modality,
-}
-
-#[derive(Debug, Subcommand)]
-enum Modality {
-    /// Measures face recognition on DIR/<identity>/<image>.
-    Face(FaceArgs),
-}
-
-#[derive(Debug, Parser)]
-struct FaceArgs {
     /// One folder for each person, with JPEG or PNG pictures of that person.
     dir: PathBuf,
     /// The folder of the models and their manifest.
@@ -71,7 +58,6 @@ struct FaceArgs {
 /// When a model fails or a file cannot be written. A folder with which nothing can be measured is
 /// a usage fault: it is told on stderr, and the exit code is 64.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Modality::Face(args) = args.modality;
     let dataset = match Dataset::scan(&args.dir) {
         Ok(dataset) => dataset,
         Err(fault) => return Ok(usage_fault(&fault.into())),
@@ -125,12 +111,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `EX_USAGE` of `sysexits.h`: what was asked for cannot be done, and why.
-const EXIT_USAGE: u8 = 64;
-
+/// What was asked for cannot be done, and why.
 fn usage_fault(fault: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {fault:#}");
-    ExitCode::from(EXIT_USAGE)
+    eprintln!("tulga: {fault:#}");
+    ExitCode::from(super::USAGE)
 }
 
 fn progress_bar(images: usize) -> ProgressBar {
@@ -273,22 +257,21 @@ fn write_report(evaluation: &Evaluation, out: &Path) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    #[derive(Debug, Parser)]
+    #[derive(Debug, clap::Parser)]
     struct Line {
         #[command(flatten)]
         args: Args,
     }
 
-    fn parsed(line: &[&str]) -> Result<FaceArgs, clap::Error> {
-        let words = ["evaluate", "face"].iter().chain(line);
-        let Modality::Face(args) = Line::try_parse_from(words)?.args.modality;
-        Ok(args)
+    fn parsed(line: &[&str]) -> Result<Args, clap::Error> {
+        let words = ["face"].iter().chain(line);
+        Ok(<Line as clap::Parser>::try_parse_from(words)?.args)
     }
 
     #[test]
     fn rates_are_a_list_and_have_defaults() {
         let shown =
-            |args: FaceArgs| args.fmr.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            |args: Args| args.fmr.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         assert_eq!(shown(parsed(&["faces"]).unwrap()), "1e-3 1e-4 1e-5");
         assert_eq!(shown(parsed(&["faces", "--fmr", "0.01,1e-6"]).unwrap()), "1e-2 1e-6");
         for bad in [&["faces", "--fmr", "2"][..], &["faces", "--threads", "0"], &[]] {
@@ -300,7 +283,7 @@ mod tests {
     fn a_folder_without_pictures_is_a_usage_fault() {
         let dir = tempfile::tempdir().unwrap();
         let args = parsed(&[&dir.path().to_string_lossy()]).unwrap();
-        let code = run(Args { modality: Modality::Face(args) }).unwrap();
-        assert_eq!(code, ExitCode::from(EXIT_USAGE));
+        let code = run(args).unwrap();
+        assert_eq!(code, ExitCode::from(super::super::USAGE));
     }
 }
