@@ -125,8 +125,13 @@ impl Traced {
         loop {
             let log = fs::read_to_string(&self.log).unwrap_or_default();
             // strace writes the last line a moment after the process is gone.
-            let first = format!("{} +++ ", self.child.id());
-            if !ended || log.lines().any(|line| line.starts_with(&first)) {
+            let id = self.child.id().to_string();
+            // Short process ids are padded with blanks.
+            let ends = |line: &str| {
+                let mut words = line.split_whitespace();
+                words.next() == Some(&id) && words.next() == Some("+++")
+            };
+            if !ended || log.lines().any(ends) {
                 return parse(&log);
             }
             assert!(Instant::now() < until, "strace does not come to an end");
