@@ -18,18 +18,15 @@ use tokio::net::TcpListener;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, refuse_if_exposed};
 use crate::crypto::{Digest, Ed25519Key, Entropy, PublicKey, Signer as _, SystemEntropy, sha256};
-use crate::domain::id::{PrincipalName, TerminalId};
+use crate::domain::id::PrincipalName;
 use crate::domain::time::UnixMillis;
 use crate::face::FacePipeline;
-use crate::gateway::{
-    CertificateAuthority, FileGuard, Gateway, IssueError, KeyRegisterFiles, Parts, Settings, Tasks,
-    TerminalCertificate, VisionLimits,
-};
+use crate::gateway::{FileGuard, Gateway, KeyRegisterFiles, Parts, Settings, Tasks, VisionLimits};
 use crate::grpc::limits::Limits;
 use crate::grpc::peer::Door;
 use crate::grpc::server::{Ended, Site, TlsMaterial};
 use crate::ledger::Origin;
-use crate::pki::{Authority, Directory, Role, Validity};
+use crate::pki::{Directory, Role};
 use crate::policy::PolicyPack;
 use crate::receipt::{
     KeyAlgorithm, KeyRange, KeyRecord, KeyRegister, KeyStatus, KeyUse, TrustFingerprint,
@@ -199,7 +196,7 @@ impl App {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             guard: Arc::new(FileGuard::open(&data.guard())?),
-            authority: Arc::new(Desk(Arc::clone(&authority))),
+            authority,
             receipt_key,
             receipt_kid,
             ledger_key,
@@ -351,27 +348,6 @@ fn limits(config: &Config) -> Limits {
 fn own_digest() -> Result<Digest> {
     let path = std::env::current_exe().context("the running program cannot be found")?;
     Ok(sha256(&fs::read(path).context("the running program cannot be read")?))
-}
-
-/// The development authority, as the gateway asks for it.
-#[derive(Debug)]
-struct Desk(Arc<Authority>);
-
-impl CertificateAuthority for Desk {
-    fn issue(
-        &self,
-        csr_pem: &str,
-        terminal: &TerminalId,
-        now: UnixMillis,
-    ) -> Result<TerminalCertificate, IssueError> {
-        let issued = self
-            .0
-            .issue_from_csr(csr_pem, terminal, Validity::of_leaf(now))
-            .map_err(|cause| IssueError(Box::new(cause)))?;
-        let (certificate_pem, chain_pem, spki) =
-            (issued.certificate_pem, issued.chain_pem, issued.spki);
-        Ok(TerminalCertificate { certificate_pem, chain_pem, spki })
-    }
 }
 
 fn create_key(path: &Path, entropy: &dyn Entropy) -> Result<Ed25519Key> {

@@ -22,7 +22,7 @@
 //! | [`gateway`] | use cases, the sequencer, the vision pool | all above except `evaluate` and `audit` |
 //! | [`pki`] | development PKI, terminals' certificates | `gateway` (the trait it implements) |
 //! | [`proto`] | generated wire types | — |
-//! | [`grpc`] | the server's services and conversions | `gateway`, `proto`, and the nouns `gateway` speaks in |
+//! | [`grpc`] | the server's services and conversions | `gateway`, `proto`, `pki`, and the nouns `gateway` speaks in |
 //! | [`config`] | the checked configuration | `policy`, `capture` |
 //! | [`telemetry`] | tracing set-up and redaction | `config` |
 //! | [`app`] | composition root | everything |

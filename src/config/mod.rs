@@ -67,9 +67,6 @@ pub struct ServerConfig {
     pub connection_age_max: Duration,
     /// How long calls may still take after the server was told to stop.
     pub drain_max: Duration,
-    /// Whether a caller without a certificate gets a status rather than a TLS alert; such a caller
-    /// may do nothing either way.
-    pub client_auth_optional: bool,
 }
 
 /// Where things lie. Relative paths count from the working directory.
@@ -315,7 +312,6 @@ fn check_server(raw: &RawServer, faults: &mut ConfigFaults) -> ServerConfig {
         concurrent_streams_max: faults.within(key, streams, 1, 10_000),
         connection_age_max: Duration::from_secs(age_s),
         drain_max: faults.millis("server.drain_ms", raw.drain_ms, 0, 300_000),
-        client_auth_optional: raw.client_auth_optional,
     }
 }
 

@@ -30,7 +30,6 @@ pub(super) struct RawServer {
     pub(super) concurrent_streams_max: u32,
     pub(super) connection_age_s: u64,
     pub(super) drain_ms: u64,
-    pub(super) client_auth_optional: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,7 +114,6 @@ impl Default for RawServer {
             concurrent_streams_max: 64,
             connection_age_s: 3_600,
             drain_ms: 10_000,
-            client_auth_optional: false,
         }
     }
 }

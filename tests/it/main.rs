@@ -14,6 +14,7 @@
 )]
 
 mod api;
+mod architecture;
 mod audit;
 mod config;
 mod door;

@@ -1,0 +1,248 @@
+//! The law of the rooms: who may import whom, and which foreign crate may be named where.
+//!
+//! Every path of every file is walked, in `use` trees and in line, `super::` and `self::` too. Test
+//! modules are exempt. The walker is itself tested on planted breaches.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use syn::visit::Visit;
+
+/// What each room may import beside `domain`, `clock` and `crypto`.
+const LAW: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("clock", &[]),
+    ("crypto", &[]),
+    ("capture", &[]),
+    ("inference", &[]),
+    ("face", &["capture", "inference"]),
+    ("matching", &[]),
+    ("policy", &[]),
+    ("ledger", &[]),
+    ("receipt", &["ledger"]),
+    ("audit", &["ledger", "receipt"]),
+    ("store", &[]),
+    ("vault", &["store"]),
+    ("evaluate", &["capture", "inference", "face", "matching"]),
+    ("gateway", &["capture", "face", "matching", "policy", "ledger", "receipt", "store", "vault"]),
+    ("pki", &["gateway"]),
+    ("proto", &[]),
+    ("grpc", &["gateway", "proto", "pki", "capture", "store"]),
+    ("config", &["policy", "capture"]),
+    ("telemetry", &["config"]),
+    ("app", ANY),
+    ("cli", ANY),
+    ("main", ANY),
+];
+
+/// The rooms that name everything.
+const ANY: &[&str] = &["*"];
+
+/// Where a foreign crate may be named; crates that are not listed may be named anywhere.
+const FENCES: &[(&str, &[&str])] = &[
+    ("ring", &["crypto"]),
+    ("tract_onnx", &["inference"]),
+    ("ndarray", &["inference", "face", "fingerprint"]),
+    ("image", &["capture"]),
+    ("sqlx", &["store"]),
+    ("cedar_policy", &["policy"]),
+    ("rcgen", &["pki"]),
+    ("x509_parser", &["pki", "grpc"]),
+    ("tonic", &["grpc", "proto", "cli"]),
+    ("tonic_types", &["grpc", "cli"]),
+    ("prost", &["grpc", "proto", "inference", "cli"]),
+    ("anyhow", &["main", "cli", "app"]),
+    ("clap", &["cli"]),
+    ("tokio", &["gateway", "grpc", "store", "app", "cli", "proto"]),
+];
+
+/// The rooms that every room may import.
+const COMMON: [&str; 3] = ["domain", "clock", "crypto"];
+
+#[test]
+fn no_room_breaks_the_law() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut breaches = Vec::new();
+    let mut files = 0;
+    for file in rust_files(&root) {
+        let place = place_of(file.strip_prefix(&root).unwrap());
+        let text = fs::read_to_string(&file).unwrap();
+        breaches.extend(
+            breaches_of(&place, &text)
+                .into_iter()
+                .map(|what| format!("{}: {what}", file.display())),
+        );
+        files += 1;
+    }
+    assert!(files > 50, "only {files} files were walked");
+    assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
+}
+
+#[test]
+fn every_room_has_a_law_and_every_law_a_room() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let rooms: BTreeSet<String> = rust_files(&root)
+        .iter()
+        .filter_map(|file| place_of(file.strip_prefix(&root).unwrap()).into_iter().next())
+        .filter(|room| room != "lib")
+        .collect();
+    let lawful: BTreeSet<String> = LAW.iter().map(|(room, _)| (*room).to_owned()).collect();
+    assert_eq!(rooms, lawful);
+    let map = fs::read_to_string(root.join("lib.rs")).unwrap();
+    for room in rooms.iter().filter(|room| *room != "main") {
+        assert!(map.contains(&format!("[`{room}`]")), "{room} is not on the map");
+    }
+}
+
+#[test]
+fn a_planted_breach_of_each_kind_is_caught() {
+    let planted = [
+        (&["matching"][..], "use crate::store::Store;"),
+        (&["matching"], "use crate::{domain::id, store::{self}};"),
+        (&["matching", "search"], "use super::super::store::Store;"),
+        (&["matching"], "fn f() { let _ = crate::gateway::x(); }"),
+        (&["matching"], "mod inner { use super::super::store::Store; }"),
+        (&["matching"], "use ring::digest;"),
+        (&["matching"], "fn f() { ::ring::rand::x(); }"),
+        (&["matching"], "use {std::fmt, tokio::sync};"),
+        (&["receipt"], "fn f(x: &tonic::Status) {}"),
+        (&["domain"], "use crate::policy::decide;"),
+    ];
+    for (place, text) in planted {
+        let place: Vec<String> = place.iter().map(|part| (*part).to_owned()).collect();
+        assert_eq!(breaches_of(&place, text).len(), 1, "{text}");
+    }
+    let lawful =
+        "use crate::domain::id; use super::x; #[cfg(test)] mod tests { use ring::digest; }";
+    assert_eq!(breaches_of(&["matching".to_owned()], lawful), Vec::<String>::new());
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The module path of a file: `store/sql/mod.rs` is `store, sql`.
+fn place_of(file: &Path) -> Vec<String> {
+    let mut parts: Vec<String> =
+        file.with_extension("").iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+    if parts.last().is_some_and(|last| last == "mod") {
+        parts.pop();
+    }
+    parts
+}
+
+fn breaches_of(place: &[String], text: &str) -> Vec<String> {
+    let mut walker = Walker { place: place.to_vec(), breaches: Vec::new() };
+    walker.visit_file(&syn::parse_file(text).unwrap());
+    walker.breaches
+}
+
+struct Walker {
+    place: Vec<String>,
+    breaches: Vec<String>,
+}
+
+impl Walker {
+    /// Judges one path, as it is written.
+    fn judge(&mut self, path: &[String]) {
+        let Some(room) = self.place.first().cloned() else { return };
+        let mut parts = path.to_vec();
+        let mut base: Option<Vec<String>> = None;
+        while let Some(first) = parts.first().cloned() {
+            match first.as_str() {
+                "crate" | "tulga" => base = Some(Vec::new()),
+                "self" => base = Some(base.unwrap_or_else(|| self.place.clone())),
+                "super" => {
+                    let mut above = base.unwrap_or_else(|| self.place.clone());
+                    above.pop();
+                    base = Some(above);
+                }
+                _ => break,
+            }
+            parts.remove(0);
+        }
+        if let Some(base) = base {
+            let Some(target) = base.iter().chain(&parts).next().cloned() else { return };
+            self.judge_room(&room, &target, path);
+        } else if let Some(first) = parts.first() {
+            let fence = FENCES.iter().find(|(foreign, _)| foreign == first);
+            if fence.is_some_and(|(_, rooms)| !rooms.contains(&room.as_str())) && parts.len() > 1 {
+                self.breaches.push(format!("{room} names {}", path.join("::")));
+            }
+        }
+    }
+
+    fn judge_room(&mut self, room: &str, target: &str, path: &[String]) {
+        let is_room = LAW.iter().any(|(name, _)| *name == target);
+        let allowed =
+            LAW.iter().find(|(name, _)| *name == room).map_or(&[][..], |(_, allowed)| allowed);
+        let lawful = !is_room
+            || target == room
+            || allowed == ANY
+            || allowed.contains(&target)
+            || (COMMON.contains(&target) && (room != "domain" || target == "domain"))
+            || (room == "domain" && COMMON.contains(&target));
+        if !lawful {
+            self.breaches.push(format!("{room} imports {}", path.join("::")));
+        }
+    }
+
+    fn walk_use(&mut self, tree: &syn::UseTree, before: &mut Vec<String>) {
+        match tree {
+            syn::UseTree::Path(path) => {
+                before.push(path.ident.to_string());
+                self.walk_use(&path.tree, before);
+                before.pop();
+            }
+            syn::UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.walk_use(tree, before);
+                }
+            }
+            syn::UseTree::Name(name) => {
+                self.judge(&[before.clone(), vec![name.ident.to_string()]].concat())
+            }
+            syn::UseTree::Rename(name) => {
+                self.judge(&[before.clone(), vec![name.ident.to_string()]].concat())
+            }
+            syn::UseTree::Glob(_) => self.judge(&[before.clone(), vec!["*".to_owned()]].concat()),
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Walker {
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        let is_test = item.attrs.iter().any(|attribute| {
+            attribute.path().is_ident("cfg")
+                && attribute.parse_args::<syn::Ident>().is_ok_and(|condition| condition == "test")
+        });
+        if is_test || item.content.is_none() {
+            return;
+        }
+        self.place.push(item.ident.to_string());
+        syn::visit::visit_item_mod(self, item);
+        self.place.pop();
+    }
+
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.walk_use(&item.tree, &mut Vec::new());
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let parts: Vec<String> =
+            path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        self.judge(&parts);
+        syn::visit::visit_path(self, path);
+    }
+}
