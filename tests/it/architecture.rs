@@ -211,10 +211,10 @@ impl Walker {
                 }
             }
             syn::UseTree::Name(name) => {
-                self.judge(&[before.clone(), vec![name.ident.to_string()]].concat())
+                self.judge(&[before.clone(), vec![name.ident.to_string()]].concat());
             }
             syn::UseTree::Rename(name) => {
-                self.judge(&[before.clone(), vec![name.ident.to_string()]].concat())
+                self.judge(&[before.clone(), vec![name.ident.to_string()]].concat());
             }
             syn::UseTree::Glob(_) => self.judge(&[before.clone(), vec!["*".to_owned()]].concat()),
         }
