@@ -9,7 +9,7 @@ use super::EvaluateError;
 use super::dataset::Dataset;
 use crate::capture::{DecodeLimits, DecodedImage, EncodedImage, decode};
 use crate::domain::embedding::{FaceEmbedding, Making};
-use crate::face::{Acquisition, FaceError, FacePipeline};
+use crate::face::{FaceError, FacePipeline};
 
 /// What became of one picture.
 #[derive(Clone, Debug)]
@@ -57,16 +57,28 @@ fn acquire(path: &Path, identity: u32, pipeline: &FacePipeline) -> Result<Acquir
         return Ok(Acquired { identity, nearest: Err(UNREADABLE), gated: Err(UNREADABLE) });
     };
     let nearest = pipeline.nearest_centre_as(&image, Making::Single)?.ok_or(NO_FACE);
-    let gated = match pipeline.probe(&image)? {
-        Acquisition::Refused(refusal) => Err(refusal.cause.code()),
-        Acquisition::Usable(probe) => match pipeline.enrol(&image)? {
-            Acquisition::Refused(refusal) => Err(refusal.cause.code()),
-            Acquisition::Usable(capture) => {
-                Ok(Gated { probe: probe.embedding, capture: capture.embedding })
-            }
-        },
+    Ok(Acquired { identity, nearest, gated: pass_gates(&image, pipeline)? })
+}
+
+/// The steps of [`FacePipeline::probe`] and of [`FacePipeline::enrol`], which part only at the last,
+/// so that a picture is searched and measured once for both.
+fn pass_gates(
+    image: &DecodedImage,
+    pipeline: &FacePipeline,
+) -> Result<Result<Gated, &'static str>, FaceError> {
+    let face = match pipeline.locate(image)? {
+        Ok(face) => face,
+        Err(cause) => return Ok(Err(cause.code())),
     };
-    Ok(Acquired { identity, nearest, gated })
+    let Some(assessed) = pipeline.assess(image, face)? else { return Ok(Err(NO_FACE)) };
+    let usable = match assessed.require() {
+        Ok(usable) => usable,
+        Err(refusal) => return Ok(Err(refusal.cause.code())),
+    };
+    Ok(Ok(Gated {
+        probe: pipeline.embed(&usable, Making::Single)?,
+        capture: pipeline.embed(&usable, Making::MirrorAveraged)?,
+    }))
 }
 
 /// `None` for whatever the gateway, too, would not decode.

@@ -35,6 +35,14 @@ impl Default for Bootstrap {
     }
 }
 
+impl Bootstrap {
+    /// The numbers of one draw. They start where a mixed number says: two draws that started a few
+    /// steps from each other would draw nearly the same people.
+    fn chance(self, draw: u32) -> SplitMix64 {
+        SplitMix64(SplitMix64(self.seed.wrapping_add(u64::from(draw).wrapping_mul(ODD))).next())
+    }
+}
+
 /// The middle 95 % of what the draws gave.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
 pub struct Interval(pub f64, pub f64);
@@ -59,8 +67,7 @@ pub fn intervals(
         .into_par_iter()
         .filter_map(|draw| {
             // Each draw has its own numbers, so that the answer is the same on any number of cores.
-            let mut chance = SplitMix64(bootstrap.seed ^ u64::from(draw).wrapping_mul(ODD));
-            let weights = draw_weights(trials.identities(), &mut chance);
+            let weights = draw_weights(trials.identities(), &mut bootstrap.chance(draw));
             trials.estimate_weighted(&weights, targets)
         })
         .collect();
@@ -184,7 +191,8 @@ mod tests {
         let trials = crowd(30);
         let found = |seed| intervals(&trials, &[target()], Bootstrap { draws: 200, seed });
         assert_eq!(found(3), found(3));
-        assert_ne!(found(3), found(4));
+        let weights = |seed| draw_weights(30, &mut Bootstrap { draws: 1, seed }.chance(0));
+        assert_ne!(weights(3), weights(4));
     }
 
     #[test]
@@ -197,6 +205,20 @@ mod tests {
             counts.iter_mut().zip(&weights).for_each(|(count, weight)| *count += weight);
         }
         assert!(counts.iter().all(|count| (1_800..2_200).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn neighbouring_draws_draw_other_people() {
+        let draws: Vec<_> = (0..50)
+            .map(|draw| draw_weights(1_000, &mut Bootstrap::default().chance(draw)))
+            .collect();
+        for (at, a) in draws.iter().enumerate() {
+            for b in draws.iter().skip(at + 1) {
+                let apart: u64 = a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).sum();
+                // Two Poisson numbers of mean one are 1.05 apart.
+                assert!((900..1_200).contains(&apart), "{apart}");
+            }
+        }
     }
 
     #[test]

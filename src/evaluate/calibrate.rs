@@ -134,12 +134,12 @@ impl CalibrationReport {
         let _infallible = write!(
             text,
             "\n# [fused score, -10·log10(false match rate)]: what share of impostors scores at \
-             least as high.\n# Made by `tulga evaluate face`, from {} pairs of single pictures and \
-             {} pairs of picture and\n# template. They support no claim beyond {} and {} dB.\n\
+             least as high.\n# Made by `tulga evaluate face`, from {} pairs of pictures (at most {} dB\n# are \
+             claimed from so many) and {} pairs of picture and template (at most {} dB).\n\
              [calibration]\n",
             grouped(self.single.impostor),
-            grouped(template.impostor),
             self.single.supported_db_max,
+            grouped(template.impostor),
             template.supported_db_max,
         );
         for (name, table) in [("single", &self.single), ("template", template)] {
@@ -169,7 +169,7 @@ pub(super) fn grouped(count: usize) -> String {
 const STEP_DB: u8 = 3;
 
 /// With fewer false matches than this at a score, its rate is not known even roughly.
-const FALSE_MATCHES_MIN: f64 = 3.0;
+pub(super) const FALSE_MATCHES_MIN: f64 = 3.0;
 
 /// No claim is made below a false match rate of 1e-6, however many comparisons there are: they are
 /// of the same few people again and again.

@@ -155,10 +155,9 @@ impl Frame {
     }
 }
 
-/// Name and figures of a curve, in the frame's upper left corner, where only bad systems have
-/// their curves.
+/// Name and figures of a curve, above the frame.
 fn legend(curve: &Curve<'_>, place: u8) -> String {
-    let (x, y) = (LEFT + 14.0, TOP + 26.0 + 21.0 * f64::from(place));
+    let (x, y) = (LEFT, 54.0 + 21.0 * f64::from(place));
     let eer = curve.table.eer * 100.0;
     format!(
         "<path d=\"M{x} {:.1}h26\" stroke=\"{}\" stroke-width=\"2.2\"/>\
@@ -192,10 +191,10 @@ const fn decade(power: i8) -> &'static str {
 }
 
 const WIDTH: f64 = 820.0;
-const HEIGHT: f64 = 560.0;
+const HEIGHT: f64 = 600.0;
 const LEFT: f64 = 84.0;
 const RIGHT: f64 = 34.0;
-const TOP: f64 = 48.0;
+const TOP: f64 = 92.0;
 const BOTTOM: f64 = 66.0;
 
 #[cfg(test)]

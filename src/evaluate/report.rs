@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::bootstrap::{Bootstrap, Interval, intervals};
-use super::calibrate::CalibrationReport;
+use super::calibrate::{CalibrationReport, FALSE_MATCHES_MIN};
 use super::number::real_len;
 use super::rates::{FalseMatchRate, OperatingPoint, Trials};
 
@@ -187,10 +187,10 @@ impl From<Bootstrap> for BootstrapReport {
     }
 }
 
-/// FNMR at false match rates from the least that can be seen up to one half, evenly on a
-/// logarithmic scale.
+/// FNMR at false match rates from the least that is claimed ([`FALSE_MATCHES_MIN`] false matches,
+/// and 1e-6) up to one half, evenly on a logarithmic scale.
 fn det_curve(trials: &Trials) -> Vec<(f64, f64)> {
-    let least = (1.0 / real_len(trials.impostor())).log10();
+    let least = (FALSE_MATCHES_MIN / real_len(trials.impostor())).clamp(1e-6, 0.4).log10();
     let most = 0.5f64.log10();
     let targets: Vec<_> = (0..=DET_STEPS)
         .map(|step| least + (most - least) * f64::from(step) / f64::from(DET_STEPS))
