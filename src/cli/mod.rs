@@ -22,6 +22,13 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, ConfigFaults};
 
+/// The version, and a warning where the program has the test doubles.
+const VERSION: &str = if cfg!(feature = "test-support") {
+    concat!(env!("CARGO_PKG_VERSION"), " with test-support: never deploy this")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// Denied, refused, or findings.
 pub(super) const REFUSED: u8 = 1;
 /// A wrong command line or configuration.
@@ -31,7 +38,7 @@ pub(super) const INTERNAL: u8 = 70;
 
 /// Proves who stands at a cash terminal before cash moves, and leaves a receipt that anyone can verify.
 #[derive(Debug, Parser)]
-#[command(name = "tulga", version, about, max_term_width = 100)]
+#[command(name = "tulga", version = VERSION, about, max_term_width = 100)]
 struct Arguments {
     /// Configuration file; without one the defaults of config/example.toml hold
     #[arg(long, global = true, env = "TULGA_CONFIG", value_name = "FILE")]

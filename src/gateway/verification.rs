@@ -1,6 +1,7 @@
 //! A terminal's calls: challenge, capture, decision, cancellation, and what became of the cash.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
@@ -26,6 +27,9 @@ use crate::matching::{Matcher, Template};
 use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
 use crate::store::{ChallengeRow, ChallengeState, DecisionRow, OutcomeRow, UnitOfWork};
 use crate::vault::Place;
+
+/// How long after the deadline an answer that is being committed is still waited for.
+const ANSWER_GRACE: Duration = Duration::from_millis(250);
 
 /// The terminal that calls, as its certificate and the register know it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -181,20 +185,20 @@ impl Gateway {
         let terminal = terminal.clone();
         let work = tokio::spawn(async move {
             let attempts_key = debited.attempts_key;
-            let result = timeout_at(
-                deadline,
-                gateway.decide(&terminal, &key, request, request_hash, debited),
-            )
-            .await
-            .unwrap_or(Err(GatewayError::Deadline));
+            let result =
+                gateway.decide(&terminal, &key, request, request_hash, debited, deadline).await;
             if let Err(error) = &result {
-                // No decision: a technical failure costs no try, and the challenge stays used.
                 tracing::debug!(code = error.code(), "a verification ended without a decision");
-                gateway.refund(&attempts_key).await;
+                gateway.refund(&key, &attempts_key).await;
             }
             result
         });
-        work.await.map_err(|cause| GatewayError::internal("verification", cause))?
+        // Not the work is cut off here but the waiting: whether there was a decision, and so whether
+        // the try is given back, is settled by the work itself.
+        match timeout_at(deadline + ANSWER_GRACE, work).await {
+            Ok(ended) => ended.map_err(|cause| GatewayError::internal("verification", cause))?,
+            Err(_) => Err(GatewayError::Deadline),
+        }
     }
 
     /// The decision under an idempotency key, after a lost answer.
@@ -327,10 +331,14 @@ impl Gateway {
         Ok(Debited { session, attempts_key, attempts })
     }
 
-    async fn refund(&self, attempts_key: &Digest) {
+    /// Gives a try back after a technical failure; the challenge stays used. Never when a decision
+    /// was made after all (a commit whose fate was unclear): that would be a free guess.
+    async fn refund(&self, key: &DecisionKey, attempts_key: &Digest) {
         let refunded = async {
             let mut unit = self.store.begin().await?;
-            unit.add_to_counter(attempts_key, -1, self.clock.now()).await?;
+            if unit.decision(key).await?.is_none() {
+                unit.add_to_counter(attempts_key, -1, self.clock.now()).await?;
+            }
             unit.commit().await
         };
         if let Err(error) = refunded.await {
@@ -347,6 +355,7 @@ impl Gateway {
         request: Verify,
         request_hash: Digest,
         debited: Debited,
+        deadline: Instant,
     ) -> Result<Answer, GatewayError> {
         let Debited { session, attempts_key, attempts } = debited;
         let customer = session.customer()?;
@@ -356,12 +365,10 @@ impl Gateway {
         let EnrolledTemplate { standing, subject, template } = enrolled;
         let Verify { image, media_type, challenge, .. } = request;
         let matcher = self.matcher.clone();
-        let seen = self
-            .vision
-            .run(image, media_type, move |pipeline, picture| {
-                look(pipeline, &matcher, picture, template.as_ref().filter(|_| may_compare))
-            })
-            .await?;
+        let seen = self.vision.run(image, media_type, move |pipeline, picture| {
+            look(pipeline, &matcher, picture, template.as_ref().filter(|_| may_compare))
+        });
+        let seen = timeout_at(deadline, seen).await.map_err(|_| GatewayError::Deadline)??;
         let salts = Salts {
             transaction: random_bytes(&*self.entropy)?,
             audit: random_bytes(&*self.entropy)?,
@@ -390,6 +397,7 @@ impl Gateway {
             subject,
             seen,
             salts,
+            deadline,
         };
         let logged = self.sequencer.submit(Box::new(job)).await?;
         let row =

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::Settings;
 use super::answer::KeptAnswer;
@@ -82,6 +83,8 @@ pub(super) struct VerificationJob {
     pub subject: String,
     pub seen: Seen,
     pub salts: Salts,
+    /// After it nothing is decided: a late approval is none.
+    pub deadline: Instant,
 }
 
 #[async_trait]
@@ -94,6 +97,9 @@ impl Job for VerificationJob {
             } else {
                 Err(GatewayError::IdReused)
             };
+        }
+        if Instant::now() > self.deadline {
+            return Err(GatewayError::Deadline);
         }
         let facts = self.facts()?;
         let decision = policy::decide(&facts, &self.pack, slot.now);

@@ -16,6 +16,7 @@
 mod api;
 mod architecture;
 mod audit;
+mod cli;
 mod config;
 mod door;
 mod durability;
