@@ -18,6 +18,7 @@ mod architecture;
 mod audit;
 mod cli;
 mod config;
+mod crash;
 mod door;
 mod durability;
 mod foreign_verifiers;
