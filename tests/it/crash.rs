@@ -69,7 +69,7 @@ async fn verify_until_killed(channel: Channel, name: String, held: Held) {
     let image = encode_png(&picture).unwrap();
     let mut client = VerificationServiceClient::new(channel);
     for number in 0..1000 {
-        let begin = proto::BeginCaptureRequest {
+        let question = proto::BeginCaptureRequest {
             customer: Some(proto::CustomerReference {
                 reference: Some(Reference::CardToken("nobody".to_owned())),
             }),
@@ -88,7 +88,7 @@ async fn verify_until_killed(channel: Channel, name: String, held: Held) {
             holder_verification: proto::HolderVerification::None.into(),
             language: "en".to_owned(),
         };
-        let Ok(begun) = client.begin_capture(begin).await else { return };
+        let Ok(begun) = client.begin_capture(question).await else { return };
         let verify = proto::VerifyRequest {
             challenge: begun.into_inner().challenge,
             host_transaction_id: format!("{name}-{number}"),
@@ -136,9 +136,10 @@ impl Home {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
         let config = format!(
-            "[server]\nlisten = \"{address}\"\n[paths]\ndata_dir = {:?}\nmodels_dir = {models:?}\n\
+            "[server]\nlisten = \"{address}\"\n[paths]\ndata_dir = \"{}\"\nmodels_dir = \"{}\"\n\
              [rate]\nper_terminal_per_minute = 1000000\n",
-            dir.path().join("data"),
+            dir.path().join("data").display(),
+            models.display(),
         );
         std::fs::write(dir.path().join("tulga.toml"), config).unwrap();
         Self { dir, address }
