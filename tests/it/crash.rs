@@ -163,7 +163,7 @@ impl Home {
             .spawn()
             .unwrap();
         let gateway = Gateway(child);
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_mins(1);
         while TcpStream::connect(self.address).is_err() {
             assert!(Instant::now() < until, "the gateway does not start");
             std::thread::sleep(Duration::from_millis(20));
