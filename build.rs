@@ -42,6 +42,8 @@ const BLIND: [&str; 13] = [
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}");
     println!("cargo::rerun-if-changed=build.rs");
+    // sqlx::migrate! reads them while it compiles.
+    println!("cargo::rerun-if-changed=src/store/sql/migrations");
     let descriptors = protox::compile(FILES, [ROOT])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo did not set OUT_DIR")?);
     fs::write(out.join("tulga.v1.bin"), descriptors.encode_to_vec())?;

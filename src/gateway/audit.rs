@@ -9,6 +9,7 @@ use super::request::{Actor, Redemption};
 use super::sequencer::keep_checkpoint;
 use super::verification_job::audit_place;
 use crate::domain::id::{Attempt, ReceiptId};
+use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
 use crate::ledger::TlogProof;
 use crate::receipt::{
@@ -52,6 +53,17 @@ pub struct Redeem {
     pub counterparty: Option<String>,
     /// The amount that the host is about to authorise, in minor units.
     pub amount_minor: i64,
+    /// Of which currency.
+    pub currency: Currency,
+}
+
+/// What a receipt's `audit` commits to: SHA-256 over the salt and the record's exact bytes.
+#[derive(Clone)]
+pub struct AuditRecord {
+    /// Opens the commitment.
+    pub salt: [u8; 32],
+    /// JSON.
+    pub record: Vec<u8>,
 }
 
 impl Gateway {
@@ -116,15 +128,19 @@ impl Gateway {
         Ok(proof.map_err(|cause| GatewayError::internal("proof", cause))?.to_text())
     }
 
-    /// The opened audit record of an entry.
+    /// The opened audit record of an entry, and the salt that ties it to the receipt.
     ///
     /// # Errors
     ///
     /// [`GatewayError::NotFound`] when the entry has none.
-    pub async fn audit_record(&self, index: u64) -> Result<Vec<u8>, GatewayError> {
+    pub async fn audit_record(&self, index: u64) -> Result<AuditRecord, GatewayError> {
         let sealed =
             self.entry(index).await?.sealed_audit.ok_or(GatewayError::NotFound("audit record"))?;
-        Ok(self.vault.open_system(&audit_place(&self.settings, index), &sealed)?.to_vec())
+        let plain = self.vault.open_system(&audit_place(&self.settings, index), &sealed)?;
+        let (salt, record) = plain
+            .split_first_chunk()
+            .ok_or(GatewayError::broken("an audit record is too short"))?;
+        Ok(AuditRecord { salt: *salt, record: record.to_vec() })
     }
 
     /// Sends the whole ledger as files, up to a checkpoint made now. The receiver is bounded: a slow
@@ -237,6 +253,9 @@ impl Gateway {
         };
         if !(1..=amount_max).contains(&request.amount_minor) {
             return Err(invalid("amount_minor", "it is more than the receipt approves"));
+        }
+        if request.currency.as_str() != content.txn.currency {
+            return Err(invalid("currency", "the receipt is for another currency"));
         }
         if verified.body().aud.as_deref() != Some(self.settings.audience.as_str()) {
             return Err(invalid("receipt_jws", "the receipt is for another host"));

@@ -37,7 +37,7 @@ use crate::receipt::KeyRegister;
 use crate::store::Store;
 use crate::vault::Vault;
 
-pub use audit::{ExportFile, ReceiptFilter, Redeem};
+pub use audit::{AuditRecord, ExportFile, ReceiptFilter, Redeem};
 pub use enrollment::Activation;
 pub use error::GatewayError;
 pub use guard::{FileGuard, GuardError, HeadGuard};

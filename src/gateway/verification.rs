@@ -530,6 +530,7 @@ impl Job for OutcomeJob {
         if let Some(row) = unit.outcome(&self.key).await?
             && row.outcome == *outcome
             && row.dispensed_minor == *dispensed_minor
+            && row.currency == *currency
         {
             return Ok(Step::Existing(row.index));
         }
@@ -537,6 +538,7 @@ impl Job for OutcomeJob {
             key: self.key.clone(),
             outcome: *outcome,
             dispensed_minor: *dispensed_minor,
+            currency: *currency,
             index: slot.index,
         })
         .await?;

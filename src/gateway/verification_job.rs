@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::json;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::Settings;
 use super::answer::KeptAnswer;
@@ -13,7 +14,7 @@ use super::request::Salts;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::verification::{CallingTerminal, Session, answer_place};
 use crate::crypto::{Digest, Entropy};
-use crate::domain::decision::{Decision, Outcome};
+use crate::domain::decision::{Decision, Outcome, RuleId};
 use crate::domain::id::ReceiptId;
 use crate::domain::liveness::LivenessScore;
 use crate::domain::money::{AmountMinor, Currency};
@@ -118,9 +119,11 @@ impl Job for VerificationJob {
             sealed_answer: self.sealed_answer(&decision, attempts_left)?,
         })
         .await?;
+        // The salt stands before the record, in the order in which they are hashed.
+        let salted = Zeroizing::new([&self.salts.audit, audit.as_slice()].concat());
         let sealed_audit = self.vault.seal_system(
             &audit_place(&self.settings, slot.index),
-            &audit,
+            &salted,
             &*self.entropy,
         )?;
         Ok(Step::Append(Box::new(NewEntry {
@@ -213,7 +216,7 @@ impl VerificationJob {
             "quality": quality,
             "outcome": decision.outcome().as_str(),
             "reasons": decision.reasons().iter().map(|reason| reason.code()).collect::<Vec<_>>(),
-            "rules": decision.rules().iter().map(super::super::domain::decision::RuleId::as_str).collect::<Vec<_>>(),
+            "rules": decision.rules().iter().map(RuleId::as_str).collect::<Vec<_>>(),
             "models": self.models.iter().map(Digest::labelled).collect::<Vec<_>>(),
             "build": self.settings.build.labelled(),
         });

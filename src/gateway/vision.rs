@@ -72,16 +72,48 @@ impl VisionPool {
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
             return Ok(place);
         }
-        if self.waiting.fetch_add(1, Ordering::SeqCst) >= self.limits.waiting_max {
-            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        let waiting = Waiting::join(&self.waiting);
+        if waiting.before >= self.limits.waiting_max {
             return Err(GatewayError::Overloaded);
         }
-        let place = tokio::time::timeout(self.limits.queue_wait, places.acquire_owned()).await;
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        match place {
+        match tokio::time::timeout(self.limits.queue_wait, places.acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) => Err(GatewayError::NotReady("the gateway is draining")),
             Err(_) => Err(GatewayError::Overloaded),
         }
+    }
+}
+
+/// A place in the queue, left also when the caller goes away while it waits.
+struct Waiting<'queue> {
+    queue: &'queue AtomicUsize,
+    /// How many waited already.
+    before: usize,
+}
+
+impl<'queue> Waiting<'queue> {
+    fn join(queue: &'queue AtomicUsize) -> Self {
+        Self { queue, before: queue.fetch_add(1, Ordering::SeqCst) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.queue.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_the_queue_is_counted_out() {
+        let queue = AtomicUsize::new(0);
+        let first = Waiting::join(&queue);
+        let second = Waiting::join(&queue);
+        assert_eq!((first.before, second.before), (0, 1));
+        drop((first, second));
+        assert_eq!(queue.load(Ordering::SeqCst), 0);
     }
 }

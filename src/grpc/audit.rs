@@ -13,7 +13,7 @@ use super::peer::AuditorPermit;
 use super::status::InvalidField;
 use crate::domain::id::{ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
-use crate::gateway::{ExportFile, Gateway, ReceiptFilter};
+use crate::gateway::{AuditRecord, ExportFile, Gateway, ReceiptFilter};
 use crate::proto;
 use crate::proto::audit_service_server::AuditService;
 
@@ -105,8 +105,8 @@ impl AuditService for Audit {
     ) -> Result<Response<proto::GetAuditRecordResponse>, Status> {
         AuditorPermit::of(request.extensions())?;
         let proto::GetAuditRecordRequest { index } = request.into_inner();
-        let record = self.0.audit_record(index).await?;
-        Ok(Response::new(proto::GetAuditRecordResponse { record }))
+        let AuditRecord { salt, record } = self.0.audit_record(index).await?;
+        Ok(Response::new(proto::GetAuditRecordResponse { record, salt: salt.to_vec() }))
     }
 
     async fn export_ledger(

@@ -3,6 +3,7 @@
 use crate::crypto::{Digest, sha256};
 use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::modality::Modality;
+use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CashOutcome, DecisionKey, TokenKind};
 
@@ -190,6 +191,8 @@ pub struct OutcomeRow {
     pub outcome: CashOutcome,
     /// How much moved, in minor units.
     pub dispensed_minor: i64,
+    /// Of which currency.
+    pub currency: Currency,
     /// Where the report stands in the ledger.
     pub index: u64,
 }

@@ -1,19 +1,8 @@
 //! The API end to end: a gateway on real models behind real TLS, called as vendors call it.
 
-use std::path::Path;
-
 use bytes::Bytes;
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
-use tulga::app::{App, DataDir};
-use tulga::config::Config;
-use tulga::domain::id::PrincipalName;
-use tulga::grpc::server::Ended;
+use tonic::Code;
+use tonic::transport::Channel;
 use tulga::pki::Role;
 use tulga::proto;
 use tulga::proto::audit_service_client::AuditServiceClient;
@@ -22,183 +11,10 @@ use tulga::proto::receipt_service_client::ReceiptServiceClient;
 use tulga::proto::terminal_service_client::TerminalServiceClient;
 use tulga::proto::verification_service_client::VerificationServiceClient;
 
+use crate::site::{Site, begin, consent, demo, field, reason, verify};
+
 const IIN: &str = "900101300007";
 const CARD: &str = "card-token-1";
-
-/// A gateway that serves, and its data folder.
-struct Site {
-    dir: TempDir,
-    address: String,
-    stop: oneshot::Sender<()>,
-    ended: JoinHandle<anyhow::Result<Ended>>,
-}
-
-impl Site {
-    async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let config = Config::from_toml(&format!(
-            "[paths]\ndata_dir = '{}'\nmodels_dir = '{}'\n[rate]\nper_terminal_per_minute = 10000\n\
-             [server]\ndeadline_ms = 60000\n",
-            dir.path().join("data").display(),
-            root.join("models").display(),
-        ))
-        .unwrap();
-        let app = App::open(&config).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("https://{}", listener.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let ended = tokio::spawn(async move {
-            let stop = async {
-                stopped.await.ok();
-            };
-            app.serve(listener, stop).await
-        });
-        Self { dir, address, stop, ended }
-    }
-
-    async fn connect(&self, certificate: &str, key: &str) -> Channel {
-        let pki = DataDir::at(self.dir.path().join("data")).pki();
-        let ca = pki.read_certificate(&pki.authority_path()).unwrap();
-        let tls = ClientTlsConfig::new()
-            .domain_name("localhost")
-            .ca_certificate(Certificate::from_pem(ca))
-            .identity(Identity::from_pem(certificate, key));
-        let endpoint = Endpoint::from_shared(self.address.clone()).unwrap();
-        endpoint.tls_config(tls).unwrap().connect().await.unwrap()
-    }
-
-    async fn staff(&self, role: Role) -> Channel {
-        let pki = DataDir::at(self.dir.path().join("data")).pki();
-        let name = PrincipalName::try_from("dev").unwrap();
-        let certificate = pki.read_certificate(&pki.client_path(role, &name)).unwrap();
-        let key = pki.read_key(&pki.client_key_path(role, &name)).unwrap();
-        self.connect(&certificate, &key).await
-    }
-
-    /// Registers a terminal as a vendor does: its own key, a signing request, a certificate back.
-    async fn terminal(&self, terminal_id: &str) -> Channel {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
-        let mut admin = TerminalServiceClient::new(self.staff(Role::Admin).await);
-        let issued = admin
-            .register_terminal(proto::RegisterTerminalRequest {
-                terminal_id: terminal_id.into(),
-                csr_pem: request.pem().unwrap(),
-            })
-            .await
-            .unwrap()
-            .into_inner();
-        self.connect(&issued.certificate_pem, &key.serialize_pem()).await
-    }
-
-    async fn enroll(&self, iin: &str, card: &str, photographs: &[&str]) -> String {
-        let mut desk = EnrollmentServiceClient::new(self.staff(Role::Enroller).await);
-        let customer_id = desk
-            .create_customer(proto::CreateCustomerRequest {
-                iin: iin.into(),
-                consent: Some(consent()),
-            })
-            .await
-            .unwrap()
-            .into_inner()
-            .customer_id;
-        desk.bind_token(proto::BindTokenRequest {
-            customer_id: customer_id.clone(),
-            kind: proto::TokenKind::Card.into(),
-            token: card.into(),
-            expires_at: None,
-        })
-        .await
-        .unwrap();
-        for photograph in photographs {
-            let added = desk
-                .add_capture(proto::AddCaptureRequest {
-                    customer_id: customer_id.clone(),
-                    image: demo(photograph),
-                    media_type: Some("image/jpeg".into()),
-                    language: "en".into(),
-                })
-                .await
-                .unwrap()
-                .into_inner();
-            assert!(added.accepted, "{photograph}: {:?}", added.reasons);
-            assert!(!added.quality.is_empty() && added.capture_id.len() == 32);
-        }
-        let activated = desk
-            .activate(proto::ActivateRequest { customer_id: customer_id.clone() })
-            .await
-            .unwrap()
-            .into_inner();
-        assert_eq!(activated.status(), proto::CustomerStatus::Active);
-        customer_id
-    }
-
-    async fn finish(self) {
-        self.stop.send(()).unwrap();
-        assert_eq!(self.ended.await.unwrap().unwrap(), Ended::Drained);
-    }
-}
-
-fn demo(name: &str) -> Bytes {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo").join(name);
-    std::fs::read(path).unwrap().into()
-}
-
-fn consent() -> proto::Consent {
-    proto::Consent {
-        operator: "Bank A".into(),
-        subject: "the customer".into(),
-        purpose: "cash at terminals".into(),
-        term: Some(proto::consent::Term::Days(365)),
-        given_at: "2026-01-01T00:00:00Z".into(),
-        evidence_ref: "archive/7".into(),
-    }
-}
-
-fn begin(transaction: &str, card: &str) -> proto::BeginCaptureRequest {
-    let reference = proto::customer_reference::Reference::CardToken(card.into());
-    proto::BeginCaptureRequest {
-        customer: Some(proto::CustomerReference { reference: Some(reference) }),
-        transaction: Some(proto::Transaction {
-            host_transaction_id: transaction.into(),
-            business_date: "2026-11-21".into(),
-            operation: proto::Operation::Withdrawal.into(),
-            amount_minor: 5_000_000,
-            currency: "KZT".into(),
-            account_currency: "KZT".into(),
-            account: "account-token-1".into(),
-            counterparty: None,
-        }),
-        modality: proto::Modality::Face.into(),
-        finger_position: 0,
-        holder_verification: proto::HolderVerification::CardAndPin.into(),
-        language: "en".into(),
-    }
-}
-
-fn verify(transaction: &str, attempt: u32, challenge: &[u8], image: Bytes) -> proto::VerifyRequest {
-    proto::VerifyRequest {
-        challenge: challenge.to_vec(),
-        host_transaction_id: transaction.into(),
-        business_date: "2026-11-21".into(),
-        attempt,
-        capture: Some(proto::Capture { image, ..proto::Capture::default() }),
-        language: "en".into(),
-    }
-}
-
-fn reason(status: &Status) -> String {
-    let info = status.get_details_error_info();
-    info.map_or_else(|| format!("no reason: {status:?}"), |info| info.reason)
-}
-
-fn field(status: &Status) -> String {
-    let bad = status.get_details_bad_request();
-    bad.and_then(|bad| bad.field_violations.into_iter().next())
-        .map(|violation| violation.field)
-        .unwrap_or_default()
-}
 
 type Terminal = VerificationServiceClient<Channel>;
 
@@ -321,12 +137,15 @@ async fn reports_and_redeems(
         account: "account-token-1".into(),
         counterparty: None,
         amount_minor: 5_000_000,
+        currency: "KZT".into(),
     };
     let mut dearer = redeem("T1", approved);
     dearer.amount_minor += 1;
     let mut elsewhere = redeem("T1", approved);
     elsewhere.account = "account-token-2".into();
-    for wrong in [dearer, elsewhere, redeem("T9", approved), redeem("T2", denied)] {
+    let mut dollars = redeem("T1", approved);
+    dollars.currency = "USD".into();
+    for wrong in [dearer, elsewhere, dollars, redeem("T9", approved), redeem("T2", denied)] {
         let status = host.redeem(wrong).await.unwrap_err();
         assert_eq!(
             (status.code(), reason(&status).as_str()),

@@ -1,197 +1,240 @@
-//! Kill −9 in a burst of verifications: every receipt that a client holds is in the ledger.
+//! Kill −9 in a burst of verifications: every receipt that a client holds is in the ledger, and what
+//! was counted stays counted.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tulga::app::{DataDir, trust_fingerprint};
+use tonic::transport::Channel;
+use tulga::app::trust_fingerprint;
 use tulga::audit::{Options, find_receipt, verify_export};
 use tulga::capture::{DecodedImage, encode_png};
-use tulga::domain::id::PrincipalName;
 use tulga::pki::Role;
+use tulga::proto;
+use tulga::proto::receipt_service_client::ReceiptServiceClient;
 use tulga::proto::verification_service_client::VerificationServiceClient;
-use tulga::proto::{self, customer_reference::Reference};
+
+use crate::process::{Gateway, Home, photograph};
+use crate::site::{begin, verify};
 
 const KILLS: u32 = 20;
 const CLIENTS: u32 = 4;
 const TERMINAL: &str = "ATM-CRASH";
+const CARD: &str = "card-token-1";
+const IIN: &str = "900101300007";
 
 /// Index to exact bytes of every receipt that came back.
-type Held = Arc<Mutex<BTreeMap<u64, String>>>;
+type Held = Arc<Mutex<BTreeMap<u64, Vec<u8>>>>;
+
+/// Calls that were sent and not answered when the gateway was killed.
+type Unanswered = Arc<Mutex<Vec<proto::VerifyRequest>>>;
+
+type Terminal = VerificationServiceClient<Channel>;
 
 #[test]
 fn every_receipt_that_a_client_holds_survives_twenty_kills() {
     let home = Home::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let held = Held::default();
+    let (held, unanswered) = (Held::default(), Unanswered::default());
     let mut gateway = home.serve();
-    home.tulga(&["terminal", "register", TERMINAL]);
+    gateway.tulga_ok(&home, &["terminal", "register", TERMINAL]);
+    enroll(&home, &gateway);
+    let paid = runtime.block_on(approve_and_redeem(&home, &gateway, &held));
+    let spent = runtime.block_on(two_wrong_tries(&home, &gateway, &held));
     for kill in 0..KILLS {
-        runtime.block_on(async {
-            let channel = home.connect().await;
-            let burst: Vec<_> = (0..CLIENTS)
-                .map(|client| {
-                    let name = format!("{kill}-{client}");
-                    tokio::spawn(verify_until_killed(channel.clone(), name, Arc::clone(&held)))
-                })
-                .collect();
-            let before = held.lock().unwrap().len();
-            let until = Instant::now() + Duration::from_secs(20);
-            while held.lock().unwrap().len() < before + 3 && Instant::now() < until {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            tokio::time::sleep(Duration::from_millis(u64::from(kill * 7 % 40))).await;
-            gateway.kill();
-            for client in burst {
-                client.await.unwrap();
-            }
-        });
+        runtime.block_on(burst(&home, &mut gateway, kill, &held, &unanswered));
         gateway = home.serve();
+        runtime.block_on(async {
+            repeat_the_unanswered(&home, &gateway, &held, &unanswered).await;
+        });
     }
-    let export = home.dir.path().join("export");
-    home.tulga(&["audit", "export", export.to_str().unwrap()]);
+    runtime.block_on(async {
+        assert_eq!(paid.redeem(&home, &gateway).await, paid.redeemed, "redeemed once, for ever");
+        let mut terminal = connect(&home, &gateway).await;
+        let opened = terminal.begin_capture(begin(&spent, CARD)).await.unwrap().into_inner();
+        assert_eq!(opened.attempts_left, 1, "two of three tries were used before the kills");
+        let again = terminal.verify(paid.asked.clone()).await.unwrap().into_inner();
+        assert_eq!(again, paid.decision, "the same bytes after twenty kills");
+    });
+    let export = home.path().join("export");
+    gateway.tulga_ok(&home, &["audit", "export", export.to_str().unwrap()]);
     let held = held.lock().unwrap();
     assert!(held.len() >= usize::try_from(3 * KILLS).unwrap(), "only {} receipts", held.len());
     for (index, jws) in &*held {
-        assert_eq!(find_receipt(&export, *index).unwrap().as_ref(), Some(jws), "receipt {index}");
+        let found = find_receipt(&export, *index).unwrap().map(String::into_bytes);
+        assert_eq!(found.as_ref(), Some(jws), "receipt {index}");
     }
     let trust = trust_fingerprint(&home.data()).unwrap();
     let report = verify_export(&export, Some(&trust), &Options::default(), &mut |_| ()).unwrap();
     assert!(report.is_good(), "{:?}", report.findings);
 }
 
-async fn verify_until_killed(channel: Channel, name: String, held: Held) {
+fn enroll(home: &Home, gateway: &Gateway) {
+    let pictures = ["obama.jpg", "obama3.jpg"].map(photograph);
+    let mut arguments = vec!["enroll"];
+    arguments.extend(pictures.iter().map(|path| path.to_str().unwrap()));
+    arguments.extend(["--iin", IIN, "--card", CARD]);
+    arguments.extend(["--subject", "the customer", "--consent-ref", "archive/7"]);
+    gateway.tulga_ok(home, &arguments);
+}
+
+async fn connect(home: &Home, gateway: &Gateway) -> Terminal {
+    VerificationServiceClient::new(gateway.connect(home, Role::Terminal, TERMINAL).await)
+}
+
+/// An approval whose receipt the host has redeemed.
+struct Paid {
+    asked: proto::VerifyRequest,
+    decision: proto::Decision,
+    redeemed: proto::RedeemResponse,
+}
+
+impl Paid {
+    /// Redeems it again: what the host is told.
+    async fn redeem(&self, home: &Home, gateway: &Gateway) -> proto::RedeemResponse {
+        redeem(home, gateway, &self.asked, &self.decision).await
+    }
+}
+
+async fn redeem(
+    home: &Home,
+    gateway: &Gateway,
+    asked: &proto::VerifyRequest,
+    decision: &proto::Decision,
+) -> proto::RedeemResponse {
+    let transaction = begin(&asked.host_transaction_id, CARD).transaction.unwrap();
+    let request = proto::RedeemRequest {
+        receipt_jws: decision.receipt_jws.clone(),
+        transaction_salt: decision.salts.as_ref().unwrap().transaction.clone(),
+        host_transaction_id: asked.host_transaction_id.clone(),
+        business_date: asked.business_date.clone(),
+        attempt: asked.attempt,
+        account: transaction.account,
+        counterparty: None,
+        amount_minor: transaction.amount_minor,
+        currency: transaction.currency,
+    };
+    let host = gateway.connect(home, Role::Host, "dev").await;
+    ReceiptServiceClient::new(host).redeem(request).await.unwrap().into_inner()
+}
+
+async fn approve_and_redeem(home: &Home, gateway: &Gateway, held: &Held) -> Paid {
+    let mut terminal = connect(home, gateway).await;
+    let picture = std::fs::read(photograph("obama2.jpg")).unwrap();
+    let asked = open(&mut terminal, "PAID", 1, &picture).await.unwrap();
+    let decision = terminal.verify(asked.clone()).await.unwrap().into_inner();
+    assert_eq!(decision.outcome(), proto::Outcome::Approved, "{:?}", decision.reasons);
+    hold(held, &decision);
+    let first = redeem(home, gateway, &asked, &decision).await;
+    assert!(first.redeemed);
+    let redeemed = proto::RedeemResponse { redeemed: false, ..first };
+    Paid { asked, decision, redeemed }
+}
+
+/// Somebody else's face, twice; the transaction's number.
+async fn two_wrong_tries(home: &Home, gateway: &Gateway, held: &Held) -> String {
+    let mut terminal = connect(home, gateway).await;
+    let picture = std::fs::read(photograph("biden.jpg")).unwrap();
+    for attempt in 1..=2 {
+        let asked = open(&mut terminal, "WRONG", attempt, &picture).await.unwrap();
+        let decision = terminal.verify(asked).await.unwrap().into_inner();
+        assert_eq!(decision.outcome(), proto::Outcome::Denied);
+        hold(held, &decision);
+    }
+    "WRONG".to_owned()
+}
+
+/// Verifications from several clients at once, and SIGKILL among them.
+async fn burst(
+    home: &Home,
+    gateway: &mut Gateway,
+    kill: u32,
+    held: &Held,
+    unanswered: &Unanswered,
+) {
+    let before = held.lock().unwrap().len();
+    let mut clients = Vec::new();
+    for client in 0..CLIENTS {
+        let terminal = connect(home, gateway).await;
+        let name = format!("{kill}-{client}");
+        let (held, unanswered) = (Arc::clone(held), Arc::clone(unanswered));
+        clients.push(tokio::spawn(verify_until_killed(terminal, name, held, unanswered)));
+    }
+    let until = Instant::now() + Duration::from_secs(60);
+    while held.lock().unwrap().len() < before + 3 {
+        assert!(Instant::now() < until, "no answers to kill among");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(u64::from(kill * 7 % 40))).await;
+    gateway.kill();
+    for client in clients {
+        client.await.unwrap();
+    }
+}
+
+async fn verify_until_killed(
+    mut terminal: Terminal,
+    name: String,
+    held: Held,
+    unanswered: Unanswered,
+) {
     let picture = DecodedImage::from_rgb(160, 120, vec![120; 160 * 120 * 3]).unwrap();
     let image = encode_png(&picture).unwrap();
-    let mut client = VerificationServiceClient::new(channel);
     for number in 0..1000 {
-        let question = proto::BeginCaptureRequest {
-            customer: Some(proto::CustomerReference {
-                reference: Some(Reference::CardToken("nobody".to_owned())),
-            }),
-            transaction: Some(proto::Transaction {
-                host_transaction_id: format!("{name}-{number}"),
-                business_date: "2026-11-21".to_owned(),
-                operation: proto::Operation::Withdrawal.into(),
-                amount_minor: 1000,
-                currency: "KZT".to_owned(),
-                account_currency: "KZT".to_owned(),
-                account: "account".to_owned(),
-                counterparty: None,
-            }),
-            modality: proto::Modality::Face.into(),
-            finger_position: 0,
-            holder_verification: proto::HolderVerification::None.into(),
-            language: "en".to_owned(),
+        let id = format!("{name}-{number}");
+        let Some(asked) = open(&mut terminal, &id, 1, &image).await else { return };
+        let Ok(decided) = terminal.verify(asked.clone()).await else {
+            unanswered.lock().unwrap().push(asked);
+            return;
         };
-        let Ok(begun) = client.begin_capture(question).await else { return };
-        let verify = proto::VerifyRequest {
-            challenge: begun.into_inner().challenge,
-            host_transaction_id: format!("{name}-{number}"),
-            business_date: "2026-11-21".to_owned(),
-            attempt: 1,
-            capture: Some(proto::Capture { image: image.clone().into(), ..Default::default() }),
-            language: "en".to_owned(),
-        };
-        let Ok(decided) = client.verify(verify).await else { return };
-        let decided = decided.into_inner();
-        let jws = String::from_utf8(decided.receipt_jws).unwrap();
-        held.lock().unwrap().insert(decided.position.unwrap().index, jws);
+        hold(&held, &decided.into_inner());
     }
 }
 
-/// A data folder and a port of its own.
-struct Home {
-    dir: tempfile::TempDir,
-    address: SocketAddr,
-}
-
-/// A gateway that does not outlive its test.
-struct Gateway(Child);
-
-impl Gateway {
-    /// SIGKILL.
-    fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // It may have been killed before.
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-impl Home {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        // Free now; nobody else asks for it in this test's few seconds.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-        let config = format!(
-            "[server]\nlisten = \"{address}\"\n[paths]\ndata_dir = \"{}\"\nmodels_dir = \"{}\"\n\
-             [rate]\nper_terminal_per_minute = 1000000\n",
-            dir.path().join("data").display(),
-            models.display(),
-        );
-        std::fs::write(dir.path().join("tulga.toml"), config).unwrap();
-        Self { dir, address }
-    }
-
-    fn config(&self) -> PathBuf {
-        self.dir.path().join("tulga.toml")
-    }
-
-    fn data(&self) -> DataDir {
-        DataDir::at(self.dir.path().join("data"))
-    }
-
-    /// Starts the gateway and waits until it listens.
-    fn serve(&self) -> Gateway {
-        let child = Command::new(env!("CARGO_BIN_EXE_tulga"))
-            .arg("--config")
-            .arg(self.config())
-            .arg("serve")
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let gateway = Gateway(child);
-        let until = Instant::now() + Duration::from_mins(1);
-        while TcpStream::connect(self.address).is_err() {
-            assert!(Instant::now() < until, "the gateway does not start");
-            std::thread::sleep(Duration::from_millis(20));
+/// The restarted gateway gives a lost answer again, or says that there is none and the challenge is
+/// used: never a second decision under the same key.
+async fn repeat_the_unanswered(
+    home: &Home,
+    gateway: &Gateway,
+    held: &Held,
+    unanswered: &Unanswered,
+) {
+    let mut terminal = connect(home, gateway).await;
+    for asked in std::mem::take(&mut *unanswered.lock().unwrap()) {
+        let kept = terminal.get_decision(proto::GetDecisionRequest {
+            business_date: asked.business_date.clone(),
+            host_transaction_id: asked.host_transaction_id.clone(),
+            attempt: asked.attempt,
+            language: "en".into(),
+        });
+        let kept = kept.await.map(tonic::Response::into_inner);
+        let repeated = terminal.verify(asked).await.map(tonic::Response::into_inner);
+        match (kept, repeated) {
+            (Ok(kept), Ok(repeated)) => {
+                assert_eq!(kept, repeated);
+                hold(held, &repeated);
+            }
+            // It died before the decision; the challenge may or may not have been used by then.
+            (Err(_), Ok(fresh)) => hold(held, &fresh),
+            (Err(_), Err(refused)) => assert_eq!(crate::site::reason(&refused), "CAP_STALE"),
+            (Ok(kept), Err(refused)) => panic!("{kept:?} was lost: {refused:?}"),
         }
-        gateway
     }
+}
 
-    fn tulga(&self, arguments: &[&str]) {
-        let status = Command::new(env!("CARGO_BIN_EXE_tulga"))
-            .arg("--config")
-            .arg(self.config())
-            .args(arguments)
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(status.success(), "tulga {arguments:?}");
-    }
+/// Begins a capture and makes the call that shows it; `None` when nobody answers.
+async fn open(
+    terminal: &mut Terminal,
+    id: &str,
+    attempt: u32,
+    image: &[u8],
+) -> Option<proto::VerifyRequest> {
+    let opened = terminal.begin_capture(begin(id, CARD)).await.ok()?.into_inner();
+    Some(verify(id, attempt, &opened.challenge, image.to_vec().into()))
+}
 
-    async fn connect(&self) -> Channel {
-        let (pki, name) = (self.data().pki(), PrincipalName::try_from(TERMINAL).unwrap());
-        let certificate = pki.read_certificate(&pki.client_path(Role::Terminal, &name)).unwrap();
-        let key = pki.read_key(&pki.client_key_path(Role::Terminal, &name)).unwrap();
-        let authority = pki.read_certificate(&pki.authority_path()).unwrap();
-        let tls = ClientTlsConfig::new()
-            .domain_name("localhost")
-            .ca_certificate(Certificate::from_pem(authority))
-            .identity(Identity::from_pem(certificate, key.as_str()));
-        let endpoint = Endpoint::from_shared(format!("https://{}", self.address)).unwrap();
-        endpoint.tls_config(tls).unwrap().connect().await.unwrap()
-    }
+fn hold(held: &Held, decision: &proto::Decision) {
+    let index = decision.position.as_ref().unwrap().index;
+    let before = held.lock().unwrap().insert(index, decision.receipt_jws.clone());
+    assert!(before.is_none_or(|before| before == decision.receipt_jws), "two receipts at {index}");
 }

@@ -36,6 +36,44 @@ fn each_answer_comes_after_its_commit_is_on_the_disk() {
     assert!(answers_after_sync(&late, is_answer).is_err());
 }
 
+/// One client that waits for each answer of a gateway under strace: before the bytes of each reply
+/// to `Verify`, the journal and the record of the last signed head are on the disk.
+#[test]
+fn each_receipt_leaves_the_gateway_after_it_is_on_the_disk() {
+    let home = Home::new();
+    // What is not traced: making the data folder and registering the terminal.
+    let mut gateway = home.serve();
+    gateway.tulga_ok(&home, &["terminal", "register", "ATM-1"]);
+    assert!(gateway.terminate());
+    let Some((mut traced, log)) = Traced::command(&home.command(&["serve"]), home.path()) else {
+        return;
+    };
+    traced.stdout(Stdio::null());
+    let mut gateway = home.serve_as(traced);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let receipts = runtime.block_on(async {
+        let channel = gateway.connect(&home, Role::Terminal, "ATM-1").await;
+        let mut terminal = VerificationServiceClient::new(channel);
+        let picture = DecodedImage::from_rgb(160, 120, vec![120; 160 * 120 * 3]).unwrap();
+        let picture = encode_png(&picture).unwrap();
+        let mut receipts = 0;
+        for number in 0..COMMITS {
+            let id = format!("T{number}");
+            let opened = terminal.begin_capture(begin(&id, "card")).await.unwrap().into_inner();
+            mark(number);
+            let asked = verify(&id, 1, &opened.challenge, picture.clone().into());
+            let answer = terminal.verify(asked).await.unwrap().into_inner();
+            receipts += usize::from(!answer.receipt_jws.is_empty());
+        }
+        receipts
+    });
+    assert_eq!(receipts, COMMITS);
+    gateway.terminate();
+    let calls = Traced { child: None, log }.calls();
+    let (journal, record) = (answers_after_sync(&calls, is_reply, is_journal), answers_after_sync(&calls, is_reply, is_record));
+    assert_eq!((journal, record), (Ok(COMMITS), Ok(COMMITS)));
+}
+
 #[test]
 fn a_sync_that_another_thread_interrupts_counts_when_it_returns() {
     let log = "\

@@ -10,6 +10,7 @@ use tulga::ledger::TlogProof;
 use tulga::receipt::ErasedBody;
 
 use crate::audit::Book;
+use crate::process::has;
 use crate::receipts::{erasure_of_bodies, verification};
 
 /// An export with an erased body, and the proof of entry 6 beside it.
@@ -51,15 +52,6 @@ fn refused(output: &Output, why: &str) {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains(&format!("REFUSED: {why}")), "{error}");
-}
-
-/// Whether a tool is there; says what is skipped and how to get it if not.
-fn has(program: &str, arguments: &[&str], how: &str) -> bool {
-    let there = Command::new(program).args(arguments).output().is_ok_and(|it| it.status.success());
-    if !there {
-        eprintln!("skipped: {program} {} does not work here; {how}", arguments.join(" "));
-    }
-    there
 }
 
 fn has_python() -> bool {

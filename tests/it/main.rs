@@ -16,6 +16,7 @@
 mod api;
 mod architecture;
 mod audit;
+mod canaries;
 mod cli;
 mod config;
 mod crash;
@@ -24,7 +25,9 @@ mod durability;
 mod foreign_verifiers;
 mod ledger;
 mod policy;
+mod process;
 mod reasons;
 mod receipts;
+mod site;
 mod store;
 mod vision;

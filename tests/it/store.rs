@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tulga::crypto::Digest;
 use tulga::domain::id::{Attempt, HostTransactionId};
+use tulga::domain::money::Currency;
 use tulga::domain::time::{BusinessDate, UnixMillis};
 use tulga::domain::transaction::{CashOutcome, TokenKind};
 use tulga::store::sql::SqliteStore;
@@ -417,7 +418,8 @@ async fn the_latest_outcome_replaces_the_earlier(store: &dyn Store) {
     assert_eq!(store.outcome(&key).await.unwrap(), None);
     for (index, outcome) in (0..).zip(CashOutcome::ALL) {
         let dispensed_minor = i64::try_from(index).unwrap() * 100;
-        let row = OutcomeRow { key: key.clone(), outcome, dispensed_minor, index };
+        let currency = Currency::try_from("KZT").unwrap();
+        let row = OutcomeRow { key: key.clone(), outcome, dispensed_minor, currency, index };
         write(store, async |unit| {
             unit.put_outcome(&row).await?;
             assert_eq!(unit.outcome(&key).await?, Some(row.clone()));

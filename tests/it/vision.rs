@@ -45,7 +45,7 @@ struct Refined {
     dlib: Vec<f32>,
 }
 
-static PIPELINE: LazyLock<FacePipeline> =
+pub static PIPELINE: LazyLock<FacePipeline> =
     LazyLock::new(|| FacePipeline::load(&root().join("models")).unwrap());
 
 fn root() -> &'static Path {
@@ -61,7 +61,7 @@ fn photograph_bytes(name: &str) -> Vec<u8> {
     fs::read(root().join("demo").join(name)).unwrap()
 }
 
-fn photograph(name: &str) -> DecodedImage {
+pub fn photograph(name: &str) -> DecodedImage {
     decode(&EncodedImage::new(photograph_bytes(name)), &DecodeLimits::default()).unwrap()
 }
 
@@ -71,7 +71,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-fn usable(acquisition: Acquisition) -> Probe {
+pub fn usable(acquisition: Acquisition) -> Probe {
     match acquisition {
         Acquisition::Usable(probe) => probe,
         Acquisition::Refused(refusal) => panic!("{refusal:?}"),

@@ -115,6 +115,7 @@ pub fn redeem(wire: proto::RedeemRequest) -> Result<Redeem, InvalidField> {
         account,
         counterparty,
         amount_minor,
+        currency,
     } = wire;
     let receipt_jws = String::from_utf8(receipt_jws)
         .map_err(|_| InvalidField::wrong("receipt_jws", "it is not ASCII"))?;
@@ -132,6 +133,7 @@ pub fn redeem(wire: proto::RedeemRequest) -> Result<Redeem, InvalidField> {
         account: account.expose().to_owned(),
         counterparty: counterparty.map(|token| token.expose().to_owned()),
         amount_minor: amount.get(),
+        currency: noun::text("currency", &currency)?,
     })
 }
 

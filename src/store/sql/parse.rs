@@ -6,6 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use crate::crypto::Digest;
 use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::modality::Modality;
+use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CashOutcome, DecisionKey, TokenKind};
 use crate::store::{
@@ -81,6 +82,10 @@ impl<'a> Fields<'a> {
 
     fn receipt(&self, column: &'static str) -> Result<ReceiptId, StoreError> {
         ReceiptId::try_from(self.bytes(column)?.as_slice()).map_err(|_| self.broken(column))
+    }
+
+    fn currency(&self, column: &'static str) -> Result<Currency, StoreError> {
+        Currency::try_from(self.text(column)?.as_str()).map_err(|_| self.broken(column))
     }
 
     fn word<T: Copy>(
@@ -184,6 +189,7 @@ impl<'a> Fields<'a> {
             key: key.clone(),
             outcome: self.word("outcome", &CashOutcome::ALL, CashOutcome::as_str)?,
             dispensed_minor: self.integer("dispensed_minor")?,
+            currency: self.currency("currency")?,
             index: self.natural("entry_index")?,
         })
     }

@@ -25,7 +25,7 @@ pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 pub(super) const SELECT_DECISION: &str = "SELECT request_hash, entry_index, sealed_answer FROM decisions \
      WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND attempt = $4";
-pub(super) const SELECT_OUTCOME: &str = "SELECT outcome, dispensed_minor, entry_index FROM outcomes \
+pub(super) const SELECT_OUTCOME: &str = "SELECT outcome, dispensed_minor, currency, entry_index FROM outcomes \
      WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND attempt = $4";
 pub(super) const SELECT_REDEMPTION: &str =
     "SELECT receipt, redeemed_at, entry_index FROM redemptions WHERE receipt = $1";

@@ -307,14 +307,15 @@ impl UnitOfWork for SqlUnit {
 
     async fn put_outcome(&mut self, row: &OutcomeRow) -> Result<(), StoreError> {
         let sql = "INSERT INTO outcomes \
-                   (terminal, business_date, host_id, attempt, outcome, dispensed_minor, entry_index) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                   (terminal, business_date, host_id, attempt, outcome, dispensed_minor, currency, \
+                   entry_index) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
                    ON CONFLICT (terminal, business_date, host_id, attempt) DO UPDATE SET \
                    outcome = excluded.outcome, dispensed_minor = excluded.dispensed_minor, \
-                   entry_index = excluded.entry_index";
+                   currency = excluded.currency, entry_index = excluded.entry_index";
         let statement = keyed(sql, &row.key)
             .bind(row.outcome.as_str())
             .bind(row.dispensed_minor)
+            .bind(row.currency.as_str())
             .bind(stored(row.index));
         self.run(statement).await.map(drop)
     }

@@ -87,6 +87,7 @@ CREATE TABLE outcomes (
     attempt         INTEGER NOT NULL,
     outcome         TEXT NOT NULL,
     dispensed_minor INTEGER NOT NULL,
+    currency        TEXT NOT NULL,
     entry_index     INTEGER NOT NULL,
     PRIMARY KEY (terminal, business_date, host_id, attempt)
 );
