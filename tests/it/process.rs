@@ -53,11 +53,6 @@ impl Home {
         command
     }
 
-    /// Runs a command that does not speak to the gateway.
-    pub fn tulga(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
     /// Starts the gateway and waits until it listens.
     pub fn serve(&self) -> Gateway {
         self.serve_as(self.command(&["serve"]))
@@ -99,6 +94,11 @@ impl Gateway {
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL.
