@@ -57,7 +57,7 @@ mod tests {
     fn a_printed_request_shows_neither_iin_nor_picture() {
         let begin = BeginCaptureRequest {
             customer: Some(CustomerReference {
-                reference: Some(customer_reference::Reference::Iin("900101300007".into())),
+                reference: Some(customer_reference::Reference::Iin("000000300017".into())),
             }),
             transaction: Some(Transaction { account: "ACCT-77".into(), ..Transaction::default() }),
             ..BeginCaptureRequest::default()
@@ -67,7 +67,7 @@ mod tests {
             ..VerifyRequest::default()
         };
         let printed = format!("{begin:?} {verify:?}");
-        for secret in ["900101300007", "ACCT-77", "PIXELS", "80, 73, 88"] {
+        for secret in ["000000300017", "ACCT-77", "PIXELS", "80, 73, 88"] {
             assert!(!printed.contains(secret), "{secret} in {printed}");
         }
         assert!(printed.contains("CustomerReference"), "{printed}");

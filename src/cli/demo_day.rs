@@ -92,6 +92,64 @@ impl Album {
     }
 }
 
+/// What the enroller is asked, and what is to come of it.
+struct Newcomer {
+    what: &'static str,
+    iin: &'static str,
+    card: Option<&'static str>,
+    images: Vec<Vec<u8>>,
+    expected: &'static str,
+}
+
+/// Everybody who comes to be enrolled. The numbers are nobody's: their month is 00.
+fn newcomers(album: &Album) -> [Newcomer; 6] {
+    let Album { obama, obama2, obama3, biden, astronaut } = album;
+    [
+        Newcomer {
+            what: "enrol B. Obama from two photographs",
+            iin: "000000300017",
+            card: Some("card-obama"),
+            images: vec![obama.clone(), obama2.clone()],
+            expected: "ACTIVE",
+        },
+        Newcomer {
+            what: "enrol J. Biden from one",
+            iin: "000000300029",
+            card: Some("card-biden"),
+            images: vec![biden.clone()],
+            expected: "ACTIVE",
+        },
+        Newcomer {
+            what: "enrol E. Collins from one",
+            iin: "000000300030",
+            card: Some("card-collins"),
+            images: vec![astronaut.clone()],
+            expected: "ACTIVE",
+        },
+        Newcomer {
+            what: "one person under a second IIN",
+            iin: "000000300042",
+            card: None,
+            images: vec![obama3.clone()],
+            expected: "PENDING_DUPLICATE",
+        },
+        Newcomer {
+            what: "two people under one IIN",
+            iin: "000000300054",
+            card: None,
+            images: vec![biden.clone(), astronaut.clone()],
+            expected: "PENDING_DUPLICATE CAP_CAPTURES_DISAGREE",
+        },
+        Newcomer {
+            what: "an IIN with a mistyped digit",
+            iin: "000000300018",
+            card: None,
+            images: vec![obama.clone()],
+            expected: "error REQ_INVALID",
+        },
+    ]
+}
+
 /// A day at the terminal, as far as it has gone.
 pub(super) struct Day<'a> {
     pub rows: Vec<Row>,
@@ -141,52 +199,7 @@ impl<'a> Day<'a> {
     }
 
     async fn enrolments(&mut self) -> Result<()> {
-        let Album { obama, obama2, obama3, biden, astronaut } = &self.album;
-        let people = [
-            (
-                "enrol B. Obama from two photographs",
-                "900101300007",
-                Some("card-obama"),
-                vec![obama.clone(), obama2.clone()],
-                "ACTIVE",
-            ),
-            (
-                "enrol J. Biden from one",
-                "421120300220",
-                Some("card-biden"),
-                vec![biden.clone()],
-                "ACTIVE",
-            ),
-            (
-                "enrol E. Collins from one",
-                "561119400339",
-                Some("card-collins"),
-                vec![astronaut.clone()],
-                "ACTIVE",
-            ),
-            (
-                "one person under a second IIN",
-                "850505500440",
-                None,
-                vec![obama3.clone()],
-                "PENDING_DUPLICATE",
-            ),
-            (
-                "two people under one IIN",
-                "900101300811",
-                None,
-                vec![biden.clone(), astronaut.clone()],
-                "PENDING_DUPLICATE CAP_CAPTURES_DISAGREE",
-            ),
-            (
-                "an IIN with a mistyped digit",
-                "900101300008",
-                None,
-                vec![obama.clone()],
-                "error REQ_INVALID",
-            ),
-        ];
-        for (what, iin, card, images, expected) in people {
+        for Newcomer { what, iin, card, images, expected } in newcomers(&self.album) {
             let person = Person {
                 iin: iin.to_owned(),
                 card: card.map(ToOwned::to_owned),

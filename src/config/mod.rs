@@ -42,7 +42,7 @@ pub struct Config {
     pub challenge_ttl_ms: i64,
     /// How long a host may act on a receipt; positive.
     pub receipt_valid_ms: i64,
-    /// Verifications that one terminal may ask for in a minute.
+    /// Calls of `BeginCapture`, `Verify` and `ReportOutcome` that one terminal may make in a minute.
     pub terminal_rate_per_minute: NonZeroU32,
     /// From one published checkpoint to the next.
     pub checkpoint_interval: Duration,

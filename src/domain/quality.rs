@@ -21,7 +21,7 @@ pub enum QualityComponent {
 }
 
 impl QualityComponent {
-    /// OFIQ's name.
+    /// The name of OFIQ's component (ISO/IEC 29794-5) that is nearest in meaning; the value is ours.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

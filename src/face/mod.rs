@@ -26,10 +26,10 @@ use crate::inference::{ManifestError, ModelManifest, RunError};
 use detect::Detector;
 use embed::{Embedder, RawEmbedding};
 use liveness::LivenessModel;
-use raster::Chip;
 
 pub use detect::DetectedFace;
 pub use geometry::{BoundingBox, HeadPose, Landmarks, Point, SimilarityTransform};
+pub use raster::Chip;
 
 /// All face models of a manifest, loaded and checked; shared by all threads.
 #[derive(Clone, Debug)]
@@ -210,6 +210,12 @@ impl FacePipeline {
         })
     }
 
+    /// A face turned, scaled and cut out as `SFace` wants it. `None` when its landmarks fall together.
+    #[must_use]
+    pub fn align(&self, image: &DecodedImage, face: &DetectedFace) -> Option<Chip> {
+        self.sface.align(image, &face.landmarks)
+    }
+
     /// Measures a face. `None` when its landmarks fall together, as those of no face do.
     ///
     /// # Errors
@@ -220,7 +226,7 @@ impl FacePipeline {
         image: &'a DecodedImage,
         face: DetectedFace,
     ) -> Result<Option<AssessedFace<'a>>, FaceError> {
-        let Some(chip) = self.sface.align(image, &face.landmarks) else { return Ok(None) };
+        let Some(chip) = self.align(image, &face) else { return Ok(None) };
         let raw_sface = self.sface.run(&chip)?;
         let report = quality::measure(&face, &chip, raw_sface.norm(), &self.manifest.quality);
         Ok(Some(AssessedFace { image, face, chip, raw_sface, report }))

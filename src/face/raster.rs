@@ -16,9 +16,9 @@ use super::geometry::{Point, SimilarityTransform};
 use crate::capture::DecodedImage;
 use crate::inference::{Colour, ModelSource};
 
-/// A square picture in three planes (red, green, blue), values 0 to 255.
+/// An aligned face: a square picture in three planes (red, green, blue), values 0 to 255.
 #[derive(Clone)]
-pub(super) struct Chip {
+pub struct Chip {
     side: usize,
     planes: Vec<f32>,
 }

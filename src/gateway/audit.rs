@@ -244,7 +244,10 @@ impl Gateway {
             },
         );
         if !crate::crypto::constant_time_eq(commit.as_bytes(), content.txn.commit.as_bytes()) {
-            return Err(invalid("transaction", "the receipt is not for this transaction"));
+            return Err(invalid(
+                "transaction_salt",
+                "the commitment does not open: another transaction, or another salt",
+            ));
         }
         let amount_max = match (content.outcome.as_str(), &content.cap) {
             ("APPROVED", None) => content.txn.amount_minor,

@@ -64,7 +64,7 @@ impl Gateway {
         }
     }
 
-    /// Opens sealed captures that were made by the models in use.
+    /// Opens sealed captures.
     pub(super) fn open_captures(
         &self,
         keys: &CustomerKeys,
@@ -99,7 +99,7 @@ impl Gateway {
             .with_modality(row.modality.as_str())
     }
 
-    /// Reads every active template into memory, for the search for duplicates.
+    /// Reads every template into memory, for the search for duplicates.
     pub(super) async fn load_gallery(&self) -> Result<(), GatewayError> {
         const PAGE: u32 = 1000;
         let mut after = None;

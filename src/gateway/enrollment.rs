@@ -28,8 +28,6 @@ use crate::receipt::{Content, Erasure};
 use crate::store::{CaptureRow, CustomerRow, CustomerStatus, DuplicateRow, TokenRow};
 use crate::vault::Place;
 
-/// Longest text of a consent's field, in bytes.
-const CONSENT_TEXT_BYTES_MAX: usize = 512;
 /// Most suspected duplicates that an activation reports.
 const DUPLICATES_MAX: usize = 16;
 
@@ -455,25 +453,7 @@ fn components(report: &QualityReport) -> Vec<QualityComponent> {
 }
 
 fn check_consent(consent: &Consent) -> Result<(), GatewayError> {
-    let Consent { operator, subject, purpose, until, given_at, evidence_ref } = consent;
-    let texts = [
-        ("consent.operator", operator),
-        ("consent.subject", subject),
-        ("consent.purpose", purpose),
-        ("consent.evidence_ref", evidence_ref),
-    ];
-    for (field, text) in texts {
-        let required = field != "consent.evidence_ref";
-        if required && text.trim().is_empty() {
-            return Err(GatewayError::Invalid { field, problem: "the law wants it named" });
-        }
-        if text.len() > CONSENT_TEXT_BYTES_MAX || text.chars().any(char::is_control) {
-            return Err(GatewayError::Invalid {
-                field,
-                problem: "it is longer than 512 bytes or has control characters",
-            });
-        }
-    }
+    let Consent { until, given_at, .. } = consent;
     let ends_early = match until {
         ConsentTerm::Days(days) => *days == 0,
         ConsentTerm::Until(until) => until <= given_at,

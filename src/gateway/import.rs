@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Gateway;
 use super::error::GatewayError;
 use super::request::{Actor, BindToken, ImportRow};
 use crate::domain::id::CustomerId;
 use crate::domain::reason::Reason;
+use crate::domain::time::UnixMillis;
+use crate::domain::transaction::{OpaqueToken, TokenKind};
 use crate::store::CustomerStatus;
 
 /// What became of a row.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Imported {
     /// The customer that was created.
     pub customer: CustomerId,
@@ -20,6 +24,8 @@ pub struct Imported {
     pub captures: usize,
     /// Why others were not.
     pub reasons: Vec<Reason>,
+    /// The step that failed, where one did; what was done before it stays.
+    pub failure: Option<GatewayError>,
 }
 
 impl Gateway {
@@ -27,32 +33,44 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`GatewayError`] of the first step that failed. What was done before it stays, as entries of
-    /// the ledger say; the customer stays pending.
+    /// [`GatewayError`] when no customer was created. A later step that fails is told in the answer,
+    /// beside the customer, who stays pending.
     pub async fn import(
         self: &Arc<Self>,
         actor: &Actor,
         row: ImportRow,
     ) -> Result<Imported, GatewayError> {
         let ImportRow { customer, tokens, images } = row;
-        let id = self.create_customer(actor, customer).await?;
-        for (kind, token, expires_at) in tokens {
-            self.bind_token(actor, BindToken { customer: id, kind, token, expires_at }).await?;
-        }
         let mut imported = Imported {
-            customer: id,
+            customer: self.create_customer(actor, customer).await?,
             status: CustomerStatus::Pending,
             captures: 0,
             reasons: Vec::new(),
+            failure: None,
         };
+        imported.failure = self.complete(actor, tokens, images, &mut imported).await.err();
+        Ok(imported)
+    }
+
+    async fn complete(
+        self: &Arc<Self>,
+        actor: &Actor,
+        tokens: Vec<(TokenKind, OpaqueToken, Option<UnixMillis>)>,
+        images: Vec<Bytes>,
+        imported: &mut Imported,
+    ) -> Result<(), GatewayError> {
+        let customer = imported.customer;
+        for (kind, token, expires_at) in tokens {
+            self.bind_token(actor, BindToken { customer, kind, token, expires_at }).await?;
+        }
         for image in images {
-            let answer = self.add_capture(actor, &id, image, None).await?;
+            let answer = self.add_capture(actor, &customer, image, None).await?;
             imported.captures += usize::from(answer.capture.is_some());
             imported.reasons.extend(answer.reasons);
         }
         if imported.captures > 0 {
-            imported.status = self.activate(actor, &id).await?.status;
+            imported.status = self.activate(actor, &customer).await?.status;
         }
-        Ok(imported)
+        Ok(())
     }
 }

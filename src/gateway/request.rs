@@ -15,7 +15,8 @@ use crate::domain::time::{BusinessDate, UnixMillis};
 use crate::domain::transaction::{
     CashOutcome, CustomerReference, HolderVerification, OpaqueToken, TokenKind, Transaction,
 };
-use crate::store::CustomerStatus;
+use crate::ledger::Origin;
+use crate::store::{CustomerStatus, EntryRow};
 
 /// Who acts in the office: a name, a role, a certificate's key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -113,15 +114,21 @@ pub struct Salts {
     pub audit: [u8; 32],
 }
 
-/// A receipt in the ledger. Only the sequencer makes one, after its commit.
+/// A receipt in the ledger.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Logged {
-    pub(super) origin: String,
-    pub(super) index: u64,
-    pub(super) jws: String,
+    origin: String,
+    index: u64,
+    jws: String,
 }
 
 impl Logged {
+    /// The receipt of an entry that the store has committed: no other way leads to an answer.
+    pub(super) fn committed(origin: &Origin, entry: EntryRow) -> Self {
+        let EntryRow { index, jws, .. } = entry;
+        Self { origin: origin.as_str().to_owned(), index, jws }
+    }
+
     /// The ledger.
     #[must_use]
     pub fn origin(&self) -> &str {
@@ -255,7 +262,7 @@ pub struct CustomerAnswer {
     pub updated_at: UnixMillis,
     /// Their captures.
     pub captures: Vec<CaptureId>,
-    /// How many tokens of each kind.
+    /// The kind of each bound token.
     pub tokens: Vec<TokenKind>,
     /// Suspected duplicates that nobody has resolved.
     pub duplicates: Vec<CustomerId>,
@@ -277,11 +284,11 @@ pub struct ImportRow {
 pub enum DuplicateResolution {
     /// Two people who look alike: the customer becomes active.
     DifferentPeople,
-    /// One person twice: the customer stays suspended.
+    /// One person twice: the customer becomes suspended.
     SamePerson,
 }
 
-/// The host's question about a receipt.
+/// Whether the host may act on a receipt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Redemption {
     /// The receipt.

@@ -268,7 +268,7 @@ impl Sequencer {
         }
         let mut logged = Vec::with_capacity(places.len());
         for index in places {
-            logged.push(self.logged(&origin, index, &appended).await?);
+            logged.push(self.logged(index, &appended).await?);
         }
         Ok(logged)
     }
@@ -325,19 +325,14 @@ impl Sequencer {
         recorded.map_err(|cause| GatewayError::internal("last-signed-head record", cause))
     }
 
-    async fn logged(
-        &self,
-        origin: &str,
-        index: u64,
-        fresh: &[EntryRow],
-    ) -> Result<Logged, GatewayError> {
-        let jws = if let Some(row) = fresh.iter().find(|row| row.index == index) {
-            row.jws.clone()
+    async fn logged(&self, index: u64, fresh: &[EntryRow]) -> Result<Logged, GatewayError> {
+        let row = if let Some(row) = fresh.iter().find(|row| row.index == index) {
+            row.clone()
         } else {
-            let row = self.store.entry(origin, index).await?;
-            row.ok_or(GatewayError::broken("an entry is missing"))?.jws
+            let row = self.store.entry(self.signing.origin.as_str(), index).await?;
+            row.ok_or(GatewayError::broken("an entry is missing"))?
         };
-        Ok(Logged { origin: origin.to_owned(), index, jws })
+        Ok(Logged::committed(&self.signing.origin, row))
     }
 
     /// After a commit whose fate is unknown: what is in the store counts.

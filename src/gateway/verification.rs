@@ -45,8 +45,6 @@ pub struct CallingTerminal {
 pub(super) struct Session {
     /// The customer that the reference led to, as hexadecimal digits.
     customer: Option<String>,
-    /// Keyed hash of the reference, for counting tries against nobody.
-    reference: String,
     pub host_id: String,
     pub business_date: String,
     operation: String,
@@ -73,13 +71,12 @@ impl Session {
             .ok_or(GatewayError::broken("a session does not parse"))
     }
 
-    /// The counter of tries for this customer (or this unknown reference) and transaction.
+    /// The counter of the transaction's attempts. Whom they are about is left out, or the count would
+    /// tell that two references lead to one customer.
     fn attempts_key(&self, tenant: &str, terminal: &TerminalId) -> Digest {
-        let who = self.customer.as_deref().unwrap_or(&self.reference);
         sha256(&length_prefixed(&[
             b"tulga-attempts-v1",
             tenant.as_bytes(),
-            who.as_bytes(),
             terminal.as_str().as_bytes(),
             self.business_date.as_bytes(),
             self.host_id.as_bytes(),
@@ -117,8 +114,8 @@ impl Gateway {
         let BeginCapture { customer, transaction, modality: Modality::Face, holder_verification } =
             request;
         let now = self.clock.now();
-        let (known, reference) = self.resolve(&customer, now).await?;
-        let session = session_of(known, &reference, &transaction, holder_verification);
+        let known = self.resolve(&customer, now).await?;
+        let session = session_of(known, &transaction, holder_verification);
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &terminal.id);
         let attempts = self.store.counter(&attempts_key).await?;
 
@@ -284,16 +281,15 @@ impl Gateway {
         &self,
         reference: &CustomerReference,
         now: UnixMillis,
-    ) -> Result<(Option<CustomerId>, Digest), GatewayError> {
+    ) -> Result<Option<CustomerId>, GatewayError> {
         let tenant = &self.settings.tenant;
         Ok(match reference {
             CustomerReference::Token(kind, token) => {
                 let index = self.vault.token_index(tenant, *kind, token);
-                (self.store.customer_by_token(&index, now).await?, index)
+                self.store.customer_by_token(&index, now).await?
             }
             CustomerReference::Iin(iin) => {
-                let index = self.vault.iin_index(tenant, iin);
-                (self.store.customer_by_iin(&index).await?, index)
+                self.store.customer_by_iin(&self.vault.iin_index(tenant, iin)).await?
             }
         })
     }
@@ -407,12 +403,7 @@ impl Gateway {
 
     async fn kept_answer(&self, row: DecisionRow) -> Result<Answer, GatewayError> {
         let entry = self.entry(row.index).await?;
-        let logged = Logged {
-            origin: self.settings.origin.as_str().to_owned(),
-            index: row.index,
-            jws: entry.jws,
-        };
-        self.kept(row, logged)
+        self.kept(row, Logged::committed(&self.settings.origin, entry))
     }
 
     fn kept(&self, row: DecisionRow, logged: Logged) -> Result<Answer, GatewayError> {
@@ -448,7 +439,6 @@ pub(super) fn answer_place(tenant: &str, key: &DecisionKey) -> Place {
 
 fn session_of(
     customer: Option<CustomerId>,
-    reference: &Digest,
     transaction: &Transaction,
     holder_verification: HolderVerification,
 ) -> Session {
@@ -464,7 +454,6 @@ fn session_of(
     } = transaction;
     Session {
         customer: customer.map(|id| id.to_string()),
-        reference: reference.hex(),
         host_id: host_id.as_str().to_owned(),
         business_date: business_date.as_str().to_owned(),
         operation: operation.as_str().to_owned(),

@@ -218,15 +218,19 @@ async fn import(
         Err(fault) => return failed("REQ_INVALID", fault.path),
     };
     match gateway.import(actor, asked).await {
-        Ok(imported) => proto::BulkImportResponse {
-            row,
-            customer_id: imported.customer.to_string(),
-            status: answer::status(imported.status.as_str()).into(),
-            captures_accepted: u32::try_from(imported.captures).unwrap_or(u32::MAX),
-            reasons: answer::reasons(imported.reasons, language),
-            error_reason: String::new(),
-            error_field: String::new(),
-        },
+        Ok(imported) => {
+            let (error_reason, error_field) =
+                imported.failure.as_ref().map_or(("", ""), status::reason_and_field);
+            proto::BulkImportResponse {
+                row,
+                customer_id: imported.customer.to_string(),
+                status: answer::status(imported.status.as_str()).into(),
+                captures_accepted: u32::try_from(imported.captures).unwrap_or(u32::MAX),
+                reasons: answer::reasons(imported.reasons, language),
+                error_reason: error_reason.to_owned(),
+                error_field: error_field.to_owned(),
+            }
+        }
         Err(error) => {
             let (reason, field) = status::reason_and_field(&error);
             failed(reason, field)

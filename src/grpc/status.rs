@@ -40,11 +40,15 @@ pub const TABLE: [Row; 20] = [
     row("REQ_INVALID", Code::InvalidArgument, "a field of the request is missing or wrong"),
     row("REQ_MALFORMED", Code::InvalidArgument, "the message is not valid protobuf"),
     row("REQ_TOO_LARGE", Code::InvalidArgument, "the message is larger than the limit"),
-    row("CAP_UNREADABLE", Code::InvalidArgument, "the picture cannot be read; capture again"),
+    row(
+        "CAP_UNREADABLE",
+        Code::InvalidArgument,
+        "the picture cannot be read; begin again with the same attempt",
+    ),
     row(
         "CAP_STALE",
         Code::FailedPrecondition,
-        "the challenge is unknown, used or expired; begin again",
+        "the challenge is unknown, used or expired; begin again with the same attempt",
     ),
     row("DEV_SIGNATURE", Code::FailedPrecondition, "the capture's signature is wrong; begin again"),
     row("REQ_STATE", Code::FailedPrecondition, "this cannot be done in the present state"),
@@ -69,14 +73,18 @@ pub const TABLE: [Row; 20] = [
         "SYS_STORE",
         Code::Unavailable,
         1_000,
-        "nothing was decided; repeat the same call and do not pay",
+        "the store did not answer; do not pay, and repeat the same call",
     ),
     row(
         "SYS_DEADLINE",
         Code::DeadlineExceeded,
-        "the time was up before anything was decided; repeat the same call",
+        "the time was up; do not pay, and repeat the same call",
     ),
-    row("SYS_CANCELLED", Code::Cancelled, "the call was cancelled; repeat the same call"),
+    row(
+        "SYS_CANCELLED",
+        Code::Cancelled,
+        "the call was cancelled; do not pay, and repeat the same call",
+    ),
     INTERNAL,
 ];
 

@@ -360,10 +360,10 @@ mod tests {
             vault.token_index(&tenant(), TokenKind::Card, &token).hex(),
             "ddeceb5546539bc1f0c9282fca7e004d54841dfc185d3a52a6dd01b4e25ebe4a"
         );
-        let iin = Iin::try_from("900101300007").unwrap();
+        let iin = Iin::try_from("000000300017").unwrap();
         assert_eq!(
             vault.iin_index(&tenant(), &iin).hex(),
-            "dcbe6738b7a1582d06a331e6f85f80562407baf0aa628618f273e947e73189a7"
+            "d3dea4c7ebb5bd8e2d5e08972d26c8059ec0d62302833209dd05e43365ce0661"
         );
         let keys = CustomerKeys::from_plain(&[9; 64]).unwrap();
         assert_eq!(

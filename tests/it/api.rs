@@ -13,7 +13,7 @@ use tulga::proto::verification_service_client::VerificationServiceClient;
 
 use crate::site::{Site, begin, consent, demo, field, reason, verify};
 
-const IIN: &str = "900101300007";
+const IIN: &str = "000000300017";
 const CARD: &str = "card-token-1";
 
 type Terminal = VerificationServiceClient<Channel>;
@@ -89,9 +89,9 @@ async fn imports(site: &Site) {
         language: "en".into(),
     };
     let rows = [
-        row(7, "900101300008", "biden.jpg"),
+        row(7, "000000300018", "biden.jpg"),
         row(8, IIN, "biden.jpg"),
-        row(9, "900101300811", "obama2.jpg"),
+        row(9, "000000300054", "obama2.jpg"),
     ];
     let mut desk = EnrollmentServiceClient::new(site.staff(Role::Admin).await);
     let mut answers = desk.bulk_import(tokio_stream::iter(rows)).await.unwrap().into_inner();

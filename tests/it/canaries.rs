@@ -26,7 +26,7 @@ use crate::site::{begin, consent, demo, reason, verify};
 use crate::vision::{PIPELINE, photograph, usable};
 
 const TERMINAL: &str = "ATM-CANARY";
-const IIN: &str = "900101300007";
+const IIN: &str = "000000300017";
 /// Its check digit is wrong: an error about it must not repeat it.
 const MISTYPED_IIN: &str = "850615400123";
 const NAME: &str = "Кенесары Канарейкин-Canary";

@@ -21,7 +21,7 @@ const KILLS: u32 = 20;
 const CLIENTS: u32 = 4;
 const TERMINAL: &str = "ATM-CRASH";
 const CARD: &str = "card-token-1";
-const IIN: &str = "900101300007";
+const IIN: &str = "000000300017";
 
 /// Index to exact bytes of every receipt that came back.
 type Held = Arc<Mutex<BTreeMap<u64, Vec<u8>>>>;
@@ -160,7 +160,7 @@ async fn burst(
         let (held, unanswered) = (Arc::clone(held), Arc::clone(unanswered));
         clients.push(tokio::spawn(verify_until_killed(terminal, name, held, unanswered)));
     }
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_mins(1);
     while held.lock().unwrap().len() < before + 3 {
         assert!(Instant::now() < until, "no answers to kill among");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -200,7 +200,8 @@ async fn repeat_the_unanswered(
     unanswered: &Unanswered,
 ) {
     let mut terminal = connect(home, gateway).await;
-    for asked in std::mem::take(&mut *unanswered.lock().unwrap()) {
+    let asked = std::mem::take(&mut *unanswered.lock().unwrap());
+    for asked in asked {
         let kept = terminal.get_decision(proto::GetDecisionRequest {
             business_date: asked.business_date.clone(),
             host_transaction_id: asked.host_transaction_id.clone(),

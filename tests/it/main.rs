@@ -22,7 +22,7 @@ mod config;
 mod crash;
 mod door;
 mod durability;
-mod foreign_verifiers;
+mod foreign;
 mod ledger;
 mod policy;
 mod process;

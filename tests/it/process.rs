@@ -63,10 +63,10 @@ impl Home {
     pub fn serve_as(&self, mut command: Command) -> Gateway {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (log, address) = read_log(child.stderr.take().unwrap());
-        match address.recv_timeout(Duration::from_mins(2)) {
-            Ok(address) => Gateway { child, address, log },
-            Err(_) => panic!("the gateway does not start: {}", log.lock().unwrap()),
-        }
+        let Ok(address) = address.recv_timeout(Duration::from_mins(2)) else {
+            panic!("the gateway does not start: {}", log.lock().unwrap());
+        };
+        Gateway { child, address, log }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A gateway in this process on real models behind real TLS, and requests as vendors make them.
 
 use std::path::Path;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -13,6 +14,7 @@ use tonic_types::StatusExt as _;
 use tulga::app::{App, DataDir};
 use tulga::config::Config;
 use tulga::domain::id::PrincipalName;
+use tulga::gateway::Gateway;
 use tulga::grpc::server::Ended;
 use tulga::pki::Role;
 use tulga::proto;
@@ -22,6 +24,8 @@ use tulga::proto::terminal_service_client::TerminalServiceClient;
 /// A gateway that serves, and its data folder.
 pub struct Site {
     dir: TempDir,
+    /// Without a connection; it does not keep the gateway from draining.
+    pub gateway: Weak<Gateway>,
     address: String,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<anyhow::Result<Ended>>,
@@ -39,6 +43,7 @@ impl Site {
         ))
         .unwrap();
         let app = App::open(&config).await.unwrap();
+        let gateway = Arc::downgrade(&app.gateway);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("https://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -48,7 +53,7 @@ impl Site {
             };
             app.serve(listener, stop).await
         });
-        Self { dir, address, stop, ended }
+        Self { dir, gateway, address, stop, ended }
     }
 
     pub async fn connect(&self, certificate: &str, key: &str) -> Channel {

@@ -284,7 +284,7 @@ reasons! {
         meaning: "The customer’s enrolment has not been activated.",
         customer: CustomerText::NOT_CONFIRMED,
         operator: "Review and activate the enrolment.",
-        probable_cause: "Activation needs a second person, who has not acted yet.",
+        probable_cause: "Enrolment was begun and not finished, or a duplicate is suspected.",
         retryable: true,
         disclosable: false,
         iso8583_field39: "05",
@@ -357,7 +357,7 @@ reasons! {
     LimRate => ReasonRow {
         code: "LIM_RATE",
         family: ReasonFamily::Limit,
-        meaning: "The terminal, or the customer, asks more often than is allowed.",
+        meaning: "The terminal asks more often than is allowed.",
         customer: CustomerText {
             kk: "Сұраныс тым жиі жіберілді. Сәл кейінірек қайталап көріңіз.",
             ru: "Слишком много запросов. Повторите попытку чуть позже.",

@@ -19,7 +19,7 @@ use crate::grpc::status::InvalidField;
 use crate::proto;
 
 /// Longest free text taken, in bytes.
-const TEXT_BYTES_MAX: usize = 256;
+const TEXT_CHARS_MAX: usize = 256;
 
 /// Items on a page when the caller does not say.
 const PAGE_ITEMS_DEFAULT: u32 = 100;
@@ -114,8 +114,8 @@ pub fn sentence(path: &'static str, wire: String) -> Result<String, InvalidField
     if wire.trim().is_empty() {
         return Err(InvalidField::missing(path));
     }
-    if wire.len() > TEXT_BYTES_MAX {
-        return Err(InvalidField::wrong(path, "it is longer than 256 bytes"));
+    if wire.chars().count() > TEXT_CHARS_MAX {
+        return Err(InvalidField::wrong(path, "it is longer than 256 characters"));
     }
     if wire.chars().any(char::is_control) {
         return Err(InvalidField::wrong(path, "it has a control character"));
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_refusal_never_repeats_the_value() {
-        let reference = proto::customer_reference::Reference::Iin("900101300008".into());
+        let reference = proto::customer_reference::Reference::Iin("000000300018".into());
         let wire = proto::CustomerReference { reference: Some(reference) };
         let refused = customer_reference(Some(wire)).unwrap_err();
         assert_eq!(refused.path, "customer.iin");

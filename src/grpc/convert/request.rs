@@ -272,7 +272,7 @@ mod tests {
     fn a_row_of_an_import_is_bounded() {
         let row = |tokens: usize, images: usize| proto::BulkImportRequest {
             row: 1,
-            iin: "900101300007".into(),
+            iin: "000000300017".into(),
             consent: Some(consent_with(Some(proto::consent::Term::Days(30)))),
             tokens: vec![proto::ImportToken { kind: 1, token: "card".into() }; tokens],
             images: vec!["x".into(); images],

@@ -6,11 +6,12 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use tulga::app::trust_fingerprint;
 use tulga::ledger::TlogProof;
 use tulga::receipt::ErasedBody;
 
 use crate::audit::Book;
-use crate::process::has;
+use crate::process::{Home, has};
 use crate::receipts::{erasure_of_bodies, verification};
 
 /// An export with an erased body, and the proof of entry 6 beside it.
@@ -136,4 +137,46 @@ fn openssl_and_coreutils_verify_one_receipt_with_its_proof() {
     jws.replace_range(last..=last, letter);
     fs::write(at("altered.jws"), jws).unwrap();
     refused(&shell(&at("altered.jws"), &proof, &trust), "the receipt's signature");
+}
+
+/// The whole way from outside: a client written from the `.proto` files in another language, and the
+/// verifiers over what it fetched.
+#[test]
+fn a_python_client_enrols_verifies_and_fetches_what_the_foreign_verifiers_accept() {
+    let imports = ["-c", "import grpc, grpc_tools, cryptography"];
+    let how = "get it with: pip install grpcio grpcio-tools cryptography";
+    if !has("python3", &imports, how) {
+        return;
+    }
+    let home = Home::new();
+    let gateway = home.serve();
+    let (pki, root) = (home.data().pki(), Path::new(env!("CARGO_MANIFEST_DIR")));
+    let out = home.path().join("fetched");
+    let clients = home.data().path().join("pki/clients");
+    let arguments = [
+        &script("client.py"),
+        &root.join("proto"),
+        Path::new(&gateway.address),
+        &pki.authority_path(),
+        &clients,
+        &root.join("demo"),
+    ];
+    let output = run("python3", &arguments, out.to_str().unwrap());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("ok: approved as entry "), "{said}");
+
+    let trust = trust_fingerprint(&home.data()).unwrap().to_string();
+    let (receipt, proof) = (out.join("receipt.jws"), out.join("receipt.tlog-proof"));
+    let verifiers = [
+        ("python3", vec![script("verify_receipt.py"), receipt.clone(), proof.clone(), out.clone()]),
+        ("python3", vec![script("verify_export.py"), out.clone()]),
+        ("sh", vec![script("verify_receipt.sh"), receipt, proof, out.clone()]),
+    ];
+    for (program, arguments) in verifiers {
+        let arguments: Vec<&Path> = arguments.iter().map(PathBuf::as_path).collect();
+        let output = run(program, &arguments, &trust);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stdout.starts_with(b"ok: "));
+    }
 }
