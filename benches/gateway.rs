@@ -209,7 +209,7 @@ impl Ledger {
 
 fn genuine() -> Facts {
     Facts {
-        operation: Operation::Withdrawal,
+        operation: Operation::CashWithdrawal,
         amount: AmountMinor::try_from(5_000_000).unwrap(),
         currency: Currency::try_from("KZT").unwrap(),
         account_currency: Currency::try_from("KZT").unwrap(),
@@ -323,7 +323,7 @@ async fn verify_in_process(gateway: &Arc<Gateway>, id: &str, picture: &Bytes) {
         transaction: Transaction {
             host_id: host_id.clone(),
             business_date: business_date.clone(),
-            operation: Operation::Withdrawal,
+            operation: Operation::CashWithdrawal,
             amount: AmountMinor::try_from(5_000_000).unwrap(),
             currency: Currency::try_from("KZT").unwrap(),
             account_currency: Currency::try_from("KZT").unwrap(),

@@ -136,6 +136,7 @@ impl Site {
     pub async fn finish(self) {
         self.stop.send(()).unwrap();
         assert_eq!(self.ended.await.unwrap().unwrap(), Ended::Drained);
+        assert!(self.gateway.upgrade().is_none(), "something still holds the gateway");
     }
 }
 
