@@ -13,6 +13,7 @@
     reason = "a test that fails may panic, and says what it skipped"
 )]
 
+mod accuracy;
 mod api;
 mod architecture;
 mod audit;
@@ -22,6 +23,8 @@ mod config;
 mod crash;
 mod door;
 mod durability;
+#[cfg(feature = "test-support")]
+mod faults;
 mod foreign;
 mod ledger;
 mod policy;

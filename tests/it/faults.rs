@@ -1,0 +1,431 @@
+//! The gateway on a store that fails as it is told to, and on a clock that is moved by hand: a
+//! failure approves nothing, decides nothing twice, gives no free attempt, and leaves a ledger that
+//! verifies.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tulga::audit::{ExportWriter, Options, verify_export};
+use tulga::capture::{DecodeLimits, DecodedImage, encode_png};
+use tulga::clock::ManualClock;
+use tulga::crypto::{Digest, SeededEntropy, Signer as _};
+use tulga::domain::decision::Outcome;
+use tulga::domain::id::{
+    Attempt, Challenge, CustomerId, HostTransactionId, PrincipalName, TenantId, TerminalId,
+};
+use tulga::domain::iin::Iin;
+use tulga::domain::modality::Modality;
+use tulga::domain::money::{AmountMinor, Currency};
+use tulga::domain::time::{BusinessDate, UnixMillis};
+use tulga::domain::transaction::{
+    CustomerReference, HolderVerification, OpaqueToken, Operation, TokenKind, Transaction,
+};
+use tulga::gateway::request::{
+    Actor, Answer, BeginCapture, BindToken, Consent, ConsentTerm, CreateCustomer, Verify,
+};
+use tulga::gateway::{
+    CallingTerminal, CertificateAuthority, FileGuard, Gateway, GatewayError, IssueError,
+    KeyRegisterFiles, Parts, Redeem, Settings, Tasks, TerminalCertificate, VisionLimits,
+};
+use tulga::ledger::Origin;
+use tulga::policy::PolicyPack;
+use tulga::receipt::{KeyRegister, TrustFingerprint};
+use tulga::store::memory::{Fault, MemoryStore};
+use tulga::vault::Vault;
+
+use crate::receipts::{Keys, ORIGIN, TIME};
+use crate::site::demo;
+use crate::vision::PIPELINE;
+
+const FAULTS: [Fault; 6] = [
+    Fault::Begin,
+    Fault::Read,
+    Fault::Write,
+    Fault::BeforeCommit,
+    Fault::CommitLost,
+    Fault::AfterCommit,
+];
+
+const CARD: &str = "card-1";
+
+/// Every fault at every step of a `Verify`, then the terminal's recipe: repeat the call, and on
+/// `CAP_STALE` begin again with the same attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_at_any_step_of_a_verification_costs_no_more_than_a_repeat() {
+    let mut struck = 0;
+    for fault in FAULTS {
+        for step in 0.. {
+            let rig = Rig::new().await;
+            let challenge = rig.begin("T1").await.unwrap();
+            rig.store.fail_after(step, fault);
+            let first = rig.verify("T1", challenge.clone(), nobody()).await;
+            if !rig.store.script_is_done() {
+                first.unwrap();
+                break;
+            }
+            struck += 1;
+            let at = format!("{fault:?} at {step}");
+            let answer = match rig.verify("T1", challenge, nobody()).await {
+                Ok(answer) => answer,
+                Err(GatewayError::Stale) => {
+                    assert!(first.is_err(), "{at}: an answer was given and lost");
+                    let challenge = rig.begin("T1").await.unwrap();
+                    rig.verify("T1", challenge, nobody()).await.unwrap()
+                }
+                Err(error) => panic!("{at}: {error:?}"),
+            };
+            if let Ok(first) = first {
+                assert!(first == answer, "{at}: two answers to one attempt");
+            }
+            assert_eq!(answer.outcome, Outcome::Inconclusive, "{at}");
+            assert_eq!(rig.audited().await, 1, "{at}: one decision, one entry");
+        }
+    }
+    // Reading the decision, the challenge and the template; begin, writes and commits of the debit
+    // and of the ledger: fewer would mean that faults stopped striking.
+    assert!(struck >= 15, "only {struck} faults struck");
+}
+
+/// Debit, mismatch, and each fault: never more attempts left than after an unharmed attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_gives_an_impostor_a_free_attempt() {
+    for fault in FAULTS {
+        for step in 0..3 {
+            let rig = Rig::with_customer().await;
+            let challenge = rig.begin("T1").await.unwrap();
+            rig.store.fail_after(step, fault);
+            let first = rig.verify("T1", challenge.clone(), demo("biden.jpg")).await;
+            let at = format!("{fault:?} at {step}");
+            let answer = match rig.verify("T1", challenge, demo("biden.jpg")).await {
+                Ok(answer) => answer,
+                Err(GatewayError::Stale) => {
+                    let challenge = rig.begin("T1").await.unwrap();
+                    rig.verify("T1", challenge, demo("biden.jpg")).await.unwrap()
+                }
+                // A fault that waited for the second call.
+                Err(error) => panic!("{at}: {first:?}, then {error:?}"),
+            };
+            assert_eq!(answer.outcome, Outcome::Denied, "{at}");
+            assert!(answer.attempts_left <= 2, "{at}: {} left of 3", answer.attempts_left);
+        }
+    }
+}
+
+/// Each attempt counts, whoever asks and whatever about: the count is the transaction's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_mismatches_end_a_transaction_and_technical_failures_do_not() {
+    let rig = Rig::with_customer().await;
+    let unreadable = || Bytes::from_static(b"\xff\xd8\xff\xe0 no picture");
+    for (image, left) in [
+        (demo("biden.jpg"), Some(2)),
+        (unreadable(), None),
+        (nobody(), Some(2)),
+        (demo("biden.jpg"), Some(1)),
+        (demo("biden.jpg"), Some(0)),
+        // The holder themself, too late: nothing is compared any more.
+        (demo("obama2.jpg"), Some(0)),
+    ]
+    .into_iter()
+    .collect::<Vec<_>>()
+    {
+        let challenge = rig.begin("T1").await.unwrap();
+        let attempt = rig.next_attempt();
+        match (rig.verify_attempt("T1", attempt, challenge, image).await, left) {
+            (Ok(answer), Some(left)) => {
+                assert_eq!(answer.attempts_left, left);
+                assert_ne!(answer.outcome, Outcome::Approved);
+            }
+            (Err(GatewayError::Unreadable(_)), None) => {}
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+    // Another transaction begins afresh.
+    let challenge = rig.begin("T2").await.unwrap();
+    let answer = rig.verify("T2", challenge, demo("obama2.jpg")).await.unwrap();
+    assert_eq!(answer.outcome, Outcome::Approved);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_and_a_receipt_have_their_time() {
+    let rig = Rig::with_customer().await;
+    let challenge = rig.begin("LATE").await.unwrap();
+    rig.clock.advance_millis(CHALLENGE_TTL_MS + 1);
+    let late = rig.verify("LATE", challenge, demo("obama2.jpg")).await;
+    assert!(matches!(late, Err(GatewayError::Stale)), "{late:?}");
+
+    let challenge = rig.begin("T1").await.unwrap();
+    rig.clock.advance_millis(CHALLENGE_TTL_MS);
+    let approved = rig.verify("T1", challenge, demo("obama2.jpg")).await.unwrap();
+    assert_eq!(approved.outcome, Outcome::Approved);
+    rig.clock.advance_millis(RECEIPT_VALID_MS + 1);
+    let over = rig.redeem("T1", &approved).await;
+    assert!(matches!(over, Err(GatewayError::Invalid { field: "receipt_jws", .. })), "{over:?}");
+    rig.clock.advance_millis(-1);
+    assert!(rig.redeem("T1", &approved).await.unwrap());
+    // Once redeemed, the answer to a repeat does not depend on the time any more.
+    rig.clock.advance_millis(2 * RECEIPT_VALID_MS);
+    assert!(!rig.redeem("T1", &approved).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_was_set_back_stops_the_ledger() {
+    let rig = Rig::new().await;
+    let challenge = rig.begin("T1").await.unwrap();
+    rig.verify("T1", challenge, nobody()).await.unwrap();
+    // A step of time synchronisation is bridged: no receipt is dated before an earlier one.
+    rig.clock.advance_millis(-4_000);
+    let challenge = rig.begin("T2").await.unwrap();
+    rig.verify("T2", challenge, nobody()).await.unwrap();
+    assert_eq!(rig.audited().await, 2);
+    rig.clock.advance_millis(-4_000);
+    let challenge = rig.begin("T3").await.unwrap();
+    let refused = rig.verify("T3", challenge, nobody()).await;
+    assert!(matches!(refused, Err(GatewayError::NotReady(_))), "{refused:?}");
+    assert_eq!(rig.audited().await, 2);
+}
+
+/// A database that is older than the last signed head, as one from a backup is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_database_does_not_start() {
+    let mut rig = Rig::new().await;
+    let challenge = rig.begin("T1").await.unwrap();
+    rig.verify("T1", challenge, nobody()).await.unwrap();
+    rig.store = MemoryStore::default();
+    let refused = rig.open().await.map(drop).unwrap_err();
+    assert!(refused.to_string().contains("behind the last signed head"), "{refused}");
+}
+
+const CHALLENGE_TTL_MS: i64 = 60_000;
+const RECEIPT_VALID_MS: i64 = 90_000;
+
+/// A picture without a face.
+fn nobody() -> Bytes {
+    let picture = DecodedImage::from_rgb(160, 120, vec![120; 160 * 120 * 3]).unwrap();
+    encode_png(&picture).unwrap().into()
+}
+
+/// A gateway without doors, and what it stands on.
+struct Rig {
+    store: MemoryStore,
+    clock: Arc<ManualClock>,
+    keys: Keys,
+    dir: TempDir,
+    running: Option<(Arc<Gateway>, Tasks)>,
+    attempts: std::sync::atomic::AtomicU32,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let mut rig = Self {
+            store: MemoryStore::default(),
+            clock: Arc::new(ManualClock::new(TIME)),
+            keys: Keys::new(9),
+            dir: tempfile::tempdir().unwrap(),
+            running: None,
+            attempts: 0.into(),
+        };
+        rig.running = Some(rig.open().await.unwrap());
+        rig
+    }
+
+    /// With one person enrolled, under [`CARD`].
+    async fn with_customer() -> Self {
+        let rig = Self::new().await;
+        let actor = Actor {
+            role: "enroller",
+            name: PrincipalName::try_from("dev").unwrap(),
+            spki: Digest::new([5; 32]),
+        };
+        let consent = Consent {
+            operator: "the bank".into(),
+            subject: "the customer".into(),
+            purpose: "cash".into(),
+            until: ConsentTerm::Days(365),
+            given_at: TIME,
+            evidence_ref: "archive/1".into(),
+        };
+        let iin = Iin::try_from("000000300017").unwrap();
+        let gateway = rig.gateway();
+        let customer: CustomerId =
+            gateway.create_customer(&actor, CreateCustomer { iin, consent }).await.unwrap();
+        let token = OpaqueToken::try_from(CARD).unwrap();
+        let bind = BindToken { customer, kind: TokenKind::Card, token, expires_at: None };
+        gateway.bind_token(&actor, bind).await.unwrap();
+        let taken = gateway.add_capture(&actor, &customer, demo("obama.jpg"), None).await.unwrap();
+        assert!(taken.capture.is_some());
+        gateway.activate(&actor, &customer).await.unwrap();
+        rig
+    }
+
+    async fn open(&self) -> Result<(Arc<Gateway>, Tasks), GatewayError> {
+        let register = self.keys.register(0, None).to_json().unwrap().into_bytes();
+        let signature = KeyRegister::sign(&register, &self.keys.root).unwrap().into_bytes();
+        let root = self.keys.root.public_key();
+        let keys = Keys::new(9);
+        Gateway::open(Parts {
+            store: Arc::new(self.store.clone()),
+            vault: Arc::new(Vault::new([3; 32])),
+            pipeline: Arc::new(PIPELINE.clone()),
+            pack: Arc::new(PolicyPack::embedded_dev().unwrap()),
+            clock: Arc::clone(&self.clock) as _,
+            entropy: Arc::new(SeededEntropy::new(1)),
+            guard: Arc::new(FileGuard::open(&self.dir.path().join("head")).unwrap()),
+            authority: Arc::new(NoAuthority),
+            receipt_key: Arc::new(keys.receipt),
+            receipt_kid: "gw07-2026b".into(),
+            ledger_key: Arc::new(keys.ledger),
+            key_register: KeyRegisterFiles { register, signature, root },
+            settings: settings(),
+        })
+        .await
+    }
+
+    fn gateway(&self) -> &Arc<Gateway> {
+        &self.running.as_ref().unwrap().0
+    }
+
+    fn next_attempt(&self) -> u32 {
+        self.attempts.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1
+    }
+
+    async fn begin(&self, id: &str) -> Result<Challenge, GatewayError> {
+        let question = BeginCapture {
+            customer: CustomerReference::Token(
+                TokenKind::Card,
+                OpaqueToken::try_from(CARD).unwrap(),
+            ),
+            transaction: Transaction {
+                host_id: HostTransactionId::try_from(id).unwrap(),
+                business_date: business_date(),
+                operation: Operation::CashWithdrawal,
+                amount: AmountMinor::try_from(5_000_000).unwrap(),
+                currency: Currency::try_from("KZT").unwrap(),
+                account_currency: Currency::try_from("KZT").unwrap(),
+                account: OpaqueToken::try_from("account-1").unwrap(),
+                counterparty: None,
+            },
+            modality: Modality::Face,
+            holder_verification: HolderVerification::CardAndPin,
+        };
+        Ok(self.gateway().begin_capture(&terminal(), question).await?.challenge)
+    }
+
+    async fn verify(
+        &self,
+        id: &str,
+        challenge: Challenge,
+        image: Bytes,
+    ) -> Result<Answer, GatewayError> {
+        self.verify_attempt(id, 1, challenge, image).await
+    }
+
+    async fn verify_attempt(
+        &self,
+        id: &str,
+        attempt: u32,
+        challenge: Challenge,
+        image: Bytes,
+    ) -> Result<Answer, GatewayError> {
+        let asked = Verify {
+            challenge,
+            host_id: HostTransactionId::try_from(id).unwrap(),
+            business_date: business_date(),
+            attempt: Attempt::try_from(attempt).unwrap(),
+            image,
+            media_type: None,
+        };
+        let deadline = Instant::now() + Duration::from_mins(1);
+        self.gateway().verify(&terminal(), asked, deadline).await
+    }
+
+    /// Whether the host may authorise.
+    async fn redeem(&self, id: &str, answer: &Answer) -> Result<bool, GatewayError> {
+        let host = Actor {
+            role: "host",
+            name: PrincipalName::try_from("dev").unwrap(),
+            spki: Digest::new([6; 32]),
+        };
+        let asked = Redeem {
+            receipt_jws: answer.receipt.jws().to_owned(),
+            transaction_salt: answer.salts.transaction,
+            host_transaction_id: id.to_owned(),
+            business_date: business_date().as_str().to_owned(),
+            attempt: Attempt::try_from(1).unwrap(),
+            account: "account-1".into(),
+            counterparty: None,
+            amount_minor: 5_000_000,
+            currency: Currency::try_from("KZT").unwrap(),
+        };
+        Ok(self.gateway().redeem(&host, asked).await?.redeemed_now)
+    }
+
+    /// Exports the ledger and verifies it from outside; how many verifications it holds.
+    async fn audited(&self) -> usize {
+        let dir = tempfile::tempdir_in(self.dir.path()).unwrap();
+        let export = dir.path().join("export");
+        let writer = ExportWriter::create(&export).unwrap();
+        let (out, mut pieces) = mpsc::channel(4);
+        let gateway = Arc::clone(self.gateway());
+        let sent = tokio::spawn(async move { gateway.export(&out).await });
+        while let Some(piece) = pieces.recv().await {
+            writer.append(piece.path, &piece.bytes).unwrap();
+        }
+        sent.await.unwrap().unwrap();
+        let trust = TrustFingerprint::of(&self.keys.root.public_key());
+        let report =
+            verify_export(&export, Some(&trust), &Options::default(), &mut |_| ()).unwrap();
+        assert!(report.is_good(), "{:?}", report.findings);
+        let rows = self.gateway().entries(0, &tulga::gateway::ReceiptFilter::default(), 100).await;
+        rows.unwrap().iter().filter(|row| row.kind == "verification").count()
+    }
+}
+
+/// Nobody asks for certificates here.
+#[derive(Debug)]
+struct NoAuthority;
+
+impl CertificateAuthority for NoAuthority {
+    fn issue(
+        &self,
+        _csr_pem: &str,
+        _terminal: &TerminalId,
+        _now: UnixMillis,
+    ) -> Result<TerminalCertificate, IssueError> {
+        Err(IssueError("there is no authority".into()))
+    }
+}
+
+fn terminal() -> CallingTerminal {
+    CallingTerminal { id: TerminalId::try_from("ATM-1").unwrap(), spki: Digest::new([4; 32]) }
+}
+
+fn business_date() -> BusinessDate {
+    BusinessDate::try_from("2026-11-21").unwrap()
+}
+
+fn settings() -> Settings {
+    Settings {
+        tenant: TenantId::try_from("bank-a").unwrap(),
+        origin: Origin::try_from(ORIGIN).unwrap(),
+        issuer: "cash.bank.example/gw07".into(),
+        audience: "cash.bank.example/host".into(),
+        build: Digest::new([8; 32]),
+        challenge_ttl_ms: CHALLENGE_TTL_MS,
+        receipt_valid_ms: RECEIPT_VALID_MS,
+        deadline: Duration::from_mins(1),
+        // The clerk's own commits would meet the faults that are meant for others.
+        checkpoint_interval: Duration::from_hours(1),
+        calls_per_terminal_per_minute: NonZeroU32::new(100_000).unwrap(),
+        vision: VisionLimits {
+            workers: 2,
+            queue_wait: Duration::from_secs(20),
+            waiting_max: 16,
+            decode: DecodeLimits::default(),
+        },
+    }
+}
