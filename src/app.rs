@@ -21,7 +21,9 @@ use crate::crypto::{Digest, Ed25519Key, Entropy, PublicKey, Signer as _, SystemE
 use crate::domain::id::PrincipalName;
 use crate::domain::time::UnixMillis;
 use crate::face::FacePipeline;
-use crate::gateway::{FileGuard, Gateway, KeyRegisterFiles, Parts, Settings, Tasks, VisionLimits};
+use crate::gateway::{
+    FileGuard, Gateway, HeadGuard as _, KeyRegisterFiles, Parts, Settings, Tasks, VisionLimits,
+};
 use crate::grpc::limits::Limits;
 use crate::grpc::peer::Door;
 use crate::grpc::server::{Ended, Site, TlsMaterial};
@@ -31,6 +33,7 @@ use crate::policy::PolicyPack;
 use crate::receipt::{
     KeyAlgorithm, KeyRange, KeyRecord, KeyRegister, KeyStatus, KeyUse, TrustFingerprint,
 };
+use crate::store::Store as _;
 use crate::store::sql::SqliteStore;
 use crate::vault::Vault;
 
@@ -231,6 +234,27 @@ impl App {
         store.close().await;
         Ok(ended)
     }
+}
+
+/// Records the database's head as the last signed one, where no record is; how many entries it has.
+///
+/// # Errors
+///
+/// When there is a record: it counts, and is never overwritten by hand.
+pub async fn adopt_head(config: &Config) -> Result<u64> {
+    let data = DataDir::at(&config.paths.data_dir);
+    let guard = FileGuard::open(&data.guard())?;
+    if guard.last()?.is_some() {
+        bail!("there is a record of the last signed head: it counts, and is not replaced");
+    }
+    let receipt_key = read_key(&data.key("receipt"))?.public_key();
+    let (_, origin, _) = read_register(&data, &receipt_key)?;
+    let store =
+        SqliteStore::open(&data.database()).await.context("the database cannot be opened")?;
+    let head = store.head(origin.as_str()).await?;
+    store.close().await;
+    guard.record(head.size, &head.root)?;
+    Ok(head.size)
 }
 
 /// Binds the configured address.

@@ -15,6 +15,10 @@ pub(super) struct Args {
     /// Address to listen on, in place of the configured one
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<std::net::SocketAddr>,
+    /// Go on from the database's head though the record of the last signed one is missing: only where
+    /// this database is surely the latest, for a restored one would sign a second history
+    #[arg(long)]
+    adopt_head: bool,
 }
 
 /// Serves until the process is told to end, then drains.
@@ -25,6 +29,10 @@ pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
         if !data.is_complete() {
             let fingerprint = app::init(config)?;
             announce_init(&data, &fingerprint.to_string());
+        }
+        if args.adopt_head {
+            let size = app::adopt_head(config).await?;
+            eprintln!("tulga: adopted the database's head, {size} entries");
         }
         let app = App::open(config).await?;
         let listener = app::bind(args.listen.unwrap_or(config.server.listen)).await?;

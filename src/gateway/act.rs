@@ -15,6 +15,9 @@ use crate::store::{
     StoreError, TerminalKeyRow, TokenRow, UnitOfWork,
 };
 
+/// How a duplicate was resolved that is one person twice.
+pub(super) const SAME_PERSON: &str = "same_person";
+
 /// One write of an act.
 pub(super) enum Write {
     InsertCustomer(Box<CustomerRow>, CustomerKeyRow),
@@ -22,6 +25,8 @@ pub(super) enum Write {
     DeleteToken(Digest, CustomerId),
     /// Adds a capture if the customer has fewer than the most.
     InsertCapture(Box<CaptureRow>, usize),
+    /// Removes a capture. Without any left the customer is pending again, so that whatever is added
+    /// next is searched among everybody before it can be verified.
     DeleteCapture(CaptureId, CustomerId),
     InsertDuplicates(Vec<DuplicateRow>),
     ResolveDuplicates(CustomerId, &'static str),
@@ -29,10 +34,14 @@ pub(super) enum Write {
     SetStatus(CustomerId, &'static [CustomerStatus], CustomerStatus),
     Erase(CustomerId),
     InsertTerminalKey(TerminalKeyRow),
-    /// Revokes every key of a terminal but one.
-    RevokeKeys(TerminalId, Option<Digest>),
-    /// Redeems a receipt, or finds that it was.
-    Redeem(ReceiptId),
+    /// Refuses a terminal that has a key already.
+    RefuseKnownTerminal(TerminalId),
+    /// Revokes every key of a terminal.
+    RevokeKeys(TerminalId),
+    /// Redeems a receipt within its time, or finds that it was redeemed before.
+    Redeem(ReceiptId, Option<UnixMillis>),
+    /// Refuses to resume somebody who was found to be another customer.
+    RefuseSamePerson(CustomerId),
 }
 
 /// An act on its way into the ledger.
@@ -85,15 +94,10 @@ impl Write {
                 found("token", unit.delete_token(index, customer).await?)?;
             }
             Self::InsertCapture(row, captures_max) => {
-                if unit.captures(&row.customer).await?.len() >= *captures_max {
-                    return Err(GatewayError::State(
-                        "the customer has the most captures a template takes",
-                    ));
-                }
-                exists("capture", unit.insert_capture(row).await)?;
+                insert_capture(unit, row, *captures_max).await?;
             }
             Self::DeleteCapture(id, customer) => {
-                found("capture", unit.delete_capture(id, customer).await?)?;
+                delete_capture(unit, id, customer, slot.now).await?;
             }
             Self::InsertDuplicates(rows) => {
                 for row in rows {
@@ -115,12 +119,30 @@ impl Write {
             Self::InsertTerminalKey(row) => {
                 exists("terminal key", unit.insert_terminal_key(row).await)?;
             }
-            Self::RevokeKeys(terminal, kept) => {
-                revoke_keys(unit, terminal, kept.as_ref(), slot.now).await?;
+            Self::RefuseKnownTerminal(terminal) => {
+                let keys = unit.keys_of_terminal(terminal).await?;
+                if keys.iter().any(|key| key.revoked_at.is_none()) {
+                    return Err(GatewayError::Exists("terminal"));
+                }
             }
-            Self::Redeem(receipt) => {
+            Self::RefuseSamePerson(id) => {
+                let duplicates = unit.duplicates(id).await?;
+                if duplicates.iter().any(|row| row.resolution.as_deref() == Some(SAME_PERSON)) {
+                    return Err(GatewayError::State(
+                        "the customer was found to be somebody enrolled already",
+                    ));
+                }
+            }
+            Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
+            Self::Redeem(receipt, valid_until) => {
                 if let Some(row) = unit.redemption(receipt).await? {
                     return Ok(Some(row.index));
+                }
+                if valid_until.is_none_or(|until| slot.now > until) {
+                    return Err(GatewayError::Invalid {
+                        field: "receipt_jws",
+                        problem: "the receipt's time is over",
+                    });
                 }
                 let row =
                     RedemptionRow { receipt: *receipt, redeemed_at: slot.now, index: slot.index };
@@ -131,14 +153,61 @@ impl Write {
     }
 }
 
+/// The status is read here, where nobody can change it before the capture is in.
+async fn insert_capture(
+    unit: &mut dyn UnitOfWork,
+    row: &CaptureRow,
+    captures_max: usize,
+) -> Result<(), GatewayError> {
+    let customer = unit.customer(&row.customer).await?.ok_or(GatewayError::NotFound("customer"))?;
+    let captures = unit.captures(&row.customer).await?.len();
+    if captures >= captures_max {
+        return Err(GatewayError::State("the customer has the most captures a template takes"));
+    }
+    // A first capture agrees with nothing, so only the search at activation can judge it; and what
+    // that search was made with must not change while a person looks at what it found.
+    let may = match customer.status {
+        CustomerStatus::Pending => true,
+        CustomerStatus::Active | CustomerStatus::Suspended => captures > 0,
+        CustomerStatus::PendingDuplicate | CustomerStatus::Erased => false,
+    };
+    if !may {
+        return Err(GatewayError::State("the customer's status does not allow it"));
+    }
+    exists("capture", unit.insert_capture(row).await)
+}
+
+async fn delete_capture(
+    unit: &mut dyn UnitOfWork,
+    id: &CaptureId,
+    customer: &CustomerId,
+    now: UnixMillis,
+) -> Result<(), GatewayError> {
+    let status = unit.customer(customer).await?.map(|row| row.status);
+    found("capture", unit.delete_capture(id, customer).await?)?;
+    let is_last = unit.captures(customer).await?.is_empty();
+    match status {
+        Some(CustomerStatus::PendingDuplicate) => {
+            Err(GatewayError::State("the customer waits for a decision about a duplicate"))
+        }
+        Some(CustomerStatus::Suspended) if is_last => Err(GatewayError::State(
+            "the last capture of a suspended customer stays: resume or erase them",
+        )),
+        Some(CustomerStatus::Active) if is_last => {
+            unit.set_customer_status(customer, CustomerStatus::Pending, now).await?;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn revoke_keys(
     unit: &mut dyn UnitOfWork,
     terminal: &TerminalId,
-    kept: Option<&Digest>,
     now: UnixMillis,
 ) -> Result<(), GatewayError> {
     let keys = unit.keys_of_terminal(terminal).await?;
-    let live = keys.iter().filter(|key| key.revoked_at.is_none() && Some(&key.spki) != kept);
+    let live = keys.iter().filter(|key| key.revoked_at.is_none());
     let mut revoked = 0;
     for key in live {
         unit.revoke_terminal_key(&key.spki, now).await?;
@@ -190,8 +259,20 @@ impl Gateway {
         terminal: Option<TerminalId>,
         writes: Vec<Write>,
     ) -> Result<Logged, GatewayError> {
+        let receipt = ReceiptId::new(random_bytes(&*self.entropy)?);
+        self.perform_under(receipt, content, terminal, writes).await
+    }
+
+    /// The same under a receipt id of the caller's, who can tell by it whether the entry is its own.
+    pub(super) async fn perform_under(
+        &self,
+        receipt: ReceiptId,
+        content: Content,
+        terminal: Option<TerminalId>,
+        writes: Vec<Write>,
+    ) -> Result<Logged, GatewayError> {
         let job = ActJob {
-            receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
+            receipt,
             terminal,
             issuer: self.settings.issuer.clone(),
             tenant: self.settings.tenant.as_str().to_owned(),

@@ -20,7 +20,6 @@ pub(super) struct KeptAnswer {
     next_screen: String,
     attempts_left: u32,
     transaction_salt: String,
-    audit_salt: String,
 }
 
 impl KeptAnswer {
@@ -41,7 +40,6 @@ impl KeptAnswer {
             next_screen: next_screen.code().to_owned(),
             attempts_left,
             transaction_salt: Digest::new(salts.transaction).hex(),
-            audit_salt: Digest::new(salts.audit).hex(),
         }
     }
 
@@ -56,10 +54,7 @@ impl KeptAnswer {
             next_screen: NextScreen::from_code(&self.next_screen)
                 .ok_or(GatewayError::broken(KEPT))?,
             attempts_left: self.attempts_left,
-            salts: Salts {
-                transaction: salt(&self.transaction_salt)?,
-                audit: salt(&self.audit_salt)?,
-            },
+            salts: Salts { transaction: salt(&self.transaction_salt)? },
             receipt,
         })
     }

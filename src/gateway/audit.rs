@@ -8,9 +8,11 @@ use super::error::GatewayError;
 use super::request::{Actor, Redemption};
 use super::sequencer::keep_checkpoint;
 use super::verification_job::audit_place;
+use crate::crypto::random_bytes;
 use crate::domain::id::{Attempt, ReceiptId};
 use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
+use crate::domain::transaction::Operation;
 use crate::ledger::TlogProof;
 use crate::receipt::{
     CHECKPOINT_FILE, CHECKPOINTS_FILE, Content, ERASURES_FILE, KEYS_FILE, KEYS_SIGNATURE_FILE,
@@ -55,6 +57,8 @@ pub struct Redeem {
     pub amount_minor: i64,
     /// Of which currency.
     pub currency: Currency,
+    /// What the host is about to do.
+    pub operation: Operation,
 }
 
 /// What a receipt's `audit` commits to: SHA-256 over the salt and the record's exact bytes.
@@ -257,6 +261,9 @@ impl Gateway {
         if !(1..=amount_max).contains(&request.amount_minor) {
             return Err(invalid("amount_minor", "it is more than the receipt approves"));
         }
+        if request.operation.as_str() != content.txn.op {
+            return Err(invalid("operation", "the receipt is for another operation"));
+        }
         if request.currency.as_str() != content.txn.currency {
             return Err(invalid("currency", "the receipt is for another currency"));
         }
@@ -272,24 +279,17 @@ impl Gateway {
         entry: &EntryRow,
         valid_until: Option<UnixMillis>,
     ) -> Result<Redemption, GatewayError> {
-        let now = self.clock.now();
-        let earlier = self.store.redemption(&entry.receipt).await?;
-        if earlier.is_none() && valid_until.is_none_or(|until| now > until) {
-            return Err(GatewayError::Invalid {
-                field: "receipt_jws",
-                problem: "the receipt's time is over",
-            });
-        }
         let content = Content::Redemption(crate::receipt::Redemption {
             refers: Refers { rid: rid_text(&entry.receipt), index: entry.index },
             actor: receipt_actor(actor),
         });
-        let mine = self
-            .perform_as(content, entry.terminal.clone(), vec![Write::Redeem(entry.receipt)])
-            .await?;
+        let mine = ReceiptId::new(random_bytes(&*self.entropy)?);
+        let writes = vec![Write::Redeem(entry.receipt, valid_until)];
+        let logged = self.perform_under(mine, content, entry.terminal.clone(), writes).await?;
+        // Of two calls at once both are told the one entry; it is one call's own.
+        let redeemed_now = self.entry(logged.index()).await?.receipt == mine;
         let row = self.store.redemption(&entry.receipt).await?;
         let row = row.ok_or(GatewayError::broken("a redemption is missing"))?;
-        let redeemed_now = earlier.is_none() && row.index == mine.index();
         Ok(Redemption { receipt: entry.receipt, first_redeemed_at: row.redeemed_at, redeemed_now })
     }
 }

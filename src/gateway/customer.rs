@@ -2,19 +2,18 @@
 
 use super::Gateway;
 use super::error::GatewayError;
-use crate::crypto::random_bytes;
 use crate::domain::embedding::FaceEmbedding;
 use crate::domain::id::CustomerId;
 use crate::matching::Template;
 use crate::policy::CustomerStanding;
 use crate::store::{CaptureRow, CustomerStatus};
-use crate::vault::{CustomerKeys, Place, pseudonym_of_nobody};
+use crate::vault::{CustomerKeys, Place};
 
 /// What a verification is compared with.
 pub(super) struct EnrolledTemplate {
     pub standing: CustomerStanding,
-    /// The pseudonym for the receipt; a random one for nobody.
-    pub subject: String,
+    /// The pseudonym for the receipt; none for nobody.
+    pub subject: Option<String>,
     pub template: Option<Template>,
 }
 
@@ -24,32 +23,19 @@ impl Gateway {
         &self,
         customer: Option<&CustomerId>,
     ) -> Result<EnrolledTemplate, GatewayError> {
-        let nobody = |standing| -> Result<EnrolledTemplate, GatewayError> {
-            let subject = pseudonym_of_nobody(random_bytes(&*self.entropy)?);
-            Ok(EnrolledTemplate { standing, subject, template: None })
-        };
-        let Some(id) = customer else { return nobody(CustomerStanding::Unknown) };
-        let Some(row) = self.store.customer(id).await? else {
-            return nobody(CustomerStanding::Unknown);
-        };
-        let standing = match row.status {
-            CustomerStatus::Active => CustomerStanding::Active,
-            CustomerStatus::Suspended => CustomerStanding::Suspended,
-            CustomerStatus::Pending | CustomerStatus::PendingDuplicate => {
-                CustomerStanding::NotActive
-            }
-            CustomerStatus::Erased => return nobody(CustomerStanding::Unknown),
-        };
-        let Some(keys) = self.customer_keys(id).await? else {
-            return nobody(CustomerStanding::Unknown);
-        };
+        const NOBODY: EnrolledTemplate =
+            EnrolledTemplate { standing: CustomerStanding::Unknown, subject: None, template: None };
+        let Some(id) = customer else { return Ok(NOBODY) };
+        let Some(row) = self.store.customer(id).await? else { return Ok(NOBODY) };
+        let standing = standing_of(row.status);
+        let Some(keys) = self.customer_keys(id).await? else { return Ok(NOBODY) };
         let captures = self.open_captures(&keys, &self.store.captures(id).await?)?;
         let template = self.template(&captures)?;
         let standing = match (standing, &template) {
             (CustomerStanding::Active, None) => CustomerStanding::NotEnrolled,
             (standing, _) => standing,
         };
-        let subject = keys.pseudonym(&self.settings.tenant, id);
+        let subject = Some(keys.pseudonym(&self.settings.tenant, id));
         Ok(EnrolledTemplate { standing, subject, template })
     }
 
@@ -133,5 +119,15 @@ impl Gateway {
     pub(super) fn gallery_remove(&self, id: &CustomerId) -> Result<(), GatewayError> {
         self.gallery.write().map_err(|_| GatewayError::broken("gallery lock"))?.remove(id);
         Ok(())
+    }
+}
+
+/// What a status means for somebody who has a template.
+pub(super) const fn standing_of(status: CustomerStatus) -> CustomerStanding {
+    match status {
+        CustomerStatus::Active => CustomerStanding::Active,
+        CustomerStatus::Suspended => CustomerStanding::Suspended,
+        CustomerStatus::Pending | CustomerStatus::PendingDuplicate => CustomerStanding::NotActive,
+        CustomerStatus::Erased => CustomerStanding::Unknown,
     }
 }

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::Gateway;
-use super::act::{Act, Write, receipt_actor};
+use super::act::{Act, SAME_PERSON, Write, receipt_actor};
 use super::error::GatewayError;
 use super::request::{
     Actor, BindToken, CaptureAnswer, Consent, ConsentTerm, CreateCustomer, CustomerAnswer,
@@ -238,7 +238,7 @@ impl Gateway {
         let _turn = self.activation.lock().await;
         let (word, to) = match resolution {
             DuplicateResolution::DifferentPeople => ("different_people", CustomerStatus::Active),
-            DuplicateResolution::SamePerson => ("same_person", CustomerStatus::Suspended),
+            DuplicateResolution::SamePerson => (SAME_PERSON, CustomerStatus::Suspended),
         };
         let template = self.template_of(customer).await?;
         let act = Act { act: "duplicate_resolved", actor, subject: Some(subject), terminal: None };
@@ -273,16 +273,12 @@ impl Gateway {
     /// [`GatewayError::State`] when they are not suspended.
     pub async fn resume(&self, actor: &Actor, customer: &CustomerId) -> Result<(), GatewayError> {
         let subject = Some(self.subject_of(customer).await?);
-        let duplicates = self.store.duplicates(customer).await?;
-        if duplicates.iter().any(|row| row.resolution.as_deref() == Some("same_person")) {
-            return Err(GatewayError::State(
-                "the customer was found to be somebody enrolled already",
-            ));
-        }
         let act = Act { act: "customer_resumed", actor, subject, terminal: None };
-        let write =
-            Write::SetStatus(*customer, &[CustomerStatus::Suspended], CustomerStatus::Active);
-        self.perform(act, vec![write]).await.map(drop)
+        let writes = vec![
+            Write::RefuseSamePerson(*customer),
+            Write::SetStatus(*customer, &[CustomerStatus::Suspended], CustomerStatus::Active),
+        ];
+        self.perform(act, writes).await.map(drop)
     }
 
     /// Removes a capture from the template.

@@ -48,6 +48,10 @@ impl FileGuard {
             .mode(0o600)
             .open(path)
             .map_err(GuardError::Io)?;
+        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            // A file just made is not there after a power cut unless its folder says so.
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(GuardError::Io)?;
+        }
         Ok(Self(Mutex::new(file)))
     }
 

@@ -14,6 +14,7 @@ mod import;
 pub mod request;
 mod sequencer;
 mod terminal;
+mod under_way;
 mod verification;
 mod verification_job;
 mod vision;
@@ -47,6 +48,7 @@ pub use verification::CallingTerminal;
 pub use vision::VisionLimits;
 
 use sequencer::{LedgerView, Sequencer, SequencerHandle, Signing, keep_checkpoint};
+use under_way::UnderWay;
 use vision::VisionPool;
 
 /// What a gateway is built from.
@@ -138,6 +140,7 @@ pub struct Gateway {
     /// Held over an activation's search and insertion, so that one person activated twice at one
     /// moment is found.
     activation: Mutex<()>,
+    under_way: Arc<UnderWay>,
     rate: DefaultKeyedRateLimiter<TerminalId>,
     settings: Settings,
 }
@@ -194,6 +197,7 @@ impl Gateway {
             settings: parts.settings,
             gallery: Arc::new(RwLock::new(gallery)),
             activation: Mutex::new(()),
+            under_way: Arc::default(),
             sequencer: handle,
             store,
             vault,

@@ -110,8 +110,6 @@ impl std::fmt::Debug for Answer {
 pub struct Salts {
     /// Opens `txn.commit`.
     pub transaction: [u8; 32],
-    /// Opens `audit`.
-    pub audit: [u8; 32],
 }
 
 /// A receipt in the ledger.

@@ -6,8 +6,8 @@
 //! outside the database, and only then replies. A job decides inside the transaction: that is what
 //! makes limits hold when many terminals ask at one moment.
 //!
-//! A job that is refused costs the batch nothing but time: the transaction is dropped and each job
-//! runs again in its own.
+//! A job that is refused costs the batch nothing but time: the transaction is dropped and the other
+//! jobs run again in another.
 
 use std::sync::{Arc, RwLock};
 
@@ -116,6 +116,19 @@ impl SequencerHandle {
     }
 }
 
+/// A batch that was not committed.
+struct Failure {
+    error: GatewayError,
+    /// The place of the job that failed, where it was one job's failure.
+    culprit: Option<usize>,
+}
+
+impl<E: Into<GatewayError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), culprit: None }
+    }
+}
+
 /// What the sequencer signs and keeps time with.
 #[derive(Debug)]
 pub(super) struct Signing {
@@ -167,6 +180,13 @@ impl Sequencer {
                     "the database is behind the last signed head: it was restored from a backup",
                 ));
             }
+            None if tree.size() > 0 => {
+                return Err(GatewayError::broken(
+                    "the record of the last signed head is missing, and without it a restored \
+                     database goes unnoticed: put the file last-signed-head back, or if this \
+                     database is surely the latest, run `tulga serve --adopt-head` once",
+                ));
+            }
             Some((size, root)) if tree.root_at(size).ok() != Some(root) => {
                 return Err(GatewayError::broken(
                     "the database holds another history than the one signed",
@@ -177,6 +197,10 @@ impl Sequencer {
         if clock.now().plus_millis(CLOCK_SKEW_MAX_MS) < last_time {
             return Err(GatewayError::NotReady("the clock is behind the last receipt"));
         }
+        // From the first start on: a crash before the first entry's record must not look like a loss.
+        guard
+            .record(tree.size(), &tree.root())
+            .map_err(|cause| GatewayError::internal("last-signed-head record", cause))?;
         let view =
             Arc::new(LedgerView { state: RwLock::new(ViewState { tree, committed: head.size }) });
         Ok(Self { store, signing, clock, guard, view, head, last_time, unclear: false })
@@ -203,51 +227,57 @@ impl Sequencer {
     async fn serve(&mut self, mut batch: Vec<Ticket>) {
         // Nobody waits for these: their deadline passed while they stood in the queue.
         batch.retain(|ticket| !ticket.reply.is_closed());
-        match self.commit_batch(&mut batch).await {
-            Ok(logged) => reply_each(batch, logged.into_iter().map(Ok)),
-            Err(error) if batch.len() <= 1 => reply_each(batch, std::iter::once(Err(error))),
-            Err(_) => {
-                for ticket in batch {
-                    let mut alone = vec![ticket];
-                    let result = self.commit_batch(&mut alone).await;
-                    reply_each(
-                        alone,
-                        std::iter::once(result.and_then(|logged| {
-                            logged.into_iter().next().ok_or(GatewayError::broken("a batch of none"))
-                        })),
-                    );
-                }
+        let mut tries = 0;
+        while !batch.is_empty() {
+            let Failure { error, culprit } = match self.commit_batch(&mut batch).await {
+                Ok(logged) => return reply_each(batch, logged.into_iter().map(Ok)),
+                Err(failure) => failure,
+            };
+            if let Some(culprit) = culprit {
+                // Its own refusal; the others go again without it.
+                let ticket = batch.remove(culprit);
+                drop(ticket.reply.send(Err(error)));
+            } else if tries == 0 {
+                // Perhaps it was committed after all, and the jobs find their entries.
+                tries += 1;
+            } else {
+                let cause = error.to_string();
+                let mut errors = vec![error];
+                errors.resize_with(batch.len(), || unavailable(&cause));
+                return reply_each(batch, errors.into_iter().map(Err));
             }
         }
     }
 
     /// All or nothing: every job's entry is durable, or none is.
-    async fn commit_batch(&mut self, batch: &mut [Ticket]) -> Result<Vec<Logged>, GatewayError> {
+    async fn commit_batch(&mut self, batch: &mut [Ticket]) -> Result<Vec<Logged>, Failure> {
         if self.unclear {
             self.reload().await?;
         }
+        // A head that could not be recorded after its commit is due before anything else.
+        self.record_head()?;
         let result = self.try_commit(batch).await;
-        if result.is_err() {
-            let committed = self.head.size;
-            self.view.change(|state| state.tree.truncate(committed))?;
-        }
-        if let Err(GatewayError::Store(StoreError::CommitUnclear(_) | StoreError::Conflict)) =
-            &result
-        {
-            self.unclear = true;
+        if let Err(Failure { error, .. }) = &result {
+            let size = self.head.size;
+            self.view.change(|state| state.tree.truncate(size))?;
+            self.unclear = matches!(
+                error,
+                GatewayError::Store(StoreError::CommitUnclear(_) | StoreError::Conflict)
+            );
         }
         result
     }
 
-    async fn try_commit(&mut self, batch: &mut [Ticket]) -> Result<Vec<Logged>, GatewayError> {
+    async fn try_commit(&mut self, batch: &mut [Ticket]) -> Result<Vec<Logged>, Failure> {
         let now = self.time_of_batch()?;
         let origin = self.signing.origin.as_str().to_owned();
         let mut unit = self.store.begin().await?;
         let mut appended: Vec<EntryRow> = Vec::new();
         let mut places = Vec::with_capacity(batch.len());
-        for ticket in batch.iter_mut() {
+        for (position, ticket) in batch.iter_mut().enumerate() {
             let index = self.head.size + u64::try_from(appended.len()).unwrap_or(u64::MAX);
-            match ticket.job.run(&mut *unit, &Slot { index, now }).await? {
+            let step = ticket.job.run(&mut *unit, &Slot { index, now }).await;
+            match step.map_err(|error| Failure { error, culprit: Some(position) })? {
                 Step::Existing(index) => places.push(index),
                 Step::Append(entry) => {
                     let row = self.sign(*entry, index, now)?;
@@ -264,7 +294,8 @@ impl Sequencer {
             let head = self.append(&appended)?;
             unit.swap_head(&origin, &self.head, &head).await?;
             unit.commit().await?;
-            self.publish(head, now)?;
+            (self.head, self.last_time) = (head, now);
+            self.record_head()?;
         }
         let mut logged = Vec::with_capacity(places.len());
         for index in places {
@@ -315,14 +346,16 @@ impl Sequencer {
         })
     }
 
-    fn publish(&mut self, head: HeadRow, now: UnixMillis) -> Result<(), GatewayError> {
-        let recorded = tokio::task::block_in_place(|| self.guard.record(head.size, &head.root));
-        self.view.change(|state| state.committed = head.size)?;
-        self.head = head;
-        self.last_time = now;
-        // The entries are committed, but without the record a restored database would go unnoticed:
-        // the jobs fail, and a retry with the same id finds the same receipt once the disk is well.
-        recorded.map_err(|cause| GatewayError::internal("last-signed-head record", cause))
+    /// Records the head outside the database, and only then shows its entries to readers. Without the
+    /// record a restored database would go unnoticed: until it is written nothing is answered.
+    fn record_head(&mut self) -> Result<(), GatewayError> {
+        let HeadRow { size, root, .. } = &self.head;
+        if self.view.read(|_, committed| committed)? == *size {
+            return Ok(());
+        }
+        tokio::task::block_in_place(|| self.guard.record(*size, root))
+            .map_err(|cause| GatewayError::internal("last-signed-head record", cause))?;
+        self.view.change(|state| state.committed = *size)
     }
 
     async fn logged(&self, index: u64, fresh: &[EntryRow]) -> Result<Logged, GatewayError> {
@@ -354,6 +387,10 @@ impl Sequencer {
         self.unclear = false;
         Ok(())
     }
+}
+
+fn unavailable(cause: &str) -> GatewayError {
+    GatewayError::Store(StoreError::Unavailable(cause.into()))
 }
 
 fn reply_each(batch: Vec<Ticket>, results: impl Iterator<Item = Result<Logged, GatewayError>>) {

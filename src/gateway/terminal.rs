@@ -52,10 +52,8 @@ impl Gateway {
         terminal: &TerminalId,
         csr_pem: &str,
     ) -> Result<TerminalCertificate, GatewayError> {
-        if self.live_keys(terminal).await? > 0 {
-            return Err(GatewayError::Exists("terminal"));
-        }
-        self.certify(actor, "terminal_registered", terminal, csr_pem, false).await
+        let before = vec![Write::RefuseKnownTerminal(terminal.clone())];
+        self.certify(actor, "terminal_registered", terminal, csr_pem, before).await
     }
 
     /// Gives a terminal another key; the former ones stop at once.
@@ -69,7 +67,8 @@ impl Gateway {
         terminal: &TerminalId,
         csr_pem: &str,
     ) -> Result<TerminalCertificate, GatewayError> {
-        self.certify(actor, "terminal_rotated", terminal, csr_pem, true).await
+        let before = vec![Write::RevokeKeys(terminal.clone())];
+        self.certify(actor, "terminal_rotated", terminal, csr_pem, before).await
     }
 
     /// Revokes every key of a terminal.
@@ -88,7 +87,7 @@ impl Gateway {
             subject: Some(terminal.to_string()),
             terminal: Some(terminal.clone()),
         };
-        self.perform(act, vec![Write::RevokeKeys(terminal.clone(), None)]).await.map(drop)
+        self.perform(act, vec![Write::RevokeKeys(terminal.clone())]).await.map(drop)
     }
 
     /// Registered keys, revoked ones too.
@@ -124,7 +123,7 @@ impl Gateway {
         word: &'static str,
         terminal: &TerminalId,
         csr_pem: &str,
-        replaces: bool,
+        mut writes: Vec<Write>,
     ) -> Result<TerminalCertificate, GatewayError> {
         let now = self.clock.now();
         let issued = self.authority.issue(csr_pem, terminal, now).map_err(|error| {
@@ -140,10 +139,7 @@ impl Gateway {
             registered_at: now,
             revoked_at: None,
         };
-        let mut writes = vec![Write::InsertTerminalKey(row)];
-        if replaces {
-            writes.push(Write::RevokeKeys(terminal.clone(), Some(issued.spki)));
-        }
+        writes.push(Write::InsertTerminalKey(row));
         let act = Act {
             act: word,
             actor,
@@ -152,11 +148,5 @@ impl Gateway {
         };
         self.perform(act, writes).await?;
         Ok(issued)
-    }
-
-    async fn live_keys(&self, terminal: &TerminalId) -> Result<usize, GatewayError> {
-        let mut unit = self.store.begin().await?;
-        let keys = unit.keys_of_terminal(terminal).await?;
-        Ok(keys.iter().filter(|key| key.revoked_at.is_none()).count())
     }
 }

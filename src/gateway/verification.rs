@@ -12,6 +12,7 @@ use super::customer::EnrolledTemplate;
 use super::error::GatewayError;
 use super::request::{Answer, BeginCapture, IssuedChallenge, Logged, ReportOutcome, Salts, Verify};
 use super::sequencer::{Job, NewEntry, Slot, Step};
+use super::under_way::Found;
 use super::verification_job::{Seen, VerificationJob};
 use crate::capture::{DecodedImage, MediaType};
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
@@ -45,6 +46,11 @@ pub struct CallingTerminal {
 pub(super) struct Session {
     /// The customer that the reference led to, as hexadecimal digits.
     customer: Option<String>,
+    /// The keyed index of the token that led to them, as hexadecimal digits: it must still do so when
+    /// the decision is made.
+    token: Option<String>,
+    /// The pseudonym for the receipt when the reference leads to nobody.
+    pub nobody: String,
     pub host_id: String,
     pub business_date: String,
     operation: String,
@@ -71,6 +77,14 @@ impl Session {
             .ok_or(GatewayError::broken("a session does not parse"))
     }
 
+    pub fn token(&self) -> Result<Option<Digest>, GatewayError> {
+        let parse = |hex| {
+            Digest::from_hex(hex)
+                .map_err(|cause| GatewayError::internal("a session does not parse", cause))
+        };
+        self.token.as_deref().map(parse).transpose()
+    }
+
     /// The counter of the transaction's attempts. Whom they are about is left out, or the count would
     /// tell that two references lead to one customer.
     fn attempts_key(&self, tenant: &str, terminal: &TerminalId) -> Digest {
@@ -88,6 +102,24 @@ fn customer_from_hex(hex: &str) -> Result<CustomerId, GatewayError> {
     let parsed = u128::from_str_radix(hex, 16)
         .map_err(|cause| GatewayError::internal("a session does not parse", cause))?;
     Ok(CustomerId::new(parsed.to_be_bytes()))
+}
+
+/// Whom a reference leads to.
+struct Resolved {
+    customer: Option<CustomerId>,
+    /// The keyed index of the token, where it was one.
+    token: Option<Digest>,
+    nobody: String,
+}
+
+/// A call of `Verify`, as it arrived.
+struct Asked {
+    terminal: CallingTerminal,
+    key: DecisionKey,
+    request: Verify,
+    request_hash: Digest,
+    arrived_at: UnixMillis,
+    deadline: Instant,
 }
 
 /// A challenge that was debited, with everything needed to decide.
@@ -114,8 +146,8 @@ impl Gateway {
         let BeginCapture { customer, transaction, modality: Modality::Face, holder_verification } =
             request;
         let now = self.clock.now();
-        let known = self.resolve(&customer, now).await?;
-        let session = session_of(known, &transaction, holder_verification);
+        let resolved = self.resolve(&customer, now).await?;
+        let session = session_of(resolved, &transaction, holder_verification);
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &terminal.id);
         let attempts = self.store.counter(&attempts_key).await?;
 
@@ -160,42 +192,71 @@ impl Gateway {
         deadline: Instant,
     ) -> Result<Answer, GatewayError> {
         self.admit(&terminal.id)?;
-        let arrived_at = self.clock.now();
-        let key = DecisionKey {
-            terminal: terminal.id.clone(),
-            business_date: request.business_date.clone(),
-            host_id: request.host_id.clone(),
-            attempt: request.attempt,
+        let asked = Asked {
+            terminal: terminal.clone(),
+            arrived_at: self.clock.now(),
+            key: DecisionKey {
+                terminal: terminal.id.clone(),
+                business_date: request.business_date.clone(),
+                host_id: request.host_id.clone(),
+                attempt: request.attempt,
+            },
+            request_hash: request_hash(&request),
+            request,
+            deadline: deadline.min(Instant::now() + self.settings.deadline),
         };
-        let request_hash = request_hash(&request);
-        // Before the challenge: a retry repeats a used one.
-        if let Some(row) = self.store.decision(&key).await? {
-            return if row.request_hash == request_hash {
-                self.kept_answer(row).await
-            } else {
-                Err(GatewayError::IdReused)
-            };
-        }
-        let debited = self.debit(&key, &request, arrived_at).await?;
-        let deadline = deadline.min(Instant::now() + self.settings.deadline);
-        let gateway = Arc::clone(self);
-        let terminal = terminal.clone();
-        let work = tokio::spawn(async move {
-            let attempts_key = debited.attempts_key;
-            let result =
-                gateway.decide(&terminal, &key, request, request_hash, debited, deadline).await;
-            if let Err(error) = &result {
-                tracing::debug!(code = error.code(), "a verification ended without a decision");
-                gateway.refund(&key, &attempts_key).await;
+        let until = asked.deadline + ANSWER_GRACE;
+        match self.under_way.enter(&asked.key, asked.request_hash) {
+            Found::Other => Err(GatewayError::IdReused),
+            Found::Same(ending) => {
+                timeout_at(until, ending.wait()).await.map_err(|_| GatewayError::Deadline)?;
+                let row = self.store.decision(&asked.key).await?.ok_or(GatewayError::Stale)?;
+                self.repeated(row, &asked.request_hash).await
             }
-            result
-        });
-        // Not the work is cut off here but the waiting: whether there was a decision, and so whether
-        // the try is given back, is settled by the work itself.
-        match timeout_at(deadline + ANSWER_GRACE, work).await {
-            Ok(ended) => ended.map_err(|cause| GatewayError::internal("verification", cause))?,
-            Err(_) => Err(GatewayError::Deadline),
+            Found::Nobody(turn) => {
+                let gateway = Arc::clone(self);
+                let work = tokio::spawn(async move {
+                    let _turn = turn;
+                    gateway.settle(asked).await
+                });
+                // Not the work is cut off here but the waiting: whether there was a decision, and so
+                // whether the attempt is given back, is settled by the work itself.
+                match timeout_at(until, work).await {
+                    Ok(ended) => {
+                        ended.map_err(|cause| GatewayError::internal("verification", cause))?
+                    }
+                    Err(_) => Err(GatewayError::Deadline),
+                }
+            }
         }
+    }
+
+    /// The kept answer, or the first and only decision.
+    async fn settle(&self, asked: Asked) -> Result<Answer, GatewayError> {
+        // Before the challenge: a repeated call shows a used one.
+        if let Some(row) = self.store.decision(&asked.key).await? {
+            return self.repeated(row, &asked.request_hash).await;
+        }
+        let debited = self.debit(&asked).await?;
+        let (key, attempts_key) = (asked.key.clone(), debited.attempts_key);
+        let result = self.decide(asked, debited).await;
+        if let Err(error) = &result {
+            tracing::debug!(code = error.code(), "a verification ended without a decision");
+            self.refund(&key, &attempts_key).await;
+        }
+        result
+    }
+
+    /// The answer to a call that was made before, if it was the same call.
+    async fn repeated(
+        &self,
+        row: DecisionRow,
+        request_hash: &Digest,
+    ) -> Result<Answer, GatewayError> {
+        if row.request_hash != *request_hash {
+            return Err(GatewayError::IdReused);
+        }
+        self.kept_answer(row).await
     }
 
     /// The decision under an idempotency key, after a lost answer.
@@ -204,6 +265,7 @@ impl Gateway {
     ///
     /// [`GatewayError::NotFound`] when none was made.
     pub async fn decision(&self, key: &DecisionKey) -> Result<Answer, GatewayError> {
+        self.admit(&key.terminal)?;
         match self.store.decision(key).await? {
             Some(row) => self.kept_answer(row).await,
             None => Err(GatewayError::NotFound("decision")),
@@ -281,31 +343,29 @@ impl Gateway {
         &self,
         reference: &CustomerReference,
         now: UnixMillis,
-    ) -> Result<Option<CustomerId>, GatewayError> {
+    ) -> Result<Resolved, GatewayError> {
         let tenant = &self.settings.tenant;
-        Ok(match reference {
+        let (customer, token, index) = match reference {
             CustomerReference::Token(kind, token) => {
                 let index = self.vault.token_index(tenant, *kind, token);
-                self.store.customer_by_token(&index, now).await?
+                (self.store.customer_by_token(&index, now).await?, Some(index), index)
             }
             CustomerReference::Iin(iin) => {
-                self.store.customer_by_iin(&self.vault.iin_index(tenant, iin)).await?
+                let index = self.vault.iin_index(tenant, iin);
+                (self.store.customer_by_iin(&index).await?, None, index)
             }
-        })
+        };
+        Ok(Resolved { customer, token, nobody: self.vault.pseudonym_of_nobody(tenant, &index) })
     }
 
     /// Uses the challenge up and counts one try, durably, before anything is compared.
-    async fn debit(
-        &self,
-        key: &DecisionKey,
-        request: &Verify,
-        arrived_at: UnixMillis,
-    ) -> Result<Debited, GatewayError> {
+    async fn debit(&self, asked: &Asked) -> Result<Debited, GatewayError> {
+        let Asked { key, request, arrived_at, .. } = asked;
         let hash = sha256(request.challenge.as_bytes());
         let row = self.store.challenge(&hash).await?.ok_or(GatewayError::Stale)?;
         let usable = row.terminal == key.terminal
             && row.state == ChallengeState::Open
-            && arrived_at <= row.expires_at;
+            && *arrived_at <= row.expires_at;
         if !usable {
             return Err(GatewayError::Stale);
         }
@@ -322,7 +382,7 @@ impl Gateway {
         if !unit.close_challenge(&hash, ChallengeState::Used).await? {
             return Err(GatewayError::Stale);
         }
-        let attempts = unit.add_to_counter(&attempts_key, 1, arrived_at).await?;
+        let attempts = unit.add_to_counter(&attempts_key, 1, *arrived_at).await?;
         unit.commit().await?;
         Ok(Debited { session, attempts_key, attempts })
     }
@@ -344,15 +404,8 @@ impl Gateway {
     }
 
     /// Looks, compares, and hands the facts to the sequencer, where the decision is made.
-    async fn decide(
-        &self,
-        terminal: &CallingTerminal,
-        key: &DecisionKey,
-        request: Verify,
-        request_hash: Digest,
-        debited: Debited,
-        deadline: Instant,
-    ) -> Result<Answer, GatewayError> {
+    async fn decide(&self, asked: Asked, debited: Debited) -> Result<Answer, GatewayError> {
+        let Asked { terminal, key, request, request_hash, deadline, .. } = asked;
         let Debited { session, attempts_key, attempts } = debited;
         let customer = session.customer()?;
         let enrolled = self.enrolled_template(customer.as_ref()).await?;
@@ -365,10 +418,6 @@ impl Gateway {
             look(pipeline, &matcher, picture, template.as_ref().filter(|_| may_compare))
         });
         let seen = timeout_at(deadline, seen).await.map_err(|_| GatewayError::Deadline)??;
-        let salts = Salts {
-            transaction: random_bytes(&*self.entropy)?,
-            audit: random_bytes(&*self.entropy)?,
-        };
         let job = VerificationJob {
             vault: Arc::clone(&self.vault),
             pack: Arc::clone(&self.pack),
@@ -382,27 +431,34 @@ impl Gateway {
                 .map(|id| Digest::new(*id.as_bytes()))
                 .collect(),
             receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
-            terminal: terminal.clone(),
+            terminal,
             key: key.clone(),
             request_hash,
             challenge_hash: sha256(challenge.as_bytes()),
-            session,
             attempts_key,
             attempts,
             standing,
-            subject,
+            subject: subject.unwrap_or_else(|| session.nobody.clone()),
+            session,
             seen,
-            salts,
+            salts: Salts { transaction: random_bytes(&*self.entropy)? },
+            audit_salt: random_bytes(&*self.entropy)?,
             deadline,
         };
         let logged = self.sequencer.submit(Box::new(job)).await?;
-        let row =
-            self.store.decision(key).await?.ok_or(GatewayError::broken("a decision is missing"))?;
+        let row = self
+            .store
+            .decision(&key)
+            .await?
+            .ok_or(GatewayError::broken("a decision is missing"))?;
         self.kept(row, logged)
     }
 
     async fn kept_answer(&self, row: DecisionRow) -> Result<Answer, GatewayError> {
         let entry = self.entry(row.index).await?;
+        if row.index >= self.view.read(|_, committed| committed)? {
+            return Err(GatewayError::NotReady("the last signed head is not recorded yet"));
+        }
         self.kept(row, Logged::committed(&self.settings.origin, entry))
     }
 
@@ -438,7 +494,7 @@ pub(super) fn answer_place(tenant: &str, key: &DecisionKey) -> Place {
 }
 
 fn session_of(
-    customer: Option<CustomerId>,
+    resolved: Resolved,
     transaction: &Transaction,
     holder_verification: HolderVerification,
 ) -> Session {
@@ -452,8 +508,11 @@ fn session_of(
         account,
         counterparty,
     } = transaction;
+    let Resolved { customer, token, nobody } = resolved;
     Session {
         customer: customer.map(|id| id.to_string()),
+        token: token.map(|index| index.hex()),
+        nobody,
         host_id: host_id.as_str().to_owned(),
         business_date: business_date.as_str().to_owned(),
         operation: operation.as_str().to_owned(),

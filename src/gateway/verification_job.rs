@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Settings;
 use super::answer::KeptAnswer;
+use super::customer::standing_of;
 use super::error::GatewayError;
 use super::request::Salts;
 use super::sequencer::{Job, NewEntry, Slot, Step};
@@ -84,6 +85,8 @@ pub(super) struct VerificationJob {
     pub subject: String,
     pub seen: Seen,
     pub salts: Salts,
+    /// Opens the receipt's commitment to the audit record; for auditors only.
+    pub audit_salt: [u8; 32],
     /// After it nothing is decided: a late approval is none.
     pub deadline: Instant,
 }
@@ -102,6 +105,10 @@ impl Job for VerificationJob {
         if Instant::now() > self.deadline {
             return Err(GatewayError::Deadline);
         }
+        if unit.has_approval(&self.key).await? {
+            return Err(GatewayError::State("the transaction was approved in another attempt"));
+        }
+        self.look_again(unit, slot).await?;
         let facts = self.facts()?;
         let decision = policy::decide(&facts, &self.pack, slot.now);
         let attempts = if matches!(decision.outcome(), Outcome::Inconclusive) {
@@ -116,11 +123,12 @@ impl Job for VerificationJob {
             key: self.key.clone(),
             request_hash: self.request_hash,
             index: slot.index,
+            approves: decision.outcome().approves(),
             sealed_answer: self.sealed_answer(&decision, attempts_left)?,
         })
         .await?;
         // The salt stands before the record, in the order in which they are hashed.
-        let salted = Zeroizing::new([&self.salts.audit, audit.as_slice()].concat());
+        let salted = Zeroizing::new([&self.audit_salt, audit.as_slice()].concat());
         let sealed_audit = self.vault.seal_system(
             &audit_place(&self.settings, slot.index),
             &salted,
@@ -136,6 +144,25 @@ impl Job for VerificationJob {
 }
 
 impl VerificationJob {
+    /// What the bank's office changed while the picture was looked at counts.
+    async fn look_again(
+        &mut self,
+        unit: &mut dyn UnitOfWork,
+        slot: &Slot,
+    ) -> Result<(), GatewayError> {
+        let Some(id) = self.session.customer()? else { return Ok(()) };
+        let leads_there = match self.session.token()? {
+            Some(token) => unit.customer_by_token(&token, slot.now).await? == Some(id),
+            None => true,
+        };
+        let status = unit.customer(&id).await?.map(|row| standing_of(row.status));
+        let standing = status.filter(|_| leads_there).unwrap_or(CustomerStanding::Unknown);
+        if standing != CustomerStanding::Active {
+            self.standing = standing;
+        }
+        Ok(())
+    }
+
     fn facts(&self) -> Result<Facts, GatewayError> {
         let broken = |_| GatewayError::broken("a session does not parse");
         Ok(Facts {
@@ -270,7 +297,7 @@ impl VerificationJob {
                 .map(|reason| reason.code().to_owned())
                 .collect(),
             footage: None,
-            audit: audit_commit(&Salt::new(self.salts.audit), audit),
+            audit: audit_commit(&Salt::new(self.audit_salt), audit),
         };
         Ok(ReceiptDraft {
             rid: rid_text(&self.receipt),

@@ -1,5 +1,6 @@
 //! `EnrollmentService`: what the bank's back office calls.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -10,8 +11,8 @@ use super::convert::{answer, noun, request as asked};
 use super::peer::{AdminPermit, EnrollerPermit};
 use super::status;
 use crate::domain::id::CustomerId;
-use crate::gateway::Gateway;
 use crate::gateway::request::Actor;
+use crate::gateway::{Gateway, GatewayError};
 use crate::proto;
 use crate::proto::enrollment_service_server::EnrollmentService;
 
@@ -21,6 +22,24 @@ const IMPORT_ANSWERS_MAX: usize = 16;
 /// The service over a gateway.
 #[derive(Debug)]
 pub struct Enrollment(pub Arc<Gateway>);
+
+impl Enrollment {
+    /// Runs an act to its end even if the caller goes away in the middle: what is committed and what
+    /// the gallery holds in memory must not part.
+    async fn carry_through<T, F>(
+        &self,
+        actor: &Actor,
+        act: impl FnOnce(Arc<Gateway>, Actor) -> F,
+    ) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, GatewayError>> + Send + 'static,
+    {
+        let ended = tokio::spawn(act(Arc::clone(&self.0), actor.clone())).await;
+        // A panic was logged where it happened.
+        Ok(ended.map_err(|_| status::of("SYS_INTERNAL"))??)
+    }
+}
 
 #[tonic::async_trait]
 impl EnrollmentService for Enrollment {
@@ -70,7 +89,11 @@ impl EnrollmentService for Enrollment {
         let language = noun::language(&language)?;
         let media_type = noun::media_type("media_type", media_type.as_deref())?;
         let image = noun::picture("image", image)?;
-        let added = self.0.add_capture(permit.actor(), &customer, image, media_type).await?;
+        let added = self
+            .carry_through(permit.actor(), |gateway, actor| async move {
+                gateway.add_capture(&actor, &customer, image, media_type).await
+            })
+            .await?;
         Ok(Response::new(answer::capture(added, language)))
     }
 
@@ -81,7 +104,11 @@ impl EnrollmentService for Enrollment {
         let permit = EnrollerPermit::of(request.extensions())?;
         let proto::ActivateRequest { customer_id } = request.into_inner();
         let customer = noun::customer_id(&customer_id)?;
-        let activated = self.0.activate(permit.actor(), &customer).await?;
+        let activated = self
+            .carry_through(permit.actor(), |gateway, actor| async move {
+                gateway.activate(&actor, &customer).await
+            })
+            .await?;
         let duplicates = activated.duplicates.into_iter().map(answer::duplicate);
         Ok(Response::new(proto::ActivateResponse {
             status: answer::status(activated.status.as_str()).into(),
@@ -143,7 +170,10 @@ impl EnrollmentService for Enrollment {
         let proto::RemoveCaptureRequest { customer_id, capture_id } = request.into_inner();
         let customer = noun::customer_id(&customer_id)?;
         let capture = noun::capture_id(&capture_id)?;
-        self.0.remove_capture(permit.actor(), &customer, &capture).await?;
+        self.carry_through(permit.actor(), |gateway, actor| async move {
+            gateway.remove_capture(&actor, &customer, &capture).await
+        })
+        .await?;
         Ok(Response::new(proto::RemoveCaptureResponse {}))
     }
 
@@ -153,7 +183,12 @@ impl EnrollmentService for Enrollment {
     ) -> Result<Response<proto::EraseResponse>, Status> {
         let permit = AdminPermit::of(request.extensions())?;
         let proto::EraseRequest { customer_id } = request.into_inner();
-        let entry = self.0.erase(permit.actor(), &noun::customer_id(&customer_id)?).await?;
+        let customer = noun::customer_id(&customer_id)?;
+        let entry = self
+            .carry_through(permit.actor(), |gateway, actor| async move {
+                gateway.erase(&actor, &customer).await
+            })
+            .await?;
         Ok(Response::new(proto::EraseResponse {
             receipt_jws: entry.jws().as_bytes().to_vec(),
             position: Some(answer::position(&entry)),
@@ -168,7 +203,11 @@ impl EnrollmentService for Enrollment {
         let proto::ResolveDuplicateRequest { customer_id, resolution } = request.into_inner();
         let customer = noun::customer_id(&customer_id)?;
         let resolution = asked::duplicate_resolution(resolution)?;
-        let status = self.0.resolve_duplicate(permit.actor(), &customer, resolution).await?;
+        let status = self
+            .carry_through(permit.actor(), |gateway, actor| async move {
+                gateway.resolve_duplicate(&actor, &customer, resolution).await
+            })
+            .await?;
         Ok(Response::new(proto::ResolveDuplicateResponse {
             status: answer::status(status.as_str()).into(),
         }))

@@ -118,6 +118,18 @@ struct State {
 }
 
 impl State {
+    fn duplicates(&self, id: &CustomerId) -> Vec<DuplicateRow> {
+        let mut found: Vec<_> =
+            self.duplicates.values().filter(|row| row.customer == *id).cloned().collect();
+        found.sort_by_key(|row| (std::cmp::Reverse(row.strength_db), row.other));
+        found
+    }
+
+    fn customer_by_token(&self, index: &Digest, now: UnixMillis) -> Option<CustomerId> {
+        let row = self.tokens.get(index)?;
+        row.expires_at.is_none_or(|at| at > now).then_some(row.customer)
+    }
+
     fn terminal_keys(&self) -> Vec<TerminalKeyRow> {
         let mut keys: Vec<_> = self.terminal_keys.values().cloned().collect();
         keys.sort_by(|a, b| {
@@ -202,11 +214,7 @@ impl Store for MemoryStore {
         index: &Digest,
         now: UnixMillis,
     ) -> Result<Option<CustomerId>, StoreError> {
-        let state = self.read()?;
-        let bound = state.tokens.get(index);
-        Ok(bound
-            .filter(|row| row.expires_at.is_none_or(|until| until > now))
-            .map(|row| row.customer))
+        Ok(self.read()?.customer_by_token(index, now))
     }
 
     async fn customers(
@@ -236,11 +244,7 @@ impl Store for MemoryStore {
     }
 
     async fn duplicates(&self, id: &CustomerId) -> Result<Vec<DuplicateRow>, StoreError> {
-        let state = self.read()?;
-        let mut found: Vec<_> =
-            state.duplicates.values().filter(|row| row.customer == *id).cloned().collect();
-        found.sort_by_key(|row| (std::cmp::Reverse(row.strength_db), row.other));
-        Ok(found)
+        Ok(self.read()?.duplicates(id))
     }
 
     async fn challenge(&self, hash: &Digest) -> Result<Option<ChallengeRow>, StoreError> {
@@ -429,6 +433,14 @@ impl UnitOfWork for MemoryUnit {
         Ok(true)
     }
 
+    async fn customer_by_token(
+        &mut self,
+        index: &Digest,
+        now: UnixMillis,
+    ) -> Result<Option<CustomerId>, StoreError> {
+        Ok(self.state()?.customer_by_token(index, now))
+    }
+
     async fn insert_token(&mut self, row: &TokenRow) -> Result<(), StoreError> {
         let state = self.state()?;
         state.require_customer(&row.customer)?;
@@ -476,6 +488,10 @@ impl UnitOfWork for MemoryUnit {
         state.require_customer(&row.other)?;
         state.duplicates.entry((row.customer, row.other)).or_insert_with(|| row.clone());
         Ok(())
+    }
+
+    async fn duplicates(&mut self, id: &CustomerId) -> Result<Vec<DuplicateRow>, StoreError> {
+        Ok(self.state()?.duplicates(id))
     }
 
     async fn resolve_duplicates(
@@ -528,6 +544,14 @@ impl UnitOfWork for MemoryUnit {
 
     async fn decision(&mut self, key: &DecisionKey) -> Result<Option<DecisionRow>, StoreError> {
         Ok(self.state()?.decisions.get(key).cloned())
+    }
+
+    async fn has_approval(&mut self, key: &DecisionKey) -> Result<bool, StoreError> {
+        let of = |key: &DecisionKey| {
+            (key.terminal.clone(), key.business_date.clone(), key.host_id.clone())
+        };
+        let rows = self.state()?.decisions.values();
+        Ok(rows.into_iter().any(|row| row.approves && of(&row.key) == of(key)))
     }
 
     async fn insert_decision(&mut self, row: &DecisionRow) -> Result<(), StoreError> {

@@ -151,6 +151,12 @@ pub trait UnitOfWork: Send {
     /// Destroys a customer's keys, captures, tokens, sealed record and IIN index, and marks it erased.
     async fn erase_customer(&mut self, id: &CustomerId, at: UnixMillis)
     -> Result<bool, StoreError>;
+    /// The customer that a token stands for at `now`, inside this transaction.
+    async fn customer_by_token(
+        &mut self,
+        index: &Digest,
+        now: UnixMillis,
+    ) -> Result<Option<CustomerId>, StoreError>;
     /// Binds a token; [`StoreError::Exists`] if it is bound to anyone.
     async fn insert_token(&mut self, row: &TokenRow) -> Result<(), StoreError>;
     /// Removes a token of this customer; false if it was not bound to them.
@@ -171,6 +177,8 @@ pub trait UnitOfWork: Send {
     ) -> Result<bool, StoreError>;
     /// Notes a suspected duplicate; again for the same pair changes nothing.
     async fn insert_duplicate(&mut self, row: &DuplicateRow) -> Result<(), StoreError>;
+    /// The suspected duplicates of a customer inside this transaction, resolved ones too.
+    async fn duplicates(&mut self, id: &CustomerId) -> Result<Vec<DuplicateRow>, StoreError>;
     /// Resolves all open duplicates of a customer; how many there were.
     async fn resolve_duplicates(
         &mut self,
@@ -199,6 +207,8 @@ pub trait UnitOfWork: Send {
 
     /// The decision under an idempotency key, inside this transaction.
     async fn decision(&mut self, key: &DecisionKey) -> Result<Option<DecisionRow>, StoreError>;
+    /// Whether any attempt of the key's transaction was approved.
+    async fn has_approval(&mut self, key: &DecisionKey) -> Result<bool, StoreError>;
     /// Stores a decision; [`StoreError::Exists`] if the key is taken.
     async fn insert_decision(&mut self, row: &DecisionRow) -> Result<(), StoreError>;
     /// The latest outcome of a decision, inside this transaction.

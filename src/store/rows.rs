@@ -178,6 +178,8 @@ pub struct DecisionRow {
     pub request_hash: Digest,
     /// Where its receipt stands in the ledger.
     pub index: u64,
+    /// Whether it approves, with a cap or without.
+    pub approves: bool,
     /// The answer without its receipt (salts, reasons), sealed.
     pub sealed_answer: Vec<u8>,
 }

@@ -166,6 +166,15 @@ impl Vault {
         self.index_key.mac(&[b"iin", tenant.as_str().as_bytes(), iin.expose()])
     }
 
+    /// A pseudonym for whoever a reference leads to when it leads to nobody: of the same shape, and the
+    /// same each time, as a customer's is. `reference` is a keyed index of this vault.
+    #[must_use]
+    pub fn pseudonym_of_nobody(&self, tenant: &TenantId, reference: &Digest) -> String {
+        let mac =
+            self.index_key.mac(&[b"nobody", tenant.as_str().as_bytes(), reference.as_bytes()]);
+        URL_SAFE_NO_PAD.encode(mac.as_bytes())
+    }
+
     fn key_place(&self, tenant: &TenantId, customer: &CustomerId) -> Place {
         Place::of_customer(
             "customer_keys",
@@ -227,12 +236,6 @@ impl CustomerKeys {
             self.pseudonym.mac(&[b"subject", tenant.as_str().as_bytes(), customer.as_bytes()]);
         URL_SAFE_NO_PAD.encode(mac.as_bytes())
     }
-}
-
-/// A pseudonym of the same shape for somebody who is not enrolled.
-#[must_use]
-pub fn pseudonym_of_nobody(chance: [u8; 32]) -> String {
-    URL_SAFE_NO_PAD.encode(chance)
 }
 
 /// The vault cannot be opened.
@@ -307,7 +310,10 @@ mod tests {
         let chance = SeededEntropy::new(1);
         let customer = CustomerId::new([1; 16]);
         let (keys, _) = vault.new_customer(&tenant(), &customer, &chance).unwrap();
-        assert_eq!(pseudonym_of_nobody([3; 32]).len(), keys.pseudonym(&tenant(), &customer).len());
+        let nobody = |n| vault.pseudonym_of_nobody(&tenant(), &Digest::new([n; 32]));
+        assert_eq!(nobody(3).len(), keys.pseudonym(&tenant(), &customer).len());
+        assert_eq!(nobody(3), nobody(3));
+        assert_ne!(nobody(3), nobody(4));
     }
 
     #[test]

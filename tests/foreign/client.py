@@ -142,7 +142,8 @@ def redeem(pb, host, transaction_id, decision):
     return service.Redeem(pb["receipt"].RedeemRequest(
         receipt_jws=decision.receipt_jws, transaction_salt=decision.salts.transaction,
         host_transaction_id=transaction_id, business_date=TODAY, attempt=1, account=ACCOUNT,
-        amount_minor=AMOUNT_MINOR, currency="KZT")).redeemed
+        amount_minor=AMOUNT_MINOR, currency="KZT",
+        operation=pb["common"].OPERATION_WITHDRAWAL)).redeemed
 
 
 def audit(pb, auditor, decision, out):

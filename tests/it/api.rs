@@ -138,6 +138,7 @@ async fn reports_and_redeems(
         counterparty: None,
         amount_minor: 5_000_000,
         currency: "KZT".into(),
+        operation: proto::Operation::Withdrawal.into(),
     };
     let mut dearer = redeem("T1", approved);
     dearer.amount_minor += 1;
@@ -145,7 +146,10 @@ async fn reports_and_redeems(
     elsewhere.account = "account-token-2".into();
     let mut dollars = redeem("T1", approved);
     dollars.currency = "USD".into();
-    for wrong in [dearer, elsewhere, dollars, redeem("T9", approved), redeem("T2", denied)] {
+    let mut deposit = redeem("T1", approved);
+    deposit.operation = proto::Operation::Deposit.into();
+    for wrong in [dearer, elsewhere, dollars, deposit, redeem("T9", approved), redeem("T2", denied)]
+    {
         let status = host.redeem(wrong).await.unwrap_err();
         assert_eq!(
             (status.code(), reason(&status).as_str()),

@@ -113,6 +113,7 @@ async fn redeem(
         counterparty: None,
         amount_minor: transaction.amount_minor,
         currency: transaction.currency,
+        operation: transaction.operation,
     };
     let host = gateway.connect(home, Role::Host, "dev").await;
     ReceiptServiceClient::new(host).redeem(request).await.unwrap().into_inner()

@@ -3,7 +3,9 @@
 //! verifies.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,8 +31,9 @@ use tulga::gateway::request::{
     Actor, Answer, BeginCapture, BindToken, Consent, ConsentTerm, CreateCustomer, Verify,
 };
 use tulga::gateway::{
-    CallingTerminal, CertificateAuthority, FileGuard, Gateway, GatewayError, IssueError,
-    KeyRegisterFiles, Parts, Redeem, Settings, Tasks, TerminalCertificate, VisionLimits,
+    CallingTerminal, CertificateAuthority, FileGuard, Gateway, GatewayError, GuardError, HeadGuard,
+    IssueError, KeyRegisterFiles, Parts, Redeem, Settings, Tasks, TerminalCertificate,
+    VisionLimits,
 };
 use tulga::ledger::Origin;
 use tulga::policy::PolicyPack;
@@ -63,7 +66,7 @@ async fn a_fault_at_any_step_of_a_verification_costs_no_more_than_a_repeat() {
             let rig = Rig::new().await;
             let challenge = rig.begin("T1").await.unwrap();
             rig.store.fail_after(step, fault);
-            let first = rig.verify("T1", challenge.clone(), nobody()).await;
+            let first = rig.verify("T1", challenge, nobody()).await;
             if !rig.store.script_is_done() {
                 first.unwrap();
                 break;
@@ -99,7 +102,7 @@ async fn no_fault_gives_an_impostor_a_free_attempt() {
             let rig = Rig::with_customer().await;
             let challenge = rig.begin("T1").await.unwrap();
             rig.store.fail_after(step, fault);
-            let first = rig.verify("T1", challenge.clone(), demo("biden.jpg")).await;
+            let first = rig.verify("T1", challenge, demo("biden.jpg")).await;
             let at = format!("{fault:?} at {step}");
             let answer = match rig.verify("T1", challenge, demo("biden.jpg")).await {
                 Ok(answer) => answer,
@@ -189,6 +192,96 @@ async fn a_clock_that_was_set_back_stops_the_ledger() {
     assert_eq!(rig.audited().await, 2);
 }
 
+/// Two host nodes with one receipt, and a terminal that repeats its call before the answer: each act
+/// happens once, and both callers learn of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_twice_at_once_happens_once() {
+    let rig = Rig::with_customer().await;
+    let challenge = rig.begin("T1").await.unwrap();
+    let (first, second) = tokio::join!(
+        rig.verify("T1", challenge, demo("obama2.jpg")),
+        rig.verify("T1", challenge, demo("obama2.jpg")),
+    );
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert!(first == second, "two answers to one attempt");
+    assert_eq!((first.outcome, rig.audited().await), (Outcome::Approved, 1));
+    for round in 0..5 {
+        let (one, other) = tokio::join!(rig.redeem("T1", &first), rig.redeem("T1", &first));
+        let redeemed = usize::from(one.unwrap()) + usize::from(other.unwrap());
+        assert_eq!(redeemed, usize::from(round == 0), "in round {round}");
+    }
+    // Another content under the key that is being decided about.
+    let challenge = rig.begin("T2").await.unwrap();
+    let (first, second) = tokio::join!(
+        rig.verify("T2", challenge, demo("obama2.jpg")),
+        rig.verify("T2", challenge, demo("biden.jpg")),
+    );
+    let reused = [&first, &second].map(|it| matches!(it, Err(GatewayError::IdReused)));
+    assert!(reused[0] != reused[1], "{first:?} {second:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approved_transaction_is_approved_once() {
+    let rig = Rig::with_customer().await;
+    for (attempt, image) in [(1, "biden.jpg"), (2, "obama2.jpg")] {
+        let challenge = rig.begin("T1").await.unwrap();
+        let answer = rig.verify_attempt("T1", attempt, challenge, demo(image)).await.unwrap();
+        assert_eq!(answer.outcome == Outcome::Approved, attempt == 2);
+    }
+    let challenge = rig.begin("T1").await.unwrap();
+    let again = rig.verify_attempt("T1", 3, challenge, demo("obama2.jpg")).await;
+    assert!(matches!(again, Err(GatewayError::State(_))), "{again:?}");
+    assert_eq!(rig.audited().await, 2);
+}
+
+/// What the office does between the challenge and the decision counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_was_unbound_opens_nothing_any_more() {
+    let rig = Rig::with_customer().await;
+    let gateway = rig.gateway();
+    let challenge = rig.begin("T1").await.unwrap();
+    let token = OpaqueToken::try_from(CARD).unwrap();
+    let customer = gateway.customers(None, 1).await.unwrap().pop().unwrap().id;
+    gateway.unbind_token(&enroller(), &customer, TokenKind::Card, &token).await.unwrap();
+    let answer = rig.verify("T1", challenge, demo("obama2.jpg")).await.unwrap();
+    assert_eq!(answer.outcome, Outcome::Denied);
+}
+
+/// The head's record cannot be written: nothing is answered, and nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_answered_while_the_signed_head_cannot_be_recorded() {
+    let rig = Rig::new().await;
+    let challenge = rig.begin("T1").await.unwrap();
+    rig.guard.is_broken.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let refused = rig.verify("T1", challenge, nobody()).await;
+        assert!(refused.is_err(), "{refused:?}");
+    }
+    let challenge2 = rig.begin("T2").await.unwrap();
+    assert!(rig.verify("T2", challenge2, nobody()).await.is_err());
+    rig.guard.is_broken.store(false, Ordering::SeqCst);
+    // The next act of anybody records the head; then the kept answer is given.
+    let challenge3 = rig.begin("T3").await.unwrap();
+    rig.verify("T3", challenge3, nobody()).await.unwrap();
+    assert_eq!(rig.verify("T1", challenge, nobody()).await.unwrap().outcome, Outcome::Inconclusive);
+    let (size, _) = rig.guard.last().unwrap().unwrap();
+    let (verified, logged) = (rig.audited().await, u64::try_from(rig.audited().await).unwrap());
+    assert!((2..=3).contains(&verified), "{verified}");
+    assert_eq!(size, logged);
+}
+
+/// Somebody deleted the record, perhaps together with the database's newest entries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_without_the_record_of_its_head_does_not_start() {
+    let mut rig = Rig::new().await;
+    let challenge = rig.begin("T1").await.unwrap();
+    rig.verify("T1", challenge, nobody()).await.unwrap();
+    std::fs::remove_file(rig.dir.path().join("head")).unwrap();
+    rig.guard = Arc::new(Guard::open(rig.dir.path()));
+    let refused = rig.open().await.map(drop).unwrap_err();
+    assert!(refused.to_string().contains("--adopt-head"), "{refused}");
+}
+
 /// A database that is older than the last signed head, as one from a backup is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_database_does_not_start() {
@@ -209,23 +302,53 @@ fn nobody() -> Bytes {
     encode_png(&picture).unwrap().into()
 }
 
+/// The record in a file, on a disk that may be full.
+#[derive(Debug)]
+struct Guard {
+    file: FileGuard,
+    is_broken: AtomicBool,
+}
+
+impl Guard {
+    fn open(dir: &Path) -> Self {
+        let file = FileGuard::open(&dir.join("head")).unwrap();
+        Self { file, is_broken: AtomicBool::new(false) }
+    }
+}
+
+impl HeadGuard for Guard {
+    fn last(&self) -> Result<Option<(u64, Digest)>, GuardError> {
+        self.file.last()
+    }
+
+    fn record(&self, size: u64, root: &Digest) -> Result<(), GuardError> {
+        if self.is_broken.load(Ordering::SeqCst) {
+            return Err(GuardError::Io(std::io::ErrorKind::StorageFull.into()));
+        }
+        self.file.record(size, root)
+    }
+}
+
 /// A gateway without doors, and what it stands on.
 struct Rig {
     store: MemoryStore,
+    guard: Arc<Guard>,
     clock: Arc<ManualClock>,
     keys: Keys,
     dir: TempDir,
     running: Option<(Arc<Gateway>, Tasks)>,
-    attempts: std::sync::atomic::AtomicU32,
+    attempts: AtomicU32,
 }
 
 impl Rig {
     async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
         let mut rig = Self {
             store: MemoryStore::default(),
+            guard: Arc::new(Guard::open(dir.path())),
             clock: Arc::new(ManualClock::new(TIME)),
             keys: Keys::new(9),
-            dir: tempfile::tempdir().unwrap(),
+            dir,
             running: None,
             attempts: 0.into(),
         };
@@ -236,11 +359,7 @@ impl Rig {
     /// With one person enrolled, under [`CARD`].
     async fn with_customer() -> Self {
         let rig = Self::new().await;
-        let actor = Actor {
-            role: "enroller",
-            name: PrincipalName::try_from("dev").unwrap(),
-            spki: Digest::new([5; 32]),
-        };
+        let actor = enroller();
         let consent = Consent {
             operator: "the bank".into(),
             subject: "the customer".into(),
@@ -256,8 +375,8 @@ impl Rig {
         let token = OpaqueToken::try_from(CARD).unwrap();
         let bind = BindToken { customer, kind: TokenKind::Card, token, expires_at: None };
         gateway.bind_token(&actor, bind).await.unwrap();
-        let taken = gateway.add_capture(&actor, &customer, demo("obama.jpg"), None).await.unwrap();
-        assert!(taken.capture.is_some());
+        let added = gateway.add_capture(&actor, &customer, demo("obama.jpg"), None).await.unwrap();
+        assert!(added.capture.is_some());
         gateway.activate(&actor, &customer).await.unwrap();
         rig
     }
@@ -274,7 +393,7 @@ impl Rig {
             pack: Arc::new(PolicyPack::embedded_dev().unwrap()),
             clock: Arc::clone(&self.clock) as _,
             entropy: Arc::new(SeededEntropy::new(1)),
-            guard: Arc::new(FileGuard::open(&self.dir.path().join("head")).unwrap()),
+            guard: Arc::clone(&self.guard) as _,
             authority: Arc::new(NoAuthority),
             receipt_key: Arc::new(keys.receipt),
             receipt_kid: "gw07-2026b".into(),
@@ -290,7 +409,7 @@ impl Rig {
     }
 
     fn next_attempt(&self) -> u32 {
-        self.attempts.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1
+        self.attempts.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     async fn begin(&self, id: &str) -> Result<Challenge, GatewayError> {
@@ -360,6 +479,7 @@ impl Rig {
             counterparty: None,
             amount_minor: 5_000_000,
             currency: Currency::try_from("KZT").unwrap(),
+            operation: Operation::CashWithdrawal,
         };
         Ok(self.gateway().redeem(&host, asked).await?.redeemed_now)
     }
@@ -398,6 +518,11 @@ impl CertificateAuthority for NoAuthority {
     ) -> Result<TerminalCertificate, IssueError> {
         Err(IssueError("there is no authority".into()))
     }
+}
+
+fn enroller() -> Actor {
+    let name = PrincipalName::try_from("dev").unwrap();
+    Actor { role: "enroller", name, spki: Digest::new([5; 32]) }
 }
 
 fn terminal() -> CallingTerminal {

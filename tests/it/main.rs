@@ -27,6 +27,7 @@ mod durability;
 mod faults;
 mod foreign;
 mod ledger;
+mod office;
 mod policy;
 mod process;
 mod reasons;

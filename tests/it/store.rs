@@ -395,6 +395,16 @@ async fn a_decision_is_stored_once(store: &dyn Store) {
     })
     .await
     .unwrap();
+    write(store, async |unit| {
+        assert!(!unit.has_approval(&decision("100", 7).key).await?);
+        let approved = DecisionRow { approves: true, ..decision("100", 5) };
+        unit.insert_decision(&approved).await?;
+        assert!(unit.has_approval(&decision("100", 7).key).await?, "of any attempt");
+        assert!(!unit.has_approval(&decision("101", 2).key).await?, "of this transaction only");
+        Ok(())
+    })
+    .await
+    .unwrap();
     let other_content = DecisionRow { request_hash: digest(77), ..row.clone() };
     let again = write(store, async |unit| unit.insert_decision(&other_content).await).await;
     assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");

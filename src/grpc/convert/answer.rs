@@ -34,7 +34,7 @@ impl From<IssuedChallenge> for proto::BeginCaptureResponse {
 pub fn decision(answer: Answer, language: Language) -> proto::Decision {
     let Answer { outcome, reasons, next_screen, attempts_left, salts, receipt } = answer;
     let params = params(&outcome, attempts_left);
-    let Salts { transaction, audit } = salts;
+    let Salts { transaction } = salts;
     let until = outcome.until().map(proto::Instant::from);
     let is_held = matches!(outcome, Outcome::Held { .. });
     proto::Decision {
@@ -46,11 +46,7 @@ pub fn decision(answer: Answer, language: Language) -> proto::Decision {
         next_screen: screen(next_screen).into(),
         attempts_left,
         receipt_jws: receipt.jws().as_bytes().to_vec(),
-        salts: Some(proto::Salts {
-            transaction: transaction.to_vec(),
-            audit: audit.to_vec(),
-            footage: Vec::new(),
-        }),
+        salts: Some(proto::Salts { transaction: transaction.to_vec(), footage: Vec::new() }),
         cap: outcome
             .cap_minor()
             .map(|amount_minor| proto::Cap { amount_minor, until: until.clone() }),

@@ -18,7 +18,7 @@ use crate::domain::transaction::{
 use crate::grpc::status::InvalidField;
 use crate::proto;
 
-/// Longest free text taken, in bytes.
+/// Longest free text taken.
 const TEXT_CHARS_MAX: usize = 256;
 
 /// Items on a page when the caller does not say.
@@ -182,7 +182,7 @@ pub fn transaction(wire: Option<proto::Transaction>) -> Result<Transaction, Inva
     Ok(Transaction {
         host_id: text("transaction.host_transaction_id", &host_transaction_id)?,
         business_date: text("transaction.business_date", &business_date)?,
-        operation: self::operation(operation)?,
+        operation: self::operation("transaction.operation", operation)?,
         amount: AmountMinor::try_from(amount_minor)
             .map_err(|error| InvalidField::because("transaction.amount_minor", &error))?,
         currency: text::<Currency>("transaction.currency", &currency)?,
@@ -194,10 +194,11 @@ pub fn transaction(wire: Option<proto::Transaction>) -> Result<Transaction, Inva
     })
 }
 
-fn operation(wire: i32) -> Result<Operation, InvalidField> {
+/// What is done with the cash.
+pub fn operation(path: &'static str, wire: i32) -> Result<Operation, InvalidField> {
     use proto::Operation as Wire;
-    match named("transaction.operation", wire)? {
-        Wire::Unspecified => Err(InvalidField::missing("transaction.operation")),
+    match named(path, wire)? {
+        Wire::Unspecified => Err(InvalidField::missing(path)),
         Wire::Withdrawal => Ok(Operation::CashWithdrawal),
         Wire::Deposit => Ok(Operation::CashDeposit),
         Wire::DepositThirdParty => Ok(Operation::ThirdPartyDeposit),

@@ -116,6 +116,7 @@ pub fn redeem(wire: proto::RedeemRequest) -> Result<Redeem, InvalidField> {
         counterparty,
         amount_minor,
         currency,
+        operation,
     } = wire;
     let receipt_jws = String::from_utf8(receipt_jws)
         .map_err(|_| InvalidField::wrong("receipt_jws", "it is not ASCII"))?;
@@ -134,6 +135,7 @@ pub fn redeem(wire: proto::RedeemRequest) -> Result<Redeem, InvalidField> {
         counterparty: counterparty.map(|token| token.expose().to_owned()),
         amount_minor: amount.get(),
         currency: noun::text("currency", &currency)?,
+        operation: noun::operation("operation", operation)?,
     })
 }
 

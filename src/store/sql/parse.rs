@@ -84,6 +84,10 @@ impl<'a> Fields<'a> {
         ReceiptId::try_from(self.bytes(column)?.as_slice()).map_err(|_| self.broken(column))
     }
 
+    fn flag(&self, column: &'static str) -> Result<bool, StoreError> {
+        self.row.try_get(column).map_err(|_| self.broken(column))
+    }
+
     fn currency(&self, column: &'static str) -> Result<Currency, StoreError> {
         Currency::try_from(self.text(column)?.as_str()).map_err(|_| self.broken(column))
     }
@@ -180,6 +184,7 @@ impl<'a> Fields<'a> {
             key: key.clone(),
             request_hash: self.digest("request_hash")?,
             index: self.natural("entry_index")?,
+            approves: self.flag("approves")?,
             sealed_answer: self.bytes("sealed_answer")?,
         })
     }

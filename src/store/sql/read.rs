@@ -23,10 +23,14 @@ use crate::store::{
 /// A statement with its arguments.
 pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
-pub(super) const SELECT_DECISION: &str = "SELECT request_hash, entry_index, sealed_answer FROM decisions \
+pub(super) const SELECT_DECISION: &str = "SELECT request_hash, entry_index, approves, sealed_answer FROM decisions \
      WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND attempt = $4";
 pub(super) const SELECT_OUTCOME: &str = "SELECT outcome, dispensed_minor, currency, entry_index FROM outcomes \
      WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND attempt = $4";
+pub(super) const SELECT_DUPLICATES: &str = "SELECT customer, other, strength_db, found_at, resolution FROM duplicates \
+     WHERE customer = $1 ORDER BY strength_db DESC, other";
+pub(super) const SELECT_CUSTOMER_BY_TOKEN: &str = "SELECT customer FROM tokens \
+     WHERE token_index = $1 AND (expires_at IS NULL OR expires_at > $2)";
 pub(super) const SELECT_REDEMPTION: &str =
     "SELECT receipt, redeemed_at, entry_index FROM redemptions WHERE receipt = $1";
 pub(super) const SELECT_HEAD: &str =
@@ -124,8 +128,8 @@ impl Store for SqliteStore {
         index: &Digest,
         now: UnixMillis,
     ) -> Result<Option<CustomerId>, StoreError> {
-        let sql = "SELECT customer FROM tokens WHERE token_index = $1 AND (expires_at IS NULL OR expires_at > $2)";
-        let row = self.one(query(sql).bind(index.as_bytes().as_slice()).bind(now.get())).await?;
+        let statement = query(SELECT_CUSTOMER_BY_TOKEN);
+        let row = self.one(statement.bind(index.as_bytes().as_slice()).bind(now.get())).await?;
         row.map(|row| Fields::of("tokens", &row).customer("customer")).transpose()
     }
 
@@ -166,11 +170,9 @@ impl Store for SqliteStore {
     }
 
     async fn duplicates(&self, id: &CustomerId) -> Result<Vec<DuplicateRow>, StoreError> {
-        let sql = "SELECT customer, other, strength_db, found_at, resolution FROM duplicates \
-                   WHERE customer = $1 ORDER BY strength_db DESC, other";
         parsed(
             "duplicates",
-            &self.many(query(sql).bind(id.as_bytes().as_slice())).await?,
+            &self.many(query(SELECT_DUPLICATES).bind(id.as_bytes().as_slice())).await?,
             Fields::duplicate,
         )
     }

@@ -8,8 +8,8 @@ use sqlx::{Sqlite, Transaction, query};
 
 use super::parse::{Fields, stored};
 use super::read::{
-    SELECT_CAPTURES, SELECT_CUSTOMER, SELECT_DECISION, SELECT_OUTCOME, SELECT_REDEMPTION,
-    Statement, head, keyed,
+    SELECT_CAPTURES, SELECT_CUSTOMER, SELECT_CUSTOMER_BY_TOKEN, SELECT_DECISION, SELECT_DUPLICATES,
+    SELECT_OUTCOME, SELECT_REDEMPTION, Statement, head, keyed,
 };
 use super::unavailable;
 use crate::crypto::Digest;
@@ -148,6 +148,17 @@ impl UnitOfWork for SqlUnit {
         Ok(self.run(statement).await? > 0)
     }
 
+    async fn customer_by_token(
+        &mut self,
+        index: &Digest,
+        now: UnixMillis,
+    ) -> Result<Option<CustomerId>, StoreError> {
+        let statement =
+            query(SELECT_CUSTOMER_BY_TOKEN).bind(index.as_bytes().as_slice()).bind(now.get());
+        let row = statement.fetch_optional(&mut *self.transaction).await.map_err(unavailable)?;
+        row.map(|row| Fields::of("tokens", &row).customer("customer")).transpose()
+    }
+
     async fn insert_token(&mut self, row: &TokenRow) -> Result<(), StoreError> {
         // A token that has expired stands for nobody and may be bound anew.
         let sql = "INSERT INTO tokens (token_index, customer, kind, bound_at, expires_at) VALUES ($1, $2, $3, $4, $5) \
@@ -213,6 +224,12 @@ impl UnitOfWork for SqlUnit {
             .bind(row.found_at.get())
             .bind(row.resolution.as_deref());
         self.run(statement).await.map(drop)
+    }
+
+    async fn duplicates(&mut self, id: &CustomerId) -> Result<Vec<DuplicateRow>, StoreError> {
+        let statement = query(SELECT_DUPLICATES).bind(id.as_bytes().as_slice());
+        let rows = statement.fetch_all(&mut *self.transaction).await.map_err(unavailable)?;
+        rows.iter().map(|row| Fields::of("duplicates", row).duplicate()).collect()
     }
 
     async fn resolve_duplicates(
@@ -286,13 +303,25 @@ impl UnitOfWork for SqlUnit {
         row.map(|row| Fields::of("decisions", &row).decision(key)).transpose()
     }
 
+    async fn has_approval(&mut self, key: &DecisionKey) -> Result<bool, StoreError> {
+        let sql = "SELECT COUNT(*) AS approvals FROM decisions \
+                   WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND approves";
+        let statement = query(sql)
+            .bind(key.terminal.as_str())
+            .bind(key.business_date.as_str())
+            .bind(key.host_id.as_str());
+        let row = statement.fetch_one(&mut *self.transaction).await.map_err(unavailable)?;
+        Ok(Fields::of("decisions", &row).natural("approvals")? > 0)
+    }
+
     async fn insert_decision(&mut self, row: &DecisionRow) -> Result<(), StoreError> {
         let sql = "INSERT INTO decisions \
-                   (terminal, business_date, host_id, attempt, request_hash, entry_index, sealed_answer) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
+                   (terminal, business_date, host_id, attempt, request_hash, entry_index, approves, \
+                   sealed_answer) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         let statement = keyed(sql, &row.key)
             .bind(row.request_hash.as_bytes().as_slice())
             .bind(stored(row.index))
+            .bind(row.approves)
             .bind(row.sealed_answer.as_slice());
         self.run(statement).await.map(drop)
     }

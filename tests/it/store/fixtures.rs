@@ -119,6 +119,7 @@ pub fn decision(host_id: &str, attempt: u32) -> DecisionRow {
         },
         request_hash: digest(1),
         index: 12,
+        approves: false,
         sealed_answer: vec![1, 2, 3],
     }
 }

@@ -76,6 +76,7 @@ CREATE TABLE decisions (
     attempt       INTEGER NOT NULL,
     request_hash  BLOB NOT NULL,
     entry_index   INTEGER NOT NULL,
+    approves      BOOLEAN NOT NULL,
     sealed_answer BLOB NOT NULL,
     PRIMARY KEY (terminal, business_date, host_id, attempt)
 );
