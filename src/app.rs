@@ -360,6 +360,7 @@ fn limits(config: &Config) -> Limits {
     Limits {
         message_bytes_max: config.server.message_bytes_max,
         import_message_bytes_max: config.server.import_message_bytes_max,
+        connections_max: config.server.connections_max,
         streams_max: config.server.concurrent_streams_max,
         call_max: config.server.deadline,
         connection_age_max: config.server.connection_age_max,

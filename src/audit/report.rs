@@ -117,7 +117,9 @@ impl AuditReport {
         if self.evidence.trust.is_none() {
             unseen.push("a ledger made anew with other keys (give --trust)");
         }
-        if self.evidence.held_receipts.is_none() && self.evidence.earlier_size.is_none() {
+        if self.evidence.held_receipts.is_none_or(|count| count == 0)
+            && self.evidence.earlier_size.is_none()
+        {
             unseen.push(
                 "a cut-off end, a restored database, or a second history signed with the same key \
                  (give --earlier or --held)",

@@ -13,6 +13,7 @@ use comfy_table::{Cell, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED}
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::{REFUSED, USAGE};
 use crate::audit::{
     AuditError, AuditReport, Established, Options, Progress, SingleReport, find_receipt,
     verify_export, verify_single,
@@ -96,7 +97,7 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("no receipts in {}", args.dir.display()))?;
     let Some(jws) = found else {
         eprintln!("the export has no readable receipt at index {}", args.index);
-        return Ok(ExitCode::from(FINDINGS));
+        return Ok(ExitCode::from(REFUSED));
     };
     if args.json {
         let payload = jws.split('.').nth(1).unwrap_or_default();
@@ -134,7 +135,7 @@ fn verify_dir(
     } else {
         print_report(&report);
     }
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
 /// There was nothing to verify: a wrong folder is the caller's fault, anything else a bad export.
@@ -146,7 +147,7 @@ fn refuse(fault: &AuditError, json: bool) -> anyhow::Result<ExitCode> {
     } else {
         eprintln!("{text}");
     }
-    let code = if matches!(fault, AuditError::NoExport(_)) { USAGE } else { FINDINGS };
+    let code = if matches!(fault, AuditError::NoExport(_)) { USAGE } else { REFUSED };
     Ok(ExitCode::from(code))
 }
 
@@ -185,7 +186,7 @@ fn verify_one(
             } else {
                 println!("NOT GOOD: {text}");
             }
-            Ok(ExitCode::from(FINDINGS))
+            Ok(ExitCode::from(REFUSED))
         }
     }
 }
@@ -420,8 +421,6 @@ impl LateBar {
 }
 
 const BAR: &str = "verifying {wide_bar} {bytes}/{total_bytes}, {eta} left";
-const FINDINGS: u8 = 1;
-const USAGE: u8 = 64;
 
 #[cfg(test)]
 mod tests {

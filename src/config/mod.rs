@@ -42,7 +42,7 @@ pub struct Config {
     pub challenge_ttl_ms: i64,
     /// How long a host may act on a receipt; positive.
     pub receipt_valid_ms: i64,
-    /// Calls of `BeginCapture`, `Verify` and `ReportOutcome` that one terminal may make in a minute.
+    /// Calls that one terminal may make in a minute; a withdrawal makes three or four.
     pub terminal_rate_per_minute: NonZeroU32,
     /// From one published checkpoint to the next.
     pub checkpoint_interval: Duration,
@@ -61,6 +61,8 @@ pub struct ServerConfig {
     pub message_bytes_max: usize,
     /// Largest request message of an import, in bytes.
     pub import_message_bytes_max: usize,
+    /// Connections at once; further ones wait.
+    pub connections_max: usize,
     /// Calls at once on one connection.
     pub concurrent_streams_max: u32,
     /// Age at which a connection is closed gracefully.
@@ -309,6 +311,7 @@ fn check_server(raw: &RawServer, faults: &mut ConfigFaults) -> ServerConfig {
             64 << 10,
             512 << 20,
         ),
+        connections_max: faults.within("server.connections_max", raw.connections_max, 1, 1_000_000),
         concurrent_streams_max: faults.within(key, streams, 1, 10_000),
         connection_age_max: Duration::from_secs(age_s),
         drain_max: faults.millis("server.drain_ms", raw.drain_ms, 0, 300_000),

@@ -27,6 +27,7 @@ pub(super) struct RawServer {
     pub(super) deadline_ms: u64,
     pub(super) message_bytes_max: usize,
     pub(super) import_message_bytes_max: usize,
+    pub(super) connections_max: usize,
     pub(super) concurrent_streams_max: u32,
     pub(super) connection_age_s: u64,
     pub(super) drain_ms: u64,
@@ -109,8 +110,9 @@ impl Default for RawServer {
         Self {
             listen: "127.0.0.1:7443".to_owned(),
             deadline_ms: 8_000,
-            message_bytes_max: 8 << 20,
+            message_bytes_max: 5 << 20,
             import_message_bytes_max: 24 << 20,
+            connections_max: 4096,
             concurrent_streams_max: 64,
             connection_age_s: 3_600,
             drain_ms: 10_000,

@@ -21,9 +21,6 @@ use crate::receipt::{
 };
 use crate::store::{EntryFilter, EntryRow};
 
-/// Which receipts are wanted.
-pub type ReceiptFilter = EntryFilter;
-
 /// Entries read at a time during an export.
 const EXPORT_PAGE: u32 = 1000;
 
@@ -99,7 +96,7 @@ impl Gateway {
     pub async fn entries(
         &self,
         from: u64,
-        filter: &ReceiptFilter,
+        filter: &EntryFilter,
         limit: u32,
     ) -> Result<Vec<EntryRow>, GatewayError> {
         Ok(self.store.entries(self.settings.origin.as_str(), from, filter, limit).await?)

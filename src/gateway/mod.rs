@@ -38,7 +38,8 @@ use crate::receipt::KeyRegister;
 use crate::store::Store;
 use crate::vault::Vault;
 
-pub use audit::{AuditRecord, ExportFile, ReceiptFilter, Redeem};
+pub use crate::store::EntryFilter;
+pub use audit::{AuditRecord, ExportFile, Redeem};
 pub use enrollment::Activation;
 pub use error::GatewayError;
 pub use guard::{FileGuard, GuardError, HeadGuard};
@@ -223,12 +224,6 @@ impl Gateway {
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    /// The trust fingerprint's key.
-    #[must_use]
-    pub const fn root_key(&self) -> PublicKey {
-        self.key_register.root
     }
 }
 

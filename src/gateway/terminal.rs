@@ -103,16 +103,18 @@ impl Gateway {
         Ok(self.store.terminal_keys(after, limit).await?)
     }
 
-    /// Whether a terminal may speak with this key.
+    /// Whether a terminal may speak with this key; asked once a call, before anything is read of it.
     ///
     /// # Errors
     ///
-    /// What the store cannot do; nobody is admitted then.
+    /// [`GatewayError::Rate`] when it speaks too often, or what the store cannot do; nobody is admitted
+    /// then.
     pub async fn admits_terminal(
         &self,
         terminal: &TerminalId,
         spki: &Digest,
     ) -> Result<bool, GatewayError> {
+        self.rate.check_key(terminal).map_err(|_| GatewayError::Rate)?;
         let row = self.store.terminal_key(spki).await?;
         Ok(row.is_some_and(|row| row.terminal == *terminal && row.revoked_at.is_none()))
     }

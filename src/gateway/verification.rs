@@ -32,6 +32,9 @@ use crate::vault::Place;
 /// How long after the deadline an answer that is being committed is still waited for.
 const ANSWER_GRACE: Duration = Duration::from_millis(250);
 
+/// What is broken when a sealed session has another content than was sealed.
+pub(super) const SESSION: &str = "a session does not parse";
+
 /// The terminal that calls, as its certificate and the register know it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CallingTerminal {
@@ -68,20 +71,17 @@ impl Session {
     }
 
     pub fn operation(&self) -> Result<Operation, GatewayError> {
-        Operation::from_word(&self.operation)
-            .ok_or(GatewayError::broken("a session does not parse"))
+        Operation::from_word(&self.operation).ok_or(GatewayError::broken(SESSION))
     }
 
     pub fn holder_verification(&self) -> Result<HolderVerification, GatewayError> {
         HolderVerification::from_word(&self.holder_verification)
-            .ok_or(GatewayError::broken("a session does not parse"))
+            .ok_or(GatewayError::broken(SESSION))
     }
 
     pub fn token(&self) -> Result<Option<Digest>, GatewayError> {
-        let parse = |hex| {
-            Digest::from_hex(hex)
-                .map_err(|cause| GatewayError::internal("a session does not parse", cause))
-        };
+        let parse =
+            |hex| Digest::from_hex(hex).map_err(|cause| GatewayError::internal(SESSION, cause));
         self.token.as_deref().map(parse).transpose()
     }
 
@@ -99,8 +99,8 @@ impl Session {
 }
 
 fn customer_from_hex(hex: &str) -> Result<CustomerId, GatewayError> {
-    let parsed = u128::from_str_radix(hex, 16)
-        .map_err(|cause| GatewayError::internal("a session does not parse", cause))?;
+    let parsed =
+        u128::from_str_radix(hex, 16).map_err(|cause| GatewayError::internal(SESSION, cause))?;
     Ok(CustomerId::new(parsed.to_be_bytes()))
 }
 
@@ -136,13 +136,12 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Rate`], or what the store cannot do.
+    /// What the store cannot do.
     pub async fn begin_capture(
         &self,
         terminal: &CallingTerminal,
         request: BeginCapture,
     ) -> Result<IssuedChallenge, GatewayError> {
-        self.admit(&terminal.id)?;
         let BeginCapture { customer, transaction, modality: Modality::Face, holder_verification } =
             request;
         let now = self.clock.now();
@@ -191,7 +190,6 @@ impl Gateway {
         request: Verify,
         deadline: Instant,
     ) -> Result<Answer, GatewayError> {
-        self.admit(&terminal.id)?;
         let asked = Asked {
             terminal: terminal.clone(),
             arrived_at: self.clock.now(),
@@ -265,7 +263,6 @@ impl Gateway {
     ///
     /// [`GatewayError::NotFound`] when none was made.
     pub async fn decision(&self, key: &DecisionKey) -> Result<Answer, GatewayError> {
-        self.admit(&key.terminal)?;
         match self.store.decision(key).await? {
             Some(row) => self.kept_answer(row).await,
             None => Err(GatewayError::NotFound("decision")),
@@ -306,7 +303,6 @@ impl Gateway {
         terminal: &CallingTerminal,
         report: ReportOutcome,
     ) -> Result<Logged, GatewayError> {
-        self.admit(&terminal.id)?;
         if !(0..=AMOUNT_MINOR_MAX).contains(&report.dispensed_minor) {
             return Err(GatewayError::Invalid {
                 field: "dispensed_minor",
@@ -332,11 +328,6 @@ impl Gateway {
             report,
         };
         self.sequencer.submit(Box::new(job)).await
-    }
-
-    /// Refuses a terminal that asks too often.
-    fn admit(&self, terminal: &TerminalId) -> Result<(), GatewayError> {
-        self.rate.check_key(terminal).map_err(|_| GatewayError::Rate)
     }
 
     async fn resolve(

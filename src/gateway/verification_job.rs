@@ -13,7 +13,7 @@ use super::customer::standing_of;
 use super::error::GatewayError;
 use super::request::Salts;
 use super::sequencer::{Job, NewEntry, Slot, Step};
-use super::verification::{CallingTerminal, Session, answer_place};
+use super::verification::{CallingTerminal, SESSION, Session, answer_place};
 use crate::crypto::{Digest, Entropy};
 use crate::domain::decision::{Decision, Outcome, RuleId};
 use crate::domain::id::ReceiptId;
@@ -164,7 +164,7 @@ impl VerificationJob {
     }
 
     fn facts(&self) -> Result<Facts, GatewayError> {
-        let broken = |_| GatewayError::broken("a session does not parse");
+        let broken = |_| GatewayError::broken(SESSION);
         Ok(Facts {
             operation: self.session.operation()?,
             amount: AmountMinor::try_from(self.session.amount_minor).map_err(broken)?,

@@ -13,7 +13,7 @@ use super::peer::AuditorPermit;
 use super::status::InvalidField;
 use crate::domain::id::{ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
-use crate::gateway::{AuditRecord, ExportFile, Gateway, ReceiptFilter};
+use crate::gateway::{AuditRecord, EntryFilter, ExportFile, Gateway};
 use crate::proto;
 use crate::proto::audit_service_server::AuditService;
 
@@ -80,7 +80,7 @@ impl AuditService for Audit {
         let proto::ListReceiptsRequest { from, to, terminal_id, page_size, page_token } =
             request.into_inner();
         let is_of_all = terminal_id.is_empty();
-        let filter = ReceiptFilter {
+        let filter = EntryFilter {
             from: noun::instant_or_empty("from", &from)?,
             until: noun::instant_or_empty("to", &to)?,
             terminal: if is_of_all { None } else { Some(noun::terminal_id(&terminal_id)?) },

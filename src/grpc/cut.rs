@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tonic::transport::server::Connected;
 
 /// Cuts every connection that it watches.
@@ -31,7 +31,7 @@ impl Cutter {
                 std::future::pending::<()>().await;
             }
         });
-        Cuttable { io, cut, is_cut: false }
+        Cuttable { io, cut, is_cut: false, _place: None }
     }
 
     /// Cuts all connections, those to come too.
@@ -45,9 +45,16 @@ pub struct Cuttable<IO> {
     io: IO,
     cut: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_cut: bool,
+    /// Among the connections that there may be at once; given back with the connection.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl<IO> Cuttable<IO> {
+    /// The connection with the place that it takes.
+    pub fn holding(self, place: OwnedSemaphorePermit) -> Self {
+        Self { _place: Some(place), ..self }
+    }
+
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.is_cut = self.is_cut || self.cut.as_mut().poll(cx).is_ready();
         if self.is_cut { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }

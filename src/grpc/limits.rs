@@ -26,6 +26,8 @@ pub struct Limits {
     pub answer_bytes_max: usize,
     /// Largest header list, in bytes.
     pub header_bytes_max: u32,
+    /// Connections at once; further ones wait to be accepted.
+    pub connections_max: usize,
     /// Concurrent calls on one connection.
     pub streams_max: u32,
     /// How long a call may take at most, whatever the caller allows.
@@ -47,10 +49,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            message_bytes_max: 8 << 20,
+            message_bytes_max: 5 << 20,
             import_message_bytes_max: 24 << 20,
             answer_bytes_max: 4 << 20,
             header_bytes_max: 16 << 10,
+            connections_max: 4096,
             streams_max: 64,
             call_max: Duration::from_secs(8),
             handshake_max: Duration::from_secs(5),

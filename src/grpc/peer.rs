@@ -101,7 +101,8 @@ pub trait Terminals: Send + Sync + 'static {
 impl Terminals for Gateway {
     async fn admits(&self, terminal: &TerminalId, key: Digest) -> Result<bool, &'static str> {
         self.admits_terminal(terminal, &key).await.map_err(|error| {
-            // Nobody is admitted while the register cannot be read; the caller may come again.
+            // Nobody is admitted while the register cannot be read, or who asks too often; the caller
+            // may come again.
             status::reason_and_field(&error).0
         })
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_stream::StreamExt as _;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
@@ -156,7 +156,16 @@ impl Site {
             .with_nodelay(Some(true))
             .with_keepalive(Some(limits.keepalive_interval));
         let cutter = Cutter::new();
-        let incoming = incoming.map(|accepted| accepted.map(|connection| cutter.watch(connection)));
+        let places = Arc::new(Semaphore::new(limits.connections_max));
+        let cutter = &cutter;
+        let incoming = incoming.then(|accepted| {
+            let places = Arc::clone(&places);
+            async move {
+                // The semaphore is never closed.
+                let place = places.acquire_owned().await.map_err(std::io::Error::other)?;
+                accepted.map(|connection| cutter.watch(connection).holding(place))
+            }
+        });
         let (stopped, stopping) = oneshot::channel();
         let stop = async move {
             stop.await;

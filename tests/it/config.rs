@@ -99,13 +99,14 @@ fn every_fault_is_told_at_once() {
 
 #[test]
 fn each_number_is_refused_just_outside_its_bounds() {
-    let bounds: [(&str, &str, u64, u64); 11] = [
+    let bounds: [(&str, &str, u64, u64); 12] = [
         ("server", "deadline_ms", 2_001, 60_000),
         ("server", "message_bytes_max", (4 << 20) + (64 << 10), 128 << 20),
         ("server", "import_message_bytes_max", 64 << 10, 512 << 20),
+        ("server", "connections_max", 1, 1_000_000),
         ("server", "concurrent_streams_max", 1, 10_000),
         ("server", "connection_age_s", 10, 86_400),
-        ("capture", "encoded_bytes_max", 1 << 10, (8 << 20) - (64 << 10)),
+        ("capture", "encoded_bytes_max", 1 << 10, (5 << 20) - (64 << 10)),
         ("capture", "side_px_max", 64, 16_384),
         ("capture", "pixels_max", 4_096, 100_000_000),
         ("challenge", "ttl_ms", 1_000, 600_000),

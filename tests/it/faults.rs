@@ -500,7 +500,7 @@ impl Rig {
         let report =
             verify_export(&export, Some(&trust), &Options::default(), &mut |_| ()).unwrap();
         assert!(report.is_good(), "{:?}", report.findings);
-        let rows = self.gateway().entries(0, &tulga::gateway::ReceiptFilter::default(), 100).await;
+        let rows = self.gateway().entries(0, &tulga::gateway::EntryFilter::default(), 100).await;
         rows.unwrap().iter().filter(|row| row.kind == "verification").count()
     }
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 use tulga::app::trust_fingerprint;
+use tulga::audit::find_receipt;
 use tulga::ledger::TlogProof;
 use tulga::receipt::ErasedBody;
 
@@ -179,4 +180,32 @@ fn a_python_client_enrols_verifies_and_fetches_what_the_foreign_verifiers_accept
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(output.stdout.starts_with(b"ok: "));
     }
+
+    our_own_verifier_agrees(&home, &out, &trust);
+}
+
+/// `tulga audit` over the same files: the whole ledger, one receipt alone, and in plain words.
+fn our_own_verifier_agrees(home: &Home, out: &Path, trust: &str) {
+    let at = |name: &str| out.join(name).to_str().unwrap().to_owned();
+    let folder = out.to_str().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = home.command(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, said) = run(&["audit", "verify", folder, "--trust", trust]);
+    assert_eq!(code, Some(0), "{said}");
+    let (receipt, proof) = (at("receipt.jws"), at("receipt.tlog-proof"));
+    let alone = ["audit", "verify", "--receipt", &receipt, "--proof", &proof, "--keys", folder];
+    let (code, said) = run(&[&alone[..], &["--trust", trust]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run(&[&alone[..], &["--trust", &"0".repeat(64)]].concat());
+    assert_ne!(code, Some(0), "{said}");
+    let jws = fs::read_to_string(&receipt).unwrap();
+    let index = (0..100).find(|index| find_receipt(out, *index).unwrap().as_ref() == Some(&jws));
+    let index = index.unwrap().to_string();
+    let (code, said) = run(&["audit", "show", &index, "--dir", folder]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("ATM-FOREIGN") && said.contains("APPROVED"), "{said}");
+    let (code, said) = run(&["audit", "show", "1000", "--dir", folder]);
+    assert_eq!(code, Some(1), "{said}");
 }

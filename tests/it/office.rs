@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tonic::Code;
 use tonic::transport::Channel;
+use tonic_types::StatusExt as _;
 use tulga::crypto::sha256;
 use tulga::pki::Role;
 use tulga::proto;
@@ -211,6 +212,23 @@ async fn a_challenge_is_one_terminals_and_can_be_given_up() {
     let answer = second.get_decision(ask).await.unwrap_err();
     assert_eq!((answer.code(), reason(&answer).as_str()), (Code::NotFound, "REQ_NOT_FOUND"));
     drop((first, second));
+    site.finish().await;
+}
+
+/// Each terminal has its own allowance, for all its calls together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_that_asks_too_often_is_told_to_wait() {
+    let site = Site::with("[rate]\nper_terminal_per_minute = 3\n").await;
+    let mut eager = VerificationServiceClient::new(site.terminal("ATM-1").await);
+    let mut other = VerificationServiceClient::new(site.terminal("ATM-2").await);
+    for _ in 0..3 {
+        eager.get_time(proto::GetTimeRequest {}).await.unwrap();
+    }
+    let status = eager.begin_capture(begin("T1", CARD)).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "LIM_RATE"));
+    assert!(status.get_details_retry_info().is_some(), "{status:?}");
+    other.begin_capture(begin("T1", CARD)).await.unwrap();
+    drop((eager, other));
     site.finish().await;
 }
 

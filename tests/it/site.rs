@@ -33,11 +33,15 @@ pub struct Site {
 
 impl Site {
     pub async fn start() -> Self {
+        Self::with("[rate]\nper_terminal_per_minute = 10000\n").await
+    }
+
+    /// With more of the configuration.
+    pub async fn with(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let config = Config::from_toml(&format!(
-            "[paths]\ndata_dir = '{}'\nmodels_dir = '{}'\n[rate]\nper_terminal_per_minute = 10000\n\
-             [server]\ndeadline_ms = 60000\n",
+            "[server]\ndeadline_ms = 60000\n[paths]\ndata_dir = '{}'\nmodels_dir = '{}'\n{more}",
             dir.path().join("data").display(),
             root.join("models").display(),
         ))
