@@ -11,6 +11,7 @@ mod demo_day;
 mod enroll;
 pub mod evaluate;
 mod models;
+mod policy;
 mod serve;
 mod terminal;
 mod verify;
@@ -68,6 +69,9 @@ enum Command {
     /// Verify or rebuild the models
     #[command(subcommand)]
     Models(models::Command),
+    /// Check packs of rules, and run their cases
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Measure error rates on pictures of known people
     #[command(subcommand)]
     Evaluate(Evaluate),
@@ -115,6 +119,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Terminal(command) => terminal::run(&load()?, &command),
         Command::Audit(command) => audit::run(&load()?, command),
         Command::Models(command) => models::run(&load()?, &command),
+        Command::Policy(command) => policy::run(&command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::CheckConfig => Ok(check_config::run(&load()?)),
     }

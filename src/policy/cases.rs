@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::decide::decide;
 use super::facts::{CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact};
 use super::pack::PolicyPack;
+use crate::domain::decision::RuleId;
 use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::reason::{Reason, ReasonFamily};
 use crate::domain::time::UnixMillis;
@@ -80,6 +81,8 @@ struct RawCase {
     outcome: String,
     #[serde(default)]
     reasons: Vec<String>,
+    /// The rules that hold, in the order of their names; not looked at where it is left out.
+    rules: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -106,7 +109,7 @@ fn run_one(
     base: &toml::Table,
     case: RawCase,
 ) -> Result<Option<CaseFailure>, CaseError> {
-    let RawCase { name, at, with, without, outcome, reasons } = case;
+    let RawCase { name, at, with, without, outcome, reasons, rules } = case;
     let wrong = |field| CaseError::Fact { case: name.clone(), field };
     let mut table = base.clone();
     table.extend(with);
@@ -118,8 +121,13 @@ fn run_one(
     let at = at.as_deref().map_or(Ok(pack.effective_from()), UnixMillis::parse_rfc3339);
     let decision = decide(&facts, pack, at.map_err(|_| wrong("at"))?);
     let codes: Vec<_> = decision.reasons().iter().map(|reason| reason.code()).collect();
-    let actual = format!("{} {codes:?}", decision.outcome().as_str());
-    let expected = format!("{outcome} {reasons:?}");
+    let mut actual = format!("{} {codes:?}", decision.outcome().as_str());
+    let mut expected = format!("{outcome} {reasons:?}");
+    if let Some(rules) = rules {
+        let held: Vec<_> = decision.rules().iter().map(RuleId::as_str).collect();
+        actual.extend([" by ", &format!("{held:?}")]);
+        expected.extend([" by ", &format!("{rules:?}")]);
+    }
     Ok((actual != expected).then_some(CaseFailure { case: name, expected, actual }))
 }
 

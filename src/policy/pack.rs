@@ -60,17 +60,16 @@ impl PolicyPack {
     ///
     /// [`PackError`], the first fault found.
     pub fn load(dir: &Path) -> Result<Self, PackError> {
-        let mut files = BTreeMap::new();
-        for name in [MANIFEST, SCHEMA] {
-            read_into(&mut files, &dir.join(name), name.to_owned())?;
-        }
-        for (path, name) in listed(dir, "cedar")? {
-            read_into(&mut files, &path, name)?;
-        }
-        for (path, name) in listed(&dir.join(CASES_DIR), "toml")? {
-            read_into(&mut files, &path, format!("{CASES_DIR}/{name}"))?;
-        }
-        Self::from_files(&files)
+        Self::from_files(&read_pack(dir)?)
+    }
+
+    /// As [`Self::load`], without its cases: it must not decide, but an author may look at it.
+    ///
+    /// # Errors
+    ///
+    /// [`PackError`], the first fault found.
+    pub fn load_without_cases(dir: &Path) -> Result<Self, PackError> {
+        Self::checked(&read_pack(dir)?)
     }
 
     /// The pack in the binary, which a gateway without a policy folder decides by.
@@ -89,6 +88,15 @@ impl PolicyPack {
     ///
     /// [`PackError`], the first fault found.
     pub fn from_files(files: &BTreeMap<String, String>) -> Result<Self, PackError> {
+        let mut pack = Self::checked(files)?;
+        for (name, text) in files.iter().filter(|(name, _)| is_cases(name)) {
+            pack.cases += cases::run(&pack, text)
+                .map_err(|source| PackError::Cases { name: name.clone(), source })?;
+        }
+        if pack.cases == 0 { Err(PackError::NoCases) } else { Ok(pack) }
+    }
+
+    fn checked(files: &BTreeMap<String, String>) -> Result<Self, PackError> {
         let file = |name: &'static str| {
             files.get(name).ok_or_else(|| PackError::Missing { name: name.to_owned() })
         };
@@ -113,7 +121,7 @@ impl PolicyPack {
         validate(&schema, &permits)?;
         validate(&schema, &forbids)?;
         let (effective_from, effective_until) = manifest.dates()?;
-        let mut pack = Self {
+        Ok(Self {
             id: PackId::try_from(manifest.id.as_str())?,
             version: manifest.version,
             bars: manifest.bars.check()?,
@@ -127,12 +135,7 @@ impl PolicyPack {
             forbids,
             rules,
             cases: 0,
-        };
-        for (name, text) in files.iter().filter(|(name, _)| is_cases(name)) {
-            pack.cases += cases::run(&pack, text)
-                .map_err(|source| PackError::Cases { name: name.clone(), source })?;
-        }
-        if pack.cases == 0 { Err(PackError::NoCases) } else { Ok(pack) }
+        })
     }
 
     /// Its name.
@@ -394,6 +397,21 @@ impl RawBars {
             amount_max_minor,
         })
     }
+}
+
+/// The files of a pack's folder, by their names relative to it.
+fn read_pack(dir: &Path) -> Result<BTreeMap<String, String>, PackError> {
+    let mut files = BTreeMap::new();
+    for name in [MANIFEST, SCHEMA] {
+        read_into(&mut files, &dir.join(name), name.to_owned())?;
+    }
+    for (path, name) in listed(dir, "cedar")? {
+        read_into(&mut files, &path, name)?;
+    }
+    for (path, name) in listed(&dir.join(CASES_DIR), "toml")? {
+        read_into(&mut files, &path, format!("{CASES_DIR}/{name}"))?;
+    }
+    Ok(files)
 }
 
 /// The policies of one file, each under its rule's name.

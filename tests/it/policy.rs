@@ -1,6 +1,7 @@
 //! The rules: what they must never approve, and packs that must never decide.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -408,19 +409,125 @@ fn set_cases(files: &mut BTreeMap<String, String>, outcome: &str, reasons: &[&st
 }
 
 fn dev_files() -> BTreeMap<String, String> {
-    let names = [
-        "pack.toml",
-        "schema.cedarschema",
-        "10-permit.cedar",
-        "20-person.cedar",
-        "30-transaction.cedar",
-        "tests/dev.toml",
-    ];
-    let read =
-        |name: &str| (name.to_owned(), std::fs::read_to_string(dev_dir().join(name)).unwrap());
-    names.into_iter().map(read).collect()
+    files_of(&dev_dir())
+}
+
+/// A pack's files by their names relative to its folder.
+fn files_of(dir: &Path) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    for folder in [dir.to_owned(), dir.join("tests")] {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_file() {
+                let name = path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    files
 }
 
 fn dev_dir() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/dev")
+}
+
+/// A pack whose cases hold whatever its rules say proves nothing: each number moved by one, and each
+/// rule taken away, must make a case fail.
+#[test]
+fn every_number_and_every_rule_of_a_pack_is_held_by_a_case() {
+    let packs = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    let mut mutants = 0;
+    for pack in fs::read_dir(packs).unwrap() {
+        let files = files_of(&pack.unwrap().path());
+        assert!(PolicyPack::from_files(&files).is_ok());
+        for (name, text) in &files {
+            let mutated = match name.as_str() {
+                "pack.toml" => numbers_moved(text, text.find("[bars]").unwrap()),
+                rules if rules.ends_with(".cedar") => {
+                    [numbers_moved(text, 0), rules_taken_away(text)].concat()
+                }
+                _ => continue,
+            };
+            for (what, mutant) in mutated {
+                let mut altered = files.clone();
+                altered.insert(name.clone(), mutant);
+                let survived = PolicyPack::from_files(&altered).is_ok();
+                assert!(!survived, "{name}: no case notices {what}");
+                mutants += 1;
+            }
+        }
+    }
+    assert!(mutants >= 20, "only {mutants} mutants");
+}
+
+/// The text with each number outside comments one more and one less, and what was done.
+fn numbers_moved(text: &str, from: usize) -> Vec<(String, String)> {
+    let mut mutants = Vec::new();
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let code = line.split(['#', '/']).next().unwrap();
+        let mut at = 0;
+        while let Some(start) = code[at..].find(|c: char| c.is_ascii_digit()).map(|n| n + at) {
+            let length = code[start..]
+                .find(|c: char| !c.is_ascii_digit() && c != '_')
+                .unwrap_or(code.len() - start);
+            at = start + length;
+            // A digit within a name, such as `score_e4`, is no number.
+            let is_name = code[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            if is_name || offset + start < from {
+                continue;
+            }
+            let number: i64 = code[start..at].replace('_', "").parse().unwrap();
+            for moved in [number - 1, number + 1] {
+                let mut mutant = text.to_owned();
+                mutant.replace_range(offset + start..offset + at, &moved.to_string());
+                mutants.push((format!("{number} as {moved} in {:?}", line.trim()), mutant));
+            }
+        }
+        offset += line.len();
+    }
+    mutants
+}
+
+/// The text without each of its rules; they begin with `@id` and end with a semicolon.
+fn rules_taken_away(text: &str) -> Vec<(String, String)> {
+    let starts: Vec<_> = text.match_indices("@id(").map(|(at, _)| at).collect();
+    let without = |start: &usize| {
+        let end = start + text[*start..].find(";\n").unwrap() + 2;
+        let name = text[*start..].lines().next().unwrap().to_owned();
+        (format!("that {name} is gone"), [&text[..*start], &text[end..]].concat())
+    };
+    starts.iter().map(without).collect()
+}
+
+/// The command that authors run, on a good pack and on one whose case does not hold.
+#[test]
+fn the_policy_command_says_what_is_good_and_what_is_not() {
+    let tulga = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tulga"));
+        let output = command.arg("policy").args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let dev = dev_dir();
+    let dev = dev.to_str().unwrap();
+    let (code, said) = tulga(&["test", dev]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with("good  dev version 1: "), "{said}");
+    let dir = tempfile::tempdir().unwrap();
+    for (name, mut text) in dev_files() {
+        if name == "pack.toml" {
+            text = text.replace("required_db = 40", "required_db = 41");
+        }
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let altered = dir.path().to_str().unwrap();
+    assert_eq!(tulga(&["validate", altered]).0, Some(0), "the rules themselves are sound");
+    let (code, said) = tulga(&["test", dev, altered]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("a match just strong enough: expected APPROVED"), "{said}");
+    let (code, said) = tulga(&["test", altered, "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &report[0]["code"]), (Some(1), &"PACK_CASES".into()));
+    assert_eq!(tulga(&["test", "/no/such/folder"]).0, Some(64));
 }
