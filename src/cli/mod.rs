@@ -119,7 +119,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Terminal(command) => terminal::run(&load()?, &command),
         Command::Audit(command) => audit::run(&load()?, command),
         Command::Models(command) => models::run(&load()?, &command),
-        Command::Policy(command) => policy::run(&command),
+        Command::Policy(command) => Ok(policy::run(&command)),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::CheckConfig => Ok(check_config::run(&load()?)),
     }
