@@ -37,6 +37,7 @@ use tulga::domain::time::BusinessDate;
 use tulga::domain::transaction::{
     CustomerReference, HolderVerification, OpaqueToken, Operation, TokenKind, Transaction,
 };
+use tulga::domain::turnover::Turnovers;
 use tulga::face::{Acquisition, FacePipeline};
 use tulga::gateway::request::{BeginCapture, Verify};
 use tulga::gateway::{CallingTerminal, Gateway};
@@ -220,6 +221,8 @@ fn genuine() -> Facts {
         attempts_in_transaction: 1,
         holder_verification: HolderVerification::CardAndPin,
         device_level: DeviceLevel::Certificate,
+        iin_given: false,
+        turnovers: Turnovers::default(),
     }
 }
 

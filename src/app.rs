@@ -341,6 +341,7 @@ fn settings(config: &Config, origin: Origin) -> Result<Settings> {
         origin,
         issuer: config.identity.issuer.clone(),
         audience: config.identity.audience.clone(),
+        zone: config.identity.zone.clone(),
         build: own_digest()?,
         challenge_ttl_ms: config.challenge_ttl_ms,
         receipt_valid_ms: config.receipt_valid_ms,

@@ -21,6 +21,7 @@ pub use secret::{SecretFileError, refuse_if_exposed};
 use crate::capture::DecodeLimits;
 use crate::domain::id::TenantId;
 use crate::domain::time::UnixMillis;
+use crate::domain::turnover::BankZone;
 use raw::{RawCapture, RawIdentity, RawLog, RawLogFormat, RawPaths, RawServer};
 
 /// The checked configuration.
@@ -91,6 +92,8 @@ pub struct IdentityConfig {
     pub issuer: String,
     /// Which host may act on receipts: `aud`.
     pub audience: String,
+    /// By which the rules' days and months begin.
+    pub zone: BankZone,
     origin: Option<String>,
 }
 
@@ -346,12 +349,17 @@ fn check_identity(raw: RawIdentity, faults: &mut ConfigFaults) -> Option<Identit
     if let Some(origin) = &raw.origin {
         name("identity.origin", origin);
     }
-    let Ok(tenant) = TenantId::try_from(raw.tenant.as_str()) else {
+    let tenant = TenantId::try_from(raw.tenant.as_str());
+    if tenant.is_err() {
         faults.add("identity.tenant", "must be a plain identifier, such as bank-a");
-        return None;
-    };
-    let RawIdentity { tenant: _, issuer, audience, origin } = raw;
-    Some(IdentityConfig { tenant, issuer, audience, origin })
+    }
+    let zone = BankZone::try_from(raw.time_zone.as_str());
+    if zone.is_err() {
+        faults
+            .add("identity.time_zone", "must be a name of the IANA database, such as Asia/Almaty");
+    }
+    let RawIdentity { tenant: _, issuer, audience, origin, time_zone: _ } = raw;
+    Some(IdentityConfig { tenant: tenant.ok()?, issuer, audience, zone: zone.ok()?, origin })
 }
 
 fn check_decode_limits(

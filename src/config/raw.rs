@@ -49,6 +49,7 @@ pub(super) struct RawIdentity {
     pub(super) issuer: String,
     pub(super) audience: String,
     pub(super) origin: Option<String>,
+    pub(super) time_zone: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +134,7 @@ impl Default for RawIdentity {
             issuer: "localhost/tulga".to_owned(),
             audience: "localhost/host".to_owned(),
             origin: None,
+            time_zone: "Asia/Almaty".to_owned(),
         }
     }
 }

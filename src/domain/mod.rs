@@ -12,3 +12,4 @@ pub mod reason;
 pub mod score;
 pub mod time;
 pub mod transaction;
+pub mod turnover;

@@ -76,6 +76,10 @@ impl Job for ActJob {
             sealed_audit: None,
         })))
     }
+
+    fn receipt(&self) -> Option<ReceiptId> {
+        Some(self.receipt)
+    }
 }
 
 impl Write {

@@ -75,7 +75,7 @@ impl Gateway {
     /// [`GatewayError::NotFound`] beyond the ledger's end.
     pub async fn entry(&self, index: u64) -> Result<EntryRow, GatewayError> {
         let row = self.store.entry(self.settings.origin.as_str(), index).await?;
-        row.ok_or(GatewayError::NotFound("receipt"))
+        self.if_recorded(row)
     }
 
     /// The entry of a receipt.
@@ -85,7 +85,13 @@ impl Gateway {
     /// [`GatewayError::NotFound`] when there is none.
     pub async fn entry_of(&self, receipt: &ReceiptId) -> Result<EntryRow, GatewayError> {
         let row = self.store.entry_by_receipt(self.settings.origin.as_str(), receipt).await?;
-        row.ok_or(GatewayError::NotFound("receipt"))
+        self.if_recorded(row)
+    }
+
+    /// An entry is shown once the head that covers it is recorded.
+    fn if_recorded(&self, row: Option<EntryRow>) -> Result<EntryRow, GatewayError> {
+        let recorded = self.view.read(|_, committed| committed)?;
+        row.filter(|row| row.index < recorded).ok_or(GatewayError::NotFound("receipt"))
     }
 
     /// Entries by time and terminal, from an index on.
@@ -99,7 +105,9 @@ impl Gateway {
         filter: &EntryFilter,
         limit: u32,
     ) -> Result<Vec<EntryRow>, GatewayError> {
-        Ok(self.store.entries(self.settings.origin.as_str(), from, filter, limit).await?)
+        let recorded = self.view.read(|_, committed| committed)?;
+        let rows = self.store.entries(self.settings.origin.as_str(), from, filter, limit).await?;
+        Ok(rows.into_iter().filter(|row| row.index < recorded).collect())
     }
 
     /// The latest checkpoint; a fresh one if none covers the ledger's end.

@@ -170,8 +170,10 @@ impl Gateway {
         };
         row.sealed = keys.seal(&self.capture_place(&row), &embedding.to_bytes(), &*self.entropy)?;
         let act = Act { act: "capture_added", actor, subject: Some(subject), terminal: None };
-        self.perform(act, vec![Write::InsertCapture(Box::new(row), TEMPLATE_CAPTURES_MAX)]).await?;
+        let writes = vec![Write::InsertCapture(Box::new(row), TEMPLATE_CAPTURES_MAX)];
+        let performed = self.perform(act, writes).await;
         self.refresh_gallery(customer).await?;
+        performed?;
         Ok(CaptureAnswer { capture: Some(id), quality, reasons })
     }
 
@@ -207,9 +209,10 @@ impl Gateway {
         if rows.is_empty() {
             let act =
                 Act { act: "customer_activated", actor, subject: Some(subject), terminal: None };
-            self.perform(act, vec![Write::SetStatus(*customer, from, CustomerStatus::Active)])
-                .await?;
-            self.gallery_insert(*customer, &template)?;
+            let writes = vec![Write::SetStatus(*customer, from, CustomerStatus::Active)];
+            let performed = self.perform(act, writes).await;
+            self.refresh_gallery(customer).await?;
+            performed?;
             Ok(Activation { status: CustomerStatus::Active, duplicates })
         } else {
             let act =
@@ -240,16 +243,14 @@ impl Gateway {
             DuplicateResolution::DifferentPeople => ("different_people", CustomerStatus::Active),
             DuplicateResolution::SamePerson => (SAME_PERSON, CustomerStatus::Suspended),
         };
-        let template = self.template_of(customer).await?;
         let act = Act { act: "duplicate_resolved", actor, subject: Some(subject), terminal: None };
         let writes = vec![
             Write::SetStatus(*customer, &[CustomerStatus::PendingDuplicate], to),
             Write::ResolveDuplicates(*customer, word),
         ];
-        self.perform(act, writes).await?;
-        if let Some(template) = template {
-            self.gallery_insert(*customer, &template)?;
-        }
+        let performed = self.perform(act, writes).await;
+        self.refresh_gallery(customer).await?;
+        performed?;
         Ok(to)
     }
 
@@ -295,8 +296,9 @@ impl Gateway {
         let subject = Some(self.subject_of(customer).await?);
         let _turn = self.activation.lock().await;
         let act = Act { act: "capture_removed", actor, subject, terminal: None };
-        self.perform(act, vec![Write::DeleteCapture(*capture, *customer)]).await?;
-        self.refresh_gallery(customer).await
+        let performed = self.perform(act, vec![Write::DeleteCapture(*capture, *customer)]).await;
+        self.refresh_gallery(customer).await?;
+        performed.map(drop)
     }
 
     /// Destroys a customer's keys and everything sealed under them. Receipts stay; nothing links
@@ -318,9 +320,9 @@ impl Gateway {
             bodies: Vec::new(),
             reason: "customer_request".to_owned(),
         });
-        let logged = self.perform_as(content, None, vec![Write::Erase(*customer)]).await?;
-        self.gallery_remove(customer)?;
-        Ok(logged)
+        let performed = self.perform_as(content, None, vec![Write::Erase(*customer)]).await;
+        self.refresh_gallery(customer).await?;
+        performed
     }
 
     /// One customer, without anything personal.
@@ -377,13 +379,14 @@ impl Gateway {
         self.template(&self.open_captures(&keys, &self.store.captures(id).await?)?)
     }
 
-    /// Puts a changed template in the place of the one searched so far.
+    /// Brings the gallery in line with the store, whatever became of an act: one that is told to have
+    /// failed may have been committed.
     async fn refresh_gallery(&self, id: &CustomerId) -> Result<(), GatewayError> {
+        self.gallery_remove(id)?;
         let status = self.store.customer(id).await?.map(|row| row.status);
         if !matches!(status, Some(CustomerStatus::Active | CustomerStatus::Suspended)) {
             return Ok(());
         }
-        self.gallery_remove(id)?;
         match self.template_of(id).await? {
             Some(template) => self.gallery_insert(*id, &template),
             None => Ok(()),

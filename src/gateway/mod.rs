@@ -30,6 +30,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::crypto::{Entropy, PublicKey, Signer};
 use crate::domain::id::{CustomerId, TenantId, TerminalId};
+use crate::domain::turnover::BankZone;
 use crate::face::FacePipeline;
 use crate::ledger::Origin;
 use crate::matching::{Gallery, Matcher};
@@ -105,6 +106,8 @@ pub struct Settings {
     pub issuer: String,
     /// `aud` of receipts: the host that may act on them.
     pub audience: String,
+    /// By which days and months begin.
+    pub zone: BankZone,
     /// SHA-256 of the running program.
     pub build: crate::crypto::Digest,
     /// How long a challenge may be used.

@@ -40,6 +40,24 @@ const CLOCK_SKEW_MAX_MS: i64 = 5_000;
 pub(super) trait Job: Send {
     /// Reads, decides and writes inside the batch's transaction.
     async fn run(&mut self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<Step, GatewayError>;
+
+    /// The id of the entry that it makes, by which it is known again after a commit whose fate was
+    /// unclear; none for a job that makes none.
+    fn receipt(&self) -> Option<ReceiptId>;
+}
+
+/// Makes no entry: its answer comes once the entry at the index is recorded as the head's.
+pub(super) struct AwaitRecord(pub u64);
+
+#[async_trait]
+impl Job for AwaitRecord {
+    async fn run(&mut self, _: &mut dyn UnitOfWork, _: &Slot) -> Result<Step, GatewayError> {
+        Ok(Step::Existing(self.0))
+    }
+
+    fn receipt(&self) -> Option<ReceiptId> {
+        None
+    }
 }
 
 /// Where a job's entry will stand, and when.
@@ -99,6 +117,8 @@ pub(super) struct SequencerHandle {
 
 struct Ticket {
     job: Box<dyn Job>,
+    /// Whether a batch with it was begun before.
+    was_tried: bool,
     reply: oneshot::Sender<Result<Logged, GatewayError>>,
 }
 
@@ -106,10 +126,12 @@ impl SequencerHandle {
     /// Runs a job; the answer comes after its commit.
     pub async fn submit(&self, job: Box<dyn Job>) -> Result<Logged, GatewayError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Ticket { job, reply }).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => GatewayError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => {
-                GatewayError::NotReady("the gateway is draining")
+        self.queue.try_send(Ticket { job, was_tried: false, reply }).map_err(|refused| {
+            match refused {
+                mpsc::error::TrySendError::Full(_) => GatewayError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => {
+                    GatewayError::NotReady("the gateway is draining")
+                }
             }
         })?;
         answer.await.map_err(|_| GatewayError::NotReady("the gateway is draining"))?
@@ -275,13 +297,23 @@ impl Sequencer {
         let mut appended: Vec<EntryRow> = Vec::new();
         let mut places = Vec::with_capacity(batch.len());
         for (position, ticket) in batch.iter_mut().enumerate() {
+            if ticket.was_tried
+                && let Some(receipt) = ticket.job.receipt()
+                && let Some(row) = self.store.entry_by_receipt(&origin, &receipt).await?
+            {
+                places.push(row.index);
+                continue;
+            }
+            ticket.was_tried = true;
             let index = self.head.size + u64::try_from(appended.len()).unwrap_or(u64::MAX);
             let step = ticket.job.run(&mut *unit, &Slot { index, now }).await;
             match step.map_err(|error| Failure { error, culprit: Some(position) })? {
                 Step::Existing(index) => places.push(index),
                 Step::Append(entry) => {
-                    let row = self.sign(*entry, index, now)?;
-                    unit.insert_entry(&origin, &row).await?;
+                    let of_this = |error| Failure { error, culprit: Some(position) };
+                    let row = self.sign(*entry, index, now).map_err(of_this)?;
+                    let inserted = unit.insert_entry(&origin, &row).await;
+                    inserted.map_err(|error| of_this(error.into()))?;
                     appended.push(row);
                     places.push(index);
                 }
@@ -346,7 +378,7 @@ impl Sequencer {
         })
     }
 
-    /// Records the head outside the database, and only then shows its entries to readers. Without the
+    /// Records the head outside the database, and only then are its entries proved and answered. Without the
     /// record a restored database would go unnoticed: until it is written nothing is answered.
     fn record_head(&mut self) -> Result<(), GatewayError> {
         let HeadRow { size, root, .. } = &self.head;

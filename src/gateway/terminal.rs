@@ -114,9 +114,13 @@ impl Gateway {
         terminal: &TerminalId,
         spki: &Digest,
     ) -> Result<bool, GatewayError> {
-        self.rate.check_key(terminal).map_err(|_| GatewayError::Rate)?;
         let row = self.store.terminal_key(spki).await?;
-        Ok(row.is_some_and(|row| row.terminal == *terminal && row.revoked_at.is_none()))
+        let is_known = row.is_some_and(|row| row.terminal == *terminal && row.revoked_at.is_none());
+        if is_known {
+            // Not before: a key that was stolen and revoked must not use up the terminal's allowance.
+            self.rate.check_key(terminal).map_err(|_| GatewayError::Rate)?;
+        }
+        Ok(is_known)
     }
 
     async fn certify(

@@ -11,7 +11,7 @@ use super::answer::KeptAnswer;
 use super::customer::EnrolledTemplate;
 use super::error::GatewayError;
 use super::request::{Answer, BeginCapture, IssuedChallenge, Logged, ReportOutcome, Salts, Verify};
-use super::sequencer::{Job, NewEntry, Slot, Step};
+use super::sequencer::{AwaitRecord, Job, NewEntry, Slot, Step};
 use super::under_way::Found;
 use super::verification_job::{Seen, VerificationJob};
 use crate::capture::{DecodedImage, MediaType};
@@ -21,7 +21,8 @@ use crate::domain::modality::Modality;
 use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{
-    CustomerReference, DecisionKey, HolderVerification, Operation, Transaction,
+    CashOutcome, CustomerReference, DecisionKey, HolderVerification, Operation, TokenKind,
+    Transaction,
 };
 use crate::face::{Acquisition, FacePipeline, Probe};
 use crate::matching::{Matcher, Template};
@@ -63,6 +64,12 @@ pub(super) struct Session {
     pub account: String,
     pub counterparty: Option<String>,
     holder_verification: String,
+    /// Keyed index of the account's token, by which its movements are added up.
+    account_index: String,
+    /// Whether `token` is a card's.
+    is_card: bool,
+    /// Whether the person was named by their IIN.
+    pub iin_given: bool,
 }
 
 impl Session {
@@ -80,9 +87,16 @@ impl Session {
     }
 
     pub fn token(&self) -> Result<Option<Digest>, GatewayError> {
-        let parse =
-            |hex| Digest::from_hex(hex).map_err(|cause| GatewayError::internal(SESSION, cause));
-        self.token.as_deref().map(parse).transpose()
+        self.token.as_deref().map(digest_from_hex).transpose()
+    }
+
+    /// The card, where the person was named by one.
+    pub fn card(&self) -> Result<Option<Digest>, GatewayError> {
+        Ok(self.token()?.filter(|_| self.is_card))
+    }
+
+    pub fn account_index(&self) -> Result<Digest, GatewayError> {
+        digest_from_hex(&self.account_index)
     }
 
     /// The counter of the transaction's attempts. Whom they are about is left out, or the count would
@@ -98,6 +112,10 @@ impl Session {
     }
 }
 
+fn digest_from_hex(hex: &str) -> Result<Digest, GatewayError> {
+    Digest::from_hex(hex).map_err(|cause| GatewayError::internal(SESSION, cause))
+}
+
 fn customer_from_hex(hex: &str) -> Result<CustomerId, GatewayError> {
     let parsed =
         u128::from_str_radix(hex, 16).map_err(|cause| GatewayError::internal(SESSION, cause))?;
@@ -110,6 +128,15 @@ struct Resolved {
     /// The keyed index of the token, where it was one.
     token: Option<Digest>,
     nobody: String,
+    named_by: NamedBy,
+}
+
+/// How a terminal named a person, as far as rules look at it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NamedBy {
+    Card,
+    OtherToken,
+    Iin,
 }
 
 /// A call of `Verify`, as it arrived.
@@ -146,7 +173,10 @@ impl Gateway {
             request;
         let now = self.clock.now();
         let resolved = self.resolve(&customer, now).await?;
-        let session = session_of(resolved, &transaction, holder_verification);
+        let account = &transaction.account;
+        let account_index =
+            self.vault.token_index(&self.settings.tenant, TokenKind::Account, account);
+        let session = session_of(resolved, &transaction, &account_index, holder_verification);
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &terminal.id);
         let attempts = self.store.counter(&attempts_key).await?;
 
@@ -336,17 +366,20 @@ impl Gateway {
         now: UnixMillis,
     ) -> Result<Resolved, GatewayError> {
         let tenant = &self.settings.tenant;
-        let (customer, token, index) = match reference {
+        let (customer, token, index, named_by) = match reference {
             CustomerReference::Token(kind, token) => {
                 let index = self.vault.token_index(tenant, *kind, token);
-                (self.store.customer_by_token(&index, now).await?, Some(index), index)
+                let is_card = *kind == TokenKind::Card;
+                let named_by = if is_card { NamedBy::Card } else { NamedBy::OtherToken };
+                (self.store.customer_by_token(&index, now).await?, Some(index), index, named_by)
             }
             CustomerReference::Iin(iin) => {
                 let index = self.vault.iin_index(tenant, iin);
-                (self.store.customer_by_iin(&index).await?, None, index)
+                (self.store.customer_by_iin(&index).await?, None, index, NamedBy::Iin)
             }
         };
-        Ok(Resolved { customer, token, nobody: self.vault.pseudonym_of_nobody(tenant, &index) })
+        let nobody = self.vault.pseudonym_of_nobody(tenant, &index);
+        Ok(Resolved { customer, token, nobody, named_by })
     }
 
     /// Uses the challenge up and counts one try, durably, before anything is compared.
@@ -446,11 +479,14 @@ impl Gateway {
     }
 
     async fn kept_answer(&self, row: DecisionRow) -> Result<Answer, GatewayError> {
-        let entry = self.entry(row.index).await?;
-        if row.index >= self.view.read(|_, committed| committed)? {
-            return Err(GatewayError::NotReady("the last signed head is not recorded yet"));
-        }
-        self.kept(row, Logged::committed(&self.settings.origin, entry))
+        let is_recorded = row.index < self.view.read(|_, committed| committed)?;
+        let logged = if is_recorded {
+            Logged::committed(&self.settings.origin, self.entry(row.index).await?)
+        } else {
+            // The head's record failed after the commit: it is due before this is answered.
+            self.sequencer.submit(Box::new(AwaitRecord(row.index))).await?
+        };
+        self.kept(row, logged)
     }
 
     fn kept(&self, row: DecisionRow, logged: Logged) -> Result<Answer, GatewayError> {
@@ -487,6 +523,7 @@ pub(super) fn answer_place(tenant: &str, key: &DecisionKey) -> Place {
 fn session_of(
     resolved: Resolved,
     transaction: &Transaction,
+    account_index: &Digest,
     holder_verification: HolderVerification,
 ) -> Session {
     let Transaction {
@@ -499,7 +536,7 @@ fn session_of(
         account,
         counterparty,
     } = transaction;
-    let Resolved { customer, token, nobody } = resolved;
+    let Resolved { customer, token, nobody, named_by } = resolved;
     Session {
         customer: customer.map(|id| id.to_string()),
         token: token.map(|index| index.hex()),
@@ -513,6 +550,9 @@ fn session_of(
         account: account.expose().to_owned(),
         counterparty: counterparty.as_ref().map(|token| token.expose().to_owned()),
         holder_verification: holder_verification.as_str().to_owned(),
+        account_index: account_index.hex(),
+        is_card: named_by == NamedBy::Card,
+        iin_given: named_by == NamedBy::Iin,
     }
 }
 
@@ -551,6 +591,17 @@ fn look(
     }
 }
 
+/// What counts as moved after a report; `None` where the whole approved amount still does.
+const fn moved(outcome: CashOutcome, dispensed_minor: i64) -> Option<i64> {
+    match outcome {
+        CashOutcome::Taken | CashOutcome::PartlyDispensed => Some(dispensed_minor),
+        CashOutcome::Retracted | CashOutcome::DepositedAndReturned | CashOutcome::NotDispensed => {
+            Some(0)
+        }
+        CashOutcome::Presented | CashOutcome::Unknown => None,
+    }
+}
+
 /// One report of what became of the cash.
 struct OutcomeJob {
     key: DecisionKey,
@@ -573,6 +624,7 @@ impl Job for OutcomeJob {
         {
             return Ok(Step::Existing(row.index));
         }
+        unit.set_moved(&self.key, moved(*outcome, *dispensed_minor)).await?;
         unit.put_outcome(&OutcomeRow {
             key: self.key.clone(),
             outcome: *outcome,
@@ -604,5 +656,9 @@ impl Job for OutcomeJob {
             },
             sealed_audit: None,
         })))
+    }
+
+    fn receipt(&self) -> Option<ReceiptId> {
+        Some(self.receipt)
     }
 }

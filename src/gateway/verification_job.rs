@@ -22,7 +22,8 @@ use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::quality::QualityReport;
 use crate::domain::reason::Reason;
 use crate::domain::score::Strength;
-use crate::domain::transaction::DecisionKey;
+use crate::domain::transaction::{DecisionKey, Operation};
+use crate::domain::turnover::{Direction, Party, Turnovers, Window};
 use crate::face::Refusal;
 use crate::policy::{
     self, CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact, PolicyPack,
@@ -31,7 +32,7 @@ use crate::receipt::{
     Bio, Cap, Content, Policy, ReceiptDraft, Salt, Terminal, TransactionFields, Txn, Verification,
     audit_commit, rid_text, transaction_commit,
 };
-use crate::store::{DecisionRow, UnitOfWork};
+use crate::store::{DecisionRow, MovementRow, MovementsOf, UnitOfWork};
 use crate::vault::{Place, Vault};
 
 /// What the models saw, reduced to what rules and the audit record may hold.
@@ -109,7 +110,8 @@ impl Job for VerificationJob {
             return Err(GatewayError::State("the transaction was approved in another attempt"));
         }
         self.look_again(unit, slot).await?;
-        let facts = self.facts()?;
+        let turnovers = self.turnovers(unit, slot).await?;
+        let facts = self.facts(turnovers)?;
         let decision = policy::decide(&facts, &self.pack, slot.now);
         let attempts = if matches!(decision.outcome(), Outcome::Inconclusive) {
             // Nothing was learnt about the person, so it costs no try.
@@ -129,6 +131,9 @@ impl Job for VerificationJob {
         .await?;
         // The salt stands before the record, in the order in which they are hashed.
         let salted = Zeroizing::new([&self.audit_salt, audit.as_slice()].concat());
+        if let Some(movement) = self.movement(&decision, slot)? {
+            unit.insert_movement(&movement).await?;
+        }
         let sealed_audit = self.vault.seal_system(
             &audit_place(&self.settings, slot.index),
             &salted,
@@ -141,9 +146,77 @@ impl Job for VerificationJob {
             sealed_audit: Some(sealed_audit),
         })))
     }
+
+    fn receipt(&self) -> Option<ReceiptId> {
+        Some(self.receipt)
+    }
 }
 
 impl VerificationJob {
+    /// What moved before this transaction, as of its own place in the ledger; nothing is added up for
+    /// rules that do not look.
+    async fn turnovers(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        slot: &Slot,
+    ) -> Result<Turnovers, GatewayError> {
+        let mut turnovers = Turnovers::default();
+        if !self.pack.sees("turnover") {
+            return Ok(turnovers);
+        }
+        let currency = Currency::try_from(self.session.currency.as_str())
+            .map_err(|_| GatewayError::broken(SESSION))?;
+        let starts = Window::ALL.map(|window| self.settings.zone.start(window, slot.now));
+        let customer = self.session.customer()?;
+        let terminal = &self.terminal.id;
+        for party in Party::ALL {
+            let of = match party {
+                Party::Customer => customer.map(MovementsOf::Customer),
+                Party::Account => Some(MovementsOf::Account(self.session.account_index()?)),
+                Party::Card => self.session.card()?.map(MovementsOf::Card),
+                Party::Terminal => Some(MovementsOf::Terminal(terminal.clone())),
+                Party::CustomerAtTerminal => {
+                    customer.map(|id| MovementsOf::CustomerAtTerminal(id, terminal.clone()))
+                }
+            };
+            let Some(of) = of else { continue };
+            let sums = unit.turnover(&of, currency, &starts).await?;
+            for (direction, windows) in Direction::ALL.into_iter().zip(sums) {
+                for (window, turnover) in Window::ALL.into_iter().zip(windows) {
+                    turnovers.set(party, direction, window, turnover);
+                }
+            }
+        }
+        Ok(turnovers)
+    }
+
+    /// The cash that an approval lets move.
+    fn movement(
+        &self,
+        decision: &Decision,
+        slot: &Slot,
+    ) -> Result<Option<MovementRow>, GatewayError> {
+        let outcome = decision.outcome();
+        let Some(customer) = self.session.customer()?.filter(|_| outcome.approves()) else {
+            return Ok(None);
+        };
+        let asked = self.session.amount_minor;
+        Ok(Some(MovementRow {
+            key: self.key.clone(),
+            customer,
+            account: self.session.account_index()?,
+            card: self.session.card()?,
+            direction: match self.session.operation()? {
+                Operation::CashWithdrawal => Direction::Withdrawals,
+                Operation::CashDeposit | Operation::ThirdPartyDeposit => Direction::Deposits,
+            },
+            approved_minor: outcome.cap_minor().map_or(asked, |cap| cap.min(asked)),
+            currency: Currency::try_from(self.session.currency.as_str())
+                .map_err(|_| GatewayError::broken(SESSION))?,
+            at: slot.now,
+        }))
+    }
+
     /// What the bank's office changed while the picture was looked at counts.
     async fn look_again(
         &mut self,
@@ -163,7 +236,7 @@ impl VerificationJob {
         Ok(())
     }
 
-    fn facts(&self) -> Result<Facts, GatewayError> {
+    fn facts(&self, turnovers: Turnovers) -> Result<Facts, GatewayError> {
         let broken = |_| GatewayError::broken(SESSION);
         Ok(Facts {
             operation: self.session.operation()?,
@@ -178,6 +251,8 @@ impl VerificationJob {
             attempts_in_transaction: self.attempts,
             holder_verification: self.session.holder_verification()?,
             device_level: DeviceLevel::Certificate,
+            iin_given: self.session.iin_given,
+            turnovers,
         })
     }
 

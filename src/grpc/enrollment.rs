@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -21,9 +21,17 @@ const IMPORT_ANSWERS_MAX: usize = 16;
 
 /// The service over a gateway.
 #[derive(Debug)]
-pub struct Enrollment(pub Arc<Gateway>);
+pub struct Enrollment(Arc<Gateway>, Arc<Semaphore>);
+
+/// Acts under way at once, each of which may hold pictures; more are refused.
+const ACTS_MAX: usize = 32;
 
 impl Enrollment {
+    /// The service over a gateway.
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self(gateway, Arc::new(Semaphore::new(ACTS_MAX)))
+    }
+
     /// Runs an act to its end even if the caller goes away in the middle: what is committed and what
     /// the gallery holds in memory must not part.
     async fn carry_through<T, F>(
@@ -35,7 +43,14 @@ impl Enrollment {
         T: Send + 'static,
         F: Future<Output = Result<T, GatewayError>> + Send + 'static,
     {
-        let ended = tokio::spawn(act(Arc::clone(&self.0), actor.clone())).await;
+        let place = Arc::clone(&self.1).try_acquire_owned();
+        let place = place.map_err(|_| status::of("SYS_OVERLOADED"))?;
+        let work = act(Arc::clone(&self.0), actor.clone());
+        let ended = tokio::spawn(async move {
+            let _place = place;
+            work.await
+        })
+        .await;
         // A panic was logged where it happened.
         Ok(ended.map_err(|_| status::of("SYS_INTERNAL"))??)
     }

@@ -111,7 +111,7 @@ impl Site {
         let verification = VerificationServiceServer::new(Verification(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
-        let enrollment = EnrollmentServiceServer::new(Enrollment(gateway()))
+        let enrollment = EnrollmentServiceServer::new(Enrollment::new(gateway()))
             .max_decoding_message_size(import_message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
         let audit = AuditServiceServer::new(Audit(gateway()))

@@ -1,5 +1,7 @@
 //! A pack's own cases: facts, and what must come of them.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::decide::decide;
@@ -10,6 +12,7 @@ use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::reason::{Reason, ReasonFamily};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{HolderVerification, Operation};
+use crate::domain::turnover::{Direction, Party, Turnover, Turnovers, Window};
 
 /// Runs the cases of one file; their number.
 ///
@@ -102,6 +105,11 @@ struct RawFacts {
     attempts_in_transaction: u32,
     holder_verification: String,
     device_level: String,
+    #[serde(default)]
+    iin_given: bool,
+    /// `"customer.withdrawals.day" = [2, 900_000]`: how many, and how much in minor units.
+    #[serde(default)]
+    turnover: BTreeMap<String, [i64; 2]>,
 }
 
 fn run_one(
@@ -147,6 +155,8 @@ impl RawFacts {
             attempts_in_transaction,
             holder_verification,
             device_level,
+            iin_given,
+            turnover,
         } = self;
         Ok(Facts {
             operation: Operation::from_word(&operation).ok_or("operation")?,
@@ -167,8 +177,26 @@ impl RawFacts {
             holder_verification: HolderVerification::from_word(&holder_verification)
                 .ok_or("holder_verification")?,
             device_level: DeviceLevel::from_word(&device_level).ok_or("device_level")?,
+            iin_given,
+            turnovers: turnovers(&turnover).ok_or("turnover")?,
         })
     }
+}
+
+fn turnovers(raw: &BTreeMap<String, [i64; 2]>) -> Option<Turnovers> {
+    let mut turnovers = Turnovers::default();
+    for (path, [count, amount_minor]) in raw {
+        let mut words = path.split('.');
+        let (party, direction, window) = (words.next()?, words.next()?, words.next()?);
+        let is_sum = words.next().is_none() && *count >= 0 && *amount_minor >= 0;
+        turnovers.set(
+            Party::ALL.into_iter().find(|each| each.as_str() == party && is_sum)?,
+            Direction::ALL.into_iter().find(|each| each.as_str() == direction)?,
+            Window::ALL.into_iter().find(|each| each.as_str() == window)?,
+            Turnover { count: *count, amount_minor: *amount_minor },
+        );
+    }
+    Some(turnovers)
 }
 
 fn capture_fact(codes: &[String]) -> Option<CaptureFact> {

@@ -12,6 +12,7 @@ use super::pack::PolicyPack;
 use crate::domain::decision::{Decision, Outcome, RuleId};
 use crate::domain::reason::Reason;
 use crate::domain::time::UnixMillis;
+use crate::domain::turnover::{Direction, Party, Turnover, Turnovers, Window};
 
 /// Decides by the pack's rules, which must be in force `now`.
 ///
@@ -110,6 +111,8 @@ fn context(facts: &Facts, pack: &PolicyPack) -> Option<Context> {
         attempts_in_transaction,
         holder_verification,
         device_level,
+        iin_given,
+        turnovers,
     } = facts;
     let bars = pack.bars();
     let record = [
@@ -130,9 +133,36 @@ fn context(facts: &Facts, pack: &PolicyPack) -> Option<Context> {
         text("device_level", device_level.as_str()),
         ("bars".to_owned(), record),
     ];
+    // Only what the pack's schema names: the rest would be refused, and costs time to build.
+    let iin_given = ("iin_given".to_owned(), RestrictedExpression::new_bool(*iin_given));
+    let iin_given = pack.sees("iin_given").then_some(iin_given);
+    let turnovers = if pack.sees("turnover") { Some(turnover_record(turnovers)?) } else { None };
+    let more = iin_given.into_iter().chain(turnovers);
     let strength = strength_db.map(|db| long("strength_db", db));
     let liveness_score = liveness.score_e4().map(|score| long("liveness_score_e4", score));
-    Context::from_pairs(always.into_iter().chain(strength).chain(liveness_score)).ok()
+    Context::from_pairs(always.into_iter().chain(strength).chain(liveness_score).chain(more)).ok()
+}
+
+/// `turnover.customer.withdrawals.day.amount_minor`, and so on for each party, direction and window.
+fn turnover_record(turnovers: &Turnovers) -> Option<(String, RestrictedExpression)> {
+    type Record = RestrictedExpression;
+    let window = |party, direction, window: Window| {
+        let Turnover { count, amount_minor } = turnovers.get(party, direction, window);
+        let fields = [long("count", count), long("amount_minor", amount_minor)];
+        Some((window.as_str().to_owned(), Record::new_record(fields).ok()?))
+    };
+    let direction = |party, direction: Direction| {
+        let windows = Window::ALL.map(|each| window(party, direction, each));
+        let windows = windows.into_iter().collect::<Option<Vec<_>>>()?;
+        Some((direction.as_str().to_owned(), Record::new_record(windows).ok()?))
+    };
+    let party = |party: Party| {
+        let directions = Direction::ALL.map(|each| direction(party, each));
+        let directions = directions.into_iter().collect::<Option<Vec<_>>>()?;
+        Some((party.as_str().to_owned(), Record::new_record(directions).ok()?))
+    };
+    let parties = Party::ALL.map(party).into_iter().collect::<Option<Vec<_>>>()?;
+    Some(("turnover".to_owned(), Record::new_record(parties).ok()?))
 }
 
 fn long(name: &str, value: i64) -> (String, RestrictedExpression) {

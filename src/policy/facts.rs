@@ -3,6 +3,7 @@
 use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::reason::Reason;
 use crate::domain::transaction::{HolderVerification, Operation};
+use crate::domain::turnover::Turnovers;
 
 /// What is known when a decision is made. Nothing in it names a person, a card or an account, so
 /// it may go whole into the audit record.
@@ -31,6 +32,10 @@ pub struct Facts {
     pub holder_verification: HolderVerification,
     /// How well the terminal proves that the capture is its own.
     pub device_level: DeviceLevel,
+    /// Whether the terminal named the person by their IIN.
+    pub iin_given: bool,
+    /// What moved before, in the transaction's currency; all nothing where the pack does not look.
+    pub turnovers: Turnovers,
 }
 
 /// What the bank knows of the person that the terminal names.

@@ -1,13 +1,13 @@
 //! The pack: rules, bars and cases that belong together, checked whole, named by their hash.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cedar_policy::{
     CedarSchemaError, Effect, Entities, ParseErrors, Policy, PolicyId, PolicySet, Schema,
-    ValidationMode, Validator,
+    SchemaFragment, ValidationMode, Validator,
 };
 use serde::Deserialize;
 
@@ -32,6 +32,8 @@ pub struct PolicyPack {
     permits: PolicySet,
     forbids: PolicySet,
     rules: HashMap<PolicyId, Rule>,
+    /// The facts that the schema names.
+    facts: BTreeSet<String>,
     cases: usize,
 }
 
@@ -134,6 +136,7 @@ impl PolicyPack {
             permits,
             forbids,
             rules,
+            facts: facts_of(file(SCHEMA)?)?,
             cases: 0,
         })
     }
@@ -190,6 +193,12 @@ impl PolicyPack {
     #[must_use]
     pub fn in_force(&self, now: UnixMillis) -> bool {
         self.effective_from <= now && self.effective_until.is_none_or(|until| now < until)
+    }
+
+    /// Whether its rules may look at a fact: what they may not need not be found out.
+    #[must_use]
+    pub fn sees(&self, fact: &str) -> bool {
+        self.facts.contains(fact)
     }
 
     pub(super) const fn schema(&self) -> &Schema {
@@ -431,6 +440,16 @@ fn rules_of(name: &str, text: &str) -> Result<Vec<(Policy, Rule)>, PackError> {
         rules.push((policy.new_id(PolicyId::new(rule.id.as_str())), rule));
     }
     Ok(rules)
+}
+
+/// The names of the facts: the attributes of the schema's type `Facts`.
+fn facts_of(schema: &str) -> Result<BTreeSet<String>, PackError> {
+    let (fragment, _) = SchemaFragment::from_cedarschema_str(schema)
+        .map_err(|source| PackError::Schema { source: Box::new(source) })?;
+    let json = fragment.to_json_value().map_err(|_| PackError::Field("schema facts"))?;
+    let facts = json.pointer("//commonTypes/Facts/attributes");
+    let facts = facts.and_then(serde_json::Value::as_object);
+    Ok(facts.ok_or(PackError::Field("schema facts"))?.keys().cloned().collect())
 }
 
 /// Strict, and warnings count: a rule that can never hold is a rule that nobody tested.

@@ -9,6 +9,7 @@
 
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
+mod movements;
 mod rows;
 pub mod sql;
 
@@ -19,6 +20,7 @@ use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
+pub use movements::{MovementRow, Movements, MovementsOf, Starts};
 pub use rows::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
     CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
@@ -111,7 +113,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 ///
 /// It reads its own writes. Reads exist here only where a write depends on them.
 #[async_trait]
-pub trait UnitOfWork: Send {
+pub trait UnitOfWork: Movements {
     /// Makes everything durable (synced to the disk) before it returns.
     ///
     /// # Errors
@@ -175,7 +177,8 @@ pub trait UnitOfWork: Send {
         id: &CaptureId,
         customer: &CustomerId,
     ) -> Result<bool, StoreError>;
-    /// Notes a suspected duplicate; again for the same pair changes nothing.
+    /// Notes a suspected duplicate. Again for the same pair changes nothing while it is open, and opens
+    /// it anew after it was resolved.
     async fn insert_duplicate(&mut self, row: &DuplicateRow) -> Result<(), StoreError>;
     /// The suspected duplicates of a customer inside this transaction, resolved ones too.
     async fn duplicates(&mut self, id: &CustomerId) -> Result<Vec<DuplicateRow>, StoreError>;

@@ -61,6 +61,7 @@ fn every_fault_is_told_at_once() {
         data_dir = ""
         [identity]
         tenant = "not a tenant"
+        time_zone = "Almaty"
         issuer = "has space"
         origin = "a+b"
         [vision]
@@ -81,6 +82,7 @@ fn every_fault_is_told_at_once() {
             "identity.issuer",
             "identity.origin",
             "identity.tenant",
+            "identity.time_zone",
             "log.filter",
             "paths.data_dir",
             "rate.per_terminal_per_minute",

@@ -136,7 +136,7 @@ enum Call {
 impl Trace {
     /// The command under strace, which writes into `dir`; `None` where there is no strace.
     fn of(command: &Command, dir: &Path) -> Option<(Command, Self)> {
-        if !has("strace", &["-V"], "get it with: apt-get install strace") {
+        if !has("strace", &["true"], "get it with: apt-get install strace, and allow ptrace") {
             return None;
         }
         let log = dir.join("strace.log");

@@ -27,8 +27,10 @@ use tulga::domain::time::{BusinessDate, UnixMillis};
 use tulga::domain::transaction::{
     CustomerReference, HolderVerification, OpaqueToken, Operation, TokenKind, Transaction,
 };
+use tulga::domain::turnover::BankZone;
 use tulga::gateway::request::{
-    Actor, Answer, BeginCapture, BindToken, Consent, ConsentTerm, CreateCustomer, Verify,
+    Actor, Answer, BeginCapture, BindToken, Consent, ConsentTerm, CreateCustomer, IssuedChallenge,
+    Verify,
 };
 use tulga::gateway::{
     CallingTerminal, CertificateAuthority, FileGuard, Gateway, GatewayError, GuardError, HeadGuard,
@@ -98,11 +100,14 @@ async fn a_fault_at_any_step_of_a_verification_costs_no_more_than_a_repeat() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fault_gives_an_impostor_a_free_attempt() {
     for fault in FAULTS {
-        for step in 0..3 {
+        for step in 0.. {
             let rig = Rig::with_customer().await;
             let challenge = rig.begin("T1").await.unwrap();
             rig.store.fail_after(step, fault);
             let first = rig.verify("T1", challenge, demo("biden.jpg")).await;
+            if !rig.store.script_is_done() {
+                break;
+            }
             let at = format!("{fault:?} at {step}");
             let answer = match rig.verify("T1", challenge, demo("biden.jpg")).await {
                 Ok(answer) => answer,
@@ -114,7 +119,8 @@ async fn no_fault_gives_an_impostor_a_free_attempt() {
                 Err(error) => panic!("{at}: {first:?}, then {error:?}"),
             };
             assert_eq!(answer.outcome, Outcome::Denied, "{at}");
-            assert!(answer.attempts_left <= 2, "{at}: {} left of 3", answer.attempts_left);
+            let left = rig.attempts_left("T1").await;
+            assert!(left <= 2 && answer.attempts_left <= 2, "{at}: {left} left of 3");
         }
     }
 }
@@ -234,6 +240,26 @@ async fn an_approved_transaction_is_approved_once() {
     assert_eq!(rig.audited().await, 2);
 }
 
+/// An act of the office whose commit was unclear, or came to nothing: told as it is, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_act_is_done_once_and_told_as_done() {
+    for fault in [Fault::AfterCommit, Fault::CommitLost, Fault::BeforeCommit] {
+        let rig = Rig::with_customer().await;
+        let gateway = rig.gateway();
+        let customer = gateway.customers(None, 1).await.unwrap().pop().unwrap().id;
+        rig.store.fail_next(fault);
+        gateway.suspend(&enroller(), &customer).await.unwrap();
+        rig.store.fail_next(fault);
+        gateway.resume(&enroller(), &customer).await.unwrap();
+        rig.store.fail_next(fault);
+        gateway.erase(&enroller(), &customer).await.unwrap();
+        assert!(rig.store.script_is_done());
+        let rows = gateway.entries(0, &tulga::gateway::EntryFilter::default(), 100).await.unwrap();
+        let kinds = rows.iter().filter(|row| row.kind == "erasure").count();
+        assert_eq!((kinds, rig.audited().await), (1, 0), "{fault:?}");
+    }
+}
+
 /// What the office does between the challenge and the decision counts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_was_unbound_opens_nothing_any_more() {
@@ -260,13 +286,11 @@ async fn nothing_is_answered_while_the_signed_head_cannot_be_recorded() {
     let challenge2 = rig.begin("T2").await.unwrap();
     assert!(rig.verify("T2", challenge2, nobody()).await.is_err());
     rig.guard.is_broken.store(false, Ordering::SeqCst);
-    // The next act of anybody records the head; then the kept answer is given.
-    let challenge3 = rig.begin("T3").await.unwrap();
-    rig.verify("T3", challenge3, nobody()).await.unwrap();
+    // A repeat records the head, and gets the kept answer.
     assert_eq!(rig.verify("T1", challenge, nobody()).await.unwrap().outcome, Outcome::Inconclusive);
     let (size, _) = rig.guard.last().unwrap().unwrap();
     let (verified, logged) = (rig.audited().await, u64::try_from(rig.audited().await).unwrap());
-    assert!((2..=3).contains(&verified), "{verified}");
+    assert!((1..=2).contains(&verified), "{verified}");
     assert_eq!(size, logged);
 }
 
@@ -413,6 +437,14 @@ impl Rig {
     }
 
     async fn begin(&self, id: &str) -> Result<Challenge, GatewayError> {
+        Ok(self.begun(id).await?.challenge)
+    }
+
+    async fn attempts_left(&self, id: &str) -> u32 {
+        self.begun(id).await.unwrap().attempts_left
+    }
+
+    async fn begun(&self, id: &str) -> Result<IssuedChallenge, GatewayError> {
         let question = BeginCapture {
             customer: CustomerReference::Token(
                 TokenKind::Card,
@@ -431,7 +463,7 @@ impl Rig {
             modality: Modality::Face,
             holder_verification: HolderVerification::CardAndPin,
         };
-        Ok(self.gateway().begin_capture(&terminal(), question).await?.challenge)
+        self.gateway().begin_capture(&terminal(), question).await
     }
 
     async fn verify(
@@ -539,6 +571,7 @@ fn settings() -> Settings {
         origin: Origin::try_from(ORIGIN).unwrap(),
         issuer: "cash.bank.example/gw07".into(),
         audience: "cash.bank.example/host".into(),
+        zone: BankZone::try_from("Asia/Almaty").unwrap(),
         build: Digest::new([8; 32]),
         challenge_ttl_ms: CHALLENGE_TTL_MS,
         receipt_valid_ms: RECEIPT_VALID_MS,

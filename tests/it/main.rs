@@ -32,6 +32,7 @@ mod policy;
 mod process;
 mod reasons;
 mod receipts;
+mod rules;
 mod site;
 mod store;
 mod vision;

@@ -9,6 +9,7 @@ use crate::domain::modality::Modality;
 use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CashOutcome, DecisionKey, TokenKind};
+use crate::domain::turnover::Direction;
 use crate::store::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
     CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow, OutcomeRow, RedemptionRow,
@@ -51,7 +52,7 @@ impl<'a> Fields<'a> {
         self.row.try_get(column).map_err(|_| self.broken(column))
     }
 
-    fn integer(&self, column: &'static str) -> Result<i64, StoreError> {
+    pub fn integer(&self, column: &'static str) -> Result<i64, StoreError> {
         self.row.try_get(column).map_err(|_| self.broken(column))
     }
 
@@ -82,6 +83,10 @@ impl<'a> Fields<'a> {
 
     fn receipt(&self, column: &'static str) -> Result<ReceiptId, StoreError> {
         ReceiptId::try_from(self.bytes(column)?.as_slice()).map_err(|_| self.broken(column))
+    }
+
+    pub fn direction(&self) -> Result<Direction, StoreError> {
+        self.word("direction", &Direction::ALL, Direction::as_str)
     }
 
     fn flag(&self, column: &'static str) -> Result<bool, StoreError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use sqlx::{Sqlite, Transaction, query};
+use sqlx::{Sqlite, SqliteConnection, Transaction, query};
 
 use super::parse::{Fields, stored};
 use super::read::{
@@ -39,8 +39,13 @@ impl SqlUnit {
     }
 
     /// Runs a statement; how many rows it touched.
-    async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
+    pub async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
         Ok(statement.execute(&mut *self.transaction).await.map_err(unavailable)?.rows_affected())
+    }
+
+    /// For questions inside the transaction.
+    pub fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
     }
 }
 
@@ -216,7 +221,9 @@ impl UnitOfWork for SqlUnit {
 
     async fn insert_duplicate(&mut self, row: &DuplicateRow) -> Result<(), StoreError> {
         let sql = "INSERT INTO duplicates (customer, other, strength_db, found_at, resolution) \
-                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT (customer, other) DO NOTHING";
+                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT (customer, other) DO UPDATE SET \
+                   strength_db = excluded.strength_db, found_at = excluded.found_at, resolution = NULL \
+                   WHERE duplicates.resolution IS NOT NULL";
         let statement = query(sql)
             .bind(row.customer.as_bytes().as_slice())
             .bind(row.other.as_bytes().as_slice())

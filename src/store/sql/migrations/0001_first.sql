@@ -93,6 +93,29 @@ CREATE TABLE outcomes (
     PRIMARY KEY (terminal, business_date, host_id, attempt)
 );
 
+-- Cash that approvals let move; in truth as much as the terminal reported.
+CREATE TABLE movements (
+    terminal       TEXT NOT NULL,
+    business_date  TEXT NOT NULL,
+    host_id        TEXT NOT NULL,
+    attempt        INTEGER NOT NULL,
+    customer       BLOB NOT NULL REFERENCES customers (id),
+    account        BLOB NOT NULL,
+    card           BLOB,
+    direction      TEXT NOT NULL,
+    approved_minor INTEGER NOT NULL,
+    moved_minor    INTEGER NOT NULL,
+    currency       TEXT NOT NULL,
+    at             INTEGER NOT NULL,
+    PRIMARY KEY (terminal, business_date, host_id, attempt)
+);
+-- Each has all that the sums read, so that no row is fetched.
+CREATE INDEX movements_of_customers
+    ON movements (customer, at, currency, direction, moved_minor, terminal);
+CREATE INDEX movements_of_accounts ON movements (account, at, currency, direction, moved_minor);
+CREATE INDEX movements_of_cards ON movements (card, at, currency, direction, moved_minor);
+CREATE INDEX movements_of_terminals ON movements (terminal, at, currency, direction, moved_minor);
+
 CREATE TABLE redemptions (
     receipt     BLOB PRIMARY KEY,
     redeemed_at INTEGER NOT NULL,

@@ -1,5 +1,7 @@
 //! A store in memory for tests, which fails when it is told to.
 
+mod movements;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -112,6 +114,7 @@ struct State {
     decisions: BTreeMap<DecisionKey, DecisionRow>,
     outcomes: BTreeMap<DecisionKey, OutcomeRow>,
     redemptions: BTreeMap<ReceiptId, RedemptionRow>,
+    movements: BTreeMap<DecisionKey, movements::Moved>,
     heads: BTreeMap<String, HeadRow>,
     entries: BTreeMap<(String, u64), Arc<EntryRow>>,
     checkpoints: BTreeMap<(String, u64), CheckpointRow>,
@@ -486,7 +489,11 @@ impl UnitOfWork for MemoryUnit {
         let state = self.state()?;
         state.require_customer(&row.customer)?;
         state.require_customer(&row.other)?;
-        state.duplicates.entry((row.customer, row.other)).or_insert_with(|| row.clone());
+        let known = state.duplicates.entry((row.customer, row.other));
+        let known = known.or_insert_with(|| row.clone());
+        if known.resolution.is_some() {
+            *known = row.clone();
+        }
         Ok(())
     }
 

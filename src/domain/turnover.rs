@@ -1,0 +1,207 @@
+//! How much cash has moved, of whom, in which stretch of time: what limits look at.
+
+use crate::domain::time::UnixMillis;
+
+/// Whose movements are added up.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Party {
+    /// The person that the terminal names.
+    Customer,
+    /// The account.
+    Account,
+    /// The card whose token the terminal sent; nobody's when it sent something else.
+    Card,
+    /// The terminal.
+    Terminal,
+    /// The person at this one terminal.
+    CustomerAtTerminal,
+}
+
+impl Party {
+    /// Every party.
+    pub const ALL: [Self; 5] =
+        [Self::Customer, Self::Account, Self::Card, Self::Terminal, Self::CustomerAtTerminal];
+
+    /// The word that rules and cases use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Account => "account",
+            Self::Card => "card",
+            Self::Terminal => "terminal",
+            Self::CustomerAtTerminal => "customer_at_terminal",
+        }
+    }
+}
+
+/// Which way the cash went.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Direction {
+    /// To the customer.
+    Withdrawals,
+    /// To the bank, by whomever.
+    Deposits,
+}
+
+impl Direction {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Withdrawals, Self::Deposits];
+
+    /// The word that rules and cases use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Withdrawals => "withdrawals",
+            Self::Deposits => "deposits",
+        }
+    }
+}
+
+/// A stretch of time that ends now.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Window {
+    /// The last 60 minutes.
+    Hour,
+    /// Since midnight in the bank's time zone.
+    Day,
+    /// The last 24 hours.
+    Hours24,
+    /// The last 48 hours.
+    Hours48,
+    /// Since the first of the month in the bank's time zone.
+    Month,
+}
+
+impl Window {
+    /// Every window.
+    pub const ALL: [Self; 5] = [Self::Hour, Self::Day, Self::Hours24, Self::Hours48, Self::Month];
+
+    /// The word that rules and cases use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Hours24 => "h24",
+            Self::Hours48 => "h48",
+            Self::Month => "month",
+        }
+    }
+}
+
+/// The bank's time zone, by which days and months begin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BankZone(jiff::tz::TimeZone);
+
+/// A name that is no time zone of the IANA database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("it is not a time zone of the IANA database, such as Asia/Almaty")]
+pub struct InvalidZone;
+
+impl TryFrom<&str> for BankZone {
+    type Error = InvalidZone;
+
+    fn try_from(name: &str) -> Result<Self, InvalidZone> {
+        jiff::tz::TimeZone::get(name).map(Self).map_err(|_| InvalidZone)
+    }
+}
+
+impl BankZone {
+    /// The first instant that counts to a window that ends at `now`: a rolling one is as long as its
+    /// name says, to the millisecond, and begins just after the instant that long ago.
+    #[must_use]
+    pub fn start(&self, window: Window, now: UnixMillis) -> UnixMillis {
+        const HOUR_MS: i64 = 3_600_000;
+        let rolling = |hours: i64| now.plus_millis(1 - hours * HOUR_MS);
+        match window {
+            Window::Hour => rolling(1),
+            Window::Hours24 => rolling(24),
+            Window::Hours48 => rolling(48),
+            Window::Day => self.midnight(now, |date| date).unwrap_or(rolling(24)),
+            Window::Month => {
+                let first = |date: jiff::civil::Date| date.first_of_month();
+                self.midnight(now, first).unwrap_or(rolling(31 * 24))
+            }
+        }
+    }
+
+    /// The first instant of a day that is found from today's date; none only beyond year 9999.
+    fn midnight(
+        &self,
+        now: UnixMillis,
+        day: impl Fn(jiff::civil::Date) -> jiff::civil::Date,
+    ) -> Option<UnixMillis> {
+        let now = jiff::Timestamp::from_millisecond(now.get()).ok()?;
+        let date = day(now.to_zoned(self.0.clone()).date());
+        let start = date.to_zoned(self.0.clone()).ok()?.start_of_day().ok()?;
+        Some(UnixMillis::new(start.timestamp().as_millisecond()))
+    }
+}
+
+/// How often, and how much.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Turnover {
+    /// Movements.
+    pub count: i64,
+    /// Their sum, in minor units of one currency.
+    pub amount_minor: i64,
+}
+
+/// The turnovers before a transaction, in its currency.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Turnovers(std::collections::BTreeMap<(Party, Direction, Window), Turnover>);
+
+impl Turnovers {
+    /// Sets one; what is not set is nothing moved.
+    pub fn set(&mut self, party: Party, direction: Direction, window: Window, turnover: Turnover) {
+        self.0.insert((party, direction, window), turnover);
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, party: Party, direction: Direction, window: Window) -> Turnover {
+        self.0.get(&(party, direction, window)).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> UnixMillis {
+        UnixMillis::parse_rfc3339(text).unwrap()
+    }
+
+    #[test]
+    fn days_and_months_begin_at_the_banks_midnight() {
+        let almaty = BankZone::try_from("Asia/Almaty").unwrap();
+        // 03:30 in Almaty (UTC+5) on the first of December.
+        let now = at("2026-11-30T22:30:00.000Z");
+        for (window, start) in [
+            (Window::Hour, "2026-11-30T21:30:00.001Z"),
+            (Window::Day, "2026-11-30T19:00:00.000Z"),
+            (Window::Hours24, "2026-11-29T22:30:00.001Z"),
+            (Window::Hours48, "2026-11-28T22:30:00.001Z"),
+            (Window::Month, "2026-11-30T19:00:00.000Z"),
+        ] {
+            assert_eq!(almaty.start(window, now), at(start), "{window:?}");
+        }
+        let just_before = at("2026-11-30T18:59:59.999Z");
+        assert_eq!(almaty.start(Window::Month, just_before), at("2026-10-31T19:00:00.000Z"));
+    }
+
+    #[test]
+    fn a_day_that_a_clock_change_shortens_begins_at_its_midnight() {
+        let berlin = BankZone::try_from("Europe/Berlin").unwrap();
+        let now = at("2026-03-29T12:00:00.000Z");
+        assert_eq!(berlin.start(Window::Day, now), at("2026-03-28T23:00:00.000Z"));
+        let now = at("2026-03-30T12:00:00.000Z");
+        assert_eq!(berlin.start(Window::Day, now), at("2026-03-29T22:00:00.000Z"));
+    }
+
+    #[test]
+    fn a_zone_has_a_name() {
+        assert_eq!(BankZone::try_from("Almaty"), Err(InvalidZone));
+    }
+}

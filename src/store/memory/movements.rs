@@ -1,0 +1,73 @@
+//! Movements in memory.
+
+use async_trait::async_trait;
+
+use super::{MemoryUnit, insert};
+use crate::domain::money::Currency;
+use crate::domain::transaction::DecisionKey;
+use crate::domain::turnover::{Direction, Turnover, Window};
+use crate::store::{MovementRow, Movements, MovementsOf, Starts, StoreError};
+
+/// A movement, and what moved in truth.
+#[derive(Clone)]
+pub(super) struct Moved {
+    row: MovementRow,
+    moved_minor: i64,
+}
+
+impl MovementsOf {
+    fn includes(&self, row: &MovementRow) -> bool {
+        match self {
+            Self::Customer(id) => row.customer == *id,
+            Self::Account(index) => row.account == *index,
+            Self::Card(index) => row.card == Some(*index),
+            Self::Terminal(id) => row.key.terminal == *id,
+            Self::CustomerAtTerminal(id, terminal) => {
+                row.customer == *id && row.key.terminal == *terminal
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Movements for MemoryUnit {
+    async fn insert_movement(&mut self, row: &MovementRow) -> Result<(), StoreError> {
+        let moved = Moved { row: row.clone(), moved_minor: row.approved_minor };
+        insert(&mut self.state()?.movements, row.key.clone(), moved)
+    }
+
+    async fn set_moved(
+        &mut self,
+        key: &DecisionKey,
+        moved_minor: Option<i64>,
+    ) -> Result<bool, StoreError> {
+        let Some(moved) = self.state()?.movements.get_mut(key) else { return Ok(false) };
+        moved.moved_minor = moved_minor.unwrap_or(moved.row.approved_minor);
+        Ok(true)
+    }
+
+    async fn turnover(
+        &mut self,
+        of: &MovementsOf,
+        currency: Currency,
+        starts: &Starts,
+    ) -> Result<[[Turnover; Window::ALL.len()]; Direction::ALL.len()], StoreError> {
+        let state = self.state()?;
+        let rows: Vec<_> = state
+            .movements
+            .values()
+            .filter(|moved| of.includes(&moved.row) && moved.row.currency == currency)
+            .filter(|moved| moved.moved_minor > 0)
+            .collect();
+        Ok(Direction::ALL.map(|direction| {
+            starts.map(|start| {
+                let counted =
+                    rows.iter().filter(|m| m.row.direction == direction && m.row.at >= start);
+                counted.fold(Turnover::default(), |sum, moved| Turnover {
+                    count: sum.count + 1,
+                    amount_minor: sum.amount_minor.saturating_add(moved.moved_minor),
+                })
+            })
+        }))
+    }
+}

@@ -1,0 +1,74 @@
+//! Cash that moved, added up for limits.
+
+use async_trait::async_trait;
+
+use super::StoreError;
+use crate::crypto::Digest;
+use crate::domain::id::{CustomerId, TerminalId};
+use crate::domain::money::Currency;
+use crate::domain::time::UnixMillis;
+use crate::domain::transaction::DecisionKey;
+use crate::domain::turnover::{Direction, Turnover, Window};
+
+/// Cash that an approval lets move. It counts as moved in full until the terminal reports otherwise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MovementRow {
+    /// The decision that approved it.
+    pub key: DecisionKey,
+    /// The person.
+    pub customer: CustomerId,
+    /// Keyed index of the account's token.
+    pub account: Digest,
+    /// Keyed index of the card's token, where the terminal knew the person by one.
+    pub card: Option<Digest>,
+    /// Which way.
+    pub direction: Direction,
+    /// What was approved, in minor units.
+    pub approved_minor: i64,
+    /// Of which currency.
+    pub currency: Currency,
+    /// When it was approved.
+    pub at: UnixMillis,
+}
+
+/// Whose movements are asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MovementsOf {
+    /// A person's.
+    Customer(CustomerId),
+    /// An account's.
+    Account(Digest),
+    /// A card's.
+    Card(Digest),
+    /// A terminal's.
+    Terminal(TerminalId),
+    /// A person's at one terminal.
+    CustomerAtTerminal(CustomerId, TerminalId),
+}
+
+/// The first instant that counts to each window, in the order of [`Window::ALL`].
+pub type Starts = [UnixMillis; Window::ALL.len()];
+
+/// Movements inside a write transaction, where limits must be decided to hold.
+#[async_trait]
+pub trait Movements: Send {
+    /// Adds a movement; [`StoreError::Exists`] if its decision has one.
+    async fn insert_movement(&mut self, row: &MovementRow) -> Result<(), StoreError>;
+
+    /// What moved in truth, or the approved amount again for `None`; false if there is no such
+    /// movement.
+    async fn set_moved(
+        &mut self,
+        key: &DecisionKey,
+        moved_minor: Option<i64>,
+    ) -> Result<bool, StoreError>;
+
+    /// For each direction, in the order of [`Direction::ALL`], and window: how many movements of one
+    /// currency there were, and their sum. A movement of nothing is none.
+    async fn turnover(
+        &mut self,
+        of: &MovementsOf,
+        currency: Currency,
+        starts: &Starts,
+    ) -> Result<[[Turnover; Window::ALL.len()]; Direction::ALL.len()], StoreError>;
+}
