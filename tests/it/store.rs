@@ -4,6 +4,7 @@
 mod faults;
 mod fixtures;
 mod ledger;
+mod movements;
 mod sqlite_file;
 
 use std::time::Duration;
@@ -28,6 +29,9 @@ use self::ledger::{
     checkpoints_come_by_size_and_the_first_of_a_size_stays,
     entries_come_in_order_in_pages_and_by_filter, ledgers_are_apart,
     the_head_moves_from_where_it_is_only,
+};
+use self::movements::{
+    a_movement_counts_for_what_moved_in_truth, movements_add_up_for_each_party_window_and_currency,
 };
 
 const ORIGIN: &str = "cash.bank.example/gw07/2026h2";
@@ -69,6 +73,8 @@ on_every_store!(
     a_decision_is_stored_once,
     the_latest_outcome_replaces_the_earlier,
     a_receipt_is_redeemed_once,
+    movements_add_up_for_each_party_window_and_currency,
+    a_movement_counts_for_what_moved_in_truth,
     the_head_moves_from_where_it_is_only,
     entries_come_in_order_in_pages_and_by_filter,
     a_gap_among_the_leaves_is_noticed,
