@@ -37,15 +37,12 @@ use tulga::domain::time::BusinessDate;
 use tulga::domain::transaction::{
     CustomerReference, HolderVerification, OpaqueToken, Operation, TokenKind, Transaction,
 };
-use tulga::domain::turnover::Turnovers;
 use tulga::face::{Acquisition, FacePipeline};
 use tulga::gateway::request::{BeginCapture, Verify};
 use tulga::gateway::{CallingTerminal, Gateway};
 use tulga::ledger::{LeafHash, Tree, leaf_hash};
 use tulga::matching::{Gallery, Matcher, Template};
-use tulga::policy::{
-    CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact, PolicyPack, decide,
-};
+use tulga::policy::{CustomerStanding, Facts, PolicyPack, decide};
 use tulga::proto;
 use tulga::proto::verification_service_client::VerificationServiceClient;
 use tulga::receipt::{Content, LogBlock, Outcome, ReceiptDraft, Refers, ReportingTerminal, issue};
@@ -209,20 +206,13 @@ impl Ledger {
 }
 
 fn genuine() -> Facts {
+    let kzt = Currency::try_from("KZT").unwrap();
+    let amount = AmountMinor::try_from(5_000_000).unwrap();
     Facts {
-        operation: Operation::CashWithdrawal,
-        amount: AmountMinor::try_from(5_000_000).unwrap(),
-        currency: Currency::try_from("KZT").unwrap(),
-        account_currency: Currency::try_from("KZT").unwrap(),
         customer: CustomerStanding::Active,
-        capture: CaptureFact::Usable,
         strength_db: Some(52),
-        liveness: LivenessFact::NoModel,
-        attempts_in_transaction: 1,
         holder_verification: HolderVerification::CardAndPin,
-        device_level: DeviceLevel::Certificate,
-        iin_given: false,
-        turnovers: Turnovers::default(),
+        ..Facts::of(Operation::CashWithdrawal, amount, kzt)
     }
 }
 

@@ -23,6 +23,9 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 3] = [Self::CashWithdrawal, Self::CashDeposit, Self::ThirdPartyDeposit];
+
     /// The word used in receipts, facts and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -36,9 +39,7 @@ impl Operation {
     /// The operation that [`Operation::as_str`] names.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::CashWithdrawal, Self::CashDeposit, Self::ThirdPartyDeposit]
-            .into_iter()
-            .find(|op| op.as_str() == word)
+        Self::ALL.into_iter().find(|op| op.as_str() == word)
     }
 }
 

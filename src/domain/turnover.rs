@@ -1,94 +1,65 @@
 //! How much cash has moved, of whom, in which stretch of time: what limits look at.
 
+use std::collections::BTreeMap;
+
 use crate::domain::time::UnixMillis;
+use crate::domain::words::words;
 
-/// Whose movements are added up.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Party {
-    /// The person that the terminal names.
-    Customer,
-    /// The account.
-    Account,
-    /// The card whose token the terminal sent; nobody's when it sent something else.
-    Card,
-    /// The terminal.
-    Terminal,
-    /// The person at this one terminal.
-    CustomerAtTerminal,
-}
-
-impl Party {
-    /// Every party.
-    pub const ALL: [Self; 5] =
-        [Self::Customer, Self::Account, Self::Card, Self::Terminal, Self::CustomerAtTerminal];
-
-    /// The word that rules and cases use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Customer => "customer",
-            Self::Account => "account",
-            Self::Card => "card",
-            Self::Terminal => "terminal",
-            Self::CustomerAtTerminal => "customer_at_terminal",
-        }
+words! {
+    /// Whose movements are added up.
+    Party {
+        /// The person that the terminal names.
+        Customer = "customer",
+        /// The account.
+        Account = "account",
+        /// The card whose token the terminal sent; nobody's when it sent something else.
+        Card = "card",
+        /// The terminal.
+        Terminal = "terminal",
+        /// The person at this one terminal.
+        CustomerAtTerminal = "customer_at_terminal",
     }
 }
 
-/// Which way the cash went.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Direction {
-    /// To the customer.
-    Withdrawals,
-    /// To the bank, by whomever.
-    Deposits,
-}
-
-impl Direction {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Withdrawals, Self::Deposits];
-
-    /// The word that rules and cases use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Withdrawals => "withdrawals",
-            Self::Deposits => "deposits",
-        }
+words! {
+    /// Which way the cash went.
+    Direction {
+        /// To the customer.
+        Withdrawals = "withdrawals",
+        /// To the bank, by whomever.
+        Deposits = "deposits",
     }
 }
 
-/// A stretch of time that ends now.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Window {
-    /// The last 60 minutes.
-    Hour,
-    /// Since midnight in the bank's time zone.
-    Day,
-    /// The last 24 hours.
-    Hours24,
-    /// The last 48 hours.
-    Hours48,
-    /// Since the first of the month in the bank's time zone.
-    Month,
+words! {
+    /// A stretch of time that ends now.
+    Window {
+        /// The last 60 minutes.
+        Hour = "hour",
+        /// Since midnight in the bank's time zone.
+        Day = "day",
+        /// The last 24 hours.
+        Hours24 = "h24",
+        /// The last 48 hours.
+        Hours48 = "h48",
+        /// Since the first of the month in the bank's time zone.
+        Month = "month",
+    }
 }
 
 impl Window {
-    /// Every window.
-    pub const ALL: [Self; 5] = [Self::Hour, Self::Day, Self::Hours24, Self::Hours48, Self::Month];
-
-    /// The word that rules and cases use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    /// How long it may last, in hours.
+    const fn hours_max(self) -> i64 {
         match self {
-            Self::Hour => "hour",
-            Self::Day => "day",
-            Self::Hours24 => "h24",
-            Self::Hours48 => "h48",
-            Self::Month => "month",
+            Self::Hour => 1,
+            Self::Day | Self::Hours24 => 24,
+            Self::Hours48 => 48,
+            Self::Month => 31 * 24,
         }
     }
 }
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// The bank's time zone, by which days and months begin.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -112,16 +83,26 @@ impl BankZone {
     /// name says, to the millisecond, and begins just after the instant that long ago.
     #[must_use]
     pub fn start(&self, window: Window, now: UnixMillis) -> UnixMillis {
-        const HOUR_MS: i64 = 3_600_000;
-        let rolling = |hours: i64| now.plus_millis(1 - hours * HOUR_MS);
+        let rolling = now.plus_millis(1 - window.hours_max() * HOUR_MS);
         match window {
-            Window::Hour => rolling(1),
-            Window::Hours24 => rolling(24),
-            Window::Hours48 => rolling(48),
-            Window::Day => self.midnight(now, |date| date).unwrap_or(rolling(24)),
+            Window::Hour | Window::Hours24 | Window::Hours48 => rolling,
+            Window::Day => self.midnight(now, Some).unwrap_or(rolling),
             Window::Month => {
-                let first = |date: jiff::civil::Date| date.first_of_month();
-                self.midnight(now, first).unwrap_or(rolling(31 * 24))
+                self.midnight(now, |date| Some(date.first_of_month())).unwrap_or(rolling)
+            }
+        }
+    }
+
+    /// The first instant that no longer counts to a window that counts `now`.
+    #[must_use]
+    pub fn end(&self, window: Window, now: UnixMillis) -> UnixMillis {
+        let rolling = now.plus_millis(window.hours_max() * HOUR_MS);
+        match window {
+            Window::Hour | Window::Hours24 | Window::Hours48 => rolling,
+            Window::Day => self.midnight(now, |date| date.tomorrow().ok()).unwrap_or(rolling),
+            Window::Month => {
+                let next = |date: jiff::civil::Date| date.last_of_month().tomorrow().ok();
+                self.midnight(now, next).unwrap_or(rolling)
             }
         }
     }
@@ -130,10 +111,10 @@ impl BankZone {
     fn midnight(
         &self,
         now: UnixMillis,
-        day: impl Fn(jiff::civil::Date) -> jiff::civil::Date,
+        day: impl Fn(jiff::civil::Date) -> Option<jiff::civil::Date>,
     ) -> Option<UnixMillis> {
         let now = jiff::Timestamp::from_millisecond(now.get()).ok()?;
-        let date = day(now.to_zoned(self.0.clone()).date());
+        let date = day(now.to_zoned(self.0.clone()).date())?;
         let start = date.to_zoned(self.0.clone()).ok()?.start_of_day().ok()?;
         Some(UnixMillis::new(start.timestamp().as_millisecond()))
     }
@@ -150,18 +131,33 @@ pub struct Turnover {
 
 /// The turnovers before a transaction, in its currency.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Turnovers(std::collections::BTreeMap<(Party, Direction, Window), Turnover>);
+pub struct Turnovers {
+    sums: BTreeMap<(Party, Direction, Window), Turnover>,
+    ends: BTreeMap<Window, UnixMillis>,
+}
 
 impl Turnovers {
     /// Sets one; what is not set is nothing moved.
     pub fn set(&mut self, party: Party, direction: Direction, window: Window, turnover: Turnover) {
-        self.0.insert((party, direction, window), turnover);
+        self.sums.insert((party, direction, window), turnover);
     }
 
     /// One of them.
     #[must_use]
     pub fn get(&self, party: Party, direction: Direction, window: Window) -> Turnover {
-        self.0.get(&(party, direction, window)).copied().unwrap_or_default()
+        self.sums.get(&(party, direction, window)).copied().unwrap_or_default()
+    }
+
+    /// Sets when a window ends that has begun.
+    pub fn set_end(&mut self, window: Window, end: UnixMillis) {
+        self.ends.insert(window, end);
+    }
+
+    /// When a window ends that has begun; where that was not set, when one does that begins now.
+    #[must_use]
+    pub fn end(&self, window: Window, now: UnixMillis) -> UnixMillis {
+        let set = self.ends.get(&window).copied();
+        set.unwrap_or_else(|| now.plus_millis(window.hours_max() * HOUR_MS))
     }
 }
 
@@ -186,6 +182,13 @@ mod tests {
             (Window::Month, "2026-11-30T19:00:00.000Z"),
         ] {
             assert_eq!(almaty.start(window, now), at(start), "{window:?}");
+        }
+        for (window, end) in [
+            (Window::Hour, "2026-11-30T23:30:00.000Z"),
+            (Window::Day, "2026-12-01T19:00:00.000Z"),
+            (Window::Month, "2026-12-31T19:00:00.000Z"),
+        ] {
+            assert_eq!(almaty.end(window, now), at(end), "{window:?}");
         }
         let just_before = at("2026-11-30T18:59:59.999Z");
         assert_eq!(almaty.start(Window::Month, just_before), at("2026-10-31T19:00:00.000Z"));

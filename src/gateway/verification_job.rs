@@ -1,5 +1,6 @@
 //! The decision: made inside the sequencer's transaction, on facts that include what it finds there.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -26,7 +27,8 @@ use crate::domain::transaction::{DecisionKey, Operation};
 use crate::domain::turnover::{Direction, Party, Turnovers, Window};
 use crate::face::Refusal;
 use crate::policy::{
-    self, CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact, PolicyPack,
+    self, BankFacts, CaptureFact, Confirmation, CustomerStanding, DeviceLevel, Facts, History,
+    LivenessFact, PolicyPack,
 };
 use crate::receipt::{
     Bio, Cap, Content, Policy, ReceiptDraft, Salt, Terminal, TransactionFields, Txn, Verification,
@@ -167,6 +169,9 @@ impl VerificationJob {
         let currency = Currency::try_from(self.session.currency.as_str())
             .map_err(|_| GatewayError::broken(SESSION))?;
         let starts = Window::ALL.map(|window| self.settings.zone.start(window, slot.now));
+        for window in Window::ALL {
+            turnovers.set_end(window, self.settings.zone.end(window, slot.now));
+        }
         let customer = self.session.customer()?;
         let terminal = &self.terminal.id;
         for party in Party::ALL {
@@ -252,7 +257,17 @@ impl VerificationJob {
             holder_verification: self.session.holder_verification()?,
             device_level: DeviceLevel::Certificate,
             iin_given: self.session.iin_given,
+            confirmation: Confirmation::None,
+            unable: false,
+            owner_known: false,
             turnovers,
+            history: History::default(),
+            registers: BTreeSet::new(),
+            case_open: false,
+            shared_face: false,
+            footage_named: false,
+            bank: BankFacts::default(),
+            capped: BTreeMap::new(),
         })
     }
 

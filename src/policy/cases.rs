@@ -1,15 +1,20 @@
 //! A pack's own cases: facts, and what must come of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use super::decide::decide;
-use super::facts::{CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact};
+use super::facts::{
+    BankFacts, CaptureFact, Confirmation, CustomerStanding, DeviceLevel, Facts, History,
+    LivenessFact,
+};
 use super::pack::PolicyPack;
 use crate::domain::decision::RuleId;
 use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::reason::{Reason, ReasonFamily};
+use crate::domain::register::Register;
+use crate::domain::supplied::{BusinessClass, RiskSign};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{HolderVerification, Operation};
 use crate::domain::turnover::{Direction, Party, Turnover, Turnovers, Window};
@@ -90,6 +95,7 @@ struct RawCase {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that are true or not")]
 struct RawFacts {
     operation: String,
     amount_minor: i64,
@@ -110,6 +116,42 @@ struct RawFacts {
     /// `"customer.withdrawals.day" = [2, 900_000]`: how many, and how much in minor units.
     #[serde(default)]
     turnover: BTreeMap<String, [i64; 2]>,
+    #[serde(default)]
+    confirmation: Option<String>,
+    #[serde(default)]
+    unable: bool,
+    #[serde(default)]
+    owner_known: bool,
+    #[serde(default)]
+    registers: Vec<String>,
+    #[serde(default)]
+    case_open: bool,
+    #[serde(default)]
+    shared_face: bool,
+    #[serde(default)]
+    footage_named: bool,
+    #[serde(default)]
+    cards: i64,
+    #[serde(default)]
+    others_on_account_h24: i64,
+    #[serde(default)]
+    others_on_card_h24: i64,
+    #[serde(default)]
+    other_terminals_h1: i64,
+    #[serde(default)]
+    failures_h24: i64,
+    active_hours: Option<i64>,
+    business: Option<String>,
+    #[serde(default)]
+    other_banks_month_minor: i64,
+    account_data_age_hours: Option<i64>,
+    #[serde(default)]
+    risk_signs: Vec<String>,
+    #[serde(default)]
+    social_payment: bool,
+    /// `"RU-01" = "2026-01-02T00:00:00.000Z"`: caps that run, until when.
+    #[serde(default)]
+    capped: BTreeMap<String, String>,
 }
 
 fn run_one(
@@ -142,45 +184,85 @@ fn run_one(
 impl RawFacts {
     /// The facts, or the name of the first that cannot be.
     fn check(self) -> Result<Facts, &'static str> {
-        let Self {
-            operation,
-            amount_minor,
-            currency,
-            account_currency,
-            customer,
-            capture,
-            strength_db,
-            liveness,
-            liveness_score_e4,
-            attempts_in_transaction,
-            holder_verification,
-            device_level,
-            iin_given,
-            turnover,
-        } = self;
+        let history = self.history()?;
+        let bank = self.bank()?;
         Ok(Facts {
-            operation: Operation::from_word(&operation).ok_or("operation")?,
-            amount: AmountMinor::try_from(amount_minor).map_err(|_| "amount_minor")?,
-            currency: Currency::try_from(currency.as_str()).map_err(|_| "currency")?,
-            account_currency: Currency::try_from(account_currency.as_str())
+            operation: Operation::from_word(&self.operation).ok_or("operation")?,
+            amount: AmountMinor::try_from(self.amount_minor).map_err(|_| "amount_minor")?,
+            currency: Currency::try_from(self.currency.as_str()).map_err(|_| "currency")?,
+            account_currency: Currency::try_from(self.account_currency.as_str())
                 .map_err(|_| "account_currency")?,
-            customer: CustomerStanding::from_word(&customer).ok_or("customer")?,
-            capture: capture_fact(&capture).ok_or("capture")?,
-            strength_db,
-            liveness: match (liveness.as_str(), liveness_score_e4) {
+            customer: CustomerStanding::from_word(&self.customer).ok_or("customer")?,
+            capture: capture_fact(&self.capture).ok_or("capture")?,
+            strength_db: self.strength_db,
+            liveness: match (self.liveness.as_str(), self.liveness_score_e4) {
                 ("no_model", None) => LivenessFact::NoModel,
                 ("live", Some(score_e4)) => LivenessFact::Live { score_e4 },
                 ("suspect", Some(score_e4)) => LivenessFact::Suspect { score_e4 },
                 _ => return Err("liveness"),
             },
-            attempts_in_transaction,
-            holder_verification: HolderVerification::from_word(&holder_verification)
+            attempts_in_transaction: self.attempts_in_transaction,
+            holder_verification: HolderVerification::from_word(&self.holder_verification)
                 .ok_or("holder_verification")?,
-            device_level: DeviceLevel::from_word(&device_level).ok_or("device_level")?,
-            iin_given,
-            turnovers: turnovers(&turnover).ok_or("turnover")?,
+            device_level: DeviceLevel::from_word(&self.device_level).ok_or("device_level")?,
+            iin_given: self.iin_given,
+            confirmation: word_or(self.confirmation.as_deref(), Confirmation::None, |word| {
+                Confirmation::from_word(word)
+            })
+            .ok_or("confirmation")?,
+            unable: self.unable,
+            owner_known: self.owner_known,
+            turnovers: turnovers(&self.turnover).ok_or("turnover")?,
+            history,
+            registers: words(&self.registers, Register::from_word).ok_or("registers")?,
+            case_open: self.case_open,
+            shared_face: self.shared_face,
+            footage_named: self.footage_named,
+            bank,
+            capped: capped(&self.capped).ok_or("capped")?,
         })
     }
+
+    fn history(&self) -> Result<History, &'static str> {
+        let count = |count: i64, field| if count >= 0 { Ok(count) } else { Err(field) };
+        Ok(History {
+            cards: count(self.cards, "cards")?,
+            others_on_account_h24: count(self.others_on_account_h24, "others_on_account_h24")?,
+            others_on_card_h24: count(self.others_on_card_h24, "others_on_card_h24")?,
+            other_terminals_h1: count(self.other_terminals_h1, "other_terminals_h1")?,
+            failures_h24: count(self.failures_h24, "failures_h24")?,
+            active_hours: self.active_hours,
+        })
+    }
+
+    fn bank(&self) -> Result<BankFacts, &'static str> {
+        Ok(BankFacts {
+            business: word_or(self.business.as_deref(), BusinessClass::None, |word| {
+                BusinessClass::from_word(word)
+            })
+            .ok_or("business")?,
+            other_banks_month_minor: self.other_banks_month_minor,
+            account_data_age_hours: self.account_data_age_hours,
+            risk_signs: words(&self.risk_signs, RiskSign::from_word).ok_or("risk_signs")?,
+            social_payment: self.social_payment,
+        })
+    }
+}
+
+/// The word's meaning, or what holds where nothing is said.
+fn word_or<T>(word: Option<&str>, default: T, of: impl Fn(&str) -> Option<T>) -> Option<T> {
+    word.map_or(Some(default), of)
+}
+
+fn words<T: Ord>(words: &[String], of: impl Fn(&str) -> Option<T>) -> Option<BTreeSet<T>> {
+    words.iter().map(|word| of(word)).collect()
+}
+
+fn capped(raw: &BTreeMap<String, String>) -> Option<BTreeMap<RuleId, UnixMillis>> {
+    let each = |(rule, until): (&String, &String)| {
+        Some((RuleId::try_from(rule.as_str()).ok()?, UnixMillis::parse_rfc3339(until).ok()?))
+    };
+    raw.iter().map(each).collect()
 }
 
 fn turnovers(raw: &BTreeMap<String, [i64; 2]>) -> Option<Turnovers> {
@@ -190,9 +272,9 @@ fn turnovers(raw: &BTreeMap<String, [i64; 2]>) -> Option<Turnovers> {
         let (party, direction, window) = (words.next()?, words.next()?, words.next()?);
         let is_sum = words.next().is_none() && *count >= 0 && *amount_minor >= 0;
         turnovers.set(
-            Party::ALL.into_iter().find(|each| each.as_str() == party && is_sum)?,
-            Direction::ALL.into_iter().find(|each| each.as_str() == direction)?,
-            Window::ALL.into_iter().find(|each| each.as_str() == window)?,
+            Party::from_word(party).filter(|_| is_sum)?,
+            Direction::from_word(direction)?,
+            Window::from_word(window)?,
             Turnover { count: *count, amount_minor: *amount_minor },
         );
     }

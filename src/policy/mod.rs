@@ -20,9 +20,13 @@ mod decide;
 mod facts;
 mod pack;
 mod rule;
+mod view;
 
 pub use cases::{CaseError, CaseFailure};
 pub use decide::decide;
-pub use facts::{CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact};
+pub use facts::{
+    BankFacts, CaptureFact, Confirmation, CustomerStanding, DeviceLevel, Facts, History,
+    LivenessFact,
+};
 pub use pack::{Bars, PackError, PackId, PolicyPack};
 pub use rule::RuleError;

@@ -1,19 +1,22 @@
 //! The pack: rules, bars and cases that belong together, checked whole, named by their hash.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cedar_policy::{
     CedarSchemaError, Effect, Entities, ParseErrors, Policy, PolicyId, PolicySet, Schema,
-    SchemaFragment, ValidationMode, Validator,
+    ValidationMode, Validator,
 };
 use serde::Deserialize;
 
 use super::cases::{self, CaseError};
+use super::decide::Uids;
 use super::rule::{Rule, RuleError};
+use super::view::View;
 use crate::crypto::{Digest, length_prefixed, sha256};
+use crate::domain::decision::{Decision, RuleId};
 use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::time::UnixMillis;
 
@@ -27,13 +30,12 @@ pub struct PolicyPack {
     effective_until: Option<UnixMillis>,
     bars: Bars,
     hash: Digest,
-    schema: Schema,
     entities: Entities,
     permits: PolicySet,
     forbids: PolicySet,
     rules: HashMap<PolicyId, Rule>,
-    /// The facts that the schema names.
-    facts: BTreeSet<String>,
+    view: View,
+    uids: Uids,
     cases: usize,
 }
 
@@ -131,12 +133,12 @@ impl PolicyPack {
             effective_from,
             effective_until,
             hash: hash(files),
-            schema,
             entities,
             permits,
             forbids,
             rules,
-            facts: facts_of(file(SCHEMA)?)?,
+            view: View::of(file(SCHEMA)?)?,
+            uids: Uids::new().ok_or(PackError::Field("schema actions"))?,
             cases: 0,
         })
     }
@@ -198,11 +200,25 @@ impl PolicyPack {
     /// Whether its rules may look at a fact: what they may not need not be found out.
     #[must_use]
     pub fn sees(&self, fact: &str) -> bool {
-        self.facts.contains(fact)
+        self.view.sees(fact)
     }
 
-    pub(super) const fn schema(&self) -> &Schema {
-        &self.schema
+    /// The caps that begin with a decision, each by its rule, and until when they run.
+    #[must_use]
+    pub fn caps_begun(&self, decision: &Decision, now: UnixMillis) -> Vec<(RuleId, UnixMillis)> {
+        let begun = |id: &RuleId| {
+            let rule = self.rules.get(&PolicyId::new(id.as_str()))?;
+            Some((id.clone(), rule.begins_cap(now)?))
+        };
+        decision.rules().iter().filter_map(begun).collect()
+    }
+
+    pub(super) const fn view(&self) -> &View {
+        &self.view
+    }
+
+    pub(super) const fn uids(&self) -> &Uids {
+        &self.uids
     }
 
     pub(super) const fn entities(&self) -> &Entities {
@@ -440,16 +456,6 @@ fn rules_of(name: &str, text: &str) -> Result<Vec<(Policy, Rule)>, PackError> {
         rules.push((policy.new_id(PolicyId::new(rule.id.as_str())), rule));
     }
     Ok(rules)
-}
-
-/// The names of the facts: the attributes of the schema's type `Facts`.
-fn facts_of(schema: &str) -> Result<BTreeSet<String>, PackError> {
-    let (fragment, _) = SchemaFragment::from_cedarschema_str(schema)
-        .map_err(|source| PackError::Schema { source: Box::new(source) })?;
-    let json = fragment.to_json_value().map_err(|_| PackError::Field("schema facts"))?;
-    let facts = json.pointer("//commonTypes/Facts/attributes");
-    let facts = facts.and_then(serde_json::Value::as_object);
-    Ok(facts.ok_or(PackError::Field("schema facts"))?.keys().cloned().collect())
 }
 
 /// Strict, and warnings count: a rule that can never hold is a rule that nobody tested.

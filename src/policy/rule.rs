@@ -2,9 +2,11 @@
 
 use cedar_policy::{Effect, Policy};
 
+use super::facts::Facts;
 use crate::domain::decision::{Outcome, RuleId, StepUp};
 use crate::domain::reason::Reason;
 use crate::domain::time::UnixMillis;
+use crate::domain::turnover::{Direction, Party, Window};
 
 /// A rule's name and what follows when it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,14 +16,33 @@ pub(super) struct Rule {
     consequence: Consequence,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Consequence {
     Approve,
-    Cap { cap_minor: i64, hours: i64 },
+    Cap(CapRule),
     StepUp(StepUp),
     Inconclusive,
     Hold { hours: i64 },
     Deny,
+}
+
+/// The most that may be paid: of one transaction, or together with what moved in a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct CapRule {
+    cap_minor: i64,
+    counted: Option<(Party, Direction, Window)>,
+    lasts: Lasts,
+}
+
+/// How long a cap stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Lasts {
+    /// From the decision on. It then runs for the person, and other rules may look at it.
+    Hours(i64),
+    /// As long as the cap that another rule began.
+    AsLongAs(RuleId),
+    /// Until the counted window ends, or for as long as a rolling one is.
+    Window(Window),
 }
 
 /// An annotation that is missing, wrong, or without meaning.
@@ -61,9 +82,8 @@ impl Rule {
         let (consequence, own_keys): (_, &[&str]) = match outcome {
             "APPROVED" => (Consequence::Approve, &[]),
             "APPROVED_CAPPED" => {
-                let cap_minor = positive(policy, "cap_minor", i64::MAX)?;
-                let hours = positive(policy, "cap_hours", HOURS_MAX)?;
-                (Consequence::Cap { cap_minor, hours }, &["cap_minor", "cap_hours"])
+                let keys = &["cap_minor", "cap_counts", "cap_hours", "cap_runs"];
+                (Consequence::Cap(CapRule::of(policy)?), keys)
             }
             "STEP_UP" => {
                 let what = word("step_up").ok_or(RuleError::Missing("step_up"))?;
@@ -78,7 +98,7 @@ impl Rule {
             "DENIED" => (Consequence::Deny, &[]),
             _ => return Err(RuleError::Value("outcome")),
         };
-        let approves = matches!(consequence, Consequence::Approve | Consequence::Cap { .. });
+        let approves = matches!(consequence, Consequence::Approve | Consequence::Cap(_));
         if (permits && !approves) || (!permits && consequence == Consequence::Approve) {
             return Err(RuleError::Contradiction);
         }
@@ -92,19 +112,73 @@ impl Rule {
     }
 
     /// What follows when the rule holds now.
-    pub(super) fn outcome(&self, now: UnixMillis) -> Outcome {
-        let after = |hours: i64| now.plus_millis(hours.saturating_mul(HOUR_MS));
-        match self.consequence {
+    pub(super) fn outcome(&self, facts: &Facts, now: UnixMillis) -> Outcome {
+        match &self.consequence {
             Consequence::Approve => Outcome::Approved,
-            Consequence::Cap { cap_minor, hours } => {
-                Outcome::ApprovedCapped { cap_minor, until: after(hours) }
-            }
-            Consequence::StepUp(what) => Outcome::StepUp { what },
+            Consequence::Cap(cap) => cap.outcome(facts, now),
+            Consequence::StepUp(what) => Outcome::StepUp { what: *what },
             Consequence::Inconclusive => Outcome::Inconclusive,
-            Consequence::Hold { hours } => Outcome::Held { until: after(hours) },
+            Consequence::Hold { hours } => Outcome::Held { until: after(now, *hours) },
             Consequence::Deny => Outcome::Denied,
         }
     }
+
+    /// Until when the cap runs that begins when the rule holds now; `None` for a rule that begins none.
+    pub(super) fn begins_cap(&self, now: UnixMillis) -> Option<UnixMillis> {
+        match &self.consequence {
+            Consequence::Cap(CapRule { lasts: Lasts::Hours(hours), .. }) => {
+                Some(after(now, *hours))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl CapRule {
+    fn of(policy: &Policy) -> Result<Self, RuleError> {
+        let cap_minor = positive(policy, "cap_minor", i64::MAX)?;
+        let counted = policy.annotation("cap_counts").map(counted);
+        let counted = counted.map(|path| path.ok_or(RuleError::Value("cap_counts"))).transpose()?;
+        let runs = policy.annotation("cap_runs").map(RuleId::try_from);
+        let runs = runs.transpose().map_err(|_| RuleError::Value("cap_runs"))?;
+        let lasts = match (runs, policy.annotation("cap_hours"), counted) {
+            (Some(_), Some(_), _) => return Err(RuleError::Meaningless("cap_hours".to_owned())),
+            (Some(rule), None, _) => Lasts::AsLongAs(rule),
+            (None, None, Some((_, _, window))) => Lasts::Window(window),
+            (None, _, _) => Lasts::Hours(positive(policy, "cap_hours", HOURS_MAX)?),
+        };
+        Ok(Self { cap_minor, counted, lasts })
+    }
+
+    /// What the cap leaves after what moved; nothing left is a refusal.
+    fn outcome(&self, facts: &Facts, now: UnixMillis) -> Outcome {
+        let moved = self.counted.map_or(0, |(party, direction, window)| {
+            facts.turnovers.get(party, direction, window).amount_minor
+        });
+        let cap_minor = self.cap_minor.saturating_sub(moved);
+        if cap_minor <= 0 {
+            return Outcome::Denied;
+        }
+        let until = match &self.lasts {
+            Lasts::Hours(hours) => after(now, *hours),
+            Lasts::AsLongAs(rule) => facts.capped.get(rule).copied().unwrap_or(now),
+            Lasts::Window(window) => facts.turnovers.end(*window, now),
+        };
+        Outcome::ApprovedCapped { cap_minor, until }
+    }
+}
+
+/// `customer.withdrawals.day`.
+fn counted(path: &str) -> Option<(Party, Direction, Window)> {
+    let mut words = path.split('.');
+    let party = Party::from_word(words.next()?)?;
+    let direction = Direction::from_word(words.next()?)?;
+    let window = Window::from_word(words.next()?)?;
+    words.next().is_none().then_some((party, direction, window))
+}
+
+fn after(now: UnixMillis, hours: i64) -> UnixMillis {
+    now.plus_millis(hours.saturating_mul(HOUR_MS))
 }
 
 /// The `@reason`, which a plain approval cannot have and everything else must have.
@@ -137,29 +211,79 @@ mod tests {
     use std::str::FromStr;
 
     use super::*;
+    use crate::domain::money::{AmountMinor, Currency};
+    use crate::domain::transaction::Operation;
+    use crate::domain::turnover::Turnover;
 
     fn read(annotations: &str, effect: &str) -> Result<Rule, RuleError> {
         let source = format!("{annotations} {effect}(principal, action, resource);");
         Rule::of(&Policy::from_str(&source).unwrap())
     }
 
+    fn facts() -> Facts {
+        let amount = AmountMinor::try_from(1).unwrap();
+        Facts::of(Operation::CashWithdrawal, amount, Currency::try_from("RUB").unwrap())
+    }
+
     #[test]
     fn a_cap_and_a_hold_end_when_the_rule_says() {
         let now = UnixMillis::new(1_000);
+        let outcome = |annotations| read(annotations, "forbid").unwrap().outcome(&facts(), now);
         let cap = r#"@id("RU-02") @outcome("APPROVED_CAPPED") @reason("LIM_DAILY_CAP")
             @cap_minor("5000000") @cap_hours("48") @law("161-FZ")"#;
         let until = UnixMillis::new(1_000 + 48 * 3_600_000);
-        assert_eq!(
-            read(cap, "forbid").unwrap().outcome(now),
-            Outcome::ApprovedCapped { cap_minor: 5_000_000, until }
-        );
+        assert_eq!(outcome(cap), Outcome::ApprovedCapped { cap_minor: 5_000_000, until });
+        assert_eq!(read(cap, "forbid").unwrap().begins_cap(now), Some(until));
         let hold =
             r#"@id("KZ-08") @outcome("HELD") @reason("POL_NOT_PERMITTED") @hold_hours("48")"#;
-        assert_eq!(read(hold, "forbid").unwrap().outcome(now), Outcome::Held { until });
+        assert_eq!(outcome(hold), Outcome::Held { until });
         let step = r#"@id("KZ-01") @outcome("STEP_UP") @reason("POL_STEP_UP") @step_up("TELLER")"#;
-        let teller = Outcome::StepUp { what: StepUp::Teller };
-        assert_eq!(read(step, "forbid").unwrap().outcome(now), teller);
-        assert_eq!(read(r#"@id("a")"#, "permit").unwrap().outcome(now), Outcome::Approved);
+        assert_eq!(outcome(step), Outcome::StepUp { what: StepUp::Teller });
+        let permit = read(r#"@id("a")"#, "permit").unwrap();
+        assert_eq!(permit.outcome(&facts(), now), Outcome::Approved);
+        assert_eq!(permit.begins_cap(now), None);
+    }
+
+    #[test]
+    fn a_cap_that_counts_leaves_what_has_not_moved() {
+        let now = UnixMillis::new(1_000);
+        let rule = read(
+            r#"@id("RU-03") @outcome("APPROVED_CAPPED") @reason("LIM_DAILY_CAP")
+            @cap_minor("100") @cap_counts("customer.withdrawals.month")"#,
+            "forbid",
+        )
+        .unwrap();
+        let until = UnixMillis::new(77);
+        for (moved, outcome) in [
+            (0, Outcome::ApprovedCapped { cap_minor: 100, until }),
+            (99, Outcome::ApprovedCapped { cap_minor: 1, until }),
+            (100, Outcome::Denied),
+            (101, Outcome::Denied),
+        ] {
+            let mut facts = facts();
+            let month = (Party::Customer, Direction::Withdrawals, Window::Month);
+            let turnover = Turnover { count: 1, amount_minor: moved };
+            facts.turnovers.set(month.0, month.1, month.2, turnover);
+            facts.turnovers.set_end(Window::Month, until);
+            assert_eq!(rule.outcome(&facts, now), outcome, "{moved}");
+        }
+        assert_eq!(rule.begins_cap(now), None);
+    }
+
+    #[test]
+    fn a_cap_runs_as_long_as_the_one_that_began_it() {
+        let rule = read(
+            r#"@id("RU-02") @outcome("APPROVED_CAPPED") @reason("LIM_DAILY_CAP")
+            @cap_minor("100") @cap_runs("RU-01")"#,
+            "forbid",
+        )
+        .unwrap();
+        let mut facts = facts();
+        let until = UnixMillis::new(5_000);
+        facts.capped.insert(RuleId::try_from("RU-01").unwrap(), until);
+        let capped = Outcome::ApprovedCapped { cap_minor: 100, until };
+        assert_eq!(rule.outcome(&facts, UnixMillis::new(1)), capped);
+        assert_eq!(rule.begins_cap(UnixMillis::new(1)), None);
     }
 
     #[test]
@@ -190,6 +314,23 @@ mod tests {
             ),
             (
                 r#"@id("a") @outcome("DENIED") @reason("POL_AMOUNT") @cap_hours("1")"#,
+                "forbid",
+                RuleError::Meaningless("cap_hours".to_owned()),
+            ),
+            (
+                r#"@id("a") @outcome("APPROVED_CAPPED") @reason("POL_AMOUNT") @cap_minor("1")"#,
+                "forbid",
+                RuleError::Missing("cap_hours"),
+            ),
+            (
+                r#"@id("a") @outcome("APPROVED_CAPPED") @reason("POL_AMOUNT") @cap_minor("1")
+                @cap_counts("customer.day")"#,
+                "forbid",
+                RuleError::Value("cap_counts"),
+            ),
+            (
+                r#"@id("a") @outcome("APPROVED_CAPPED") @reason("POL_AMOUNT") @cap_minor("1")
+                @cap_runs("b") @cap_hours("1")"#,
                 "forbid",
                 RuleError::Meaningless("cap_hours".to_owned()),
             ),

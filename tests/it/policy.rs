@@ -10,7 +10,6 @@ use tulga::domain::money::{AmountMinor, Currency};
 use tulga::domain::reason::Reason;
 use tulga::domain::time::UnixMillis;
 use tulga::domain::transaction::{HolderVerification, Operation};
-use tulga::domain::turnover::Turnovers;
 use tulga::policy::{
     CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact, PackError, PolicyPack, decide,
 };
@@ -355,9 +354,6 @@ prop_compose! {
         iin_given in any::<bool>(),
     ) -> Facts {
         Facts {
-            operation,
-            amount: AmountMinor::try_from(amount).unwrap(),
-            currency: Currency::try_from(currency).unwrap(),
             account_currency: Currency::try_from("KZT").unwrap(),
             customer,
             capture: if usable {
@@ -371,27 +367,24 @@ prop_compose! {
             holder_verification,
             device_level,
             iin_given,
-            turnovers: Turnovers::default(),
+            ..Facts::of(
+                operation,
+                AmountMinor::try_from(amount).unwrap(),
+                Currency::try_from(currency).unwrap(),
+            )
         }
     }
 }
 
 /// Facts that the development pack approves.
 fn genuine() -> Facts {
+    let kzt = Currency::try_from("KZT").unwrap();
+    let amount = AmountMinor::try_from(1_000_000).unwrap();
     Facts {
-        operation: Operation::CashWithdrawal,
-        amount: AmountMinor::try_from(1_000_000).unwrap(),
-        currency: Currency::try_from("KZT").unwrap(),
-        account_currency: Currency::try_from("KZT").unwrap(),
         customer: CustomerStanding::Active,
-        capture: CaptureFact::Usable,
         strength_db: Some(52),
-        liveness: LivenessFact::NoModel,
-        attempts_in_transaction: 1,
         holder_verification: HolderVerification::CardAndPin,
-        device_level: DeviceLevel::Certificate,
-        iin_given: false,
-        turnovers: Turnovers::default(),
+        ..Facts::of(Operation::CashWithdrawal, amount, kzt)
     }
 }
 
