@@ -33,6 +33,7 @@ use tulga::domain::embedding::{Embedding, FaceEmbedding, Making};
 use tulga::domain::id::{Attempt, HostTransactionId, ReceiptId, TerminalId};
 use tulga::domain::modality::Modality;
 use tulga::domain::money::{AmountMinor, Currency};
+use tulga::domain::supplied::Supplied;
 use tulga::domain::time::BusinessDate;
 use tulga::domain::transaction::{
     CustomerReference, HolderVerification, OpaqueToken, Operation, TokenKind, Transaction,
@@ -325,6 +326,7 @@ async fn verify_in_process(gateway: &Arc<Gateway>, id: &str, picture: &Bytes) {
         },
         modality: Modality::Face,
         holder_verification: HolderVerification::CardAndPin,
+        supplied: Supplied::default(),
     };
     let challenge = gateway.begin_capture(&terminal, question).await.unwrap().challenge;
     let attempt = Attempt::try_from(1).unwrap();

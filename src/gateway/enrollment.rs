@@ -81,6 +81,7 @@ impl Gateway {
             sealed_record: keys.seal(&place, &plain, &*self.entropy)?,
             created_at: now,
             updated_at: now,
+            activated_at: None,
         };
         let subject = Some(keys.pseudonym(tenant, &id));
         let act = Act { act: "customer_created", actor, subject, terminal: None };

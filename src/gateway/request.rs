@@ -11,6 +11,7 @@ use crate::domain::id::{
 use crate::domain::iin::Iin;
 use crate::domain::modality::Modality;
 use crate::domain::reason::{NextScreen, Reason};
+use crate::domain::supplied::Supplied;
 use crate::domain::time::{BusinessDate, UnixMillis};
 use crate::domain::transaction::{
     CashOutcome, CustomerReference, HolderVerification, OpaqueToken, TokenKind, Transaction,
@@ -40,6 +41,8 @@ pub struct BeginCapture {
     pub modality: Modality,
     /// What else the customer has shown.
     pub holder_verification: HolderVerification,
+    /// What the bank knows and the gateway cannot.
+    pub supplied: Supplied,
 }
 
 /// The challenge.

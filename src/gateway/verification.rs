@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
@@ -12,18 +11,16 @@ use super::customer::EnrolledTemplate;
 use super::error::GatewayError;
 use super::request::{Answer, BeginCapture, IssuedChallenge, Logged, ReportOutcome, Salts, Verify};
 use super::sequencer::{AwaitRecord, Job, NewEntry, Slot, Step};
+use super::session::{NamedBy, Resolved, Session};
 use super::under_way::Found;
 use super::verification_job::{Seen, VerificationJob};
 use crate::capture::{DecodedImage, MediaType};
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
-use crate::domain::id::{Challenge, CustomerId, ReceiptId, TerminalId};
+use crate::domain::id::{Challenge, ReceiptId, TerminalId};
 use crate::domain::modality::Modality;
 use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMillis;
-use crate::domain::transaction::{
-    CashOutcome, CustomerReference, DecisionKey, HolderVerification, Operation, TokenKind,
-    Transaction,
-};
+use crate::domain::transaction::{CashOutcome, CustomerReference, DecisionKey, TokenKind};
 use crate::face::{Acquisition, FacePipeline, Probe};
 use crate::matching::{Matcher, Template};
 use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
@@ -33,8 +30,8 @@ use crate::vault::Place;
 /// How long after the deadline an answer that is being committed is still waited for.
 const ANSWER_GRACE: Duration = Duration::from_millis(250);
 
-/// What is broken when a sealed session has another content than was sealed.
-pub(super) const SESSION: &str = "a session does not parse";
+/// How far the bank's clock may be ahead, in milliseconds.
+const AHEAD_MAX_MS: i64 = 60_000;
 
 /// The terminal that calls, as its certificate and the register know it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,100 +40,6 @@ pub struct CallingTerminal {
     pub id: TerminalId,
     /// SHA-256 of its certificate's SubjectPublicKeyInfo.
     pub spki: Digest,
-}
-
-/// What `BeginCapture` fixed, sealed beside the challenge.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Session {
-    /// The customer that the reference led to, as hexadecimal digits.
-    customer: Option<String>,
-    /// The keyed index of the token that led to them, as hexadecimal digits: it must still do so when
-    /// the decision is made.
-    token: Option<String>,
-    /// The pseudonym for the receipt when the reference leads to nobody.
-    pub nobody: String,
-    pub host_id: String,
-    pub business_date: String,
-    operation: String,
-    pub amount_minor: i64,
-    pub currency: String,
-    pub account_currency: String,
-    pub account: String,
-    pub counterparty: Option<String>,
-    holder_verification: String,
-    /// Keyed index of the account's token, by which its movements are added up.
-    account_index: String,
-    /// Whether `token` is a card's.
-    is_card: bool,
-    /// Whether the person was named by their IIN.
-    pub iin_given: bool,
-}
-
-impl Session {
-    pub fn customer(&self) -> Result<Option<CustomerId>, GatewayError> {
-        self.customer.as_deref().map(customer_from_hex).transpose()
-    }
-
-    pub fn operation(&self) -> Result<Operation, GatewayError> {
-        Operation::from_word(&self.operation).ok_or(GatewayError::broken(SESSION))
-    }
-
-    pub fn holder_verification(&self) -> Result<HolderVerification, GatewayError> {
-        HolderVerification::from_word(&self.holder_verification)
-            .ok_or(GatewayError::broken(SESSION))
-    }
-
-    pub fn token(&self) -> Result<Option<Digest>, GatewayError> {
-        self.token.as_deref().map(digest_from_hex).transpose()
-    }
-
-    /// The card, where the person was named by one.
-    pub fn card(&self) -> Result<Option<Digest>, GatewayError> {
-        Ok(self.token()?.filter(|_| self.is_card))
-    }
-
-    pub fn account_index(&self) -> Result<Digest, GatewayError> {
-        digest_from_hex(&self.account_index)
-    }
-
-    /// The counter of the transaction's attempts. Whom they are about is left out, or the count would
-    /// tell that two references lead to one customer.
-    fn attempts_key(&self, tenant: &str, terminal: &TerminalId) -> Digest {
-        sha256(&length_prefixed(&[
-            b"tulga-attempts-v1",
-            tenant.as_bytes(),
-            terminal.as_str().as_bytes(),
-            self.business_date.as_bytes(),
-            self.host_id.as_bytes(),
-        ]))
-    }
-}
-
-fn digest_from_hex(hex: &str) -> Result<Digest, GatewayError> {
-    Digest::from_hex(hex).map_err(|cause| GatewayError::internal(SESSION, cause))
-}
-
-fn customer_from_hex(hex: &str) -> Result<CustomerId, GatewayError> {
-    let parsed =
-        u128::from_str_radix(hex, 16).map_err(|cause| GatewayError::internal(SESSION, cause))?;
-    Ok(CustomerId::new(parsed.to_be_bytes()))
-}
-
-/// Whom a reference leads to.
-struct Resolved {
-    customer: Option<CustomerId>,
-    /// The keyed index of the token, where it was one.
-    token: Option<Digest>,
-    nobody: String,
-    named_by: NamedBy,
-}
-
-/// How a terminal named a person, as far as rules look at it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum NamedBy {
-    Card,
-    OtherToken,
-    Iin,
 }
 
 /// A call of `Verify`, as it arrived.
@@ -169,14 +72,18 @@ impl Gateway {
         terminal: &CallingTerminal,
         request: BeginCapture,
     ) -> Result<IssuedChallenge, GatewayError> {
-        let BeginCapture { customer, transaction, modality: Modality::Face, holder_verification } =
-            request;
+        let Modality::Face = request.modality;
         let now = self.clock.now();
-        let resolved = self.resolve(&customer, now).await?;
-        let account = &transaction.account;
+        let as_of = request.supplied.account_data_as_of;
+        if as_of.is_some_and(|as_of| as_of > now.plus_millis(AHEAD_MAX_MS)) {
+            let field = "bank.account_data_as_of";
+            return Err(GatewayError::Invalid { field, problem: "it is in the future" });
+        }
+        let resolved = self.resolve(&request.customer, now).await?;
+        let account = &request.transaction.account;
         let account_index =
             self.vault.token_index(&self.settings.tenant, TokenKind::Account, account);
-        let session = session_of(resolved, &transaction, &account_index, holder_verification);
+        let session = Session::new(resolved, &request, &account_index);
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &terminal.id);
         let attempts = self.store.counter(&attempts_key).await?;
 
@@ -518,42 +425,6 @@ pub(super) fn answer_place(tenant: &str, key: &DecisionKey) -> Place {
         &key.attempt.get().to_be_bytes(),
     ]);
     Place::system("decisions", "sealed_answer", tenant, &row)
-}
-
-fn session_of(
-    resolved: Resolved,
-    transaction: &Transaction,
-    account_index: &Digest,
-    holder_verification: HolderVerification,
-) -> Session {
-    let Transaction {
-        host_id,
-        business_date,
-        operation,
-        amount,
-        currency,
-        account_currency,
-        account,
-        counterparty,
-    } = transaction;
-    let Resolved { customer, token, nobody, named_by } = resolved;
-    Session {
-        customer: customer.map(|id| id.to_string()),
-        token: token.map(|index| index.hex()),
-        nobody,
-        host_id: host_id.as_str().to_owned(),
-        business_date: business_date.as_str().to_owned(),
-        operation: operation.as_str().to_owned(),
-        amount_minor: amount.get(),
-        currency: currency.as_str().to_owned(),
-        account_currency: account_currency.as_str().to_owned(),
-        account: account.expose().to_owned(),
-        counterparty: counterparty.as_ref().map(|token| token.expose().to_owned()),
-        holder_verification: holder_verification.as_str().to_owned(),
-        account_index: account_index.hex(),
-        is_card: named_by == NamedBy::Card,
-        iin_given: named_by == NamedBy::Iin,
-    }
 }
 
 fn request_hash(request: &Verify) -> Digest {

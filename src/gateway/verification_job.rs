@@ -1,6 +1,5 @@
 //! The decision: made inside the sequencer's transaction, on facts that include what it finds there.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,34 +13,31 @@ use super::customer::standing_of;
 use super::error::GatewayError;
 use super::request::Salts;
 use super::sequencer::{Job, NewEntry, Slot, Step};
-use super::verification::{CallingTerminal, SESSION, Session, answer_place};
+use super::session::Session;
+use super::verification::{CallingTerminal, answer_place};
 use crate::crypto::{Digest, Entropy};
 use crate::domain::decision::{Decision, Outcome, RuleId};
 use crate::domain::id::ReceiptId;
 use crate::domain::liveness::LivenessScore;
-use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::quality::QualityReport;
 use crate::domain::reason::Reason;
 use crate::domain::score::Strength;
 use crate::domain::transaction::{DecisionKey, Operation};
-use crate::domain::turnover::{Direction, Party, Turnovers, Window};
+use crate::domain::turnover::Direction;
 use crate::face::Refusal;
-use crate::policy::{
-    self, BankFacts, CaptureFact, Confirmation, CustomerStanding, DeviceLevel, Facts, History,
-    LivenessFact, PolicyPack,
-};
+use crate::policy::{self, CaptureFact, CustomerStanding, Facts, PolicyPack};
 use crate::receipt::{
     Bio, Cap, Content, Policy, ReceiptDraft, Salt, Terminal, TransactionFields, Txn, Verification,
     audit_commit, rid_text, transaction_commit,
 };
-use crate::store::{DecisionRow, MovementRow, MovementsOf, UnitOfWork};
+use crate::store::{DecisionRow, MovementRow, UnitOfWork};
 use crate::vault::{Place, Vault};
 
 /// What the models saw, reduced to what rules and the audit record may hold.
 pub(super) struct Seen {
-    capture: CaptureFact,
-    strength: Option<Strength>,
-    liveness: Option<LivenessScore>,
+    pub(super) capture: CaptureFact,
+    pub(super) strength: Option<Strength>,
+    pub(super) liveness: Option<LivenessScore>,
     quality: Option<QualityReport>,
 }
 
@@ -112,8 +108,7 @@ impl Job for VerificationJob {
             return Err(GatewayError::State("the transaction was approved in another attempt"));
         }
         self.look_again(unit, slot).await?;
-        let turnovers = self.turnovers(unit, slot).await?;
-        let facts = self.facts(turnovers)?;
+        let facts = self.facts(unit, slot).await?;
         let decision = policy::decide(&facts, &self.pack, slot.now);
         let attempts = if matches!(decision.outcome(), Outcome::Inconclusive) {
             // Nothing was learnt about the person, so it costs no try.
@@ -136,6 +131,7 @@ impl Job for VerificationJob {
         if let Some(movement) = self.movement(&decision, slot)? {
             unit.insert_movement(&movement).await?;
         }
+        self.remember(unit, &decision, slot).await?;
         let sealed_audit = self.vault.seal_system(
             &audit_place(&self.settings, slot.index),
             &salted,
@@ -155,46 +151,6 @@ impl Job for VerificationJob {
 }
 
 impl VerificationJob {
-    /// What moved before this transaction, as of its own place in the ledger; nothing is added up for
-    /// rules that do not look.
-    async fn turnovers(
-        &self,
-        unit: &mut dyn UnitOfWork,
-        slot: &Slot,
-    ) -> Result<Turnovers, GatewayError> {
-        let mut turnovers = Turnovers::default();
-        if !self.pack.sees("turnover") {
-            return Ok(turnovers);
-        }
-        let currency = Currency::try_from(self.session.currency.as_str())
-            .map_err(|_| GatewayError::broken(SESSION))?;
-        let starts = Window::ALL.map(|window| self.settings.zone.start(window, slot.now));
-        for window in Window::ALL {
-            turnovers.set_end(window, self.settings.zone.end(window, slot.now));
-        }
-        let customer = self.session.customer()?;
-        let terminal = &self.terminal.id;
-        for party in Party::ALL {
-            let of = match party {
-                Party::Customer => customer.map(MovementsOf::Customer),
-                Party::Account => Some(MovementsOf::Account(self.session.account_index()?)),
-                Party::Card => self.session.card()?.map(MovementsOf::Card),
-                Party::Terminal => Some(MovementsOf::Terminal(terminal.clone())),
-                Party::CustomerAtTerminal => {
-                    customer.map(|id| MovementsOf::CustomerAtTerminal(id, terminal.clone()))
-                }
-            };
-            let Some(of) = of else { continue };
-            let sums = unit.turnover(&of, currency, &starts).await?;
-            for (direction, windows) in Direction::ALL.into_iter().zip(sums) {
-                for (window, turnover) in Window::ALL.into_iter().zip(windows) {
-                    turnovers.set(party, direction, window, turnover);
-                }
-            }
-        }
-        Ok(turnovers)
-    }
-
     /// The cash that an approval lets move.
     fn movement(
         &self,
@@ -216,10 +172,27 @@ impl VerificationJob {
                 Operation::CashDeposit | Operation::ThirdPartyDeposit => Direction::Deposits,
             },
             approved_minor: outcome.cap_minor().map_or(asked, |cap| cap.min(asked)),
-            currency: Currency::try_from(self.session.currency.as_str())
-                .map_err(|_| GatewayError::broken(SESSION))?,
+            currency: self.currency()?,
             at: slot.now,
         }))
+    }
+
+    /// Notes what later decisions about the person look at.
+    async fn remember(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        decision: &Decision,
+        slot: &Slot,
+    ) -> Result<(), GatewayError> {
+        let Some(customer) = self.session.customer()? else { return Ok(()) };
+        for (rule, until) in self.pack.caps_begun(decision, slot.now) {
+            unit.put_cap(&customer, &rule, until).await?;
+        }
+        let is_withdrawal = self.session.operation()? == Operation::CashWithdrawal;
+        if is_withdrawal && decision.outcome() == Outcome::Denied {
+            unit.insert_refusal(&customer, slot.now).await?;
+        }
+        Ok(())
     }
 
     /// What the bank's office changed while the picture was looked at counts.
@@ -239,46 +212,6 @@ impl VerificationJob {
             self.standing = standing;
         }
         Ok(())
-    }
-
-    fn facts(&self, turnovers: Turnovers) -> Result<Facts, GatewayError> {
-        let broken = |_| GatewayError::broken(SESSION);
-        Ok(Facts {
-            operation: self.session.operation()?,
-            amount: AmountMinor::try_from(self.session.amount_minor).map_err(broken)?,
-            currency: Currency::try_from(self.session.currency.as_str()).map_err(broken)?,
-            account_currency: Currency::try_from(self.session.account_currency.as_str())
-                .map_err(broken)?,
-            customer: self.standing,
-            capture: self.seen.capture.clone(),
-            strength_db: self.seen.strength.map(Strength::db),
-            liveness: self.liveness(),
-            attempts_in_transaction: self.attempts,
-            holder_verification: self.session.holder_verification()?,
-            device_level: DeviceLevel::Certificate,
-            iin_given: self.session.iin_given,
-            confirmation: Confirmation::None,
-            unable: false,
-            owner_known: false,
-            turnovers,
-            history: History::default(),
-            registers: BTreeSet::new(),
-            case_open: false,
-            shared_face: false,
-            footage_named: false,
-            bank: BankFacts::default(),
-            capped: BTreeMap::new(),
-        })
-    }
-
-    fn liveness(&self) -> LivenessFact {
-        match self.seen.liveness.map(|score| score.per_mille() * 10) {
-            None => LivenessFact::NoModel,
-            Some(score_e4) if score_e4 >= self.pack.bars().liveness_min_e4 => {
-                LivenessFact::Live { score_e4 }
-            }
-            Some(score_e4) => LivenessFact::Suspect { score_e4 },
-        }
     }
 
     fn sealed_answer(

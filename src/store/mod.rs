@@ -10,6 +10,7 @@
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
 mod movements;
+mod past;
 mod rows;
 pub mod sql;
 
@@ -21,6 +22,7 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
 pub use movements::{MovementRow, Movements, MovementsOf, Starts};
+pub use past::Past;
 pub use rows::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
     CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
@@ -113,7 +115,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 ///
 /// It reads its own writes. Reads exist here only where a write depends on them.
 #[async_trait]
-pub trait UnitOfWork: Movements {
+pub trait UnitOfWork: Movements + Past {
     /// Makes everything durable (synced to the disk) before it returns.
     ///
     /// # Errors

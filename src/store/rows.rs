@@ -68,6 +68,8 @@ pub struct CustomerRow {
     pub created_at: UnixMillis,
     /// When status last changed.
     pub updated_at: UnixMillis,
+    /// When they were last activated; lifting a suspension is no activation.
+    pub activated_at: Option<UnixMillis>,
 }
 
 /// A customer's data key and pseudonym key, wrapped under the key-encryption key.

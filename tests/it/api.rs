@@ -242,7 +242,7 @@ async fn bad_input_is_refused_by_reason_and_field_and_leaves_no_trace() {
     let mut auditor = AuditServiceClient::new(site.staff(Role::Auditor).await);
     let before = auditor.get_checkpoint(proto::GetCheckpointRequest {}).await.unwrap().into_inner();
 
-    let begins: [(&str, Spoil<proto::BeginCaptureRequest>); 13] = [
+    let begins: [(&str, Spoil<proto::BeginCaptureRequest>); 19] = [
         ("customer", |r| r.customer = None),
         ("customer.reference", |r| r.customer = Some(proto::CustomerReference::default())),
         ("customer.card_token", |r| *r = begin("T1", "")),
@@ -256,6 +256,19 @@ async fn bad_input_is_refused_by_reason_and_field_and_leaves_no_trace() {
         ("finger_position", |r| r.finger_position = 2),
         ("holder_verification", |r| r.holder_verification = 0),
         ("language", |r| r.language = "xx".into()),
+        ("bank.business", |r| r.bank.get_or_insert_default().business = 77),
+        ("bank.other_banks_month_minor", |r| {
+            r.bank.get_or_insert_default().other_banks_month_minor = -1;
+        }),
+        ("bank.account_data_as_of", |r| {
+            r.bank.get_or_insert_default().account_data_as_of = Some("yesterday".into());
+        }),
+        ("bank.account_data_as_of", |r| {
+            let future = "2100-01-01T00:00:00.000Z".to_owned();
+            r.bank.get_or_insert_default().account_data_as_of = Some(future);
+        }),
+        ("bank.risk_signs", |r| r.bank.get_or_insert_default().risk_signs = vec![0]),
+        ("bank.risk_signs", |r| r.bank.get_or_insert_default().risk_signs = vec![1, 1]),
     ];
     for (path, spoil) in begins {
         let mut request = begin("T1", CARD);

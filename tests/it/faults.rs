@@ -462,6 +462,7 @@ impl Rig {
             },
             modality: Modality::Face,
             holder_verification: HolderVerification::CardAndPin,
+            supplied: tulga::domain::supplied::Supplied::default(),
         };
         self.gateway().begin_capture(&terminal(), question).await
     }

@@ -5,6 +5,7 @@ mod faults;
 mod fixtures;
 mod ledger;
 mod movements;
+mod past;
 mod sqlite_file;
 
 use std::time::Duration;
@@ -32,6 +33,12 @@ use self::ledger::{
 };
 use self::movements::{
     a_movement_counts_for_what_moved_in_truth, movements_add_up_for_each_party_window_and_currency,
+};
+use self::past::{
+    a_cap_runs_until_its_end_and_is_never_shortened,
+    an_activation_is_remembered_and_a_resumption_is_none, an_open_pair_is_seen_from_both_sides,
+    cards_that_have_not_expired_are_counted, others_and_other_terminals_are_counted_once_each,
+    refusals_are_counted_since,
 };
 
 const ORIGIN: &str = "cash.bank.example/gw07/2026h2";
@@ -75,6 +82,12 @@ on_every_store!(
     a_receipt_is_redeemed_once,
     movements_add_up_for_each_party_window_and_currency,
     a_movement_counts_for_what_moved_in_truth,
+    refusals_are_counted_since,
+    others_and_other_terminals_are_counted_once_each,
+    cards_that_have_not_expired_are_counted,
+    an_open_pair_is_seen_from_both_sides,
+    a_cap_runs_until_its_end_and_is_never_shortened,
+    an_activation_is_remembered_and_a_resumption_is_none,
     the_head_moves_from_where_it_is_only,
     entries_come_in_order_in_pages_and_by_filter,
     a_gap_among_the_leaves_is_noticed,

@@ -2,6 +2,8 @@
 //!
 //! Messages are destructured, so that a field added to the `.proto` is a compile error here.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use crate::capture::MediaType;
@@ -10,6 +12,7 @@ use crate::domain::iin::Iin;
 use crate::domain::modality::Modality;
 use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::reason::Language;
+use crate::domain::supplied::{BusinessClass, RiskSign, Supplied};
 use crate::domain::time::{BusinessDate, UnixMillis};
 use crate::domain::transaction::{
     CashOutcome, CustomerReference, HolderVerification, OpaqueToken, Operation, TokenKind,
@@ -203,6 +206,65 @@ pub fn operation(path: &'static str, wire: i32) -> Result<Operation, InvalidFiel
         Wire::Deposit => Ok(Operation::CashDeposit),
         Wire::DepositThirdParty => Ok(Operation::ThirdPartyDeposit),
     }
+}
+
+/// What the bank supplied.
+pub fn supplied(wire: proto::BankFacts) -> Result<Supplied, InvalidField> {
+    let proto::BankFacts {
+        business,
+        other_banks_month_minor,
+        account_data_as_of,
+        risk_signs,
+        social_payment,
+    } = wire;
+    let path = "bank.account_data_as_of";
+    let as_of = account_data_as_of.map(|text| {
+        UnixMillis::parse_rfc3339(&text).map_err(|error| InvalidField::because(path, &error))
+    });
+    let mut signs = BTreeSet::new();
+    for sign in risk_signs {
+        if !signs.insert(risk_sign(sign)?) {
+            return Err(InvalidField::wrong("bank.risk_signs", "a sign is named twice"));
+        }
+    }
+    Ok(Supplied {
+        business: business_class(business)?,
+        other_banks_month_minor: dispensed(
+            "bank.other_banks_month_minor",
+            other_banks_month_minor,
+        )?,
+        account_data_as_of: as_of.transpose()?,
+        risk_signs: signs,
+        social_payment,
+    })
+}
+
+fn business_class(wire: i32) -> Result<BusinessClass, InvalidField> {
+    use proto::BusinessClass as Wire;
+    Ok(match named("bank.business", wire)? {
+        Wire::Unspecified => BusinessClass::None,
+        Wire::Micro => BusinessClass::Micro,
+        Wire::Small => BusinessClass::Small,
+        Wire::Medium => BusinessClass::Medium,
+        Wire::Large => BusinessClass::Large,
+    })
+}
+
+fn risk_sign(wire: i32) -> Result<RiskSign, InvalidField> {
+    use proto::RiskSign as Wire;
+    Ok(match named("bank.risk_signs", wire)? {
+        Wire::Unspecified => return Err(InvalidField::missing("bank.risk_signs")),
+        Wire::UnusualTime => RiskSign::UnusualTime,
+        Wire::UnusualAmount => RiskSign::UnusualAmount,
+        Wire::UnusualPlace => RiskSign::UnusualPlace,
+        Wire::UnusualWay => RiskSign::UnusualWay,
+        Wire::CallsOrMessages => RiskSign::CallsOrMessages,
+        Wire::AfterCredit => RiskSign::AfterCredit,
+        Wire::PhoneOrDeviceChanged => RiskSign::PhoneOrDeviceChanged,
+        Wire::FailedWithdrawals => RiskSign::FailedWithdrawals,
+        Wire::TokenCard => RiskSign::TokenCard,
+        Wire::StateDatabase => RiskSign::StateDatabase,
+    })
 }
 
 /// What will be captured. Only what this gateway offers is taken.

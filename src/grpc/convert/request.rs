@@ -36,6 +36,7 @@ pub fn begin_capture(wire: proto::BeginCaptureRequest) -> Result<BeginCapture, I
         finger_position,
         holder_verification,
         language,
+        bank,
     } = wire;
     // Nothing is said yet in any language, but a wrong one is better found now than in the answer.
     noun::language(&language)?;
@@ -44,6 +45,7 @@ pub fn begin_capture(wire: proto::BeginCaptureRequest) -> Result<BeginCapture, I
         transaction: noun::transaction(transaction)?,
         modality: noun::modality(modality, finger_position)?,
         holder_verification: noun::holder_verification(holder_verification)?,
+        supplied: bank.map(noun::supplied).transpose()?.unwrap_or_default(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! A store in memory for tests, which fails when it is told to.
 
 mod movements;
+mod past;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -15,6 +16,7 @@ use super::{
     RedemptionRow, Store, StoreError, TerminalKeyRow, TokenRow, UnitOfWork,
 };
 use crate::crypto::Digest;
+use crate::domain::decision::RuleId;
 use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
@@ -115,6 +117,8 @@ struct State {
     outcomes: BTreeMap<DecisionKey, OutcomeRow>,
     redemptions: BTreeMap<ReceiptId, RedemptionRow>,
     movements: BTreeMap<DecisionKey, movements::Moved>,
+    refusals: Vec<(CustomerId, UnixMillis)>,
+    caps: BTreeMap<(CustomerId, RuleId), UnixMillis>,
     heads: BTreeMap<String, HeadRow>,
     entries: BTreeMap<(String, u64), Arc<EntryRow>>,
     checkpoints: BTreeMap<(String, u64), CheckpointRow>,
@@ -412,7 +416,13 @@ impl UnitOfWork for MemoryUnit {
         at: UnixMillis,
     ) -> Result<bool, StoreError> {
         let customer = self.state()?.customers.get_mut(id);
-        Ok(customer.map(|row| (row.status, row.updated_at) = (status, at)).is_some())
+        let Some(row) = customer else { return Ok(false) };
+        let begins = !matches!(row.status, CustomerStatus::Suspended | CustomerStatus::Active);
+        if status == CustomerStatus::Active && begins {
+            row.activated_at = Some(at);
+        }
+        (row.status, row.updated_at) = (status, at);
+        Ok(true)
     }
 
     async fn erase_customer(

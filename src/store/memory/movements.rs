@@ -15,6 +15,13 @@ pub(super) struct Moved {
     moved_minor: i64,
 }
 
+impl Moved {
+    /// The movement, if anything moved.
+    pub(super) fn counted(&self) -> Option<&MovementRow> {
+        (self.moved_minor > 0).then_some(&self.row)
+    }
+}
+
 impl MovementsOf {
     fn includes(&self, row: &MovementRow) -> bool {
         match self {

@@ -6,6 +6,7 @@
 
 mod movements;
 mod parse;
+mod past;
 mod read;
 mod write;
 

@@ -4,6 +4,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::crypto::Digest;
+use crate::domain::decision::RuleId;
 use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::modality::Modality;
 use crate::domain::money::Currency;
@@ -126,7 +127,13 @@ impl<'a> Fields<'a> {
             sealed_record: self.bytes("sealed_record")?,
             created_at: self.time("created_at")?,
             updated_at: self.time("updated_at")?,
+            activated_at: self.maybe_time("activated_at")?,
         })
+    }
+
+    pub fn cap(&self) -> Result<(RuleId, UnixMillis), StoreError> {
+        let rule = RuleId::try_from(self.text("rule")?.as_str());
+        Ok((rule.map_err(|_| self.broken("rule"))?, self.time("until")?))
     }
 
     pub fn customer_key(&self) -> Result<CustomerKeyRow, StoreError> {

@@ -35,7 +35,7 @@ pub(super) const SELECT_REDEMPTION: &str =
     "SELECT receipt, redeemed_at, entry_index FROM redemptions WHERE receipt = $1";
 pub(super) const SELECT_HEAD: &str =
     "SELECT origin, size, root, epoch FROM heads WHERE origin = $1";
-pub(super) const SELECT_CUSTOMER: &str = "SELECT id, status, iin_index, sealed_record, created_at, updated_at FROM customers WHERE id = $1";
+pub(super) const SELECT_CUSTOMER: &str = "SELECT id, status, iin_index, sealed_record, created_at, updated_at, activated_at FROM customers WHERE id = $1";
 pub(super) const SELECT_CAPTURES: &str = "SELECT id, customer, modality, sealed, created_at FROM captures \
      WHERE customer = $1 ORDER BY created_at, id";
 
@@ -138,7 +138,7 @@ impl Store for SqliteStore {
         after: Option<&CustomerId>,
         limit: u32,
     ) -> Result<Vec<CustomerRow>, StoreError> {
-        let sql = "SELECT id, status, iin_index, sealed_record, created_at, updated_at FROM customers \
+        let sql = "SELECT id, status, iin_index, sealed_record, created_at, updated_at, activated_at FROM customers \
                    WHERE id > $1 ORDER BY id LIMIT $2";
         let after = after.map_or(&[][..], |id| id.as_bytes());
         parsed(

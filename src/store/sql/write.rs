@@ -102,15 +102,16 @@ impl UnitOfWork for SqlUnit {
         row: &CustomerRow,
         key: &CustomerKeyRow,
     ) -> Result<(), StoreError> {
-        let sql = "INSERT INTO customers (id, status, iin_index, sealed_record, created_at, updated_at) \
-                   VALUES ($1, $2, $3, $4, $5, $6)";
+        let sql = "INSERT INTO customers (id, status, iin_index, sealed_record, created_at, updated_at, \
+                   activated_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let statement = query(sql)
             .bind(row.id.as_bytes().as_slice())
             .bind(row.status.as_str())
             .bind(row.iin_index.as_ref().map(|index| index.as_bytes().as_slice()))
             .bind(row.sealed_record.as_slice())
             .bind(row.created_at.get())
-            .bind(row.updated_at.get());
+            .bind(row.updated_at.get())
+            .bind(row.activated_at.map(UnixMillis::get));
         self.run(statement).await?;
         let sql = "INSERT INTO customer_keys (customer, kek_id, wrapped) VALUES ($1, $2, $3)";
         let statement = query(sql)
@@ -126,7 +127,9 @@ impl UnitOfWork for SqlUnit {
         status: CustomerStatus,
         at: UnixMillis,
     ) -> Result<bool, StoreError> {
-        let sql = "UPDATE customers SET status = $2, updated_at = $3 WHERE id = $1";
+        let sql = "UPDATE customers SET activated_at = CASE \
+                   WHEN $2 = 'active' AND status NOT IN ('active', 'suspended') THEN $3 ELSE activated_at END, \
+                   status = $2, updated_at = $3 WHERE id = $1";
         let statement =
             query(sql).bind(id.as_bytes().as_slice()).bind(status.as_str()).bind(at.get());
         Ok(self.run(statement).await? > 0)

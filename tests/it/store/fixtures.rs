@@ -63,6 +63,7 @@ pub fn customer(number: u8) -> (CustomerRow, CustomerKeyRow) {
         sealed_record: vec![number; 40],
         created_at: UnixMillis::new(i64::from(number)),
         updated_at: UnixMillis::new(i64::from(number)),
+        activated_at: None,
     };
     let wrapped = format!("wrapped keys of customer {number}").into_bytes();
     (row, CustomerKeyRow { customer: id, kek_id: "0badcafe".into(), wrapped })

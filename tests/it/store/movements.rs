@@ -19,7 +19,7 @@ const STARTS: [UnixMillis; Window::ALL.len()] = [
     UnixMillis::new(250),
 ];
 
-fn movement(host: u32, customer: CustomerId, amount: i64, at: i64) -> MovementRow {
+pub fn movement(host: u32, customer: CustomerId, amount: i64, at: i64) -> MovementRow {
     MovementRow {
         key: DecisionKey {
             host_id: HostTransactionId::try_from(host.to_string().as_str()).unwrap(),

@@ -15,7 +15,8 @@ CREATE TABLE customers (
     iin_index     BLOB UNIQUE,
     sealed_record BLOB NOT NULL,
     created_at    INTEGER NOT NULL,
-    updated_at    INTEGER NOT NULL
+    updated_at    INTEGER NOT NULL,
+    activated_at  INTEGER
 );
 
 -- Apart from customers, so that erasing a row here makes everything sealed under it unreadable.
@@ -51,6 +52,7 @@ CREATE TABLE duplicates (
     resolution  TEXT,
     PRIMARY KEY (customer, other)
 );
+CREATE INDEX duplicates_by_other ON duplicates (other);
 
 CREATE TABLE challenges (
     hash           BLOB PRIMARY KEY,
@@ -115,6 +117,22 @@ CREATE INDEX movements_of_customers
 CREATE INDEX movements_of_accounts ON movements (account, at, currency, direction, moved_minor);
 CREATE INDEX movements_of_cards ON movements (card, at, currency, direction, moved_minor);
 CREATE INDEX movements_of_terminals ON movements (terminal, at, currency, direction, moved_minor);
+
+-- Withdrawals that were denied.
+CREATE TABLE refusals (
+    customer BLOB NOT NULL REFERENCES customers (id),
+    at       INTEGER NOT NULL
+);
+CREATE INDEX refusals_by_customer ON refusals (customer, at);
+CREATE INDEX refusals_by_time ON refusals (at);
+
+-- Caps that a decision began and that run on.
+CREATE TABLE caps (
+    customer BLOB NOT NULL REFERENCES customers (id),
+    rule     TEXT NOT NULL,
+    until    INTEGER NOT NULL,
+    PRIMARY KEY (customer, rule)
+);
 
 CREATE TABLE redemptions (
     receipt     BLOB PRIMARY KEY,

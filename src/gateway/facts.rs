@@ -1,0 +1,215 @@
+//! Everything that the rules see, found out in one place, inside the transaction of the decision.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::GatewayError;
+use super::sequencer::Slot;
+use super::session::SESSION;
+use super::verification_job::VerificationJob;
+use crate::domain::decision::RuleId;
+use crate::domain::id::CustomerId;
+use crate::domain::money::{AmountMinor, Currency};
+use crate::domain::score::Strength;
+use crate::domain::supplied::Supplied;
+use crate::domain::time::UnixMillis;
+use crate::domain::turnover::{Direction, Party, Turnovers, Window};
+use crate::policy::{BankFacts, Confirmation, DeviceLevel, Facts, History, LivenessFact};
+use crate::store::{CustomerStatus, MovementsOf, UnitOfWork};
+
+const HOUR_MS: i64 = 3_600_000;
+
+impl VerificationJob {
+    /// The facts as of the decision's place in the ledger. What no rule of the pack sees is not looked
+    /// up.
+    pub(super) async fn facts(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        slot: &Slot,
+    ) -> Result<Facts, GatewayError> {
+        let broken = |_| GatewayError::broken(SESSION);
+        let customer = self.session.customer()?;
+        Ok(Facts {
+            operation: self.session.operation()?,
+            amount: AmountMinor::try_from(self.session.amount_minor).map_err(broken)?,
+            currency: self.currency()?,
+            account_currency: Currency::try_from(self.session.account_currency.as_str())
+                .map_err(broken)?,
+            customer: self.standing,
+            capture: self.seen.capture.clone(),
+            strength_db: self.seen.strength.map(Strength::db),
+            liveness: self.liveness(),
+            attempts_in_transaction: self.attempts,
+            holder_verification: self.session.holder_verification()?,
+            device_level: DeviceLevel::Certificate,
+            iin_given: self.session.iin_given,
+            confirmation: Confirmation::None,
+            unable: false,
+            owner_known: self.owner_known(unit, slot).await?,
+            turnovers: self.turnovers(unit, slot).await?,
+            history: self.history(unit, customer, slot).await?,
+            registers: BTreeSet::new(),
+            case_open: false,
+            shared_face: self.shared_face(unit, customer).await?,
+            footage_named: false,
+            bank: self.bank(slot)?,
+            capped: self.capped(unit, customer, slot).await?,
+        })
+    }
+
+    /// The currency of the cash.
+    pub(super) fn currency(&self) -> Result<Currency, GatewayError> {
+        Currency::try_from(self.session.currency.as_str())
+            .map_err(|_| GatewayError::broken(SESSION))
+    }
+
+    fn liveness(&self) -> LivenessFact {
+        match self.seen.liveness.map(|score| score.per_mille() * 10) {
+            None => LivenessFact::NoModel,
+            Some(score_e4) if score_e4 >= self.pack.bars().liveness_min_e4 => {
+                LivenessFact::Live { score_e4 }
+            }
+            Some(score_e4) => LivenessFact::Suspect { score_e4 },
+        }
+    }
+
+    /// Whether the account's token stands for somebody who is active.
+    async fn owner_known(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        slot: &Slot,
+    ) -> Result<bool, GatewayError> {
+        if !self.pack.sees("owner_known") {
+            return Ok(false);
+        }
+        let account = self.session.account_index()?;
+        let Some(owner) = unit.customer_by_token(&account, slot.now).await? else {
+            return Ok(false);
+        };
+        let owner = unit.customer(&owner).await?;
+        Ok(owner.is_some_and(|row| row.status == CustomerStatus::Active))
+    }
+
+    /// What moved before this transaction.
+    async fn turnovers(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        slot: &Slot,
+    ) -> Result<Turnovers, GatewayError> {
+        let mut turnovers = Turnovers::default();
+        if !self.pack.sees("turnover") {
+            return Ok(turnovers);
+        }
+        let currency = self.currency()?;
+        let starts = Window::ALL.map(|window| self.settings.zone.start(window, slot.now));
+        for window in Window::ALL {
+            turnovers.set_end(window, self.settings.zone.end(window, slot.now));
+        }
+        let customer = self.session.customer()?;
+        let terminal = &self.terminal.id;
+        for party in Party::ALL {
+            if !self.pack.sees(&format!("turnover.{}", party.as_str())) {
+                continue;
+            }
+            let of = match party {
+                Party::Customer => customer.map(MovementsOf::Customer),
+                Party::Account => Some(MovementsOf::Account(self.session.account_index()?)),
+                Party::Card => self.session.card()?.map(MovementsOf::Card),
+                Party::Terminal => Some(MovementsOf::Terminal(terminal.clone())),
+                Party::CustomerAtTerminal => {
+                    customer.map(|id| MovementsOf::CustomerAtTerminal(id, terminal.clone()))
+                }
+            };
+            let Some(of) = of else { continue };
+            let sums = unit.turnover(&of, currency, &starts).await?;
+            for (direction, windows) in Direction::ALL.into_iter().zip(sums) {
+                for (window, turnover) in Window::ALL.into_iter().zip(windows) {
+                    turnovers.set(party, direction, window, turnover);
+                }
+            }
+        }
+        Ok(turnovers)
+    }
+
+    async fn history(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        customer: Option<CustomerId>,
+        slot: &Slot,
+    ) -> Result<History, GatewayError> {
+        let mut history = History::default();
+        let Some(customer) = customer else { return Ok(history) };
+        let since = |window| self.settings.zone.start(window, slot.now);
+        let day = since(Window::Hours24);
+        if self.pack.sees("cards") {
+            history.cards = unit.cards(&customer, slot.now).await?;
+        }
+        if self.pack.sees("others_on_account_h24") {
+            let account = self.session.account_index()?;
+            history.others_on_account_h24 =
+                unit.others_on_account(&account, &customer, day).await?;
+        }
+        if let Some(card) = self.session.card()?.filter(|_| self.pack.sees("others_on_card_h24")) {
+            history.others_on_card_h24 = unit.others_on_card(&card, &customer, day).await?;
+        }
+        if self.pack.sees("other_terminals_h1") {
+            let hour = since(Window::Hour);
+            history.other_terminals_h1 =
+                unit.other_terminals(&self.terminal.id, &customer, hour).await?;
+        }
+        if self.pack.sees("failures_h24") {
+            history.failures_h24 = unit.refusals(&customer, day).await?;
+        }
+        if self.pack.sees("active_hours") {
+            let active = unit.customer(&customer).await?;
+            let active = active.filter(|row| row.status == CustomerStatus::Active);
+            let since = active.and_then(|row| row.activated_at);
+            history.active_hours = since.map(|since| whole_hours(since, slot.now));
+        }
+        Ok(history)
+    }
+
+    async fn shared_face(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        customer: Option<CustomerId>,
+    ) -> Result<bool, GatewayError> {
+        match customer.filter(|_| self.pack.sees("shared_face")) {
+            Some(customer) => Ok(unit.has_open_duplicate(&customer).await?),
+            None => Ok(false),
+        }
+    }
+
+    fn bank(&self, slot: &Slot) -> Result<BankFacts, GatewayError> {
+        let Supplied {
+            business,
+            other_banks_month_minor,
+            account_data_as_of,
+            risk_signs,
+            social_payment,
+        } = self.session.supplied()?;
+        Ok(BankFacts {
+            business,
+            other_banks_month_minor,
+            account_data_age_hours: account_data_as_of.map(|as_of| whole_hours(as_of, slot.now)),
+            risk_signs,
+            social_payment,
+        })
+    }
+
+    async fn capped(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        customer: Option<CustomerId>,
+        slot: &Slot,
+    ) -> Result<BTreeMap<RuleId, UnixMillis>, GatewayError> {
+        match customer.filter(|_| self.pack.sees("capped")) {
+            Some(customer) => Ok(unit.caps(&customer, slot.now).await?.into_iter().collect()),
+            None => Ok(BTreeMap::new()),
+        }
+    }
+}
+
+/// Never less than none, whatever the clocks say.
+fn whole_hours(since: UnixMillis, now: UnixMillis) -> i64 {
+    ((now.get() - since.get()) / HOUR_MS).max(0)
+}

@@ -1,0 +1,121 @@
+//! The past in SQL.
+
+use async_trait::async_trait;
+use sqlx::{Row as _, query};
+
+use super::parse::Fields;
+use super::read::Statement;
+use super::unavailable;
+use super::write::SqlUnit;
+use crate::crypto::Digest;
+use crate::domain::decision::RuleId;
+use crate::domain::id::{CustomerId, TerminalId};
+use crate::domain::time::UnixMillis;
+use crate::domain::transaction::TokenKind;
+use crate::store::{Past, StoreError};
+
+impl SqlUnit {
+    /// The one number that a statement gives.
+    async fn number(&mut self, statement: Statement<'_>) -> Result<i64, StoreError> {
+        let row = statement.fetch_one(self.connection()).await.map_err(unavailable)?;
+        row.try_get(0).map_err(unavailable)
+    }
+}
+
+#[async_trait]
+impl Past for SqlUnit {
+    async fn insert_refusal(
+        &mut self,
+        customer: &CustomerId,
+        at: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO refusals (customer, at) VALUES ($1, $2)";
+        self.run(query(sql).bind(customer.as_bytes().as_slice()).bind(at.get())).await.map(drop)
+    }
+
+    async fn refusals(
+        &mut self,
+        customer: &CustomerId,
+        since: UnixMillis,
+    ) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM refusals WHERE customer = $1 AND at >= $2";
+        self.number(query(sql).bind(customer.as_bytes().as_slice()).bind(since.get())).await
+    }
+
+    async fn delete_refusals(&mut self, before: UnixMillis) -> Result<u64, StoreError> {
+        self.run(query("DELETE FROM refusals WHERE at < $1").bind(before.get())).await
+    }
+
+    async fn others_on_account(
+        &mut self,
+        account: &Digest,
+        customer: &CustomerId,
+        since: UnixMillis,
+    ) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(DISTINCT customer) FROM movements \
+                   WHERE account = $1 AND at >= $2 AND customer <> $3 AND moved_minor > 0";
+        let statement = query(sql).bind(account.as_bytes().as_slice()).bind(since.get());
+        self.number(statement.bind(customer.as_bytes().as_slice())).await
+    }
+
+    async fn others_on_card(
+        &mut self,
+        card: &Digest,
+        customer: &CustomerId,
+        since: UnixMillis,
+    ) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(DISTINCT customer) FROM movements \
+                   WHERE card = $1 AND at >= $2 AND customer <> $3 AND moved_minor > 0";
+        let statement = query(sql).bind(card.as_bytes().as_slice()).bind(since.get());
+        self.number(statement.bind(customer.as_bytes().as_slice())).await
+    }
+
+    async fn other_terminals(
+        &mut self,
+        terminal: &TerminalId,
+        customer: &CustomerId,
+        since: UnixMillis,
+    ) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(DISTINCT terminal) FROM movements \
+                   WHERE customer = $1 AND at >= $2 AND terminal <> $3 AND moved_minor > 0";
+        let statement = query(sql).bind(customer.as_bytes().as_slice()).bind(since.get());
+        self.number(statement.bind(terminal.as_str())).await
+    }
+
+    async fn cards(&mut self, customer: &CustomerId, now: UnixMillis) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM tokens \
+                   WHERE customer = $1 AND kind = $2 AND (expires_at IS NULL OR expires_at > $3)";
+        let statement = query(sql).bind(customer.as_bytes().as_slice());
+        self.number(statement.bind(TokenKind::Card.as_str()).bind(now.get())).await
+    }
+
+    async fn has_open_duplicate(&mut self, customer: &CustomerId) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM duplicates WHERE customer = $1 AND resolution IS NULL) \
+                   OR EXISTS (SELECT 1 FROM duplicates WHERE other = $1 AND resolution IS NULL)";
+        Ok(self.number(query(sql).bind(customer.as_bytes().as_slice())).await? != 0)
+    }
+
+    async fn put_cap(
+        &mut self,
+        customer: &CustomerId,
+        rule: &RuleId,
+        until: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO caps (customer, rule, until) VALUES ($1, $2, $3) \
+                   ON CONFLICT (customer, rule) DO UPDATE SET until = excluded.until \
+                   WHERE excluded.until > caps.until";
+        let statement = query(sql).bind(customer.as_bytes().as_slice()).bind(rule.as_str());
+        self.run(statement.bind(until.get())).await.map(drop)
+    }
+
+    async fn caps(
+        &mut self,
+        customer: &CustomerId,
+        now: UnixMillis,
+    ) -> Result<Vec<(RuleId, UnixMillis)>, StoreError> {
+        let sql = "SELECT rule, until FROM caps WHERE customer = $1 AND until > $2 ORDER BY rule";
+        let statement = query(sql).bind(customer.as_bytes().as_slice()).bind(now.get());
+        let rows = statement.fetch_all(self.connection()).await.map_err(unavailable)?;
+        rows.iter().map(|row| Fields::of("caps", row).cap()).collect()
+    }
+}
