@@ -261,6 +261,7 @@ impl Claim {
         let (refers, bodies) = match &body.content {
             Content::Outcome(outcome) => (Some(outcome.refers.clone()), Vec::new()),
             Content::Redemption(redemption) => (Some(redemption.refers.clone()), Vec::new()),
+            Content::Reversal(reversal) => (Some(reversal.refers.clone()), Vec::new()),
             Content::Erasure(erasure) => (None, erasure.bodies.clone()),
             Content::Verification(_) | Content::Administration(_) => (None, Vec::new()),
         };

@@ -348,6 +348,11 @@ fn content_words(content: &Content) -> Vec<(&'static str, String)> {
             ("about", format!("receipt {} (entry {})", it.refers.rid, it.refers.index)),
             ("by", by(&it.actor)),
         ],
+        Content::Reversal(it) => vec![
+            ("about", format!("receipt {} (entry {})", it.refers.rid, it.refers.index)),
+            ("moved", format!("{} {} (minor units)", it.moved_minor, it.currency)),
+            ("by", by(&it.actor)),
+        ],
     }
 }
 

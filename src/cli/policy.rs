@@ -1,12 +1,12 @@
-//! `tulga policy validate|test`: what an author of rules runs before anybody decides by them.
+//! `tulga policy validate|test|document`: what an author of rules runs before anybody decides by them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
 
 use super::{REFUSED, USAGE};
-use crate::policy::{CaseError, PackError, PolicyPack};
+use crate::policy::{CaseError, PackError, PolicyPack, document};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -14,6 +14,11 @@ pub(super) enum Command {
     Validate(Args),
     /// Check packs and run their cases
     Test(Args),
+    /// Print a pack as a page for people, in Markdown
+    Document {
+        /// The pack's folder
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -28,14 +33,27 @@ pub(super) struct Args {
 
 /// 0 when every pack is good, 1 when one is not, 64 when a folder cannot be read.
 pub(super) fn run(command: &Command) -> ExitCode {
-    let (Command::Validate(args) | Command::Test(args)) = command;
+    match command {
+        Command::Validate(args) => check(args, PolicyPack::load_without_cases),
+        Command::Test(args) => check(args, PolicyPack::load),
+        Command::Document { dir } => match PolicyPack::load(dir) {
+            Ok(pack) => {
+                print!("{}", document(&pack));
+                ExitCode::SUCCESS
+            }
+            Err(fault) => {
+                eprintln!("{}: {}", dir.display(), faults(&fault).join("; "));
+                ExitCode::from(REFUSED)
+            }
+        },
+    }
+}
+
+fn check(args: &Args, load: fn(&Path) -> Result<PolicyPack, PackError>) -> ExitCode {
     let mut worst = 0;
     let mut seen = Vec::new();
     for dir in &args.dirs {
-        let loaded = match command {
-            Command::Validate(_) => PolicyPack::load_without_cases(dir),
-            Command::Test(_) => PolicyPack::load(dir),
-        };
+        let loaded = load(dir);
         match &loaded {
             Ok(_) => {}
             Err(PackError::Read { .. } | PackError::Missing { .. }) => worst = USAGE,

@@ -8,7 +8,9 @@ use super::request::{Actor, Logged};
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use crate::crypto::{Digest, random_bytes};
 use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
+use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
+use crate::domain::transaction::DecisionKey;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
     CaptureRow, CustomerKeyRow, CustomerRow, CustomerStatus, DuplicateRow, RedemptionRow,
@@ -40,6 +42,8 @@ pub(super) enum Write {
     RevokeKeys(TerminalId),
     /// Redeems a receipt within its time, or finds that it was redeemed before.
     Redeem(ReceiptId, Option<UnixMillis>),
+    /// What moved in truth of an approved amount, in minor units of the currency.
+    SetMoved(DecisionKey, i64, Currency),
     /// Refuses to resume somebody who was found to be another customer.
     RefuseSamePerson(CustomerId),
 }
@@ -138,6 +142,9 @@ impl Write {
                 }
             }
             Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
+            Self::SetMoved(key, moved_minor, currency) => {
+                return set_moved(unit, key, *moved_minor, *currency, slot).await;
+            }
             Self::Redeem(receipt, valid_until) => {
                 if let Some(row) = unit.redemption(receipt).await? {
                     return Ok(Some(row.index));
@@ -155,6 +162,29 @@ impl Write {
         }
         Ok(None)
     }
+}
+
+/// The index of the entry that already says the same, where there is one.
+async fn set_moved(
+    unit: &mut dyn UnitOfWork,
+    key: &DecisionKey,
+    moved_minor: i64,
+    currency: Currency,
+    slot: &Slot,
+) -> Result<Option<u64>, GatewayError> {
+    let moved = unit.moved(key).await?.ok_or(GatewayError::NotFound("approval"))?;
+    let invalid = |field, problem| GatewayError::Invalid { field, problem };
+    if currency != moved.currency {
+        return Err(invalid("currency", "the receipt is for another currency"));
+    }
+    if moved_minor > moved.approved_minor {
+        return Err(invalid("moved_minor", "it is more than was approved"));
+    }
+    if moved.index.is_some() && moved_minor == moved.moved_minor {
+        return Ok(moved.index);
+    }
+    unit.set_moved(key, moved_minor, slot.index).await?;
+    Ok(None)
 }
 
 /// The status is read here, where nobody can change it before the capture is in.

@@ -20,7 +20,7 @@ use crate::domain::id::{Challenge, ReceiptId, TerminalId};
 use crate::domain::modality::Modality;
 use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMillis;
-use crate::domain::transaction::{CashOutcome, CustomerReference, DecisionKey, TokenKind};
+use crate::domain::transaction::{CustomerReference, DecisionKey, TokenKind};
 use crate::face::{Acquisition, FacePipeline, Probe};
 use crate::matching::{Matcher, Template};
 use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
@@ -462,17 +462,6 @@ fn look(
     }
 }
 
-/// What counts as moved after a report; `None` where the whole approved amount still does.
-const fn moved(outcome: CashOutcome, dispensed_minor: i64) -> Option<i64> {
-    match outcome {
-        CashOutcome::Taken | CashOutcome::PartlyDispensed => Some(dispensed_minor),
-        CashOutcome::Retracted | CashOutcome::DepositedAndReturned | CashOutcome::NotDispensed => {
-            Some(0)
-        }
-        CashOutcome::Presented | CashOutcome::Unknown => None,
-    }
-}
-
 /// One report of what became of the cash.
 struct OutcomeJob {
     key: DecisionKey,
@@ -495,7 +484,6 @@ impl Job for OutcomeJob {
         {
             return Ok(Step::Existing(row.index));
         }
-        unit.set_moved(&self.key, moved(*outcome, *dispensed_minor)).await?;
         unit.put_outcome(&OutcomeRow {
             key: self.key.clone(),
             outcome: *outcome,

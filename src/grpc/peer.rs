@@ -40,7 +40,7 @@ const AUDITOR: Access = Access::Roles(&[Role::Auditor, Role::Admin]);
 const HOST: Access = Access::Roles(&[Role::Host]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 35] = [
+pub const ACCESS: [(&str, Access); 36] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/GetDecision", TERMINAL),
@@ -67,6 +67,7 @@ pub const ACCESS: [(&str, Access); 35] = [
     ("/tulga.v1.AuditService/GetAuditRecord", AUDITOR),
     ("/tulga.v1.AuditService/ExportLedger", AUDITOR),
     ("/tulga.v1.ReceiptService/Redeem", HOST),
+    ("/tulga.v1.ReceiptService/Reverse", HOST),
     ("/tulga.v1.TerminalService/RegisterTerminal", ADMIN),
     ("/tulga.v1.TerminalService/RotateTerminal", ADMIN),
     ("/tulga.v1.TerminalService/RevokeTerminal", ADMIN),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::convert::request as asked;
+use super::convert::{answer, request as asked};
 use super::peer::HostPermit;
 use crate::gateway::Gateway;
 use crate::proto;
@@ -26,6 +26,19 @@ impl ReceiptService for Receipts {
         Ok(Response::new(proto::RedeemResponse {
             redeemed: redemption.redeemed_now,
             first_redeemed_at: Some(redemption.first_redeemed_at.into()),
+        }))
+    }
+
+    async fn reverse(
+        &self,
+        request: Request<proto::ReverseRequest>,
+    ) -> Result<Response<proto::ReverseResponse>, Status> {
+        let permit = HostPermit::of(request.extensions())?;
+        let asked = asked::reverse(request.into_inner())?;
+        let entry = self.0.reverse(permit.actor(), asked).await?;
+        Ok(Response::new(proto::ReverseResponse {
+            receipt_jws: entry.jws().as_bytes().to_vec(),
+            position: Some(answer::position(&entry)),
         }))
     }
 }

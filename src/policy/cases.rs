@@ -89,6 +89,13 @@ struct RawCase {
     outcome: String,
     #[serde(default)]
     reasons: Vec<String>,
+    /// The cap, in minor units; not looked at where it is left out.
+    cap_minor: Option<i64>,
+    /// RFC 3339: when the cap or the hold ends; not looked at where it is left out.
+    until: Option<String>,
+    /// Rules that are switched off in the pack, and on for this case.
+    #[serde(default)]
+    switch_on: Vec<String>,
     /// The rules that hold, in the order of their names; not looked at where it is left out.
     rules: Option<Vec<String>>,
 }
@@ -159,7 +166,8 @@ fn run_one(
     base: &toml::Table,
     case: RawCase,
 ) -> Result<Option<CaseFailure>, CaseError> {
-    let RawCase { name, at, with, without, outcome, reasons, rules } = case;
+    let RawCase { name, at, with, without, outcome, reasons, cap_minor, until, switch_on, rules } =
+        case;
     let wrong = |field| CaseError::Fact { case: name.clone(), field };
     let mut table = base.clone();
     table.extend(with);
@@ -169,7 +177,8 @@ fn run_one(
     }
     let facts = table.try_into::<RawFacts>()?.check().map_err(wrong)?;
     let at = at.as_deref().map_or(Ok(pack.effective_from()), UnixMillis::parse_rfc3339);
-    let decision = decide(&facts, pack, at.map_err(|_| wrong("at"))?);
+    let switched = pack.with_switched_on(&switch_on).ok_or_else(|| wrong("switch_on"))?;
+    let decision = decide(&facts, &switched, at.map_err(|_| wrong("at"))?);
     let codes: Vec<_> = decision.reasons().iter().map(|reason| reason.code()).collect();
     let mut actual = format!("{} {codes:?}", decision.outcome().as_str());
     let mut expected = format!("{outcome} {reasons:?}");
@@ -177,6 +186,15 @@ fn run_one(
         let held: Vec<_> = decision.rules().iter().map(RuleId::as_str).collect();
         actual.extend([" by ", &format!("{held:?}")]);
         expected.extend([" by ", &format!("{rules:?}")]);
+    }
+    if let Some(cap_minor) = cap_minor {
+        actual.extend([" at most ", &format!("{:?}", decision.outcome().cap_minor())]);
+        expected.extend([" at most ", &format!("{:?}", Some(cap_minor))]);
+    }
+    if let Some(until) = until {
+        let ends = decision.outcome().until().map(UnixMillis::rfc3339);
+        actual.extend([" until ", &format!("{ends:?}")]);
+        expected.extend([" until ", &format!("{:?}", Some(until))]);
     }
     Ok((actual != expected).then_some(CaseFailure { case: name, expected, actual }))
 }

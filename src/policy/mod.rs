@@ -17,6 +17,7 @@
 
 mod cases;
 mod decide;
+mod document;
 mod facts;
 mod pack;
 mod rule;
@@ -24,9 +25,10 @@ mod view;
 
 pub use cases::{CaseError, CaseFailure};
 pub use decide::decide;
+pub use document::document;
 pub use facts::{
     BankFacts, CaptureFact, Confirmation, CustomerStanding, DeviceLevel, Facts, History,
     LivenessFact,
 };
-pub use pack::{Bars, PackError, PackId, PolicyPack};
+pub use pack::{Bars, Described, PackError, PackId, PolicyPack};
 pub use rule::RuleError;

@@ -18,6 +18,7 @@ use super::view::View;
 use crate::crypto::{Digest, length_prefixed, sha256};
 use crate::domain::decision::{Decision, RuleId};
 use crate::domain::money::{AmountMinor, Currency};
+use crate::domain::reason::Reason;
 use crate::domain::time::UnixMillis;
 
 /// A checked policy pack; see the room's documentation for what it consists of.
@@ -34,6 +35,9 @@ pub struct PolicyPack {
     permits: PolicySet,
     forbids: PolicySet,
     rules: HashMap<PolicyId, Rule>,
+    /// Rules that are checked and tested and do not decide.
+    off: Vec<(Policy, Rule)>,
+    described: Vec<Described>,
     view: View,
     uids: Uids,
     cases: usize,
@@ -42,6 +46,41 @@ pub struct PolicyPack {
 /// The name of a pack, such as `kz-2026`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PackId(String);
+
+/// A rule, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Its name.
+    pub id: RuleId,
+    /// What follows: the outcome's word, with its cap, hold or further proof.
+    pub effect: String,
+    /// The reason's code; `None` for a plain approval.
+    pub reason: Option<Reason>,
+    /// The law behind it, as the pack states it.
+    pub law: Option<String>,
+    /// Whether it decides.
+    pub in_force: bool,
+    /// Why it does or does not, where the pack says.
+    pub legal_basis: Option<String>,
+    /// The rule itself, without annotations.
+    pub text: String,
+}
+
+impl Described {
+    fn of(policy: &Policy, rule: &Rule, state: Option<&RawRule>) -> Self {
+        let source = policy.to_string();
+        let body = source.find("permit").into_iter().chain(source.find("forbid")).min();
+        Self {
+            id: rule.id.clone(),
+            effect: rule.effect(),
+            reason: rule.reason,
+            law: policy.annotation("law").map(str::to_owned),
+            in_force: state.is_none_or(|state| state.in_force),
+            legal_basis: state.map(|state| state.legal_basis.clone()),
+            text: body.and_then(|at| source.get(at..)).unwrap_or_default().to_owned(),
+        }
+    }
+}
 
 /// The numbers that the rules compare with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,24 +147,14 @@ impl PolicyPack {
         let (schema, _) = Schema::from_cedarschema_str(file(SCHEMA)?)
             .map_err(|source| PackError::Schema { source: Box::new(source) })?;
         let entities = schema.action_entities().map_err(|_| PackError::Field("schema actions"))?;
-        let mut rules = HashMap::new();
-        let (mut permits, mut forbids) = (PolicySet::new(), PolicySet::new());
-        for (name, text) in files.iter().filter(|(name, _)| is_rules(name)) {
-            for (policy, rule) in rules_of(name, text)? {
-                let set =
-                    if policy.effect() == Effect::Permit { &mut permits } else { &mut forbids };
-                let id = policy.id().clone();
-                let duplicate = || PackError::Duplicate { id: rule.id.to_string() };
-                set.add(policy).map_err(|_| duplicate())?;
-                if rules.insert(id, rule.clone()).is_some() {
-                    return Err(duplicate());
-                }
-            }
+        let rules = read_rules(files)?;
+        validate(&schema, &rules)?;
+        let known = |id: &String| rules.iter().any(|(_, rule)| rule.id.as_str() == id);
+        if !manifest.rules.keys().all(known) {
+            return Err(PackError::Field("rules"));
         }
-        validate(&schema, &permits)?;
-        validate(&schema, &forbids)?;
         let (effective_from, effective_until) = manifest.dates()?;
-        Ok(Self {
+        let mut pack = Self {
             id: PackId::try_from(manifest.id.as_str())?,
             version: manifest.version,
             bars: manifest.bars.check()?,
@@ -134,13 +163,53 @@ impl PolicyPack {
             effective_until,
             hash: hash(files),
             entities,
-            permits,
-            forbids,
-            rules,
+            permits: PolicySet::new(),
+            forbids: PolicySet::new(),
+            rules: HashMap::new(),
+            off: Vec::new(),
+            described: Vec::new(),
             view: View::of(file(SCHEMA)?)?,
             uids: Uids::new().ok_or(PackError::Field("schema actions"))?,
             cases: 0,
-        })
+        };
+        for (policy, rule) in rules {
+            let state = manifest.rules.get(rule.id.as_str());
+            pack.described.push(Described::of(&policy, &rule, state));
+            if state.is_none_or(|state| state.in_force) {
+                pack.put_in_force(policy, rule)?;
+            } else {
+                pack.off.push((policy, rule));
+            }
+        }
+        Ok(pack)
+    }
+
+    /// The pack with rules in force that are switched off in it: for cases about them. `None` for a
+    /// name that is not one of these.
+    pub(super) fn with_switched_on(&self, names: &[String]) -> Option<Self> {
+        let mut pack = self.clone();
+        for name in names {
+            let place = pack.off.iter().position(|(_, rule)| rule.id.as_str() == name)?;
+            let (policy, rule) = pack.off.remove(place);
+            pack.put_in_force(policy, rule).ok()?;
+        }
+        Some(pack)
+    }
+
+    fn put_in_force(&mut self, policy: Policy, rule: Rule) -> Result<(), PackError> {
+        let permits = policy.effect() == Effect::Permit;
+        let set = if permits { &mut self.permits } else { &mut self.forbids };
+        let id = policy.id().clone();
+        let duplicate = || PackError::Duplicate { id: rule.id.to_string() };
+        set.add(policy).map_err(|_| duplicate())?;
+        self.rules.insert(id, rule);
+        Ok(())
+    }
+
+    /// Every rule, for people, in the order of the files.
+    #[must_use]
+    pub fn described(&self) -> &[Described] {
+        &self.described
     }
 
     /// Its name.
@@ -372,6 +441,16 @@ struct RawManifest {
     effective_from: String,
     effective_until: Option<String>,
     bars: RawBars,
+    #[serde(default)]
+    rules: BTreeMap<String, RawRule>,
+}
+
+/// What the bank says about a rule whose law is not in force, or whose use it must justify.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    in_force: bool,
+    legal_basis: String,
 }
 
 #[derive(Deserialize)]
@@ -439,6 +518,20 @@ fn read_pack(dir: &Path) -> Result<BTreeMap<String, String>, PackError> {
     Ok(files)
 }
 
+/// Every rule of every file, in order; each name once.
+fn read_rules(files: &BTreeMap<String, String>) -> Result<Vec<(Policy, Rule)>, PackError> {
+    let mut rules: Vec<(Policy, Rule)> = Vec::new();
+    for (name, text) in files.iter().filter(|(name, _)| is_rules(name)) {
+        for (policy, rule) in rules_of(name, text)? {
+            if rules.iter().any(|(_, other)| other.id == rule.id) {
+                return Err(PackError::Duplicate { id: rule.id.to_string() });
+            }
+            rules.push((policy, rule));
+        }
+    }
+    Ok(rules)
+}
+
 /// The policies of one file, each under its rule's name.
 fn rules_of(name: &str, text: &str) -> Result<Vec<(Policy, Rule)>, PackError> {
     let parsed = PolicySet::from_str(text)
@@ -459,8 +552,13 @@ fn rules_of(name: &str, text: &str) -> Result<Vec<(Policy, Rule)>, PackError> {
 }
 
 /// Strict, and warnings count: a rule that can never hold is a rule that nobody tested.
-fn validate(schema: &Schema, rules: &PolicySet) -> Result<(), PackError> {
-    let result = Validator::new(schema.clone()).validate(rules, ValidationMode::Strict);
+fn validate(schema: &Schema, rules: &[(Policy, Rule)]) -> Result<(), PackError> {
+    let mut all = PolicySet::new();
+    for (policy, rule) in rules {
+        let duplicate = |_| PackError::Duplicate { id: rule.id.to_string() };
+        all.add(policy.clone()).map_err(duplicate)?;
+    }
+    let result = Validator::new(schema.clone()).validate(&all, ValidationMode::Strict);
     let error = result.validation_errors().map(ToString::to_string).next();
     match error.or_else(|| result.validation_warnings().map(ToString::to_string).next()) {
         Some(finding) => Err(PackError::Invalid { finding }),

@@ -123,6 +123,29 @@ impl Rule {
         }
     }
 
+    /// The outcome in words.
+    pub(super) fn effect(&self) -> String {
+        match &self.consequence {
+            Consequence::Approve => "APPROVED".to_owned(),
+            Consequence::Cap(CapRule { cap_minor, counted, lasts }) => {
+                let counted = counted.map_or(String::new(), |(party, direction, window)| {
+                    let (party, direction) = (party.as_str(), direction.as_str());
+                    format!(" together with {party}.{direction}.{}", window.as_str())
+                });
+                let lasts = match lasts {
+                    Lasts::Hours(hours) => format!(", for {hours} hours"),
+                    Lasts::AsLongAs(rule) => format!(", as long as {rule} runs"),
+                    Lasts::Window(_) => String::new(),
+                };
+                format!("APPROVED_CAPPED: {cap_minor} minor units{counted}{lasts}")
+            }
+            Consequence::StepUp(what) => format!("STEP_UP: {}", what.as_str()),
+            Consequence::Inconclusive => "INCONCLUSIVE".to_owned(),
+            Consequence::Hold { hours } => format!("HELD: {hours} hours"),
+            Consequence::Deny => "DENIED".to_owned(),
+        }
+    }
+
     /// Until when the cap runs that begins when the rule holds now; `None` for a rule that begins none.
     pub(super) fn begins_cap(&self, now: UnixMillis) -> Option<UnixMillis> {
         match &self.consequence {

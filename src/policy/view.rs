@@ -246,7 +246,7 @@ impl Reader<'_> {
             return Err(invalid(finding));
         }
         if required == source.may_be_missing() {
-            let must = if required { "must be optional (?)" } else { "is never missing" };
+            let must = if required { "must be optional" } else { "is never missing" };
             return Err(invalid(format!("{path} {must}")));
         }
         self.paths.push(path.to_owned());

@@ -82,6 +82,8 @@ pub enum Content {
     Erasure(Erasure),
     /// `redemption`: the host acted on a receipt.
     Redemption(Redemption),
+    /// `reversal`: the host says what moved in truth.
+    Reversal(Reversal),
 }
 
 impl Content {
@@ -94,6 +96,7 @@ impl Content {
             Self::Administration(_) => "administration",
             Self::Erasure(_) => "erasure",
             Self::Redemption(_) => "redemption",
+            Self::Reversal(_) => "reversal",
         }
     }
 }
@@ -281,6 +284,19 @@ pub struct Redemption {
     pub actor: Actor,
 }
 
+/// What moved in truth under an approval, as the host says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reversal {
+    /// The approval's receipt.
+    pub refers: Refers,
+    /// How much moved, in minor units.
+    pub moved_minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// Who says so.
+    pub actor: Actor,
+}
+
 /// Where a receipt stands.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LogBlock {
@@ -385,6 +401,7 @@ impl ReceiptBody {
             "administration" => Administration::deserialize(value).map(Content::Administration),
             "erasure" => Erasure::deserialize(value).map(Content::Erasure),
             "redemption" => Redemption::deserialize(value).map(Content::Redemption),
+            "reversal" => Reversal::deserialize(value).map(Content::Reversal),
             _ => return Err(InvalidBody::Kind),
         };
         let content = content.map_err(InvalidBody::Shape)?;

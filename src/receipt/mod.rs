@@ -16,8 +16,8 @@ mod verify;
 
 pub use body::{
     Actor, Administration, Bio, Cap, Content, Erasure, IndexRange, LogBlock, Outcome, Policy,
-    ReceiptBody, ReceiptDraft, Redemption, Refers, ReportingTerminal, Terminal, Txn, Verification,
-    Witnessed, rid_text,
+    ReceiptBody, ReceiptDraft, Redemption, Refers, ReportingTerminal, Reversal, Terminal, Txn,
+    Verification, Witnessed, rid_text,
 };
 pub use commit::{InvalidSalt, Salt, TransactionFields, audit_commit, transaction_commit};
 pub use export::{

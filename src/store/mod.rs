@@ -21,7 +21,7 @@ use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
-pub use movements::{MovementRow, Movements, MovementsOf, Starts};
+pub use movements::{MovedRow, MovementRow, Movements, MovementsOf, Starts};
 pub use past::Past;
 pub use rows::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,

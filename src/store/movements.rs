@@ -10,7 +10,7 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 use crate::domain::turnover::{Direction, Turnover, Window};
 
-/// Cash that an approval lets move. It counts as moved in full until the terminal reports otherwise.
+/// Cash that an approval lets move. It counts as moved in full until the host says otherwise.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MovementRow {
     /// The decision that approved it.
@@ -29,6 +29,19 @@ pub struct MovementRow {
     pub currency: Currency,
     /// When it was approved.
     pub at: UnixMillis,
+}
+
+/// What moved in truth under an approval.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MovedRow {
+    /// What was approved, in minor units.
+    pub approved_minor: i64,
+    /// What moved, as far as is known.
+    pub moved_minor: i64,
+    /// Of which currency.
+    pub currency: Currency,
+    /// The entry that says what moved; `None` while nobody has.
+    pub index: Option<u64>,
 }
 
 /// Whose movements are asked for.
@@ -55,12 +68,15 @@ pub trait Movements: Send {
     /// Adds a movement; [`StoreError::Exists`] if its decision has one.
     async fn insert_movement(&mut self, row: &MovementRow) -> Result<(), StoreError>;
 
-    /// What moved in truth, or the approved amount again for `None`; false if there is no such
-    /// movement.
+    /// A movement, and what moved in truth.
+    async fn moved(&mut self, key: &DecisionKey) -> Result<Option<MovedRow>, StoreError>;
+
+    /// What moved in truth, by the entry that says so; false if there is no such movement.
     async fn set_moved(
         &mut self,
         key: &DecisionKey,
-        moved_minor: Option<i64>,
+        moved_minor: i64,
+        index: u64,
     ) -> Result<bool, StoreError>;
 
     /// For each direction, in the order of [`Direction::ALL`], and window: how many movements of one

@@ -12,6 +12,7 @@ use tulga::domain::time::UnixMillis;
 use tulga::domain::transaction::{HolderVerification, Operation};
 use tulga::policy::{
     CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact, PackError, PolicyPack, decide,
+    document,
 };
 
 const NOW: UnixMillis = UnixMillis::new(1_795_226_595_000);
@@ -498,6 +499,47 @@ fn rules_taken_away(text: &str) -> Vec<(String, String)> {
         (format!("that {name} is gone"), [&text[..*start], &text[end..]].concat())
     };
     starts.iter().map(without).collect()
+}
+
+/// `UPDATE=1 cargo test policy` writes the documents anew.
+#[test]
+fn the_documents_of_the_packs_say_what_the_packs_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for dir in fs::read_dir(root.join("policies")).unwrap() {
+        let dir = dir.unwrap();
+        let expected = document(&PolicyPack::load(&dir.path()).unwrap());
+        let name = dir.file_name().into_string().unwrap();
+        let path = root.join("docs/rules").join(format!("{name}.md"));
+        if std::env::var_os("UPDATE").is_some() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &expected).unwrap();
+        }
+        let found = fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == expected, "docs/rules/{name}.md is stale: UPDATE=1 cargo test policy");
+    }
+}
+
+/// A schema can name facts only, as what they are.
+#[test]
+fn a_schema_that_names_no_facts_is_refused() {
+    for (from, to, finding) in [
+        ("amount_minor: Long,", "amount_minor: Long,\n  shoe_size: Long,", "shoe_size is no fact"),
+        ("currency: String,", "currency: Long,", "currency is a String, not a Long"),
+        ("strength_db?: Long,", "strength_db: Long,", "strength_db must be optional"),
+        ("amount_minor: Long,", "amount_minor?: Long,", "amount_minor is never missing"),
+        ("bars: Bars,", "bars?: Bars,", "bars is a record and must not be optional"),
+        ("liveness: String,", "liveness: Set<String>,", "liveness is a String, not a Set<String>"),
+        ("bars: Bars,", "bars: Bars,\n  registers: Set<Long>,", "registers is a Set<String>"),
+    ] {
+        let mut files = dev_files();
+        let schema = files.get_mut("schema.cedarschema").unwrap();
+        assert!(schema.contains(from), "{from}");
+        *schema = schema.replacen(from, to, 1);
+        // The rules of the pack would not fit the altered schema either.
+        files.retain(|name, _| !Path::new(name).extension().is_some_and(|found| found == "cedar"));
+        let refused = PolicyPack::from_files(&files).unwrap_err();
+        assert!(refused.to_string().contains(finding), "{refused}");
+    }
 }
 
 /// The command that authors run, on a good pack and on one whose case does not hold.

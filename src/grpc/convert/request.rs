@@ -8,11 +8,11 @@ use crate::domain::money::AmountMinor;
 use crate::domain::reason::Language;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{DecisionKey, OpaqueToken};
-use crate::gateway::Redeem;
 use crate::gateway::request::{
     BeginCapture, BindToken, Consent, ConsentTerm, CreateCustomer, DuplicateResolution, ImportRow,
     ReportOutcome, Verify,
 };
+use crate::gateway::{Redeem, Reverse};
 use crate::grpc::status::InvalidField;
 use crate::proto;
 
@@ -106,6 +106,30 @@ pub fn report_outcome(wire: proto::ReportOutcomeRequest) -> Result<ReportOutcome
     })
 }
 
+fn receipt_text(wire: Vec<u8>) -> Result<String, InvalidField> {
+    String::from_utf8(wire).map_err(|_| InvalidField::wrong("receipt_jws", "it is not ASCII"))
+}
+
+/// The host says what moved.
+pub fn reverse(wire: proto::ReverseRequest) -> Result<Reverse, InvalidField> {
+    let proto::ReverseRequest {
+        receipt_jws,
+        host_transaction_id,
+        business_date,
+        attempt,
+        moved_minor,
+        currency,
+    } = wire;
+    Ok(Reverse {
+        receipt_jws: receipt_text(receipt_jws)?,
+        host_id: noun::host_transaction_id(&host_transaction_id)?,
+        business_date: noun::business_date(&business_date)?,
+        attempt: noun::attempt(attempt)?,
+        moved_minor: noun::dispensed("moved_minor", moved_minor)?,
+        currency: noun::text("currency", &currency)?,
+    })
+}
+
 /// The host redeems a receipt.
 pub fn redeem(wire: proto::RedeemRequest) -> Result<Redeem, InvalidField> {
     let proto::RedeemRequest {
@@ -120,8 +144,7 @@ pub fn redeem(wire: proto::RedeemRequest) -> Result<Redeem, InvalidField> {
         currency,
         operation,
     } = wire;
-    let receipt_jws = String::from_utf8(receipt_jws)
-        .map_err(|_| InvalidField::wrong("receipt_jws", "it is not ASCII"))?;
+    let receipt_jws = receipt_text(receipt_jws)?;
     let amount = AmountMinor::try_from(amount_minor)
         .map_err(|error| InvalidField::because("amount_minor", &error))?;
     let account: OpaqueToken = noun::text("account", &account)?;

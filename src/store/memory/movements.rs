@@ -6,13 +6,14 @@ use super::{MemoryUnit, insert};
 use crate::domain::money::Currency;
 use crate::domain::transaction::DecisionKey;
 use crate::domain::turnover::{Direction, Turnover, Window};
-use crate::store::{MovementRow, Movements, MovementsOf, Starts, StoreError};
+use crate::store::{MovedRow, MovementRow, Movements, MovementsOf, Starts, StoreError};
 
 /// A movement, and what moved in truth.
 #[derive(Clone)]
 pub(super) struct Moved {
     row: MovementRow,
     moved_minor: i64,
+    index: Option<u64>,
 }
 
 impl Moved {
@@ -39,18 +40,28 @@ impl MovementsOf {
 #[async_trait]
 impl Movements for MemoryUnit {
     async fn insert_movement(&mut self, row: &MovementRow) -> Result<(), StoreError> {
-        let moved = Moved { row: row.clone(), moved_minor: row.approved_minor };
+        let moved = Moved { row: row.clone(), moved_minor: row.approved_minor, index: None };
         insert(&mut self.state()?.movements, row.key.clone(), moved)
     }
 
     async fn set_moved(
         &mut self,
         key: &DecisionKey,
-        moved_minor: Option<i64>,
+        moved_minor: i64,
+        index: u64,
     ) -> Result<bool, StoreError> {
         let Some(moved) = self.state()?.movements.get_mut(key) else { return Ok(false) };
-        moved.moved_minor = moved_minor.unwrap_or(moved.row.approved_minor);
+        (moved.moved_minor, moved.index) = (moved_minor, Some(index));
         Ok(true)
+    }
+
+    async fn moved(&mut self, key: &DecisionKey) -> Result<Option<MovedRow>, StoreError> {
+        Ok(self.state()?.movements.get(key).map(|moved| MovedRow {
+            approved_minor: moved.row.approved_minor,
+            moved_minor: moved.moved_minor,
+            currency: moved.row.currency,
+            index: moved.index,
+        }))
     }
 
     async fn turnover(

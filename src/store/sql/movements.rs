@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 use sqlx::query;
 
-use super::parse::Fields;
+use super::parse::{Fields, stored};
 use super::read::{Statement, keyed};
 use super::unavailable;
 use super::write::SqlUnit;
 use crate::domain::money::Currency;
 use crate::domain::transaction::DecisionKey;
 use crate::domain::turnover::{Direction, Turnover, Window};
-use crate::store::{MovementRow, Movements, MovementsOf, Starts, StoreError};
+use crate::store::{MovedRow, MovementRow, Movements, MovementsOf, Starts, StoreError};
 
 /// The sums of one party's movements by direction, behind a condition on the party. The windows'
 /// starts are $1 to $5, the earliest of them $6, the currency $7.
@@ -58,11 +58,20 @@ impl Movements for SqlUnit {
     async fn set_moved(
         &mut self,
         key: &DecisionKey,
-        moved_minor: Option<i64>,
+        moved_minor: i64,
+        index: u64,
     ) -> Result<bool, StoreError> {
-        let sql = "UPDATE movements SET moved_minor = COALESCE($5, approved_minor) \
+        let sql = "UPDATE movements SET moved_minor = $5, moved_index = $6 \
                    WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND attempt = $4";
-        Ok(self.run(keyed(sql, key).bind(moved_minor)).await? > 0)
+        let statement = keyed(sql, key).bind(moved_minor).bind(stored(index));
+        Ok(self.run(statement).await? > 0)
+    }
+
+    async fn moved(&mut self, key: &DecisionKey) -> Result<Option<MovedRow>, StoreError> {
+        let sql = "SELECT approved_minor, moved_minor, currency, moved_index FROM movements \
+                   WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND attempt = $4";
+        let row = keyed(sql, key).fetch_optional(self.connection()).await.map_err(unavailable)?;
+        row.map(|row| Fields::of("movements", &row).moved()).transpose()
     }
 
     async fn turnover(

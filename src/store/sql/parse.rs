@@ -13,8 +13,8 @@ use crate::domain::transaction::{CashOutcome, DecisionKey, TokenKind};
 use crate::domain::turnover::Direction;
 use crate::store::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
-    CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow, OutcomeRow, RedemptionRow,
-    StoreError, TerminalKeyRow, TokenRow,
+    CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow, MovedRow, OutcomeRow,
+    RedemptionRow, StoreError, TerminalKeyRow, TokenRow,
 };
 
 /// One row of a table, read column by column.
@@ -128,6 +128,17 @@ impl<'a> Fields<'a> {
             created_at: self.time("created_at")?,
             updated_at: self.time("updated_at")?,
             activated_at: self.maybe_time("activated_at")?,
+        })
+    }
+
+    pub fn moved(&self) -> Result<MovedRow, StoreError> {
+        let index: Option<i64> =
+            self.row.try_get("moved_index").map_err(|_| self.broken("moved_index"))?;
+        Ok(MovedRow {
+            approved_minor: self.integer("approved_minor")?,
+            moved_minor: self.integer("moved_minor")?,
+            currency: self.currency("currency")?,
+            index: index.map(u64::try_from).transpose().map_err(|_| self.broken("moved_index"))?,
         })
     }
 

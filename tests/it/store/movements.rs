@@ -6,7 +6,7 @@ use tulga::domain::money::Currency;
 use tulga::domain::time::UnixMillis;
 use tulga::domain::transaction::DecisionKey;
 use tulga::domain::turnover::{Direction, Turnover, Window};
-use tulga::store::{MovementRow, MovementsOf, Store, StoreError};
+use tulga::store::{MovedRow, MovementRow, MovementsOf, Store, StoreError};
 
 use super::fixtures::{add_customer, customer_id, decision, digest, terminal, write};
 
@@ -105,13 +105,27 @@ pub async fn a_movement_counts_for_what_moved_in_truth(store: &dyn Store) {
     let row = movement(1, customer_id(1), 100, 500);
     insert(store, std::slice::from_ref(&row)).await;
     let party = MovementsOf::Customer(customer_id(1));
-    for (moved, expected) in
-        [(Some(40), of(1, 40)), (Some(0), of(0, 0)), (None, of(1, 100)), (Some(100), of(1, 100))]
+    for (index, (moved_minor, expected)) in
+        (7..).zip([(40, of(1, 40)), (0, of(0, 0)), (100, of(1, 100))])
     {
-        let known = write(store, async |unit| unit.set_moved(&row.key, moved).await).await;
-        assert!(known.unwrap());
-        assert_eq!(withdrawn(store, &party).await, [expected; 5], "{moved:?}");
+        write(store, async |unit| {
+            assert!(unit.set_moved(&row.key, moved_minor, index).await?);
+            let currency = kzt();
+            let index = Some(index);
+            let moved = MovedRow { approved_minor: 100, moved_minor, currency, index };
+            assert_eq!(unit.moved(&row.key).await?, Some(moved));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(withdrawn(store, &party).await, [expected; 5], "{moved_minor}");
     }
     let other = decision("999", 1).key;
-    assert!(!write(store, async |unit| unit.set_moved(&other, Some(0)).await).await.unwrap());
+    write(store, async |unit| {
+        assert!(!unit.set_moved(&other, 0, 1).await?);
+        assert_eq!(unit.moved(&other).await?, None);
+        Ok(())
+    })
+    .await
+    .unwrap();
 }

@@ -59,7 +59,7 @@ pub async fn others_and_other_terminals_are_counted_once_each(store: &dyn Store)
         assert_eq!(unit.other_terminals(&terminal("ATM-1"), &one, at(101)).await?, 0);
         assert_eq!(unit.other_terminals(&terminal("ATM-3"), &one, at(0)).await?, 2);
         // What was given back did not move.
-        assert!(unit.set_moved(&rows[3].key, Some(0)).await?);
+        assert!(unit.set_moved(&rows[3].key, 0, 7).await?);
         assert_eq!(unit.others_on_account(&account, &one, at(100)).await?, 1);
         Ok(())
     })

@@ -95,7 +95,7 @@ CREATE TABLE outcomes (
     PRIMARY KEY (terminal, business_date, host_id, attempt)
 );
 
--- Cash that approvals let move; in truth as much as the terminal reported.
+-- Cash that approvals let move; in truth as much as the host says, in the entry moved_index.
 CREATE TABLE movements (
     terminal       TEXT NOT NULL,
     business_date  TEXT NOT NULL,
@@ -107,6 +107,7 @@ CREATE TABLE movements (
     direction      TEXT NOT NULL,
     approved_minor INTEGER NOT NULL,
     moved_minor    INTEGER NOT NULL,
+    moved_index    INTEGER,
     currency       TEXT NOT NULL,
     at             INTEGER NOT NULL,
     PRIMARY KEY (terminal, business_date, host_id, attempt)
