@@ -152,10 +152,14 @@ fn somebody(like: &FaceEmbedding, number: u64) -> Template {
 /// The decision, the signature and the durable append.
 fn deciding(c: &mut Criterion) {
     let mut group = c.benchmark_group("deciding");
-    let pack = PolicyPack::load(&root().join("policies/dev")).unwrap();
     let facts = genuine();
     let now = SystemClock.now();
-    group.bench_function("policy::decide", |b| b.iter(|| decide(black_box(&facts), &pack, now)));
+    for name in ["dev", "kz-2026"] {
+        let pack = PolicyPack::load(&root().join("policies").join(name)).unwrap();
+        group.bench_function(format!("policy::decide by {name}"), |b| {
+            b.iter(|| decide(black_box(&facts), &pack, now));
+        });
+    }
     let key = Ed25519Key::from_seed([7; 32]).unwrap();
     let body = draft(7).complete(now, LogBlock::new(ORIGIN, 7, 7, &Tree::new().root()));
     group.bench_function("sign", |b| b.iter(|| issue(black_box(&body), "gw07", &key).unwrap()));

@@ -175,6 +175,15 @@ impl App {
     /// Whatever keeps the gateway from serving honestly: a model with another digest, a key that
     /// others may read, a database behind its last signed head.
     pub async fn open(config: &Config) -> Result<Self> {
+        Self::open_at(config, Arc::new(SystemClock)).await
+    }
+
+    /// As [`Self::open`], by another clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub async fn open_at(config: &Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let data = DataDir::at(&config.paths.data_dir);
         if !data.is_complete() {
             init(config).with_context(|| format!("{} cannot be made", data.path().display()))?;
@@ -196,7 +205,7 @@ impl App {
             vault: Arc::new(Vault::load(&data.kek())?),
             pipeline,
             pack,
-            clock: Arc::new(SystemClock),
+            clock,
             entropy: Arc::new(SystemEntropy),
             guard: Arc::new(FileGuard::open(&data.guard())?),
             authority,

@@ -8,9 +8,10 @@ use super::pack::{Described, PolicyPack};
 #[must_use]
 pub fn document(pack: &PolicyPack) -> String {
     let mut page = String::new();
-    // Writing to a string does not fail.
-    let _ = write_page(&mut page, pack);
-    page
+    match write_page(&mut page, pack) {
+        // Writing to a string does not fail.
+        Ok(()) | Err(std::fmt::Error) => page,
+    }
 }
 
 fn write_page(page: &mut String, pack: &PolicyPack) -> std::fmt::Result {

@@ -12,6 +12,7 @@ use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic_types::StatusExt as _;
 use tulga::app::{App, DataDir};
+use tulga::clock::{Clock, SystemClock};
 use tulga::config::Config;
 use tulga::domain::id::PrincipalName;
 use tulga::gateway::Gateway;
@@ -38,6 +39,11 @@ impl Site {
 
     /// With more of the configuration.
     pub async fn with(more: &str) -> Self {
+        Self::at(more, Arc::new(SystemClock)).await
+    }
+
+    /// With more of the configuration, and by another clock.
+    pub async fn at(more: &str, clock: Arc<dyn Clock>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let config = Config::from_toml(&format!(
@@ -46,7 +52,7 @@ impl Site {
             root.join("models").display(),
         ))
         .unwrap();
-        let app = App::open(&config).await.unwrap();
+        let app = App::open_at(&config, clock).await.unwrap();
         let gateway = Arc::downgrade(&app.gateway);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("https://{}", listener.local_addr().unwrap());
