@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::decide::decide;
+use super::decide::{decide, decide_by_cedar};
 use super::facts::{
     BankFacts, CaptureFact, Confirmation, CustomerStanding, DeviceLevel, Facts, History,
     LivenessFact,
@@ -178,7 +178,13 @@ fn run_one(
     let facts = table.try_into::<RawFacts>()?.check().map_err(wrong)?;
     let at = at.as_deref().map_or(Ok(pack.effective_from()), UnixMillis::parse_rfc3339);
     let switched = pack.with_switched_on(&switch_on).ok_or_else(|| wrong("switch_on"))?;
-    let decision = decide(&facts, &switched, at.map_err(|_| wrong("at"))?);
+    let at = at.map_err(|_| wrong("at"))?;
+    let decision = decide(&facts, &switched, at);
+    let by_cedar = decide_by_cedar(&facts, &switched, at);
+    if by_cedar != decision {
+        let (expected, actual) = (format!("{by_cedar:?}"), format!("{decision:?}"));
+        return Ok(Some(CaseFailure { case: name, expected, actual }));
+    }
     let codes: Vec<_> = decision.reasons().iter().map(|reason| reason.code()).collect();
     let mut actual = format!("{} {codes:?}", decision.outcome().as_str());
     let mut expected = format!("{outcome} {reasons:?}");

@@ -2,10 +2,14 @@
 
 use std::str::FromStr;
 
-use cedar_policy::{Authorizer, EntityId, EntityTypeName, EntityUid, PolicySet, Request, Response};
+use cedar_policy::{
+    Authorizer, Effect, EntityId, EntityTypeName, EntityUid, PolicySet, Request, Response,
+};
 
+use super::compiled::{Compiled, Failed};
 use super::facts::{CaptureFact, Facts};
 use super::pack::PolicyPack;
+use super::rule::Rule;
 use crate::domain::decision::{Decision, Outcome, RuleId};
 use crate::domain::reason::Reason;
 use crate::domain::time::UnixMillis;
@@ -15,6 +19,31 @@ use crate::domain::transaction::Operation;
 ///
 /// It never fails: whatever keeps a rule from being evaluated is INCONCLUSIVE with `SYS_POLICY`.
 pub fn decide(facts: &Facts, pack: &PolicyPack, now: UnixMillis) -> Decision {
+    decide_with(facts, pack, now, |facts, pack| match pack.compiled() {
+        Some(rules) => Some(hold_compiled(facts, pack, rules)),
+        None => hold_by_cedar(facts, pack),
+    })
+}
+
+/// As [`decide`], with every rule evaluated by Cedar itself: slower, and always the same.
+pub fn decide_by_cedar(facts: &Facts, pack: &PolicyPack, now: UnixMillis) -> Decision {
+    decide_with(facts, pack, now, hold_by_cedar)
+}
+
+/// The rules that hold, and those that could not be evaluated (`None` where it is not known which).
+#[derive(Default)]
+struct Held<'a> {
+    permits: Vec<&'a Rule>,
+    forbids: Vec<&'a Rule>,
+    erring: Vec<Option<RuleId>>,
+}
+
+fn decide_with<'a>(
+    facts: &Facts,
+    pack: &'a PolicyPack,
+    now: UnixMillis,
+    hold: impl FnOnce(&Facts, &'a PolicyPack) -> Option<Held<'a>>,
+) -> Decision {
     if !pack.in_force(now) {
         return Decision::inconclusive(Reason::SysPolicy);
     }
@@ -23,45 +52,27 @@ pub fn decide(facts: &Facts, pack: &PolicyPack, now: UnixMillis) -> Decision {
     if let CaptureFact::Refused(reasons) = &facts.capture {
         return Decision::new(Outcome::Inconclusive, reasons.clone(), Vec::new());
     }
-    let Some(request) = request(facts, pack) else {
+    let Some(found) = hold(facts, pack) else {
         return Decision::inconclusive(Reason::SysPolicy);
     };
-    // Asked apart: of a mixed set Cedar names the forbids that hold and is silent about whether
-    // any permit did, and a forbid that only caps would then approve what nothing permits.
-    let permits = ask(&request, pack.permits(), pack);
-    let forbids = ask(&request, pack.forbids(), pack);
-    let erring: Vec<_> = [&permits, &forbids].into_iter().flat_map(erring_rules).collect();
-    if !erring.is_empty() {
-        // Cedar has dropped these rules; without a forbid among them it may well have allowed.
-        let rules = erring.into_iter().flatten().collect();
+    if !found.erring.is_empty() {
+        // Cedar drops such a rule; without a forbid among them it might well allow.
+        let rules = found.erring.into_iter().flatten().collect();
         return Decision::new(Outcome::Inconclusive, vec![Reason::SysPolicy], rules);
     }
-    weigh(&permits, &forbids, facts, pack, now)
+    weigh(&found, facts, now)
 }
 
 /// The gravest outcome among the rules that hold, with all their reasons.
-fn weigh(
-    permits: &Response,
-    forbids: &Response,
-    facts: &Facts,
-    pack: &PolicyPack,
-    now: UnixMillis,
-) -> Decision {
+fn weigh(held: &Held<'_>, facts: &Facts, now: UnixMillis) -> Decision {
     let mut outcome = Outcome::Approved;
     let (mut reasons, mut rules) = (Vec::new(), Vec::new());
-    let mut permitted = false;
-    for (response, permits) in [(permits, true), (forbids, false)] {
-        for policy_id in response.diagnostics().reason() {
-            let Some(rule) = pack.rule(policy_id) else {
-                return Decision::inconclusive(Reason::SysPolicy);
-            };
-            permitted |= permits;
-            outcome = outcome.graver(rule.outcome(facts, now));
-            reasons.extend(rule.reason);
-            rules.push(rule.id.clone());
-        }
+    for rule in held.permits.iter().chain(&held.forbids) {
+        outcome = outcome.graver(rule.outcome(facts, now));
+        reasons.extend(rule.reason);
+        rules.push(rule.id.clone());
     }
-    if !permitted {
+    if held.permits.is_empty() {
         // Where a forbid already refuses, its reason is the reason: a second one that stood beside
         // some refusals only would tell them apart.
         if outcome != Outcome::Denied {
@@ -70,6 +81,40 @@ fn weigh(
         outcome = Outcome::Denied;
     }
     Decision::new(outcome, reasons, rules)
+}
+
+fn hold_compiled<'a>(
+    facts: &Facts,
+    pack: &'a PolicyPack,
+    rules: &'a [(Effect, Compiled, Rule)],
+) -> Held<'a> {
+    let mut held = Held::default();
+    for (effect, compiled, rule) in rules {
+        match (compiled.holds(facts, pack.bars()), effect) {
+            (Ok(true), Effect::Permit) => held.permits.push(rule),
+            (Ok(true), Effect::Forbid) => held.forbids.push(rule),
+            (Ok(false), _) => {}
+            (Err(Failed), _) => held.erring.push(Some(rule.id.clone())),
+        }
+    }
+    held
+}
+
+/// `None` where Cedar does not take the facts, or names a rule that is none of the pack's.
+fn hold_by_cedar<'a>(facts: &Facts, pack: &'a PolicyPack) -> Option<Held<'a>> {
+    let request = request(facts, pack)?;
+    // Asked apart: of a mixed set Cedar names the forbids that hold and is silent about whether
+    // any permit did, and a forbid that only caps would then approve what nothing permits.
+    let permits = ask(&request, pack.permits(), pack);
+    let forbids = ask(&request, pack.forbids(), pack);
+    let rules = |response: &Response| {
+        response.diagnostics().reason().map(|id| pack.rule(id)).collect::<Option<Vec<_>>>()
+    };
+    Some(Held {
+        permits: rules(&permits)?,
+        forbids: rules(&forbids)?,
+        erring: [&permits, &forbids].into_iter().flat_map(erring_rules).collect(),
+    })
 }
 
 fn ask(request: &Request, rules: &PolicySet, pack: &PolicyPack) -> Response {

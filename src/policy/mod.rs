@@ -16,6 +16,7 @@
 //! capture that cannot be used is INCONCLUSIVE before any rule is asked.
 
 mod cases;
+mod compiled;
 mod decide;
 mod document;
 mod facts;
@@ -24,7 +25,7 @@ mod rule;
 mod view;
 
 pub use cases::{CaseError, CaseFailure};
-pub use decide::decide;
+pub use decide::{decide, decide_by_cedar};
 pub use document::document;
 pub use facts::{
     BankFacts, CaptureFact, Confirmation, CustomerStanding, DeviceLevel, Facts, History,

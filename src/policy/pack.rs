@@ -12,6 +12,7 @@ use cedar_policy::{
 use serde::Deserialize;
 
 use super::cases::{self, CaseError};
+use super::compiled::Compiled;
 use super::decide::Uids;
 use super::rule::{Rule, RuleError};
 use super::view::View;
@@ -38,6 +39,8 @@ pub struct PolicyPack {
     /// Rules that are checked and tested and do not decide.
     off: Vec<(Policy, Rule)>,
     described: Vec<Described>,
+    /// Every rule in force; `None` for a pack that Cedar alone can evaluate.
+    compiled: Option<Vec<(Effect, Compiled, Rule)>>,
     view: View,
     uids: Uids,
     cases: usize,
@@ -168,6 +171,7 @@ impl PolicyPack {
             rules: HashMap::new(),
             off: Vec::new(),
             described: Vec::new(),
+            compiled: Some(Vec::new()),
             view: View::of(file(SCHEMA)?)?,
             uids: Uids::new().ok_or(PackError::Field("schema actions"))?,
             cases: 0,
@@ -200,6 +204,12 @@ impl PolicyPack {
         let permits = policy.effect() == Effect::Permit;
         let set = if permits { &mut self.permits } else { &mut self.forbids };
         let id = policy.id().clone();
+        let compiled =
+            Compiled::of(&policy).map(|compiled| (policy.effect(), compiled, rule.clone()));
+        match (&mut self.compiled, compiled) {
+            (Some(rules), Some(compiled)) => rules.push(compiled),
+            (rules, _) => *rules = None,
+        }
         let duplicate = || PackError::Duplicate { id: rule.id.to_string() };
         set.add(policy).map_err(|_| duplicate())?;
         self.rules.insert(id, rule);
@@ -280,6 +290,17 @@ impl PolicyPack {
             Some((id.clone(), rule.begins_cap(now)?))
         };
         decision.rules().iter().filter_map(begun).collect()
+    }
+
+    /// Whether its rules are evaluated the quicker way, without Cedar.
+    #[must_use]
+    pub const fn is_compiled(&self) -> bool {
+        self.compiled.is_some()
+    }
+
+    /// Its rules in force in the quicker form; `None` where Cedar alone can evaluate them.
+    pub(super) fn compiled(&self) -> Option<&[(Effect, Compiled, Rule)]> {
+        self.compiled.as_deref()
     }
 
     pub(super) const fn view(&self) -> &View {

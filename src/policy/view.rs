@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use cedar_policy::{Context, RestrictedExpression, SchemaFragment};
-use serde_json::Value;
+use serde_json::Value as Json;
 
 use super::facts::Facts;
 use super::pack::{Bars, PackError};
@@ -29,7 +29,7 @@ enum Node {
 
 /// Where a fact's value comes from, by its type in Cedar.
 #[derive(Debug, Clone, Copy)]
-enum Source {
+pub(super) enum Source {
     Long(fn(&Facts, &Bars) -> i64),
     MaybeLong(fn(&Facts, &Bars) -> Option<i64>),
     Bool(fn(&Facts) -> bool),
@@ -97,7 +97,7 @@ impl View {
         let (fragment, _) = SchemaFragment::from_cedarschema_str(schema)
             .map_err(|source| PackError::Schema { source: Box::new(source) })?;
         let json = fragment.to_json_value().map_err(|_| PackError::Field("schema"))?;
-        let types = json.pointer("//commonTypes").and_then(Value::as_object);
+        let types = json.pointer("//commonTypes").and_then(Json::as_object);
         let facts = types.and_then(|types| types.get("Facts"));
         let (Some(types), Some(facts)) = (types, facts) else {
             return Err(invalid("the schema has no type Facts".to_owned()));
@@ -131,8 +131,8 @@ fn pairs_of(
     let mut pairs = Vec::with_capacity(record.len());
     for (name, node) in record {
         let value = match node {
-            Node::Fact(source) => match source.value(facts, bars) {
-                Some(value) => value,
+            Node::Fact(source) => match source.read(facts, bars) {
+                Some(value) => value.into_cedar(),
                 None => continue,
             },
             Node::Record(inner) => {
@@ -144,21 +144,30 @@ fn pairs_of(
     Some(pairs)
 }
 
+/// A fact's value.
+#[derive(Debug, Clone)]
+pub(super) enum Value<'a> {
+    Bool(bool),
+    Long(i64),
+    Text(&'a str),
+    Words(Vec<&'a str>),
+}
+
 impl Source {
-    fn value(self, facts: &Facts, bars: &Bars) -> Option<RestrictedExpression> {
-        type Value = RestrictedExpression;
-        let text = |text: &str| Value::new_string(text.to_owned());
+    /// The fact; `None` where it is missing.
+    pub fn read<'a>(self, facts: &'a Facts, bars: &Bars) -> Option<Value<'a>> {
+        let turnover = |party, direction, window| facts.turnovers.get(party, direction, window);
         Some(match self {
-            Self::Long(of) => Value::new_long(of(facts, bars)),
-            Self::MaybeLong(of) => Value::new_long(of(facts, bars)?),
-            Self::Bool(of) => Value::new_bool(of(facts)),
-            Self::Text(of) => text(of(facts)),
-            Self::Words(of) => Value::new_set(of(facts).into_iter().map(text)),
+            Self::Long(of) => Value::Long(of(facts, bars)),
+            Self::MaybeLong(of) => Value::Long(of(facts, bars)?),
+            Self::Bool(of) => Value::Bool(of(facts)),
+            Self::Text(of) => Value::Text(of(facts)),
+            Self::Words(of) => Value::Words(of(facts)),
             Self::Count(party, direction, window) => {
-                Value::new_long(facts.turnovers.get(party, direction, window).count)
+                Value::Long(turnover(party, direction, window).count)
             }
             Self::Amount(party, direction, window) => {
-                Value::new_long(facts.turnovers.get(party, direction, window).amount_minor)
+                Value::Long(turnover(party, direction, window).amount_minor)
             }
         })
     }
@@ -177,8 +186,21 @@ impl Source {
     }
 }
 
+impl Value<'_> {
+    fn into_cedar(self) -> RestrictedExpression {
+        type Cedar = RestrictedExpression;
+        let text = |text: &str| Cedar::new_string(text.to_owned());
+        match self {
+            Self::Bool(value) => Cedar::new_bool(value),
+            Self::Long(value) => Cedar::new_long(value),
+            Self::Text(value) => text(value),
+            Self::Words(words) => Cedar::new_set(words.into_iter().map(text)),
+        }
+    }
+}
+
 /// The fact of a path.
-fn source_of(path: &str) -> Option<Source> {
+pub(super) fn source_of(path: &str) -> Option<Source> {
     let named = FACTS.iter().find(|(name, _)| *name == path);
     named.map(|(_, source)| *source).or_else(|| turnover(path))
 }
@@ -197,7 +219,7 @@ fn turnover(path: &str) -> Option<Source> {
 
 /// Walks the schema's JSON form.
 struct Reader<'a> {
-    types: &'a serde_json::Map<String, Value>,
+    types: &'a serde_json::Map<String, Json>,
     paths: Vec<String>,
 }
 
@@ -207,12 +229,12 @@ const DEPTH_MAX: u8 = 8;
 impl Reader<'_> {
     fn node(
         &mut self,
-        of_type: &Value,
+        of_type: &Json,
         path: &str,
         required: bool,
         depth: u8,
     ) -> Result<Node, PackError> {
-        let word = |key| of_type.get(key).and_then(Value::as_str);
+        let word = |key| of_type.get(key).and_then(Json::as_str);
         let named = word("name").map(|name| name.trim_start_matches("__cedar::"));
         if let Some(meant) =
             named.and_then(|name| self.types.get(name)).filter(|_| depth < DEPTH_MAX)
@@ -223,11 +245,11 @@ impl Reader<'_> {
             if !required {
                 return Err(invalid(format!("{path} is a record and must not be optional")));
             }
-            let attributes = of_type.get("attributes").and_then(Value::as_object);
+            let attributes = of_type.get("attributes").and_then(Json::as_object);
             let mut record = BTreeMap::new();
             for (name, attribute) in attributes.into_iter().flatten() {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                let required = attribute.get("required").and_then(Value::as_bool).unwrap_or(true);
+                let required = attribute.get("required").and_then(Json::as_bool).unwrap_or(true);
                 record.insert(name.clone(), self.node(attribute, &path, required, depth + 1)?);
             }
             return Ok(Node::Record(record.into_iter().collect()));
@@ -236,7 +258,7 @@ impl Reader<'_> {
         let given = match (word("type"), of_type.get("element")) {
             (Some("Set"), Some(element)) => {
                 let element = element.get("name").or_else(|| element.get("type"));
-                let element = element.and_then(Value::as_str).unwrap_or_default();
+                let element = element.and_then(Json::as_str).unwrap_or_default();
                 format!("Set<{}>", element.trim_start_matches("__cedar::"))
             }
             (of_type, _) => named.or(of_type).unwrap_or_default().replace("Boolean", "Bool"),

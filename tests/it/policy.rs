@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use tulga::domain::decision::{Decision, Outcome};
+use tulga::domain::decision::{Decision, Outcome, RuleId};
 use tulga::domain::money::{AmountMinor, Currency};
 use tulga::domain::reason::Reason;
+use tulga::domain::register::Register;
+use tulga::domain::supplied::{BusinessClass, RiskSign};
 use tulga::domain::time::UnixMillis;
 use tulga::domain::transaction::{HolderVerification, Operation};
+use tulga::domain::turnover::{Direction, Party, Turnover, Turnovers, Window};
 use tulga::policy::{
-    CaptureFact, CustomerStanding, DeviceLevel, Facts, LivenessFact, PackError, PolicyPack, decide,
-    document,
+    BankFacts, CaptureFact, Confirmation, CustomerStanding, DeviceLevel, Facts, History,
+    LivenessFact, PackError, PolicyPack, decide, decide_by_cedar, document,
 };
 
 const NOW: UnixMillis = UnixMillis::new(1_795_226_595_000);
@@ -429,6 +433,107 @@ fn files_of(dir: &Path) -> BTreeMap<String, String> {
 fn dev_dir() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/dev")
 }
+
+prop_compose! {
+    fn any_rich_facts()(
+        facts in any_facts(),
+        sums in prop::collection::vec(
+            (0..Party::ALL.len(), 0..Direction::ALL.len(), 0..Window::ALL.len(), 0..7i64, any_sum()), 0..12,
+        ),
+        counts in (0..13i64, 0..7i64, 0..5i64, 0..7i64),
+        hours in (prop::option::of(46..50i64), prop::option::of(22..26i64)),
+        registers in prop::collection::btree_set(prop::sample::select(Register::ALL.to_vec()), 0..2),
+        risk_signs in prop::collection::btree_set(prop::sample::select(RiskSign::ALL.to_vec()), 0..2),
+        business in prop::sample::select(BusinessClass::ALL.to_vec()),
+        other_banks_month_minor in any_sum(),
+        confirmation in prop::sample::select(Confirmation::ALL.to_vec()),
+        flags in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
+        guest in prop::bool::weighted(0.1),
+        runs in any::<bool>(),
+    ) -> Facts {
+        let mut turnovers = Turnovers::default();
+        for (party, direction, window, count, amount_minor) in sums {
+            let turnover = Turnover { count, amount_minor };
+            turnovers.set(Party::ALL[party], Direction::ALL[direction], Window::ALL[window], turnover);
+        }
+        let rule = RuleId::try_from("RU-01").unwrap();
+        Facts {
+            customer: if guest { CustomerStanding::Guest } else { facts.customer },
+            turnovers,
+            history: History {
+                cards: counts.0,
+                others_on_account_h24: counts.1,
+                others_on_card_h24: counts.1,
+                other_terminals_h1: counts.2,
+                failures_h24: counts.3,
+                active_hours: hours.0,
+            },
+            registers,
+            confirmation,
+            unable: flags.0,
+            owner_known: flags.1,
+            case_open: flags.2,
+            shared_face: flags.3,
+            bank: BankFacts {
+                business,
+                other_banks_month_minor,
+                account_data_age_hours: hours.1,
+                risk_signs,
+                social_payment: flags.4,
+            },
+            capped: runs.then_some((rule, UnixMillis::new(i64::MAX / 2))).into_iter().collect(),
+            ..facts
+        }
+    }
+}
+
+fn any_sum() -> impl Strategy<Value = i64> {
+    prop_oneof![0..=5i64, 1..=60_000_000i64, 0..=20_000_000_000i64, Just(i64::MAX)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// The quicker evaluator and Cedar say the same of every pack, and of rules that no pack has.
+    #[test]
+    fn the_quicker_evaluator_says_what_cedar_says(facts in any_rich_facts()) {
+        static PACKS: LazyLock<Vec<PolicyPack>> = LazyLock::new(|| {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+            let dirs = fs::read_dir(root).unwrap();
+            let packs = dirs.map(|dir| PolicyPack::load(&dir.unwrap().path()).unwrap());
+            packs.chain([dev_with(ODD_RULES)]).collect()
+        });
+        for pack in &*PACKS {
+            prop_assert!(pack.is_compiled());
+            let now = pack.effective_from();
+            prop_assert_eq!(decide(&facts, pack, now), decide_by_cedar(&facts, pack, now));
+        }
+    }
+}
+
+/// What the packs do not use of the compiled part of the language, and what overflows.
+const ODD_RULES: &str = r#"
+@id("odd.if") @outcome("DENIED") @reason("POL_AMOUNT")
+forbid (principal, action in [Action::"cash_deposit"], resource) when {
+  if context.amount_minor > 1000 then context.currency != "KZT" else -context.amount_minor < -500
+} unless { context.device_level == "secure_element" };
+
+@id("odd.numbers") @outcome("DENIED") @reason("POL_CURRENCY")
+forbid (principal, action == Action::"cash_withdrawal", resource) when {
+  context.amount_minor * 9000 - 7 >= 100 && context.bars.required_db + 1 <= 41
+};
+
+@id("odd.sets") @outcome("STEP_UP") @step_up("TELLER") @reason("POL_STEP_UP")
+forbid (principal, action, resource) when {
+  ["KZT", "USD"].containsAll([context.currency]) == ["app", "none"].containsAny([context.holder_verification]) ||
+  ["a"] == ["a", "a"] && !["KZT"].contains(context.account_currency)
+};
+
+@id("odd.overflow") @outcome("DENIED") @reason("POL_NOT_PERMITTED")
+forbid (principal, action == Action::"third_party_deposit", resource) when {
+  context.amount_minor * 9223372036854775807 > 0
+};
+"#;
 
 /// A pack whose cases hold whatever its rules say proves nothing: each number moved by one, and each
 /// rule taken away, must make a case fail.
