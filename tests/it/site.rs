@@ -66,6 +66,11 @@ impl Site {
         Self { dir, gateway, address, stop, ended }
     }
 
+    /// The gateway's data folder.
+    pub fn data(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
+    }
+
     pub async fn connect(&self, certificate: &str, key: &str) -> Channel {
         let pki = DataDir::at(self.dir.path().join("data")).pki();
         let ca = pki.read_certificate(&pki.authority_path()).unwrap();
