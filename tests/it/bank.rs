@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,6 +11,9 @@ use ring::signature::{EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _};
 use serde_json::Value;
 use tempfile::TempDir;
 use tonic::transport::Channel;
+use tulga::app::{DataDir, trust_fingerprint};
+use tulga::audit::{ExportWriter, Options, verify_export};
+use tulga::clock::{Clock as _, ManualClock, SystemClock};
 use tulga::crypto::{Ed25519Key, Signer as _, ed25519_spki_der};
 use tulga::domain::id::{ConfirmationId, CustomerId};
 use tulga::gateway::{Shown, app_key_message, confirmation_message};
@@ -38,6 +42,7 @@ pub type Desk = EnrollmentServiceClient<Channel>;
 /// A gateway by the pack `kz-2026` with lines added to its bars, and its enrolled customer.
 pub struct Bank {
     pub site: Site,
+    pub clock: Arc<ManualClock>,
     _pack: TempDir,
     pub customer: String,
     pub terminal: Terminal,
@@ -52,7 +57,8 @@ impl Bank {
             "policy_dir = '{}'\n[rate]\nper_terminal_per_minute = 10000\n",
             pack.path().display()
         );
-        let site = Site::with(&more).await;
+        let clock = Arc::new(ManualClock::new(SystemClock.now()));
+        let site = Site::at(&more, Arc::clone(&clock) as _).await;
         let customer = site.enroll(IIN, CARD, &["obama.jpg", "obama3.jpg"]).await;
         let terminal = VerificationServiceClient::new(site.terminal("ATM-1").await);
         let app = ConfirmationServiceClient::new(site.staff(Role::AppBackend).await);
@@ -61,7 +67,7 @@ impl Bank {
         let place =
             proto::SetTerminalPlaceRequest { terminal_id: "ATM-1".into(), place: PLACE.into() };
         admin.set_terminal_place(place).await.unwrap();
-        Self { site, _pack: pack, customer, terminal, app, desk }
+        Self { site, clock, _pack: pack, customer, terminal, app, desk }
     }
 
     /// A verification of the customer, named by their IIN.
@@ -116,6 +122,24 @@ impl Bank {
         let asked = proto::GetCheckpointRequest {};
         let checkpoint = auditor.get_checkpoint(asked).await.unwrap().into_inner().checkpoint;
         checkpoint.lines().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Exports the ledger and verifies it from outside; how many entries it has.
+    pub async fn audited(&self) -> u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let export = dir.path().join("export");
+        let writer = ExportWriter::create(&export).unwrap();
+        let mut auditor = AuditServiceClient::new(self.site.staff(Role::Auditor).await);
+        let asked = proto::ExportLedgerRequest {};
+        let mut pieces = auditor.export_ledger(asked).await.unwrap().into_inner();
+        while let Some(piece) = pieces.message().await.unwrap() {
+            writer.append(&piece.path, &piece.content).unwrap();
+        }
+        let trust = trust_fingerprint(&DataDir::at(self.site.data())).unwrap();
+        let report =
+            verify_export(&export, Some(&trust), &Options::default(), &mut |_| ()).unwrap();
+        assert!(report.is_good(), "{:?}", report.findings);
+        self.ledger_size().await
     }
 
     pub async fn close(self) {
@@ -213,6 +237,9 @@ pub fn pack_with(bars: &str) -> TempDir {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/kz-2026");
     let to = tempfile::tempdir().unwrap();
     copy(&from, to.path());
+    if bars.is_empty() {
+        return to;
+    }
     let manifest = to.path().join("pack.toml");
     let text = fs::read_to_string(&manifest).unwrap();
     let with = text.replacen("[bars]\n", &format!("[bars]\n{bars}\n"), 1);

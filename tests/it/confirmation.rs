@@ -68,6 +68,7 @@ async fn kz_01_a_large_deposit_is_approved_after_the_customers_key_has_signed_it
     assert!(body(&first)["refers"].is_null() && body(&first)["confirmation"].is_null());
 
     counts_like_any_approval(&mut bank, &first, &last).await;
+    assert!(bank.audited().await > 0);
     bank.close().await;
 }
 
@@ -174,11 +175,21 @@ async fn counts_like_any_approval(
     let reported = bank.terminal.report_outcome(taken).await.unwrap().into_inner();
     let reported = proto::Decision { receipt_jws: reported.receipt_jws, ..last.clone() };
     assert_eq!(body(&reported)["refers"], named(last));
-    // It has moved: the least deposit is above the threshold now, and not any more once it is given back.
+    // It has moved: the least deposit is above the threshold now, and not any more once the host says that
+    // it was given back.
     let more = bank.ask(&Ask { amount_minor: 1, ..Ask::new("T2") }).await;
     assert_eq!(more.outcome(), proto::Outcome::StepUp);
-    let returned = report(proto::CashOutcome::DepositedAndReturned, LARGE);
-    bank.terminal.report_outcome(returned).await.unwrap();
+    let reverse = |decision: &proto::Decision| proto::ReverseRequest {
+        receipt_jws: decision.receipt_jws.clone(),
+        host_transaction_id: "T1".into(),
+        business_date: "2026-11-21".into(),
+        attempt: 1,
+        moved_minor: 0,
+        currency: "KZT".into(),
+    };
+    let status = host.reverse(reverse(first)).await.unwrap_err();
+    assert_eq!(field(&status), "host_transaction_id", "the first decision moved nothing");
+    host.reverse(reverse(last)).await.unwrap();
     let freed = bank.ask(&Ask { amount_minor: 1, ..Ask::new("T3") }).await;
     assert_eq!(freed.outcome(), proto::Outcome::Approved);
     // An approved transaction has no further attempt.
@@ -218,40 +229,75 @@ async fn kz_01_a_refusal_ends_the_wait_at_once_and_denies() {
     bank.close().await;
 }
 
+/// 120 seconds are the pack's: the last millisecond counts, the next does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kz_01_an_answer_that_does_not_come_in_time_denies() {
-    let mut bank = Bank::open("confirmation_ttl_s = 1").await;
+    let mut bank = Bank::open("").await;
     let device = Device::ed25519(7);
     let customer = bank.customer.clone();
     let key_id = bank.bind(&device, &customer).await;
     bank.stepped_up("T1").await;
-    let shown = bank.pending().await;
+    let [shown] = bank.pending().await.try_into().unwrap();
+    bank.clock.advance_millis(120_000);
+    assert_eq!(bank.pending().await.len(), 1);
+    assert_eq!(bank.waiting("T1", 0).await.state(), proto::AwaitState::Waiting);
+    bank.clock.advance_millis(1);
+    assert!(bank.pending().await.is_empty());
+    let late = device.confirms(&key_id, &shown);
+    assert_eq!(reason(&bank.app.confirm(late).await.unwrap_err()), "REQ_STATE");
+    let decline = proto::DeclineRequest { confirmation_id: shown.confirmation_id };
+    assert_eq!(reason(&bank.app.decline(decline).await.unwrap_err()), "REQ_STATE");
     let last = decided(bank.waiting("T1", 5_000).await);
     assert_eq!(said(&last), (proto::Outcome::Denied, vec!["POL_CONFIRMATION_EXPIRED"]));
-    assert!(bank.pending().await.is_empty());
-    let late = device.confirms(&key_id, shown.first().unwrap());
-    assert_eq!(reason(&bank.app.confirm(late).await.unwrap_err()), "REQ_STATE");
     assert_eq!(decided(bank.waiting("T1", 0).await), last);
-    // An agreement that the terminal did not ask about in time counts for nothing either.
-    bank.stepped_up("T2").await;
-    let [pending] = bank.pending().await.try_into().unwrap();
-    bank.app.confirm(device.confirms(&key_id, &pending)).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    let last = decided(bank.waiting("T2", 0).await);
+    bank.close().await;
+}
+
+/// An agreement that the terminal asks about too late counts for nothing; in the last millisecond it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agreement_counts_as_long_as_the_pack_says() {
+    let mut bank = Bank::open("confirmation_ttl_s = 60").await;
+    let device = Device::ed25519(7);
+    let customer = bank.customer.clone();
+    let key_id = bank.bind(&device, &customer).await;
+    for (id, millis, outcome) in
+        [("T1", 60_000, proto::Outcome::Approved), ("T2", 60_001, proto::Outcome::Denied)]
+    {
+        bank.stepped_up(id).await;
+        let [pending] = bank.pending().await.try_into().unwrap();
+        bank.app.confirm(device.confirms(&key_id, &pending)).await.unwrap();
+        bank.clock.advance_millis(millis);
+        let last = decided(bank.waiting(id, 0).await);
+        assert_eq!(last.outcome(), outcome, "{id}: {:?}", last.reasons);
+        assert_eq!(body(&last)["confirmation"].is_null(), outcome == proto::Outcome::Denied);
+    }
+    bank.close().await;
+}
+
+/// Time that passes while a call waits ends it: nobody has to ask twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_waits_sees_the_time_run_out() {
+    let mut bank = Bank::open("confirmation_ttl_s = 1").await;
+    bank.stepped_up("T1").await;
+    let mut terminal = bank.terminal.clone();
+    let waits =
+        tokio::spawn(async move { terminal.await_decision(awaiting("T1", 1, 60_000)).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    bank.clock.advance_millis(1_001);
+    let last = decided(waits.await.unwrap().unwrap().into_inner());
     assert_eq!(said(&last), (proto::Outcome::Denied, vec!["POL_CONFIRMATION_EXPIRED"]));
-    assert!(body(&last)["confirmation"].is_null());
     bank.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_capture_is_taken_again_and_the_agreement_counts_for_the_same_transaction_only() {
-    let mut bank = Bank::open("capture_fresh_s = 1").await;
+    let mut bank = Bank::open("confirmation_ttl_s = 300").await;
     let device = Device::p256(&ECDSA_P256_SHA256_ASN1_SIGNING);
     let customer = bank.customer.clone();
     let key_id = bank.bind(&device, &customer).await;
     let first = bank.stepped_up("T1").await;
     let [pending] = bank.pending().await.try_into().unwrap();
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    bank.clock.advance_millis(120_001);
     bank.app.confirm(device.confirms(&key_id, &pending)).await.unwrap();
     let again = bank.waiting("T1", 0).await;
     assert_eq!(again.state(), proto::AwaitState::CaptureAgain);
@@ -268,14 +314,15 @@ async fn an_old_capture_is_taken_again_and_the_agreement_counts_for_the_same_tra
     assert_eq!(body(&approved)["confirmation"]["by"], "customer_key");
     assert_eq!(decided(bank.waiting("T1", 0).await), approved);
 
-    let mut waiting = bank.pending().await;
-    let pending = waiting.remove(0);
-    assert!(waiting.is_empty());
+    let [pending] = bank.pending().await.try_into().unwrap();
     bank.app.confirm(device.confirms(&key_id, &pending)).await.unwrap();
     let dearer = Ask { attempt: 2, amount_minor: LARGE + 1, ..Ask::new("T2") };
     let dearer = bank.ask(&dearer).await;
     assert_eq!(dearer.outcome(), proto::Outcome::StepUp);
     assert!(body(&dearer)["confirmation"].is_null());
+    // Just fresh enough.
+    bank.clock.advance_millis(120_000);
+    assert_eq!(decided(bank.waiting("T2", 0).await).outcome(), proto::Outcome::Approved);
     bank.close().await;
 }
 

@@ -25,6 +25,7 @@ mod confirmation;
 mod crash;
 mod door;
 mod durability;
+mod exception;
 #[cfg(feature = "test-support")]
 mod faults;
 mod foreign;

@@ -90,6 +90,18 @@ impl Site {
         self.connect(&certificate, &key).await
     }
 
+    /// Somebody else of the bank's staff, with a certificate of the development authority.
+    pub async fn named(&self, role: Role, name: &str) -> Channel {
+        let pki = DataDir::at(self.data()).pki();
+        let name = PrincipalName::try_from(name).unwrap();
+        let tenant = Config::from_toml("").unwrap().identity.tenant;
+        let authority = pki.load_authority(tenant).unwrap();
+        pki.create_client(&authority, role, &name, SystemClock.now()).unwrap();
+        let certificate = pki.read_certificate(&pki.client_path(role, &name)).unwrap();
+        let key = pki.read_key(&pki.client_key_path(role, &name)).unwrap();
+        self.connect(&certificate, &key).await
+    }
+
     /// Registers a terminal as a vendor does: its own key, a signing request, a certificate back.
     pub async fn terminal(&self, terminal_id: &str) -> Channel {
         let key = rcgen::KeyPair::generate().unwrap();

@@ -26,6 +26,7 @@ use self::confirmations::{
     a_confirmation_is_asked_for_once_answered_once_and_settled_once,
     a_device_key_is_one_customers_and_goes_with_them,
     a_final_decision_stands_beside_the_first_and_counts_as_an_approval,
+    a_mark_of_inability_is_proposed_and_approved_and_goes_with_the_customer,
     a_terminal_stands_where_it_was_last_said_to,
     what_waits_comes_in_the_order_of_the_ledger_until_its_time_is_over,
 };
@@ -94,6 +95,7 @@ on_every_store!(
     what_waits_comes_in_the_order_of_the_ledger_until_its_time_is_over,
     a_final_decision_stands_beside_the_first_and_counts_as_an_approval,
     a_device_key_is_one_customers_and_goes_with_them,
+    a_mark_of_inability_is_proposed_and_approved_and_goes_with_the_customer,
     a_terminal_stands_where_it_was_last_said_to,
     refusals_are_counted_since,
     others_and_other_terminals_are_counted_once_each,

@@ -1,11 +1,12 @@
 //! Confirmations, device keys, final decisions, terminals' places.
 
-use tulga::domain::id::{Attempt, ConfirmationId};
+use tulga::domain::id::{Attempt, ConfirmationId, PrincipalName};
 use tulga::domain::money::Currency;
 use tulga::domain::time::UnixMillis;
 use tulga::domain::transaction::CashOutcome;
 use tulga::store::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationRow, OutcomeRow, Store, StoreError,
+    UnableRow,
 };
 
 use super::fixtures::{add_customer, customer_id, decision, digest, receipt, terminal, write};
@@ -205,4 +206,49 @@ pub async fn a_terminal_stands_where_it_was_last_said_to(store: &dyn Store) {
         write(store, async |unit| unit.put_terminal_place(&name, place).await).await.unwrap();
         assert_eq!(store.terminal_place(&name).await.unwrap().as_deref(), Some(place));
     }
+}
+
+pub async fn a_mark_of_inability_is_proposed_and_approved_and_goes_with_the_customer(
+    store: &dyn Store,
+) {
+    for number in 1..=2 {
+        add_customer(store, number).await;
+    }
+    let row = |of: u8, number: u8| UnableRow {
+        customer: customer_id(of),
+        proposed_by: PrincipalName::try_from(format!("desk-{number}").as_str()).unwrap(),
+        proposed_key: digest(number),
+        sealed: vec![number; 30],
+        proposed_at: UnixMillis::new(5),
+        approved_at: None,
+    };
+    let one = customer_id(1);
+    assert_eq!(store.unable(&one).await.unwrap(), None);
+    let at = UnixMillis::new(9);
+    let early = write(store, async |unit| unit.approve_unable(&one, at).await).await;
+    assert!(!early.unwrap());
+    // A later proposal replaces one that nobody has approved.
+    for proposed in [row(1, 3), row(1, 4)] {
+        write(store, async |unit| unit.put_unable(&proposed).await).await.unwrap();
+        assert_eq!(store.unable(&one).await.unwrap(), Some(proposed));
+    }
+    for expected in [true, false] {
+        let approved = write(store, async |unit| unit.approve_unable(&one, at).await).await;
+        assert_eq!(approved.unwrap(), expected);
+    }
+    let approved = UnableRow { approved_at: Some(at), ..row(1, 4) };
+    let inside = write(store, async |unit| unit.unable(&one).await).await.unwrap();
+    assert_eq!(inside, Some(approved));
+    let again = write(store, async |unit| unit.put_unable(&row(1, 3)).await).await;
+    assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+    for expected in [true, false] {
+        let gone = write(store, async |unit| unit.delete_unable(&one).await).await;
+        assert_eq!(gone.unwrap(), expected);
+    }
+    let two = customer_id(2);
+    write(store, async |unit| unit.put_unable(&row(2, 3)).await).await.unwrap();
+    write(store, async |unit| unit.erase_customer(&two, at).await).await.unwrap();
+    assert_eq!(store.unable(&two).await.unwrap(), None);
+    let nobody = write(store, async |unit| unit.put_unable(&row(9, 3)).await).await;
+    assert!(matches!(nobody, Err(StoreError::Inconsistent { .. })), "{nobody:?}");
 }
