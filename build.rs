@@ -6,9 +6,10 @@ use protox::prost::Message;
 
 const ROOT: &str = "proto";
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "tulga/v1/audit.proto",
     "tulga/v1/common.proto",
+    "tulga/v1/confirmation.proto",
     "tulga/v1/enrollment.proto",
     "tulga/v1/receipt.proto",
     "tulga/v1/terminal.proto",
@@ -23,8 +24,10 @@ const VIEWS: [&str; 3] = [
 ];
 
 /// Messages that hold what must never be printed; `src/proto.rs` gives them a blind `Debug`.
-const BLIND: [&str; 13] = [
+const BLIND: [&str; 17] = [
     ".tulga.v1.AddCaptureRequest",
+    ".tulga.v1.ApproveUnableRequest",
+    ".tulga.v1.BindAppKeyRequest",
     ".tulga.v1.BindTokenRequest",
     ".tulga.v1.BulkImportRequest",
     ".tulga.v1.Capture",
@@ -33,6 +36,8 @@ const BLIND: [&str; 13] = [
     ".tulga.v1.CustomerReference",
     ".tulga.v1.GetAuditRecordResponse",
     ".tulga.v1.ImportToken",
+    ".tulga.v1.PendingConfirmation",
+    ".tulga.v1.ProposeUnableRequest",
     ".tulga.v1.RedeemRequest",
     ".tulga.v1.Salts",
     ".tulga.v1.Transaction",

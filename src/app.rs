@@ -93,8 +93,13 @@ impl DataDir {
 }
 
 /// The names of the development certificates, by role.
-pub const DEVELOPMENT_CLIENTS: [(Role, &str); 4] =
-    [(Role::Admin, "dev"), (Role::Enroller, "dev"), (Role::Auditor, "dev"), (Role::Host, "dev")];
+pub const DEVELOPMENT_CLIENTS: [(Role, &str); 5] = [
+    (Role::Admin, "dev"),
+    (Role::Enroller, "dev"),
+    (Role::Auditor, "dev"),
+    (Role::Host, "dev"),
+    (Role::AppBackend, "dev"),
+];
 
 /// Makes a data folder: a development PKI, the key-encryption key, root, receipt and ledger keys, and
 /// the key register that the root key signs. Nothing is overwritten.

@@ -33,6 +33,8 @@ macro_rules! blind {
 
 blind! {
     AddCaptureRequest => "AddCaptureRequest",
+    ApproveUnableRequest => "ApproveUnableRequest",
+    BindAppKeyRequest => "BindAppKeyRequest",
     BindTokenRequest => "BindTokenRequest",
     BulkImportRequest => "BulkImportRequest",
     Capture => "Capture",
@@ -43,6 +45,8 @@ blind! {
     customer_reference::Reference => "customer_reference::Reference",
     GetAuditRecordResponse => "GetAuditRecordResponse",
     ImportToken => "ImportToken",
+    PendingConfirmation => "PendingConfirmation",
+    ProposeUnableRequest => "ProposeUnableRequest",
     RedeemRequest => "RedeemRequest",
     Salts => "Salts",
     Transaction => "Transaction",
@@ -85,6 +89,7 @@ mod tests {
             .collect();
         let expected = [
             "AuditService",
+            "ConfirmationService",
             "EnrollmentService",
             "ReceiptService",
             "TerminalService",

@@ -263,7 +263,9 @@ impl Claim {
             Content::Redemption(redemption) => (Some(redemption.refers.clone()), Vec::new()),
             Content::Reversal(reversal) => (Some(reversal.refers.clone()), Vec::new()),
             Content::Erasure(erasure) => (None, erasure.bodies.clone()),
-            Content::Verification(_) | Content::Administration(_) => (None, Vec::new()),
+            Content::Verification(decision) => (decision.refers.clone(), Vec::new()),
+            Content::Exception(decision) => (decision.refers.clone(), Vec::new()),
+            Content::Administration(_) => (None, Vec::new()),
         };
         Self {
             index: body.log.index,

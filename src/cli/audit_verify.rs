@@ -20,8 +20,8 @@ use crate::audit::{
 };
 use crate::ledger::NOTE_BYTES_MAX;
 use crate::receipt::{
-    Actor, Content, JWS_BYTES_MAX, KEYS_FILE, KEYS_SIGNATURE_FILE, REGISTER_BYTES_MAX, ReceiptBody,
-    TrustFingerprint, parse,
+    Actor, Cap, Confirmation, Content, JWS_BYTES_MAX, KEYS_FILE, KEYS_SIGNATURE_FILE,
+    REGISTER_BYTES_MAX, ReceiptBody, Refers, TrustFingerprint, Txn, parse,
 };
 
 /// Verify an exported ledger, or one receipt with its proof, without a gateway.
@@ -296,27 +296,67 @@ fn words(body: &ReceiptBody, kid: &str) -> Vec<(&'static str, String)> {
     rows
 }
 
+fn decision_words(
+    txn: &Txn,
+    outcome: &str,
+    reasons: &[String],
+    terminal: &str,
+) -> Vec<(&'static str, String)> {
+    let asked = format!("{} of {} minor units of {}", txn.op, txn.amount_minor, txn.currency);
+    vec![
+        ("outcome", outcome.to_owned()),
+        ("reasons", reasons.join(", ")),
+        ("asked for", asked),
+        ("terminal", terminal.to_owned()),
+    ]
+}
+
+fn further_words(
+    cap: Option<&Cap>,
+    refers: Option<&Refers>,
+    confirmation: Option<&Confirmation>,
+) -> Vec<(&'static str, String)> {
+    let cap = cap.map(|cap| {
+        ("cap", format!("at most {} minor units until {}", cap.amount_minor, cap.until))
+    });
+    let after =
+        refers.map(|refers| ("after", format!("receipt {} (entry {})", refers.rid, refers.index)));
+    let confirmed = confirmation.map(|Confirmation { by, at, entry }| {
+        ("confirmed", format!("by {by} at {at}, receipt {} (entry {})", entry.rid, entry.index))
+    });
+    [cap, after, confirmed].into_iter().flatten().collect()
+}
+
 fn content_words(content: &Content) -> Vec<(&'static str, String)> {
     let by = |actor: &Actor| format!("{} {} ({})", actor.role, actor.name, actor.cert);
     let nobody = || "nobody named".to_owned();
     match content {
         Content::Verification(it) => {
-            let txn = &it.txn;
-            let asked =
-                format!("{} of {} minor units of {}", txn.op, txn.amount_minor, txn.currency);
-            let mut rows = vec![
-                ("outcome", it.outcome.clone()),
-                ("reasons", it.reasons.join(", ")),
-                ("asked for", asked),
-                ("terminal", it.terminal.id.clone()),
+            let mut rows = decision_words(&it.txn, &it.outcome, &it.reasons, &it.terminal.id);
+            rows.extend([
                 ("customer", it.subject.clone().unwrap_or_else(nobody)),
                 ("compared", format!("{}, {} dB required", it.bio.modality, it.bio.required_db)),
                 ("rules", format!("{} version {}", it.policy.id, it.policy.version)),
-            ];
-            if let Some(cap) = &it.cap {
-                let text = format!("at most {} minor units until {}", cap.amount_minor, cap.until);
-                rows.insert(1, ("cap", text));
-            }
+            ]);
+            rows.extend(further_words(
+                it.cap.as_ref(),
+                it.refers.as_ref(),
+                it.confirmation.as_ref(),
+            ));
+            rows
+        }
+        Content::Exception(it) => {
+            let mut rows = decision_words(&it.txn, &it.outcome, &it.reasons, &it.terminal.id);
+            rows.extend([
+                ("customer", it.subject.clone().unwrap_or_else(nobody)),
+                ("compared", "nothing: the exception path".to_owned()),
+                ("rules", format!("{} version {}", it.policy.id, it.policy.version)),
+            ]);
+            rows.extend(further_words(
+                it.cap.as_ref(),
+                it.refers.as_ref(),
+                it.confirmation.as_ref(),
+            ));
             rows
         }
         Content::Outcome(it) => vec![

@@ -1,11 +1,13 @@
 //! Digests, HMAC, AEAD, signatures, randomness: the only user of ring.
 
 mod aead;
+mod device_key;
 mod digest;
 mod entropy;
 mod signature;
 
 pub use aead::{AeadError, SealingKey};
+pub use device_key::DeviceKey;
 pub use digest::{Digest, InvalidDigest, MacKey, Sha256, sha256};
 #[cfg(any(test, feature = "test-support"))]
 pub use entropy::SeededEntropy;

@@ -175,6 +175,9 @@ pub enum KeyError {
     /// Not an Ed25519 key in the form expected.
     #[error("not an Ed25519 key in PEM")]
     NotEd25519,
+    /// Neither an Ed25519 nor an uncompressed P-256 SubjectPublicKeyInfo.
+    #[error("not an Ed25519 or uncompressed P-256 SubjectPublicKeyInfo")]
+    NotDeviceKey,
 }
 
 /// A signature failed.
@@ -188,7 +191,7 @@ pub enum SignatureError {
     Verify,
 }
 
-const SPKI_PREFIX: [u8; 12] =
+pub(super) const SPKI_PREFIX: [u8; 12] =
     [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,

@@ -147,6 +147,10 @@ binary_id! {
     ReceiptId, 16
 }
 binary_id! {
+    /// A confirmation that a customer is asked for.
+    ConfirmationId, 16
+}
+binary_id! {
     /// A challenge: issued by `BeginCapture`, used once by `Verify`.
     Challenge, 32
 }

@@ -107,6 +107,18 @@ impl BankZone {
         }
     }
 
+    /// An instant as the bank's customers are shown it: RFC 3339 with the zone's offset, to the second.
+    #[must_use]
+    pub fn displayed(&self, at: UnixMillis) -> String {
+        match jiff::Timestamp::from_millisecond(at.get()) {
+            Ok(instant) => {
+                instant.to_zoned(self.0.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+            }
+            // Beyond year 9999 no zone is known.
+            Err(_) => at.rfc3339(),
+        }
+    }
+
     /// The first instant of a day that is found from today's date; none only beyond year 9999.
     fn midnight(
         &self,
@@ -192,6 +204,13 @@ mod tests {
         }
         let just_before = at("2026-11-30T18:59:59.999Z");
         assert_eq!(almaty.start(Window::Month, just_before), at("2026-10-31T19:00:00.000Z"));
+    }
+
+    #[test]
+    fn an_instant_is_displayed_in_the_banks_zone() {
+        let almaty = BankZone::try_from("Asia/Almaty").unwrap();
+        let shown = almaty.displayed(at("2026-11-30T22:30:07.999Z"));
+        assert_eq!(shown, "2026-12-01T03:30:07+05:00");
     }
 
     #[test]

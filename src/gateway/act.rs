@@ -3,18 +3,21 @@
 use async_trait::async_trait;
 
 use super::Gateway;
+use super::confirmation::APP_KEYS_MAX;
 use super::error::GatewayError;
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use crate::crypto::{Digest, random_bytes};
-use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
+use crate::domain::id::{
+    CaptureId, ConfirmationId, CustomerId, PrincipalName, ReceiptId, TerminalId,
+};
 use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
-    CaptureRow, CustomerKeyRow, CustomerRow, CustomerStatus, DuplicateRow, RedemptionRow,
-    StoreError, TerminalKeyRow, TokenRow, UnitOfWork,
+    AppKeyRow, CaptureRow, ConfirmationAnswer, CustomerKeyRow, CustomerRow, CustomerStatus,
+    DuplicateRow, RedemptionRow, StoreError, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
 };
 
 /// How a duplicate was resolved that is one person twice.
@@ -44,6 +47,19 @@ pub(super) enum Write {
     Redeem(ReceiptId, Option<UnixMillis>),
     /// What moved in truth of an approved amount, in minor units of the currency.
     SetMoved(DecisionKey, i64, Currency),
+    /// Answers a confirmation while its time lasts; the answer counts for so many milliseconds.
+    AnswerConfirmation(ConfirmationId, Box<ConfirmationAnswer>, i64),
+    /// Binds a key of a customer's device if they have fewer than the most.
+    InsertAppKey(AppKeyRow),
+    DeleteAppKey(Digest, CustomerId),
+    /// Says where a terminal stands that has a key.
+    PlaceTerminal(TerminalId, String),
+    /// Proposes to mark somebody as unable to give a biometric.
+    ProposeUnable(Box<UnableRow>),
+    /// Approves this very proposal, by another name and key.
+    ApproveUnable(Box<UnableRow>, PrincipalName, Digest),
+    /// Takes a mark or a proposal away.
+    ClearUnable(CustomerId),
     /// Refuses to resume somebody who was found to be another customer.
     RefuseSamePerson(CustomerId),
 }
@@ -141,6 +157,31 @@ impl Write {
                     ));
                 }
             }
+            Self::AnswerConfirmation(id, answer, counts_ms) => {
+                answer_confirmation(unit, id, answer, *counts_ms, slot).await?;
+            }
+            Self::InsertAppKey(row) => insert_app_key(unit, row).await?,
+            Self::DeleteAppKey(fingerprint, customer) => {
+                found("key", unit.delete_app_key(fingerprint, customer).await?)?;
+            }
+            Self::PlaceTerminal(terminal, place) => {
+                let keys = unit.keys_of_terminal(terminal).await?;
+                found("terminal", keys.iter().any(|key| key.revoked_at.is_none()))?;
+                unit.put_terminal_place(terminal, place).await?;
+            }
+            Self::ProposeUnable(row) => {
+                let customer = unit.customer(&row.customer).await?;
+                found("customer", customer.is_some_and(|it| it.status != CustomerStatus::Erased))?;
+                exists("mark of inability", unit.put_unable(row).await)?;
+            }
+            Self::ApproveUnable(row, name, key) => {
+                approve_unable(unit, row, name, key, slot.now).await?;
+            }
+            Self::ClearUnable(customer) => {
+                found("mark of inability", unit.delete_unable(customer).await?)?;
+                move_without_captures(unit, customer, ACTIVE, CustomerStatus::Pending, slot.now)
+                    .await?;
+            }
             Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
             Self::SetMoved(key, moved_minor, currency) => {
                 return set_moved(unit, key, *moved_minor, *currency, slot).await;
@@ -209,6 +250,82 @@ async fn insert_capture(
         return Err(GatewayError::State("the customer's status does not allow it"));
     }
     exists("capture", unit.insert_capture(row).await)
+}
+
+/// The first answer counts, and only in time; a key that was unbound in between signs nothing.
+async fn answer_confirmation(
+    unit: &mut dyn UnitOfWork,
+    id: &ConfirmationId,
+    answer: &ConfirmationAnswer,
+    counts_ms: i64,
+    slot: &Slot,
+) -> Result<(), GatewayError> {
+    let row = unit.confirmation(id).await?.ok_or(GatewayError::NotFound("confirmation"))?;
+    if slot.now > row.expires_at {
+        return Err(GatewayError::State("the confirmation's time is over"));
+    }
+    if let Some(key) = &answer.app_key {
+        let keys = unit.app_keys(&row.customer).await?;
+        found("key", keys.iter().any(|held| held.fingerprint == *key))?;
+    }
+    let answer = ConfirmationAnswer {
+        at: slot.now,
+        counts_until: slot.now.plus_millis(counts_ms),
+        index: slot.index,
+        ..answer.clone()
+    };
+    if unit.answer_confirmation(id, &answer).await? {
+        Ok(())
+    } else {
+        Err(GatewayError::State("the confirmation was answered already"))
+    }
+}
+
+async fn approve_unable(
+    unit: &mut dyn UnitOfWork,
+    row: &UnableRow,
+    name: &PrincipalName,
+    key: &Digest,
+    now: UnixMillis,
+) -> Result<(), GatewayError> {
+    if unit.unable(&row.customer).await?.as_ref() != Some(row) {
+        return Err(GatewayError::State("another proposal was made in between"));
+    }
+    if row.proposed_by == *name || row.proposed_key == *key {
+        return Err(GatewayError::State("whoever proposes does not approve"));
+    }
+    if !unit.approve_unable(&row.customer, now).await? {
+        return Err(GatewayError::State("nothing is proposed for the customer"));
+    }
+    // There is nothing to search for among everybody: the two people answer for who it is.
+    move_without_captures(unit, &row.customer, PENDING, CustomerStatus::Active, now).await
+}
+
+const ACTIVE: CustomerStatus = CustomerStatus::Active;
+const PENDING: CustomerStatus = CustomerStatus::Pending;
+
+/// Moves a customer who has no captures from one status to another; others stay as they are.
+async fn move_without_captures(
+    unit: &mut dyn UnitOfWork,
+    customer: &CustomerId,
+    from: CustomerStatus,
+    to: CustomerStatus,
+    now: UnixMillis,
+) -> Result<(), GatewayError> {
+    let status = unit.customer(customer).await?.map(|row| row.status);
+    if status == Some(from) && unit.captures(customer).await?.is_empty() {
+        unit.set_customer_status(customer, to, now).await?;
+    }
+    Ok(())
+}
+
+async fn insert_app_key(unit: &mut dyn UnitOfWork, row: &AppKeyRow) -> Result<(), GatewayError> {
+    let customer = unit.customer(&row.customer).await?;
+    found("customer", customer.is_some_and(|row| row.status != CustomerStatus::Erased))?;
+    if unit.app_keys(&row.customer).await?.len() >= APP_KEYS_MAX {
+        return Err(GatewayError::State("the customer has the most device keys"));
+    }
+    exists("key", unit.insert_app_key(row).await)
 }
 
 async fn delete_capture(

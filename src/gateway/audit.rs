@@ -239,8 +239,10 @@ impl Gateway {
         if entry.jws != request.receipt_jws {
             return Err(invalid("receipt_jws", "it is not the receipt in the ledger"));
         }
-        let Content::Verification(content) = &verified.body().content else {
-            return Err(invalid("receipt_jws", "it is not the receipt of a verification"));
+        let (txn, outcome, cap) = match &verified.body().content {
+            Content::Verification(decision) => (&decision.txn, &decision.outcome, &decision.cap),
+            Content::Exception(decision) => (&decision.txn, &decision.outcome, &decision.cap),
+            _ => return Err(invalid("receipt_jws", "it is not the receipt of a decision")),
         };
         let commit = transaction_commit(
             &Salt::new(request.transaction_salt),
@@ -252,24 +254,24 @@ impl Gateway {
                 counterparty: request.counterparty.as_deref(),
             },
         );
-        if !crate::crypto::constant_time_eq(commit.as_bytes(), content.txn.commit.as_bytes()) {
+        if !crate::crypto::constant_time_eq(commit.as_bytes(), txn.commit.as_bytes()) {
             return Err(invalid(
                 "transaction_salt",
                 "the commitment does not open: another transaction, or another salt",
             ));
         }
-        let amount_max = match (content.outcome.as_str(), &content.cap) {
-            ("APPROVED", None) => content.txn.amount_minor,
-            ("APPROVED_CAPPED", Some(cap)) => cap.amount_minor.min(content.txn.amount_minor),
+        let amount_max = match (outcome.as_str(), cap) {
+            ("APPROVED", None) => txn.amount_minor,
+            ("APPROVED_CAPPED", Some(cap)) => cap.amount_minor.min(txn.amount_minor),
             _ => return Err(invalid("receipt_jws", "the receipt does not approve")),
         };
         if !(1..=amount_max).contains(&request.amount_minor) {
             return Err(invalid("amount_minor", "it is more than the receipt approves"));
         }
-        if request.operation.as_str() != content.txn.op {
+        if request.operation.as_str() != txn.op {
             return Err(invalid("operation", "the receipt is for another operation"));
         }
-        if request.currency.as_str() != content.txn.currency {
+        if request.currency.as_str() != txn.currency {
             return Err(invalid("currency", "the receipt is for another currency"));
         }
         if verified.body().aud.as_deref() != Some(self.settings.audience.as_str()) {

@@ -14,6 +14,8 @@ pub(super) struct EnrolledTemplate {
     pub standing: CustomerStanding,
     /// The pseudonym for the receipt; none for nobody.
     pub subject: Option<String>,
+    /// The customer's keys; none for nobody.
+    pub keys: Option<CustomerKeys>,
     pub template: Option<Template>,
 }
 
@@ -23,8 +25,12 @@ impl Gateway {
         &self,
         customer: Option<&CustomerId>,
     ) -> Result<EnrolledTemplate, GatewayError> {
-        const NOBODY: EnrolledTemplate =
-            EnrolledTemplate { standing: CustomerStanding::Unknown, subject: None, template: None };
+        const NOBODY: EnrolledTemplate = EnrolledTemplate {
+            standing: CustomerStanding::Unknown,
+            subject: None,
+            keys: None,
+            template: None,
+        };
         let Some(id) = customer else { return Ok(NOBODY) };
         let Some(row) = self.store.customer(id).await? else { return Ok(NOBODY) };
         let standing = standing_of(row.status);
@@ -36,7 +42,7 @@ impl Gateway {
             (standing, _) => standing,
         };
         let subject = Some(keys.pseudonym(&self.settings.tenant, id));
-        Ok(EnrolledTemplate { standing, subject, template })
+        Ok(EnrolledTemplate { standing, subject, keys: Some(keys), template })
     }
 
     /// A customer's keys; none after erasure.

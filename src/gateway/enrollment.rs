@@ -370,7 +370,7 @@ impl Gateway {
     }
 
     /// A customer's pseudonym; an erased customer has none and is not found.
-    async fn subject_of(&self, id: &CustomerId) -> Result<String, GatewayError> {
+    pub(super) async fn subject_of(&self, id: &CustomerId) -> Result<String, GatewayError> {
         let keys = self.customer_keys(id).await?.ok_or(GatewayError::NotFound("customer"))?;
         Ok(keys.pseudonym(&self.settings.tenant, id))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::confirming::Confirming;
 use super::error::GatewayError;
 use super::sequencer::Slot;
 use super::session::SESSION;
@@ -9,11 +10,10 @@ use super::verification_job::VerificationJob;
 use crate::domain::decision::RuleId;
 use crate::domain::id::CustomerId;
 use crate::domain::money::{AmountMinor, Currency};
-use crate::domain::score::Strength;
 use crate::domain::supplied::Supplied;
 use crate::domain::time::UnixMillis;
 use crate::domain::turnover::{Direction, Party, Turnovers, Window};
-use crate::policy::{BankFacts, Confirmation, DeviceLevel, Facts, History, LivenessFact};
+use crate::policy::{BankFacts, DeviceLevel, Facts, History, LivenessFact};
 use crate::store::{CustomerStatus, MovementsOf, UnitOfWork};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -25,6 +25,7 @@ impl VerificationJob {
         &self,
         unit: &mut dyn UnitOfWork,
         slot: &Slot,
+        confirming: &Confirming,
     ) -> Result<Facts, GatewayError> {
         let broken = |_| GatewayError::broken(SESSION);
         let customer = self.session.customer()?;
@@ -35,15 +36,15 @@ impl VerificationJob {
             account_currency: Currency::try_from(self.session.account_currency.as_str())
                 .map_err(broken)?,
             customer: self.standing,
-            capture: self.seen.capture.clone(),
-            strength_db: self.seen.strength.map(Strength::db),
+            capture: self.seen.capture(),
+            strength_db: self.seen.strength_db,
             liveness: self.liveness(),
             attempts_in_transaction: self.attempts,
             holder_verification: self.session.holder_verification()?,
             device_level: DeviceLevel::Certificate,
             iin_given: self.session.iin_given,
-            confirmation: Confirmation::None,
-            unable: false,
+            confirmation: confirming.fact,
+            unable: self.unable(unit, customer).await?,
             owner_known: self.owner_known(unit, slot).await?,
             turnovers: self.turnovers(unit, slot).await?,
             history: self.history(unit, customer, slot).await?,
@@ -63,7 +64,7 @@ impl VerificationJob {
     }
 
     fn liveness(&self) -> LivenessFact {
-        match self.seen.liveness.map(|score| score.per_mille() * 10) {
+        match self.seen.liveness_e4 {
             None => LivenessFact::NoModel,
             Some(score_e4) if score_e4 >= self.pack.bars().liveness_min_e4 => {
                 LivenessFact::Live { score_e4 }
@@ -166,6 +167,22 @@ impl VerificationJob {
             history.active_hours = since.map(|since| whole_hours(since, slot.now));
         }
         Ok(history)
+    }
+
+    /// Whether two people marked the person as unable to give a biometric. It counts on the exception
+    /// path only: beside a capture it would tell an impostor who is marked.
+    async fn unable(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        customer: Option<CustomerId>,
+    ) -> Result<bool, GatewayError> {
+        let is_asked = self.challenge_hash.is_none() && self.pack.sees("unable");
+        match customer.filter(|_| is_asked) {
+            Some(customer) => {
+                Ok(unit.unable(&customer).await?.is_some_and(|row| row.approved_at.is_some()))
+            }
+            None => Ok(false),
+        }
     }
 
     async fn shared_face(

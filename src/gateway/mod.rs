@@ -6,9 +6,12 @@
 mod act;
 mod answer;
 mod audit;
+mod confirmation;
+mod confirming;
 mod customer;
 mod enrollment;
 mod error;
+mod exception;
 mod facts;
 mod guard;
 mod import;
@@ -27,7 +30,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
@@ -44,6 +47,8 @@ use crate::vault::Vault;
 
 pub use crate::store::EntryFilter;
 pub use audit::{AuditRecord, ExportFile, Redeem};
+pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
+pub use confirming::{Shown, confirmation_message};
 pub use enrollment::Activation;
 pub use error::GatewayError;
 pub use guard::{FileGuard, GuardError, HeadGuard};
@@ -149,6 +154,8 @@ pub struct Gateway {
     /// moment is found.
     activation: Mutex<()>,
     under_way: Arc<UnderWay>,
+    /// Told whenever a confirmation may have been asked for or answered.
+    confirmations: watch::Sender<()>,
     rate: DefaultKeyedRateLimiter<TerminalId>,
     settings: Settings,
 }
@@ -206,6 +213,7 @@ impl Gateway {
             gallery: Arc::new(RwLock::new(gallery)),
             activation: Mutex::new(()),
             under_way: Arc::default(),
+            confirmations: watch::Sender::new(()),
             sequencer: handle,
             store,
             vault,
@@ -238,6 +246,8 @@ impl Gateway {
 async fn clerk(gateway: std::sync::Weak<Gateway>) {
     /// A challenge is kept this long after it expired, so that a replay is told from a guess.
     const CHALLENGE_KEPT_MS: i64 = 3_600_000;
+    /// A confirmation is kept this long, so that a terminal that was cut off finds its decision.
+    const CONFIRMATION_KEPT_MS: i64 = 86_400_000;
     let mut since_sweep = Duration::ZERO;
     loop {
         let Some(interval) = gateway.upgrade().map(|gateway| gateway.settings.checkpoint_interval)
@@ -258,10 +268,11 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
             let swept = async {
                 let mut unit = gateway.store.begin().await?;
                 unit.delete_challenges(now.plus_millis(-CHALLENGE_KEPT_MS)).await?;
+                unit.delete_confirmations(now.plus_millis(-CONFIRMATION_KEPT_MS)).await?;
                 unit.commit().await
             };
             if let Err(error) = swept.await {
-                tracing::error!(code = error.code(), error = %error, "old challenges were not swept");
+                tracing::error!(code = error.code(), error = %error, "old challenges and confirmations were not swept");
             }
         }
     }

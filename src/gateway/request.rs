@@ -45,6 +45,15 @@ pub struct BeginCapture {
     pub supplied: Supplied,
 }
 
+/// A terminal asks for a person who is unable to give a biometric.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RequestException {
+    /// As for a capture; its modality is not looked at.
+    pub asked: BeginCapture,
+    /// Which try.
+    pub attempt: Attempt,
+}
+
 /// The challenge.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IssuedChallenge {

@@ -44,10 +44,12 @@ impl Gateway {
         if entry.jws != request.receipt_jws {
             return Err(invalid("receipt_jws", "it is not the receipt in the ledger"));
         }
-        let Content::Verification(content) = &verified.body().content else {
-            return Err(invalid("receipt_jws", "it is not the receipt of a verification"));
+        let terminal = match &verified.body().content {
+            Content::Verification(decision) => &decision.terminal.id,
+            Content::Exception(decision) => &decision.terminal.id,
+            _ => return Err(invalid("receipt_jws", "it is not the receipt of a decision")),
         };
-        let terminal = TerminalId::try_from(content.terminal.id.as_str())
+        let terminal = TerminalId::try_from(terminal.as_str())
             .map_err(|_| GatewayError::broken("a receipt names no terminal"))?;
         let key = DecisionKey {
             terminal: terminal.clone(),
@@ -55,8 +57,8 @@ impl Gateway {
             host_id: request.host_id,
             attempt: request.attempt,
         };
-        let decision = self.store.decision(&key).await?;
-        if decision.is_none_or(|row| row.index != entry.index) {
+        let decision = self.standing_decision(&key).await?;
+        if decision.is_none_or(|(row, _)| row.index != entry.index) {
             return Err(invalid("host_transaction_id", "the receipt is of another transaction"));
         }
         let content = Content::Reversal(receipt::Reversal {

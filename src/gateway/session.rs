@@ -119,6 +119,18 @@ impl Session {
         self.bank.open().ok_or(GatewayError::broken(SESSION))
     }
 
+    /// Whether another session is about the same person, account and amount, in the same operation.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        let asked = |of: &Self| {
+            (
+                (of.customer.clone(), of.account_index.clone(), of.counterparty.clone()),
+                (of.operation.clone(), of.amount_minor, of.currency.clone()),
+                of.account_currency.clone(),
+            )
+        };
+        asked(self) == asked(other)
+    }
+
     /// The counter of the transaction's attempts. Whom they are about is left out, or the count would
     /// tell that two references lead to one customer.
     pub fn attempts_key(&self, tenant: &str, terminal: &TerminalId) -> Digest {
@@ -162,7 +174,7 @@ impl KeptSupplied {
     }
 }
 
-fn digest_from_hex(hex: &str) -> Result<Digest, GatewayError> {
+pub(super) fn digest_from_hex(hex: &str) -> Result<Digest, GatewayError> {
     Digest::from_hex(hex).map_err(|cause| GatewayError::internal(SESSION, cause))
 }
 

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::answer::KeptAnswer;
+use super::confirming::Stage;
 use super::customer::EnrolledTemplate;
 use super::error::GatewayError;
 use super::request::{Answer, BeginCapture, IssuedChallenge, Logged, ReportOutcome, Salts, Verify};
@@ -74,16 +75,7 @@ impl Gateway {
     ) -> Result<IssuedChallenge, GatewayError> {
         let Modality::Face = request.modality;
         let now = self.clock.now();
-        let as_of = request.supplied.account_data_as_of;
-        if as_of.is_some_and(|as_of| as_of > now.plus_millis(AHEAD_MAX_MS)) {
-            let field = "bank.account_data_as_of";
-            return Err(GatewayError::Invalid { field, problem: "it is in the future" });
-        }
-        let resolved = self.resolve(&request.customer, now).await?;
-        let account = &request.transaction.account;
-        let account_index =
-            self.vault.token_index(&self.settings.tenant, TokenKind::Account, account);
-        let session = Session::new(resolved, &request, &account_index);
+        let session = self.session_for(&request, now).await?;
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &terminal.id);
         let attempts = self.store.counter(&attempts_key).await?;
 
@@ -113,6 +105,24 @@ impl Gateway {
         Ok(IssuedChallenge { challenge, expires_at, attempts_left })
     }
 
+    /// What a terminal's request fixes.
+    pub(super) async fn session_for(
+        &self,
+        request: &BeginCapture,
+        now: UnixMillis,
+    ) -> Result<Session, GatewayError> {
+        let as_of = request.supplied.account_data_as_of;
+        if as_of.is_some_and(|as_of| as_of > now.plus_millis(AHEAD_MAX_MS)) {
+            let field = "bank.account_data_as_of";
+            return Err(GatewayError::Invalid { field, problem: "it is in the future" });
+        }
+        let resolved = self.resolve(&request.customer, now).await?;
+        let account = &request.transaction.account;
+        let account_index =
+            self.vault.token_index(&self.settings.tenant, TokenKind::Account, account);
+        Ok(Session::new(resolved, request, &account_index))
+    }
+
     /// Decides about a capture.
     ///
     /// The work goes on when the caller goes away: the answer is then found by
@@ -140,19 +150,31 @@ impl Gateway {
             request,
             deadline: deadline.min(Instant::now() + self.settings.deadline),
         };
-        let until = asked.deadline + ANSWER_GRACE;
-        match self.under_way.enter(&asked.key, asked.request_hash) {
+        let (key, hash, deadline) = (asked.key.clone(), asked.request_hash, asked.deadline);
+        let gateway = Arc::clone(self);
+        self.once(&key, hash, deadline, async move { gateway.settle(asked).await }).await
+    }
+
+    /// Does the work of an attempt, or joins the same call that does it.
+    pub(super) async fn once(
+        &self,
+        key: &DecisionKey,
+        request_hash: Digest,
+        deadline: Instant,
+        work: impl Future<Output = Result<Answer, GatewayError>> + Send + 'static,
+    ) -> Result<Answer, GatewayError> {
+        let until = deadline + ANSWER_GRACE;
+        match self.under_way.enter(key, request_hash) {
             Found::Other => Err(GatewayError::IdReused),
             Found::Same(ending) => {
                 timeout_at(until, ending.wait()).await.map_err(|_| GatewayError::Deadline)?;
-                let row = self.store.decision(&asked.key).await?.ok_or(GatewayError::Stale)?;
-                self.repeated(row, &asked.request_hash).await
+                let row = self.store.decision(key).await?.ok_or(GatewayError::Stale)?;
+                self.repeated(row, &request_hash).await
             }
             Found::Nobody(turn) => {
-                let gateway = Arc::clone(self);
                 let work = tokio::spawn(async move {
                     let _turn = turn;
-                    gateway.settle(asked).await
+                    work.await
                 });
                 // Not the work is cut off here but the waiting: whether there was a decision, and so
                 // whether the attempt is given back, is settled by the work itself.
@@ -183,7 +205,7 @@ impl Gateway {
     }
 
     /// The answer to a call that was made before, if it was the same call.
-    async fn repeated(
+    pub(super) async fn repeated(
         &self,
         row: DecisionRow,
         request_hash: &Digest,
@@ -191,19 +213,29 @@ impl Gateway {
         if row.request_hash != *request_hash {
             return Err(GatewayError::IdReused);
         }
-        self.kept_answer(row).await
+        self.kept_answer(row, Which::First).await
     }
 
-    /// The decision under an idempotency key, after a lost answer.
+    /// The decision under an idempotency key, after a lost answer; the final one where there is one.
     ///
     /// # Errors
     ///
     /// [`GatewayError::NotFound`] when none was made.
     pub async fn decision(&self, key: &DecisionKey) -> Result<Answer, GatewayError> {
-        match self.store.decision(key).await? {
-            Some(row) => self.kept_answer(row).await,
-            None => Err(GatewayError::NotFound("decision")),
+        let standing = self.standing_decision(key).await?;
+        let (row, which) = standing.ok_or(GatewayError::NotFound("decision"))?;
+        self.kept_answer(row, which).await
+    }
+
+    /// The decision that stands under a key: the final one where there is one.
+    pub(super) async fn standing_decision(
+        &self,
+        key: &DecisionKey,
+    ) -> Result<Option<(DecisionRow, Which)>, GatewayError> {
+        if let Some(row) = self.store.final_decision(key).await? {
+            return Ok(Some((row, Which::Final)));
         }
+        Ok(self.store.decision(key).await?.map(|row| (row, Which::First)))
     }
 
     /// Gives a challenge back unused.
@@ -252,8 +284,8 @@ impl Gateway {
             host_id: report.host_id.clone(),
             attempt: report.attempt,
         };
-        let decision =
-            self.store.decision(&key).await?.ok_or(GatewayError::NotFound("decision"))?;
+        let standing = self.standing_decision(&key).await?;
+        let (decision, _) = standing.ok_or(GatewayError::NotFound("decision"))?;
         let entry = self.entry(decision.index).await?;
         let job = OutcomeJob {
             key,
@@ -267,7 +299,7 @@ impl Gateway {
         self.sequencer.submit(Box::new(job)).await
     }
 
-    async fn resolve(
+    pub(super) async fn resolve(
         &self,
         reference: &CustomerReference,
         now: UnixMillis,
@@ -320,7 +352,7 @@ impl Gateway {
 
     /// Gives a try back after a technical failure; the challenge stays used. Never when a decision
     /// was made after all (a commit whose fate was unclear): that would be a free guess.
-    async fn refund(&self, key: &DecisionKey, attempts_key: &Digest) {
+    pub(super) async fn refund(&self, key: &DecisionKey, attempts_key: &Digest) {
         let refunded = async {
             let mut unit = self.store.begin().await?;
             if unit.decision(key).await?.is_none() {
@@ -336,13 +368,14 @@ impl Gateway {
 
     /// Looks, compares, and hands the facts to the sequencer, where the decision is made.
     async fn decide(&self, asked: Asked, debited: Debited) -> Result<Answer, GatewayError> {
-        let Asked { terminal, key, request, request_hash, deadline, .. } = asked;
+        let Asked { terminal, key, request, request_hash, arrived_at, deadline } = asked;
         let Debited { session, attempts_key, attempts } = debited;
         let customer = session.customer()?;
         let enrolled = self.enrolled_template(customer.as_ref()).await?;
         // Beyond the last try nothing is compared: the answer must not depend on the face.
         let may_compare = attempts <= self.pack.bars().attempts_max;
-        let EnrolledTemplate { standing, subject, template } = enrolled;
+        let EnrolledTemplate { standing, subject, keys, template } = enrolled;
+        let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
         let Verify { image, media_type, challenge, .. } = request;
         let matcher = self.matcher.clone();
         let seen = self.vision.run(image, media_type, move |pipeline, picture| {
@@ -363,29 +396,48 @@ impl Gateway {
                 .collect(),
             receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
             terminal,
-            key: key.clone(),
+            key,
             request_hash,
-            challenge_hash: sha256(challenge.as_bytes()),
+            challenge_hash: Some(sha256(challenge.as_bytes())),
             attempts_key,
             attempts,
             standing,
             subject: subject.unwrap_or_else(|| session.nobody.clone()),
             session,
+            keys,
             seen,
+            captured_at: arrived_at,
+            place,
+            stage: Stage::Asked,
             salts: Salts { transaction: random_bytes(&*self.entropy)? },
             audit_salt: random_bytes(&*self.entropy)?,
             deadline,
         };
-        let logged = self.sequencer.submit(Box::new(job)).await?;
-        let row = self
-            .store
-            .decision(&key)
-            .await?
-            .ok_or(GatewayError::broken("a decision is missing"))?;
-        self.kept(row, logged)
+        self.decided_by(job, Which::First).await
     }
 
-    async fn kept_answer(&self, row: DecisionRow) -> Result<Answer, GatewayError> {
+    /// Lets a job decide, and gives its answer.
+    pub(super) async fn decided_by(
+        &self,
+        job: VerificationJob,
+        which: Which,
+    ) -> Result<Answer, GatewayError> {
+        let key = job.key.clone();
+        let logged = self.sequencer.submit(Box::new(job)).await?;
+        let row = match which {
+            Which::First => self.store.decision(&key).await?,
+            Which::Final => self.store.final_decision(&key).await?,
+        };
+        let row = row.ok_or(GatewayError::broken("a decision is missing"))?;
+        let answer = self.kept(row, which, logged)?;
+        if answer.outcome.step_up().is_some() {
+            // Perhaps a customer is asked now: who waits to tell them looks.
+            self.confirmations.send_replace(());
+        }
+        Ok(answer)
+    }
+
+    async fn kept_answer(&self, row: DecisionRow, which: Which) -> Result<Answer, GatewayError> {
         let is_recorded = row.index < self.view.read(|_, committed| committed)?;
         let logged = if is_recorded {
             Logged::committed(&self.settings.origin, self.entry(row.index).await?)
@@ -393,12 +445,12 @@ impl Gateway {
             // The head's record failed after the commit: it is due before this is answered.
             self.sequencer.submit(Box::new(AwaitRecord(row.index))).await?
         };
-        self.kept(row, logged)
+        self.kept(row, which, logged)
     }
 
-    fn kept(&self, row: DecisionRow, logged: Logged) -> Result<Answer, GatewayError> {
+    fn kept(&self, row: DecisionRow, which: Which, logged: Logged) -> Result<Answer, GatewayError> {
         let plain = self.vault.open_system(
-            &answer_place(self.settings.tenant.as_str(), &row.key),
+            &answer_place(self.settings.tenant.as_str(), &row.key, which),
             &row.sealed_answer,
         )?;
         let kept: KeptAnswer = serde_json::from_slice(&plain)
@@ -416,15 +468,28 @@ impl Gateway {
     }
 }
 
+/// Which of the two decisions that may stand under one key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// A call of `Verify` made it.
+    First,
+    /// The first asked for a confirmation; this one was made after it.
+    Final,
+}
+
 /// Where a kept answer is sealed to.
-pub(super) fn answer_place(tenant: &str, key: &DecisionKey) -> Place {
+pub(super) fn answer_place(tenant: &str, key: &DecisionKey, which: Which) -> Place {
     let row = length_prefixed(&[
         key.terminal.as_str().as_bytes(),
         key.business_date.as_str().as_bytes(),
         key.host_id.as_str().as_bytes(),
         &key.attempt.get().to_be_bytes(),
     ]);
-    Place::system("decisions", "sealed_answer", tenant, &row)
+    let table = match which {
+        Which::First => "decisions",
+        Which::Final => "final_decisions",
+    };
+    Place::system(table, "sealed_answer", tenant, &row)
 }
 
 fn request_hash(request: &Verify) -> Digest {
@@ -448,7 +513,7 @@ fn look(
 ) -> Result<Seen, GatewayError> {
     let acquired = pipeline.probe(picture);
     match acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))? {
-        Acquisition::Refused(refusal) => Ok(Seen::refused(refusal)),
+        Acquisition::Refused(refusal) => Ok(Seen::refused(&refusal)),
         Acquisition::Usable(Probe { embedding, quality, liveness }) => {
             let incomparable = |cause| GatewayError::internal("comparison", cause);
             let strength = if let Some(template) = template {

@@ -1,20 +1,23 @@
 //! The decision: made inside the sequencer's transaction, on facts that include what it finds there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::Settings;
 use super::answer::KeptAnswer;
+use super::confirming::{Confirming, Stage};
 use super::customer::standing_of;
 use super::error::GatewayError;
 use super::request::Salts;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::session::Session;
-use super::verification::{CallingTerminal, answer_place};
+use super::verification::{CallingTerminal, Which, answer_place};
 use crate::crypto::{Digest, Entropy};
 use crate::domain::decision::{Decision, Outcome, RuleId};
 use crate::domain::id::ReceiptId;
@@ -22,23 +25,29 @@ use crate::domain::liveness::LivenessScore;
 use crate::domain::quality::QualityReport;
 use crate::domain::reason::Reason;
 use crate::domain::score::Strength;
+use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{DecisionKey, Operation};
 use crate::domain::turnover::Direction;
 use crate::face::Refusal;
 use crate::policy::{self, CaptureFact, CustomerStanding, Facts, PolicyPack};
 use crate::receipt::{
-    Bio, Cap, Content, Policy, ReceiptDraft, Salt, Terminal, TransactionFields, Txn, Verification,
-    audit_commit, rid_text, transaction_commit,
+    Bio, Cap, Content, Exception, Policy, ReceiptDraft, ReportingTerminal, Salt, Terminal,
+    TransactionFields, Txn, Verification, audit_commit, rid_text, transaction_commit,
 };
 use crate::store::{DecisionRow, MovementRow, UnitOfWork};
-use crate::vault::{Place, Vault};
+use crate::vault::{CustomerKeys, Place, Vault};
 
-/// What the models saw, reduced to what rules and the audit record may hold.
+/// What the models saw, reduced to what rules and the audit record may hold: it may be kept, sealed, to
+/// decide on it again.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Seen {
-    pub(super) capture: CaptureFact,
-    pub(super) strength: Option<Strength>,
-    pub(super) liveness: Option<LivenessScore>,
-    quality: Option<QualityReport>,
+    /// Codes of why the capture cannot be compared; none for one that can.
+    refused: Vec<String>,
+    pub(super) strength_db: Option<i64>,
+    strength_tenth_db: Option<i64>,
+    pub(super) liveness_e4: Option<i64>,
+    /// Measures by their names.
+    quality: Option<BTreeMap<String, String>>,
 }
 
 impl Seen {
@@ -48,21 +57,53 @@ impl Seen {
         liveness: Option<LivenessScore>,
         quality: QualityReport,
     ) -> Self {
-        Self { capture: CaptureFact::Usable, strength, liveness, quality: Some(quality) }
+        Self {
+            refused: Vec::new(),
+            strength_db: strength.map(Strength::db),
+            strength_tenth_db: strength.map(Strength::tenths),
+            liveness_e4: liveness.map(|score| score.per_mille() * 10),
+            quality: Some(measures(&quality)),
+        }
     }
 
     /// A picture that could not.
-    pub fn refused(refusal: Refusal) -> Self {
+    pub fn refused(refusal: &Refusal) -> Self {
         let Refusal { cause, quality } = refusal;
         // A refusal without a row in the table is a broken build; it must refuse all the same.
         let reason = Reason::from_code(cause.code()).unwrap_or(Reason::CapLowQuality);
         Self {
-            capture: CaptureFact::Refused(vec![reason]),
-            strength: None,
-            liveness: None,
-            quality,
+            refused: vec![reason.code().to_owned()],
+            strength_db: None,
+            strength_tenth_db: None,
+            liveness_e4: None,
+            quality: quality.as_ref().map(measures),
         }
     }
+
+    /// Nothing was captured, so nothing speaks against it either: the rules decide by what else there is.
+    pub const fn nothing() -> Self {
+        Self {
+            refused: Vec::new(),
+            strength_db: None,
+            strength_tenth_db: None,
+            liveness_e4: None,
+            quality: None,
+        }
+    }
+
+    pub fn capture(&self) -> CaptureFact {
+        if self.refused.is_empty() {
+            return CaptureFact::Usable;
+        }
+        let reasons = self.refused.iter();
+        let reasons = reasons.map(|code| Reason::from_code(code).unwrap_or(Reason::CapLowQuality));
+        CaptureFact::Refused(reasons.collect())
+    }
+}
+
+fn measures(report: &QualityReport) -> BTreeMap<String, String> {
+    let measures = report.measures().iter();
+    measures.map(|m| (m.component.as_str().to_owned(), format!("{:.3}", m.value))).collect()
 }
 
 /// One verification on its way into the ledger.
@@ -76,13 +117,21 @@ pub(super) struct VerificationJob {
     pub terminal: CallingTerminal,
     pub key: DecisionKey,
     pub request_hash: Digest,
-    pub challenge_hash: Digest,
+    /// Of the capture; none where nothing was captured.
+    pub challenge_hash: Option<Digest>,
     pub session: Session,
     pub attempts_key: Digest,
     pub attempts: u32,
     pub standing: CustomerStanding,
     pub subject: String,
+    /// The customer's keys; nobody has none.
+    pub keys: Option<CustomerKeys>,
     pub seen: Seen,
+    /// When what was seen arrived.
+    pub captured_at: UnixMillis,
+    /// Where the terminal stands, in words for the customer.
+    pub place: String,
+    pub stage: Stage,
     pub salts: Salts,
     /// Opens the receipt's commitment to the audit record; for auditors only.
     pub audit_salt: [u8; 32],
@@ -93,7 +142,7 @@ pub(super) struct VerificationJob {
 #[async_trait]
 impl Job for VerificationJob {
     async fn run(&mut self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<Step, GatewayError> {
-        if let Some(row) = unit.decision(&self.key).await? {
+        if let Some(row) = self.decided(unit).await? {
             // Two calls with one key raced; the first one's decision stands.
             return if row.request_hash == self.request_hash {
                 Ok(Step::Existing(row.index))
@@ -108,8 +157,9 @@ impl Job for VerificationJob {
             return Err(GatewayError::State("the transaction was approved in another attempt"));
         }
         self.look_again(unit, slot).await?;
-        let facts = self.facts(unit, slot).await?;
-        let decision = policy::decide(&facts, &self.pack, slot.now);
+        let confirming = self.confirming(unit, slot).await?;
+        let facts = self.facts(unit, slot, &confirming).await?;
+        let decision = confirming.weigh(policy::decide(&facts, &self.pack, slot.now));
         let attempts = if matches!(decision.outcome(), Outcome::Inconclusive) {
             // Nothing was learnt about the person, so it costs no try.
             unit.add_to_counter(&self.attempts_key, -1, slot.now).await?
@@ -117,15 +167,19 @@ impl Job for VerificationJob {
             self.attempts
         };
         let attempts_left = self.pack.bars().attempts_max.saturating_sub(attempts);
-        let audit = self.audit_record(&facts, &decision, slot)?;
-        unit.insert_decision(&DecisionRow {
+        let audit = self.audit_record(&facts, &decision, &confirming, slot)?;
+        let row = DecisionRow {
             key: self.key.clone(),
             request_hash: self.request_hash,
             index: slot.index,
             approves: decision.outcome().approves(),
             sealed_answer: self.sealed_answer(&decision, attempts_left)?,
-        })
-        .await?;
+        };
+        match self.which() {
+            Which::First => unit.insert_decision(&row).await?,
+            Which::Final => unit.insert_final_decision(&row).await?,
+        }
+        self.conclude(unit, slot, &decision, &confirming).await?;
         // The salt stands before the record, in the order in which they are hashed.
         let salted = Zeroizing::new([&self.audit_salt, audit.as_slice()].concat());
         if let Some(movement) = self.movement(&decision, slot)? {
@@ -140,7 +194,7 @@ impl Job for VerificationJob {
         Ok(Step::Append(Box::new(NewEntry {
             receipt: self.receipt,
             terminal: Some(self.terminal.id.clone()),
-            draft: self.draft(&decision, &audit)?,
+            draft: self.draft(&decision, &confirming, &audit)?,
             sealed_audit: Some(sealed_audit),
         })))
     }
@@ -151,6 +205,24 @@ impl Job for VerificationJob {
 }
 
 impl VerificationJob {
+    fn which(&self) -> Which {
+        match self.stage {
+            Stage::Asked => Which::First,
+            Stage::Answered(_) => Which::Final,
+        }
+    }
+
+    /// The decision that there is already.
+    async fn decided(
+        &self,
+        unit: &mut dyn UnitOfWork,
+    ) -> Result<Option<DecisionRow>, GatewayError> {
+        Ok(match self.which() {
+            Which::First => unit.decision(&self.key).await?,
+            Which::Final => unit.final_decision(&self.key).await?,
+        })
+    }
+
     /// The cash that an approval lets move.
     fn movement(
         &self,
@@ -228,7 +300,7 @@ impl VerificationJob {
         );
         let plain =
             serde_json::to_vec(&kept).map_err(|cause| GatewayError::internal("answer", cause))?;
-        let place = answer_place(self.settings.tenant.as_str(), &self.key);
+        let place = answer_place(self.settings.tenant.as_str(), &self.key, self.which());
         Ok(self.vault.seal_system(&place, &plain, &*self.entropy)?)
     }
 
@@ -237,14 +309,9 @@ impl VerificationJob {
         &self,
         facts: &Facts,
         decision: &Decision,
+        confirming: &Confirming,
         slot: &Slot,
     ) -> Result<Vec<u8>, GatewayError> {
-        let quality = self.seen.quality.as_ref().map(|report| {
-            let measures = report.measures().iter();
-            measures
-                .map(|m| (m.component.as_str(), json!(format!("{:.3}", m.value))))
-                .collect::<std::collections::BTreeMap<_, _>>()
-        });
         let record = json!({
             "v": 1,
             "rid": rid_text(&self.receipt),
@@ -256,14 +323,17 @@ impl VerificationJob {
                 "account_currency": facts.account_currency.as_str(),
                 "customer": facts.customer.as_str(),
                 "strength_db": facts.strength_db,
-                "strength_tenth_db": self.seen.strength.map(Strength::tenths),
+                "strength_tenth_db": self.seen.strength_tenth_db,
                 "liveness": facts.liveness.as_str(),
                 "liveness_e4": facts.liveness.score_e4(),
                 "attempts_in_transaction": facts.attempts_in_transaction,
                 "holder_verification": facts.holder_verification.as_str(),
                 "device_level": facts.device_level.as_str(),
+                "confirmation": facts.confirmation.as_str(),
+                "unable": facts.unable,
             },
-            "quality": quality,
+            "confirmation": confirming.in_audit_record(),
+            "quality": self.seen.quality,
             "outcome": decision.outcome().as_str(),
             "reasons": decision.reasons().iter().map(|reason| reason.code()).collect::<Vec<_>>(),
             "rules": decision.rules().iter().map(RuleId::as_str).collect::<Vec<_>>(),
@@ -273,8 +343,14 @@ impl VerificationJob {
         serde_json::to_vec(&record).map_err(|cause| GatewayError::internal("audit record", cause))
     }
 
-    fn draft(&self, decision: &Decision, audit: &[u8]) -> Result<ReceiptDraft, GatewayError> {
+    fn draft(
+        &self,
+        decision: &Decision,
+        confirming: &Confirming,
+        audit: &[u8],
+    ) -> Result<ReceiptDraft, GatewayError> {
         let outcome = decision.outcome();
+        let (refers, confirmation) = confirming.in_receipt();
         let commit = transaction_commit(
             &Salt::new(self.salts.transaction),
             &TransactionFields {
@@ -285,42 +361,64 @@ impl VerificationJob {
                 counterparty: self.session.counterparty.as_deref(),
             },
         );
+        let txn = Txn {
+            commit,
+            op: self.session.operation()?.as_str().to_owned(),
+            amount_minor: self.session.amount_minor,
+            currency: self.session.currency.clone(),
+        };
+        let policy = Policy {
+            id: self.pack.id().as_str().to_owned(),
+            version: i64::from(self.pack.version()),
+            hash: self.pack.hash().labelled(),
+        };
         let cap = outcome.cap_minor().zip(outcome.until());
-        let content = Verification {
-            terminal: Terminal {
-                id: self.terminal.id.as_str().to_owned(),
-                cert: self.terminal.spki.labelled(),
-                sensor: None,
-                challenge: self.challenge_hash.labelled(),
-                envelope: None,
-            },
-            txn: Txn {
-                commit,
-                op: self.session.operation()?.as_str().to_owned(),
-                amount_minor: self.session.amount_minor,
-                currency: self.session.currency.clone(),
-            },
-            subject: Some(self.subject.clone()),
-            bio: Bio {
-                modality: "face".to_owned(),
-                models: self.models.iter().map(Digest::labelled).collect(),
-                required_db: self.pack.bars().required_db,
-            },
-            policy: Policy {
-                id: self.pack.id().as_str().to_owned(),
-                version: i64::from(self.pack.version()),
-                hash: self.pack.hash().labelled(),
-            },
-            build: self.settings.build.labelled(),
-            outcome: outcome.as_str().to_owned(),
-            cap: cap.map(|(amount_minor, until)| Cap { amount_minor, until: until.rfc3339() }),
-            reasons: decision
-                .public_reasons()
-                .iter()
-                .map(|reason| reason.code().to_owned())
-                .collect(),
-            footage: None,
-            audit: audit_commit(&Salt::new(self.audit_salt), audit),
+        let cap = cap.map(|(amount_minor, until)| Cap { amount_minor, until: until.rfc3339() });
+        let reasons = decision.public_reasons();
+        let reasons = reasons.iter().map(|reason| reason.code().to_owned()).collect();
+        let audit = audit_commit(&Salt::new(self.audit_salt), audit);
+        let (id, cert) = (self.terminal.id.as_str().to_owned(), self.terminal.spki.labelled());
+        let (subject, build) = (Some(self.subject.clone()), self.settings.build.labelled());
+        let outcome = outcome.as_str().to_owned();
+        let content = match &self.challenge_hash {
+            Some(challenge) => Content::Verification(Verification {
+                terminal: Terminal {
+                    id,
+                    cert,
+                    sensor: None,
+                    challenge: challenge.labelled(),
+                    envelope: None,
+                },
+                txn,
+                subject,
+                bio: Bio {
+                    modality: "face".to_owned(),
+                    models: self.models.iter().map(Digest::labelled).collect(),
+                    required_db: self.pack.bars().required_db,
+                },
+                policy,
+                build,
+                outcome,
+                cap,
+                reasons,
+                footage: None,
+                refers,
+                confirmation,
+                audit,
+            }),
+            None => Content::Exception(Exception {
+                terminal: ReportingTerminal { id, cert },
+                txn,
+                subject,
+                policy,
+                build,
+                outcome,
+                cap,
+                reasons,
+                refers,
+                confirmation,
+                audit,
+            }),
         };
         Ok(ReceiptDraft {
             rid: rid_text(&self.receipt),
@@ -328,7 +426,7 @@ impl VerificationJob {
             aud: Some(self.settings.audience.clone()),
             valid_for_ms: Some(self.settings.receipt_valid_ms),
             tenant: self.settings.tenant.as_str().to_owned(),
-            content: Content::Verification(content),
+            content,
         })
     }
 }

@@ -93,6 +93,65 @@ impl EnrollmentService for Enrollment {
         Ok(Response::new(proto::UnbindTokenResponse {}))
     }
 
+    async fn bind_app_key(
+        &self,
+        request: Request<proto::BindAppKeyRequest>,
+    ) -> Result<Response<proto::BindAppKeyResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let proto::BindAppKeyRequest { customer_id, public_key, proof } = request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let public_key = noun::device_bytes("public_key", public_key)?;
+        let proof = noun::device_bytes("proof", proof)?;
+        let key = self.0.bind_app_key(permit.actor(), &customer, public_key, &proof).await?;
+        Ok(Response::new(proto::BindAppKeyResponse { key_id: key.hex() }))
+    }
+
+    async fn unbind_app_key(
+        &self,
+        request: Request<proto::UnbindAppKeyRequest>,
+    ) -> Result<Response<proto::UnbindAppKeyResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let proto::UnbindAppKeyRequest { customer_id, key_id } = request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let key = noun::key_id(&key_id)?;
+        self.0.unbind_app_key(permit.actor(), &customer, &key).await?;
+        Ok(Response::new(proto::UnbindAppKeyResponse {}))
+    }
+
+    async fn propose_unable(
+        &self,
+        request: Request<proto::ProposeUnableRequest>,
+    ) -> Result<Response<proto::ProposeUnableResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let proto::ProposeUnableRequest { customer_id, evidence_ref } = request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let evidence_ref = noun::sentence("evidence_ref", evidence_ref)?;
+        self.0.propose_unable(permit.actor(), &customer, &evidence_ref).await?;
+        Ok(Response::new(proto::ProposeUnableResponse {}))
+    }
+
+    async fn approve_unable(
+        &self,
+        request: Request<proto::ApproveUnableRequest>,
+    ) -> Result<Response<proto::ApproveUnableResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let proto::ApproveUnableRequest { customer_id, evidence_ref } = request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let evidence_ref = noun::sentence("evidence_ref", evidence_ref)?;
+        self.0.approve_unable(permit.actor(), &customer, &evidence_ref).await?;
+        Ok(Response::new(proto::ApproveUnableResponse {}))
+    }
+
+    async fn clear_unable(
+        &self,
+        request: Request<proto::ClearUnableRequest>,
+    ) -> Result<Response<proto::ClearUnableResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let proto::ClearUnableRequest { customer_id } = request.into_inner();
+        self.0.clear_unable(permit.actor(), &noun::customer_id(&customer_id)?).await?;
+        Ok(Response::new(proto::ClearUnableResponse {}))
+    }
+
     async fn add_capture(
         &self,
         request: Request<proto::AddCaptureRequest>,

@@ -38,18 +38,26 @@ const ENROLLER: Access = Access::Roles(&[Role::Enroller, Role::Admin]);
 const ADMIN: Access = Access::Roles(&[Role::Admin]);
 const AUDITOR: Access = Access::Roles(&[Role::Auditor, Role::Admin]);
 const HOST: Access = Access::Roles(&[Role::Host]);
+const APP_BACKEND: Access = Access::Roles(&[Role::AppBackend]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 36] = [
+pub const ACCESS: [(&str, Access); 48] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
+    ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
     ("/tulga.v1.VerificationService/GetDecision", TERMINAL),
+    ("/tulga.v1.VerificationService/RequestException", TERMINAL),
     ("/tulga.v1.VerificationService/Cancel", TERMINAL),
     ("/tulga.v1.VerificationService/ReportOutcome", TERMINAL),
     ("/tulga.v1.VerificationService/GetTime", TERMINAL),
     ("/tulga.v1.EnrollmentService/CreateCustomer", ENROLLER),
     ("/tulga.v1.EnrollmentService/BindToken", ENROLLER),
     ("/tulga.v1.EnrollmentService/UnbindToken", ENROLLER),
+    ("/tulga.v1.EnrollmentService/BindAppKey", ENROLLER),
+    ("/tulga.v1.EnrollmentService/UnbindAppKey", ENROLLER),
+    ("/tulga.v1.EnrollmentService/ProposeUnable", ENROLLER),
+    ("/tulga.v1.EnrollmentService/ApproveUnable", ENROLLER),
+    ("/tulga.v1.EnrollmentService/ClearUnable", ENROLLER),
     ("/tulga.v1.EnrollmentService/AddCapture", ENROLLER),
     ("/tulga.v1.EnrollmentService/Activate", ENROLLER),
     ("/tulga.v1.EnrollmentService/GetCustomer", ENROLLER),
@@ -68,9 +76,14 @@ pub const ACCESS: [(&str, Access); 36] = [
     ("/tulga.v1.AuditService/ExportLedger", AUDITOR),
     ("/tulga.v1.ReceiptService/Redeem", HOST),
     ("/tulga.v1.ReceiptService/Reverse", HOST),
+    ("/tulga.v1.ConfirmationService/ListPending", APP_BACKEND),
+    ("/tulga.v1.ConfirmationService/AwaitPending", APP_BACKEND),
+    ("/tulga.v1.ConfirmationService/Confirm", APP_BACKEND),
+    ("/tulga.v1.ConfirmationService/Decline", APP_BACKEND),
     ("/tulga.v1.TerminalService/RegisterTerminal", ADMIN),
     ("/tulga.v1.TerminalService/RotateTerminal", ADMIN),
     ("/tulga.v1.TerminalService/RevokeTerminal", ADMIN),
+    ("/tulga.v1.TerminalService/SetTerminalPlace", ADMIN),
     ("/tulga.v1.TerminalService/ListTerminals", ADMIN),
     ("/grpc.health.v1.Health/Check", Access::Open),
     ("/grpc.health.v1.Health/List", Access::Open),
@@ -152,6 +165,10 @@ permit! {
 permit! {
     /// The caller may redeem receipts.
     HostPermit, Host
+}
+permit! {
+    /// The caller may answer for customers.
+    AppBackendPermit, AppBackend
 }
 
 /// The caller is this registered terminal.
@@ -319,7 +336,7 @@ mod tests {
 
     #[test]
     fn every_method_is_closed_to_every_role_but_its_own() {
-        use Role::{Admin, Auditor, Enroller, Host, Terminal};
+        use Role::{Admin, AppBackend, Auditor, Enroller, Host, Terminal};
         for method in described_methods() {
             let (service, name) = method.trim_start_matches("/tulga.v1.").split_once('/').unwrap();
             let expected: &[Role] = match (service, name) {
@@ -330,6 +347,7 @@ mod tests {
                 ("EnrollmentService", _) => &[Enroller, Admin],
                 ("AuditService", _) => &[Auditor, Admin],
                 ("ReceiptService", _) => &[Host],
+                ("ConfirmationService", _) => &[AppBackend],
                 other => panic!("{other:?} is a new service: who may call it?"),
             };
             for role in Role::ALL {
@@ -359,5 +377,6 @@ mod tests {
         assert!(EnrollerPermit::of(&nobody).is_err());
         assert!(AuditorPermit::of(&nobody).is_err());
         assert!(HostPermit::of(&nobody).is_err());
+        assert!(AppBackendPermit::of(&nobody).is_err());
     }
 }

@@ -14,6 +14,7 @@ use tonic_health::server::HealthReporter;
 use zeroize::Zeroizing;
 
 use super::audit::Audit;
+use super::confirmation::Confirmations;
 use super::cut::Cutter;
 use super::enrollment::Enrollment;
 use super::limits::{EnvelopeLayer, Limits};
@@ -24,6 +25,7 @@ use super::verification::Verification;
 use crate::gateway::Gateway;
 use crate::proto;
 use crate::proto::audit_service_server::AuditServiceServer;
+use crate::proto::confirmation_service_server::ConfirmationServiceServer;
 use crate::proto::enrollment_service_server::EnrollmentServiceServer;
 use crate::proto::receipt_service_server::ReceiptServiceServer;
 use crate::proto::terminal_service_server::TerminalServiceServer;
@@ -103,7 +105,7 @@ impl Site {
         self
     }
 
-    /// Adds the five services of a gateway.
+    /// Adds the six services of a gateway.
     #[must_use]
     pub fn with_gateway(self, gateway: &Arc<Gateway>, limits: &Limits) -> Self {
         let Limits { message_bytes_max, import_message_bytes_max, answer_bytes_max, .. } = *limits;
@@ -120,6 +122,9 @@ impl Site {
         let receipts = ReceiptServiceServer::new(Receipts(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
+        let confirmations = ConfirmationServiceServer::new(Confirmations(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
         let terminals = TerminalServiceServer::new(TerminalDesk(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
@@ -129,6 +134,7 @@ impl Site {
                 .add_service(enrollment)
                 .add_service(audit)
                 .add_service(receipts)
+                .add_service(confirmations)
                 .add_service(terminals)
         })
     }

@@ -55,6 +55,18 @@ impl TerminalService for TerminalDesk {
         Ok(Response::new(proto::RevokeTerminalResponse {}))
     }
 
+    async fn set_terminal_place(
+        &self,
+        request: Request<proto::SetTerminalPlaceRequest>,
+    ) -> Result<Response<proto::SetTerminalPlaceResponse>, Status> {
+        let permit = AdminPermit::of(request.extensions())?;
+        let proto::SetTerminalPlaceRequest { terminal_id, place } = request.into_inner();
+        let terminal = noun::terminal_id(&terminal_id)?;
+        let place = noun::sentence("place", place)?;
+        self.0.place_terminal(permit.actor(), &terminal, place).await?;
+        Ok(Response::new(proto::SetTerminalPlaceResponse {}))
+    }
+
     async fn list_terminals(
         &self,
         request: Request<proto::ListTerminalsRequest>,

@@ -38,6 +38,18 @@ impl VerificationService for Verification {
         Ok(Response::new(answer::decision(decided, language)))
     }
 
+    async fn await_decision(
+        &self,
+        request: Request<proto::AwaitDecisionRequest>,
+    ) -> Result<Response<proto::AwaitDecisionResponse>, Status> {
+        let permit = TerminalPermit::of(request.extensions())?;
+        let deadline = TimeAllowed::deadline(request.extensions())?;
+        let terminal = permit.terminal();
+        let (key, wait, language) = asked::await_decision(&terminal.id, request.into_inner())?;
+        let awaited = self.0.await_decision(terminal, &key, wait, deadline).await?;
+        Ok(Response::new(answer::awaited(awaited, language)))
+    }
+
     async fn get_decision(
         &self,
         request: Request<proto::GetDecisionRequest>,
@@ -45,6 +57,17 @@ impl VerificationService for Verification {
         let permit = TerminalPermit::of(request.extensions())?;
         let (key, language) = asked::decision_key(&permit.terminal().id, request.into_inner())?;
         let decided = self.0.decision(&key).await?;
+        Ok(Response::new(answer::decision(decided, language)))
+    }
+
+    async fn request_exception(
+        &self,
+        request: Request<proto::RequestExceptionRequest>,
+    ) -> Result<Response<proto::Decision>, Status> {
+        let permit = TerminalPermit::of(request.extensions())?;
+        let deadline = TimeAllowed::deadline(request.extensions())?;
+        let (asked, language) = asked::request_exception(request.into_inner())?;
+        let decided = self.0.request_exception(permit.terminal(), asked, deadline).await?;
         Ok(Response::new(answer::decision(decided, language)))
     }
 

@@ -22,12 +22,14 @@ pub enum Role {
     Auditor,
     /// The bank's host, which redeems receipts.
     Host,
+    /// The back end of the bank's mobile application, which answers for customers.
+    AppBackend,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 5] =
-        [Self::Terminal, Self::Enroller, Self::Admin, Self::Auditor, Self::Host];
+    pub const ALL: [Self; 6] =
+        [Self::Terminal, Self::Enroller, Self::Admin, Self::Auditor, Self::Host, Self::AppBackend];
 
     /// The word in a certificate's URI and in file names.
     #[must_use]
@@ -38,6 +40,7 @@ impl Role {
             Self::Admin => "admin",
             Self::Auditor => "auditor",
             Self::Host => "host",
+            Self::AppBackend => "app-backend",
         }
     }
 

@@ -94,6 +94,13 @@ pub struct Bars {
     pub attempts_max: u32,
     /// Least liveness score in ten-thousandths, 0..=10,000.
     pub liveness_min_e4: i64,
+    /// How long a customer may take to confirm in the bank's application, and how long that counts, in
+    /// seconds, 1..=3600.
+    pub confirmation_ttl_s: u32,
+    /// How old a capture may be when cash moves on a confirmation, in seconds, 1..=3600.
+    pub capture_fresh_s: u32,
+    /// Whether the application's back end may confirm by its own word, without the customer's key.
+    pub accept_back_end_word: bool,
     amount_max_minor: HashMap<Currency, AmountMinor>,
 }
 
@@ -480,7 +487,17 @@ struct RawBars {
     required_db: i64,
     attempts_max: u32,
     liveness_min_e4: i64,
+    #[serde(default = "two_minutes_s")]
+    confirmation_ttl_s: u32,
+    #[serde(default = "two_minutes_s")]
+    capture_fresh_s: u32,
+    #[serde(default)]
+    accept_back_end_word: bool,
     amount_max_minor: BTreeMap<String, i64>,
+}
+
+const fn two_minutes_s() -> u32 {
+    120
 }
 
 impl RawManifest {
@@ -507,6 +524,12 @@ impl RawBars {
         if !(0..=10_000).contains(&self.liveness_min_e4) {
             return Err(PackError::Field("bars.liveness_min_e4"));
         }
+        if !(1..=SECONDS_MAX).contains(&self.confirmation_ttl_s) {
+            return Err(PackError::Field("bars.confirmation_ttl_s"));
+        }
+        if !(1..=SECONDS_MAX).contains(&self.capture_fresh_s) {
+            return Err(PackError::Field("bars.capture_fresh_s"));
+        }
         let mut amount_max_minor = HashMap::new();
         for (currency, max) in &self.amount_max_minor {
             let currency = Currency::try_from(currency.as_str());
@@ -519,6 +542,9 @@ impl RawBars {
             required_db: self.required_db,
             attempts_max: self.attempts_max,
             liveness_min_e4: self.liveness_min_e4,
+            confirmation_ttl_s: self.confirmation_ttl_s,
+            capture_fresh_s: self.capture_fresh_s,
+            accept_back_end_word: self.accept_back_end_word,
             amount_max_minor,
         })
     }
@@ -646,6 +672,7 @@ fn is_cases(name: &str) -> bool {
 const MANIFEST: &str = "pack.toml";
 const SCHEMA: &str = "schema.cedarschema";
 const CASES_DIR: &str = "tests";
+const SECONDS_MAX: u32 = 3_600;
 const FILES_MAX: usize = 256;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 

@@ -74,6 +74,8 @@ pub struct ReceiptBody {
 pub enum Content {
     /// `verification`: a decision about a person at a terminal.
     Verification(Verification),
+    /// `exception`: a decision without a capture, about a person at a terminal.
+    Exception(Exception),
     /// `outcome`: what became of the cash.
     Outcome(Outcome),
     /// `administration`: an act of the bank's staff or of the gateway itself.
@@ -92,6 +94,7 @@ impl Content {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Verification(_) => "verification",
+            Self::Exception(_) => "exception",
             Self::Outcome(_) => "outcome",
             Self::Administration(_) => "administration",
             Self::Erasure(_) => "erasure",
@@ -127,8 +130,57 @@ pub struct Verification {
     /// Commitment to the camera's clip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub footage: Option<String>,
+    /// The decision before it, which asked for the confirmation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refers: Option<Refers>,
+    /// The customer's agreement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Confirmation>,
     /// Commitment to the audit record, as [`super::audit_commit`] makes it.
     pub audit: String,
+}
+
+/// A decision without a capture, about a person who may be unable to give one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Exception {
+    /// Who asked.
+    pub terminal: ReportingTerminal,
+    /// What for.
+    pub txn: Txn,
+    /// The customer's pseudonym.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// By which rules.
+    pub policy: Policy,
+    /// Hash of the gateway's binary.
+    pub build: String,
+    /// The outcome's word: `APPROVED`, `DENIED`…
+    pub outcome: String,
+    /// The lower amount that was approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<Cap>,
+    /// Public reasons, in the order of their importance.
+    pub reasons: Vec<String>,
+    /// The decision before it, which asked for the confirmation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refers: Option<Refers>,
+    /// The customer's agreement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Confirmation>,
+    /// Commitment to the audit record, as [`super::audit_commit`] makes it.
+    pub audit: String,
+}
+
+/// A customer's agreement in the bank's application.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// On whose word: `customer_key` or `back_end`.
+    pub by: String,
+    /// When it was given.
+    pub at: String,
+    /// The entry that says so.
+    #[serde(rename = "ref")]
+    pub entry: Refers,
 }
 
 /// The terminal, its sensor, and what they signed.
@@ -397,6 +449,7 @@ impl ReceiptBody {
         }
         let content = match kind.as_str() {
             "verification" => Verification::deserialize(value).map(Content::Verification),
+            "exception" => Exception::deserialize(value).map(Content::Exception),
             "outcome" => Outcome::deserialize(value).map(Content::Outcome),
             "administration" => Administration::deserialize(value).map(Content::Administration),
             "erasure" => Erasure::deserialize(value).map(Content::Erasure),

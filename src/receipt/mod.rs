@@ -15,9 +15,9 @@ mod strict_json;
 mod verify;
 
 pub use body::{
-    Actor, Administration, Bio, Cap, Content, Erasure, IndexRange, LogBlock, Outcome, Policy,
-    ReceiptBody, ReceiptDraft, Redemption, Refers, ReportingTerminal, Reversal, Terminal, Txn,
-    Verification, Witnessed, rid_text,
+    Actor, Administration, Bio, Cap, Confirmation, Content, Erasure, Exception, IndexRange,
+    LogBlock, Outcome, Policy, ReceiptBody, ReceiptDraft, Redemption, Refers, ReportingTerminal,
+    Reversal, Terminal, Txn, Verification, Witnessed, rid_text,
 };
 pub use commit::{InvalidSalt, Salt, TransactionFields, audit_commit, transaction_commit};
 pub use export::{

@@ -7,12 +7,14 @@
 //!
 //! Secrets arrive here sealed: no method takes a plain template, number, token or account.
 
+mod confirmations;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
 mod movements;
 mod past;
 mod rows;
 pub mod sql;
+mod unable;
 
 use async_trait::async_trait;
 
@@ -21,6 +23,10 @@ use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
+pub use confirmations::{
+    AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
+    Confirmations,
+};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf, Starts};
 pub use past::Past;
 pub use rows::{
@@ -28,10 +34,11 @@ pub use rows::{
     CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
     RedemptionRow, TerminalKeyRow, TokenRow,
 };
+pub use unable::{Unable, UnableQuestions, UnableRow};
 
 /// Questions answered from committed state.
 #[async_trait]
-pub trait Store: Send + Sync + std::fmt::Debug {
+pub trait Store: ConfirmationQuestions + UnableQuestions + Send + Sync + std::fmt::Debug {
     /// Opens a write transaction. Only one is open at a time; others wait.
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError>;
 
@@ -115,7 +122,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 ///
 /// It reads its own writes. Reads exist here only where a write depends on them.
 #[async_trait]
-pub trait UnitOfWork: Movements + Past {
+pub trait UnitOfWork: Movements + Past + Confirmations + Unable {
     /// Makes everything durable (synced to the disk) before it returns.
     ///
     /// # Errors
@@ -152,7 +159,8 @@ pub trait UnitOfWork: Movements + Past {
         status: CustomerStatus,
         at: UnixMillis,
     ) -> Result<bool, StoreError>;
-    /// Destroys a customer's keys, captures, tokens, sealed record and IIN index, and marks it erased.
+    /// Destroys a customer's keys, captures, tokens, confirmations, sealed record and IIN index, and marks
+    /// it erased.
     async fn erase_customer(&mut self, id: &CustomerId, at: UnixMillis)
     -> Result<bool, StoreError>;
     /// The customer that a token stands for at `now`, inside this transaction.
@@ -212,7 +220,7 @@ pub trait UnitOfWork: Movements + Past {
 
     /// The decision under an idempotency key, inside this transaction.
     async fn decision(&mut self, key: &DecisionKey) -> Result<Option<DecisionRow>, StoreError>;
-    /// Whether any attempt of the key's transaction was approved.
+    /// Whether any attempt of the key's transaction was approved, at once or finally.
     async fn has_approval(&mut self, key: &DecisionKey) -> Result<bool, StoreError>;
     /// Stores a decision; [`StoreError::Exists`] if the key is taken.
     async fn insert_decision(&mut self, row: &DecisionRow) -> Result<(), StoreError>;

@@ -2,6 +2,8 @@
 //! failure approves nothing, decides nothing twice, gives no free attempt, and leaves a ledger that
 //! verifies.
 
+mod confirmed;
+
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,6 +45,7 @@ use tulga::receipt::{KeyRegister, TrustFingerprint};
 use tulga::store::memory::{Fault, MemoryStore};
 use tulga::vault::Vault;
 
+use self::confirmed::consent;
 use crate::receipts::{Keys, ORIGIN, TIME};
 use crate::site::demo;
 use crate::vision::PIPELINE;
@@ -359,6 +362,7 @@ struct Rig {
     guard: Arc<Guard>,
     clock: Arc<ManualClock>,
     keys: Keys,
+    pack: Arc<PolicyPack>,
     dir: TempDir,
     running: Option<(Arc<Gateway>, Tasks)>,
     attempts: AtomicU32,
@@ -366,12 +370,18 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Self {
+        Self::by(PolicyPack::embedded_dev().unwrap()).await
+    }
+
+    /// By another pack.
+    async fn by(pack: PolicyPack) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut rig = Self {
             store: MemoryStore::default(),
             guard: Arc::new(Guard::open(dir.path())),
             clock: Arc::new(ManualClock::new(TIME)),
             keys: Keys::new(9),
+            pack: Arc::new(pack),
             dir,
             running: None,
             attempts: 0.into(),
@@ -384,18 +394,12 @@ impl Rig {
     async fn with_customer() -> Self {
         let rig = Self::new().await;
         let actor = enroller();
-        let consent = Consent {
-            operator: "the bank".into(),
-            subject: "the customer".into(),
-            purpose: "cash".into(),
-            until: ConsentTerm::Days(365),
-            given_at: TIME,
-            evidence_ref: "archive/1".into(),
-        };
         let iin = Iin::try_from("000000300017").unwrap();
         let gateway = rig.gateway();
-        let customer: CustomerId =
-            gateway.create_customer(&actor, CreateCustomer { iin, consent }).await.unwrap();
+        let customer: CustomerId = gateway
+            .create_customer(&actor, CreateCustomer { iin, consent: consent() })
+            .await
+            .unwrap();
         let token = OpaqueToken::try_from(CARD).unwrap();
         let bind = BindToken { customer, kind: TokenKind::Card, token, expires_at: None };
         gateway.bind_token(&actor, bind).await.unwrap();
@@ -414,7 +418,7 @@ impl Rig {
             store: Arc::new(self.store.clone()),
             vault: Arc::new(Vault::new([3; 32])),
             pipeline: Arc::new(PIPELINE.clone()),
-            pack: Arc::new(PolicyPack::embedded_dev().unwrap()),
+            pack: Arc::clone(&self.pack),
             clock: Arc::clone(&self.clock) as _,
             entropy: Arc::new(SeededEntropy::new(1)),
             guard: Arc::clone(&self.guard) as _,
@@ -445,26 +449,7 @@ impl Rig {
     }
 
     async fn begun(&self, id: &str) -> Result<IssuedChallenge, GatewayError> {
-        let question = BeginCapture {
-            customer: CustomerReference::Token(
-                TokenKind::Card,
-                OpaqueToken::try_from(CARD).unwrap(),
-            ),
-            transaction: Transaction {
-                host_id: HostTransactionId::try_from(id).unwrap(),
-                business_date: business_date(),
-                operation: Operation::CashWithdrawal,
-                amount: AmountMinor::try_from(5_000_000).unwrap(),
-                currency: Currency::try_from("KZT").unwrap(),
-                account_currency: Currency::try_from("KZT").unwrap(),
-                account: OpaqueToken::try_from("account-1").unwrap(),
-                counterparty: None,
-            },
-            modality: Modality::Face,
-            holder_verification: HolderVerification::CardAndPin,
-            supplied: tulga::domain::supplied::Supplied::default(),
-        };
-        self.gateway().begin_capture(&terminal(), question).await
+        self.gateway().begin_capture(&terminal(), question(id)).await
     }
 
     async fn verify(
@@ -556,6 +541,25 @@ impl CertificateAuthority for NoAuthority {
 fn enroller() -> Actor {
     let name = PrincipalName::try_from("dev").unwrap();
     Actor { role: "enroller", name, spki: Digest::new([5; 32]) }
+}
+
+fn question(id: &str) -> BeginCapture {
+    BeginCapture {
+        customer: CustomerReference::Token(TokenKind::Card, OpaqueToken::try_from(CARD).unwrap()),
+        transaction: Transaction {
+            host_id: HostTransactionId::try_from(id).unwrap(),
+            business_date: business_date(),
+            operation: Operation::CashWithdrawal,
+            amount: AmountMinor::try_from(5_000_000).unwrap(),
+            currency: Currency::try_from("KZT").unwrap(),
+            account_currency: Currency::try_from("KZT").unwrap(),
+            account: OpaqueToken::try_from("account-1").unwrap(),
+            counterparty: None,
+        },
+        modality: Modality::Face,
+        holder_verification: HolderVerification::CardAndPin,
+        supplied: tulga::domain::supplied::Supplied::default(),
+    }
 }
 
 fn terminal() -> CallingTerminal {

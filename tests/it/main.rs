@@ -17,12 +17,15 @@ mod accuracy;
 mod api;
 mod architecture;
 mod audit;
+mod bank;
 mod canaries;
 mod cli;
 mod config;
+mod confirmation;
 mod crash;
 mod door;
 mod durability;
+mod exception;
 #[cfg(feature = "test-support")]
 mod faults;
 mod foreign;

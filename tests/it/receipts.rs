@@ -112,6 +112,8 @@ pub fn verification() -> Content {
         cap: Some(Cap { amount_minor: 3_000_000, until: "2026-11-21T23:59:59.000Z".into() }),
         reasons: vec!["LIM_DAILY_CAP".into()],
         footage: Some(URL_SAFE_NO_PAD.encode([4; 32])),
+        refers: None,
+        confirmation: None,
         audit: audit_commit(&salt, br#"{"strength_db":52}"#),
     })
 }

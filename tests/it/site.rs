@@ -66,6 +66,11 @@ impl Site {
         Self { dir, gateway, address, stop, ended }
     }
 
+    /// The gateway's data folder.
+    pub fn data(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
+    }
+
     pub async fn connect(&self, certificate: &str, key: &str) -> Channel {
         let pki = DataDir::at(self.dir.path().join("data")).pki();
         let ca = pki.read_certificate(&pki.authority_path()).unwrap();
@@ -80,6 +85,18 @@ impl Site {
     pub async fn staff(&self, role: Role) -> Channel {
         let pki = DataDir::at(self.dir.path().join("data")).pki();
         let name = PrincipalName::try_from("dev").unwrap();
+        let certificate = pki.read_certificate(&pki.client_path(role, &name)).unwrap();
+        let key = pki.read_key(&pki.client_key_path(role, &name)).unwrap();
+        self.connect(&certificate, &key).await
+    }
+
+    /// Somebody else of the bank's staff, with a certificate of the development authority.
+    pub async fn named(&self, role: Role, name: &str) -> Channel {
+        let pki = DataDir::at(self.data()).pki();
+        let name = PrincipalName::try_from(name).unwrap();
+        let tenant = Config::from_toml("").unwrap().identity.tenant;
+        let authority = pki.load_authority(tenant).unwrap();
+        pki.create_client(&authority, role, &name, SystemClock.now()).unwrap();
         let certificate = pki.read_certificate(&pki.client_path(role, &name)).unwrap();
         let key = pki.read_key(&pki.client_key_path(role, &name)).unwrap();
         self.connect(&certificate, &key).await

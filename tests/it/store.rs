@@ -1,5 +1,6 @@
 //! One suite that every store passes, and what is particular to each.
 
+mod confirmations;
 #[cfg(feature = "test-support")]
 mod faults;
 mod fixtures;
@@ -21,6 +22,14 @@ use tulga::store::{
     RedemptionRow, Store, StoreError, TerminalKeyRow,
 };
 
+use self::confirmations::{
+    a_confirmation_is_asked_for_once_answered_once_and_settled_once,
+    a_device_key_is_one_customers_and_goes_with_them,
+    a_final_decision_stands_beside_the_first_and_counts_as_an_approval,
+    a_mark_of_inability_is_proposed_and_approved_and_goes_with_the_customer,
+    a_terminal_stands_where_it_was_last_said_to,
+    what_waits_comes_in_the_order_of_the_ledger_until_its_time_is_over,
+};
 use self::fixtures::{
     add_customer, capture, challenge, customer, customer_id, decision, digest, duplicate, entry,
     receipt, terminal, terminal_key, token, write,
@@ -82,6 +91,12 @@ on_every_store!(
     a_receipt_is_redeemed_once,
     movements_add_up_for_each_party_window_and_currency,
     a_movement_counts_for_what_moved_in_truth,
+    a_confirmation_is_asked_for_once_answered_once_and_settled_once,
+    what_waits_comes_in_the_order_of_the_ledger_until_its_time_is_over,
+    a_final_decision_stands_beside_the_first_and_counts_as_an_approval,
+    a_device_key_is_one_customers_and_goes_with_them,
+    a_mark_of_inability_is_proposed_and_approved_and_goes_with_the_customer,
+    a_terminal_stands_where_it_was_last_said_to,
     refusals_are_counted_since,
     others_and_other_terminals_are_counted_once_each,
     cards_that_have_not_expired_are_counted,

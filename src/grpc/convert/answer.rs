@@ -6,10 +6,11 @@ use crate::domain::decision::{Outcome, StepUp};
 use crate::domain::id::CustomerId;
 use crate::domain::reason::{Language, NextScreen, Reason};
 use crate::domain::time::UnixMillis;
-use crate::domain::transaction::TokenKind;
+use crate::domain::transaction::{Operation, TokenKind};
 use crate::gateway::request::{
     Answer, CaptureAnswer, CustomerAnswer, IssuedChallenge, Logged, QualityComponent, Salts,
 };
+use crate::gateway::{Awaited, Pending, Shown};
 use crate::proto;
 
 impl From<UnixMillis> for proto::Instant {
@@ -59,6 +60,54 @@ pub fn decision(answer: Answer, language: Language) -> proto::Decision {
 /// Reasons with their texts, where no transaction gives them parameters.
 pub fn reasons(reasons: Vec<Reason>, language: Language) -> Vec<proto::Reason> {
     reasons.into_iter().map(|reason| self::reason(reason, language, &HashMap::new())).collect()
+}
+
+/// What a terminal finds that waits for its customer.
+pub fn awaited(awaited: Awaited, language: Language) -> proto::AwaitDecisionResponse {
+    use proto::AwaitState as Wire;
+    let (state, decision, until) = match awaited {
+        Awaited::Waiting(until) => (Wire::Waiting, None, Some(until)),
+        Awaited::CaptureAgain(until) => (Wire::CaptureAgain, None, Some(until)),
+        Awaited::Decided(answer) => (Wire::Decided, Some(self::decision(*answer, language)), None),
+    };
+    proto::AwaitDecisionResponse {
+        state: state.into(),
+        decision,
+        until: until.map(proto::Instant::from),
+    }
+}
+
+/// What waits for customers.
+pub fn pending(origin: &str, pending: Vec<Pending>) -> Vec<proto::PendingConfirmation> {
+    let one = |one: Pending| {
+        let Pending { id, customer, shown, expires_at, index } = one;
+        let Shown { operation, amount_minor, currency, payee, terminal, place, displayed_at } =
+            shown;
+        proto::PendingConfirmation {
+            confirmation_id: id.to_string(),
+            customer_id: customer.to_string(),
+            operation: Operation::from_word(&operation)
+                .map_or(proto::Operation::Unspecified, self::operation)
+                .into(),
+            amount_minor,
+            currency,
+            payee,
+            terminal_id: terminal,
+            place,
+            displayed_at,
+            expires_at: Some(expires_at.into()),
+            position: Some(proto::LogPosition { origin: origin.to_owned(), index }),
+        }
+    };
+    pending.into_iter().map(one).collect()
+}
+
+const fn operation(operation: Operation) -> proto::Operation {
+    match operation {
+        Operation::CashWithdrawal => proto::Operation::Withdrawal,
+        Operation::CashDeposit => proto::Operation::Deposit,
+        Operation::ThirdPartyDeposit => proto::Operation::DepositThirdParty,
+    }
 }
 
 /// Where an entry stands.

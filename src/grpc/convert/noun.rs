@@ -4,10 +4,15 @@
 
 use std::collections::BTreeSet;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::capture::MediaType;
-use crate::domain::id::{Attempt, CaptureId, Challenge, CustomerId, HostTransactionId, TerminalId};
+use crate::crypto::Digest;
+use crate::domain::id::{
+    Attempt, CaptureId, Challenge, ConfirmationId, CustomerId, HostTransactionId, TerminalId,
+};
 use crate::domain::iin::Iin;
 use crate::domain::modality::Modality;
 use crate::domain::money::{AmountMinor, Currency};
@@ -23,6 +28,12 @@ use crate::proto;
 
 /// Longest free text taken.
 const TEXT_CHARS_MAX: usize = 256;
+
+/// Longest wait of one call, in milliseconds.
+const WAIT_MS_MAX: u32 = 60_000;
+
+/// Longest key or signature of a device, in bytes.
+const DEVICE_BYTES_MAX: usize = 128;
 
 /// Items on a page when the caller does not say.
 const PAGE_ITEMS_DEFAULT: u32 = 100;
@@ -86,6 +97,40 @@ pub fn capture_id(wire: &str) -> Result<CaptureId, InvalidField> {
     hex16(wire).map(CaptureId::new).ok_or_else(|| {
         InvalidField::wrong("capture_id", "it must be 32 lower-case hexadecimal digits")
     })
+}
+
+/// A confirmation's id: 32 hexadecimal digits.
+pub fn confirmation_id(wire: &str) -> Result<ConfirmationId, InvalidField> {
+    hex16(wire).map(ConfirmationId::new).ok_or_else(|| {
+        InvalidField::wrong("confirmation_id", "it must be 32 lower-case hexadecimal digits")
+    })
+}
+
+/// The name of a device's key: 64 hexadecimal digits.
+pub fn key_id(wire: &str) -> Result<Digest, InvalidField> {
+    let is_lower = wire.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let digest = Digest::from_hex(wire).ok().filter(|_| is_lower);
+    digest
+        .ok_or_else(|| InvalidField::wrong("key_id", "it must be 64 lower-case hexadecimal digits"))
+}
+
+/// How long a call waits.
+pub fn wait(wire: u32) -> Result<Duration, InvalidField> {
+    if wire > WAIT_MS_MAX {
+        return Err(InvalidField::wrong("wait_ms", "it is more than 60000"));
+    }
+    Ok(Duration::from_millis(wire.into()))
+}
+
+/// A key or a signature of a device.
+pub fn device_bytes(path: &'static str, wire: Vec<u8>) -> Result<Vec<u8>, InvalidField> {
+    if wire.is_empty() {
+        return Err(InvalidField::missing(path));
+    }
+    if wire.len() > DEVICE_BYTES_MAX {
+        return Err(InvalidField::wrong(path, "it is longer than 128 bytes"));
+    }
+    Ok(wire)
 }
 
 /// A person's number.

@@ -2,17 +2,20 @@
 //!
 //! Messages are destructured, so that a field added to the `.proto` is a compile error here.
 
+use std::time::Duration;
+
 use super::noun;
-use crate::domain::id::TerminalId;
+use crate::domain::id::{ConfirmationId, TerminalId};
+use crate::domain::modality::Modality;
 use crate::domain::money::AmountMinor;
 use crate::domain::reason::Language;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{DecisionKey, OpaqueToken};
 use crate::gateway::request::{
     BeginCapture, BindToken, Consent, ConsentTerm, CreateCustomer, DuplicateResolution, ImportRow,
-    ReportOutcome, Verify,
+    ReportOutcome, RequestException, Verify,
 };
-use crate::gateway::{Redeem, Reverse};
+use crate::gateway::{Redeem, Reverse, Signed};
 use crate::grpc::status::InvalidField;
 use crate::proto;
 
@@ -84,6 +87,60 @@ pub fn decision_key(
         attempt: noun::attempt(attempt)?,
     };
     Ok((key, noun::language(&language)?))
+}
+
+/// A terminal asks for a person who is unable to give a biometric.
+pub fn request_exception(
+    wire: proto::RequestExceptionRequest,
+) -> Result<(RequestException, Language), InvalidField> {
+    let proto::RequestExceptionRequest {
+        customer,
+        transaction,
+        attempt,
+        holder_verification,
+        language,
+        bank,
+    } = wire;
+    let asked = BeginCapture {
+        customer: noun::customer_reference(customer)?,
+        transaction: noun::transaction(transaction)?,
+        modality: Modality::Face,
+        holder_verification: noun::holder_verification(holder_verification)?,
+        supplied: bank.map(noun::supplied).transpose()?.unwrap_or_default(),
+    };
+    let attempt = noun::attempt(attempt)?;
+    Ok((RequestException { asked, attempt }, noun::language(&language)?))
+}
+
+/// A terminal waits for its customer.
+pub fn await_decision(
+    terminal: &TerminalId,
+    wire: proto::AwaitDecisionRequest,
+) -> Result<(DecisionKey, Duration, Language), InvalidField> {
+    let proto::AwaitDecisionRequest {
+        business_date,
+        host_transaction_id,
+        attempt,
+        wait_ms,
+        language,
+    } = wire;
+    let wait = noun::wait(wait_ms)?;
+    let wire = proto::GetDecisionRequest { business_date, host_transaction_id, attempt, language };
+    let (key, language) = decision_key(terminal, wire)?;
+    Ok((key, wait, language))
+}
+
+/// A customer agrees: with a key, or by the back end's word.
+pub fn confirm(
+    wire: proto::ConfirmRequest,
+) -> Result<(ConfirmationId, Option<Signed>), InvalidField> {
+    let proto::ConfirmRequest { confirmation_id, key_id, signature } = wire;
+    let id = noun::confirmation_id(&confirmation_id)?;
+    if key_id.is_empty() && signature.is_empty() {
+        return Ok((id, None));
+    }
+    let key = noun::key_id(&key_id)?;
+    Ok((id, Some(Signed { key, signature: noun::device_bytes("signature", signature)? })))
 }
 
 /// A terminal reports what became of the cash.

@@ -1,7 +1,9 @@
 //! A store in memory for tests, which fails when it is told to.
 
+mod confirmations;
 mod movements;
 mod past;
+mod unable;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -11,13 +13,14 @@ use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
-    CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
-    RedemptionRow, Store, StoreError, TerminalKeyRow, TokenRow, UnitOfWork,
+    AppKeyRow, CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, ConfirmationRow,
+    CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow,
+    HeadRow, OutcomeRow, RedemptionRow, Store, StoreError, TerminalKeyRow, TokenRow, UnableRow,
+    UnitOfWork,
 };
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
-use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
+use crate::domain::id::{CaptureId, ConfirmationId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
@@ -119,6 +122,11 @@ struct State {
     movements: BTreeMap<DecisionKey, movements::Moved>,
     refusals: Vec<(CustomerId, UnixMillis)>,
     caps: BTreeMap<(CustomerId, RuleId), UnixMillis>,
+    confirmations: BTreeMap<ConfirmationId, ConfirmationRow>,
+    final_decisions: BTreeMap<DecisionKey, DecisionRow>,
+    app_keys: BTreeMap<Digest, AppKeyRow>,
+    unable: BTreeMap<CustomerId, UnableRow>,
+    terminal_places: BTreeMap<TerminalId, String>,
     heads: BTreeMap<String, HeadRow>,
     entries: BTreeMap<(String, u64), Arc<EntryRow>>,
     checkpoints: BTreeMap<(String, u64), CheckpointRow>,
@@ -435,6 +443,7 @@ impl UnitOfWork for MemoryUnit {
         state.captures.retain(|_, row| row.customer != *id);
         state.tokens.retain(|_, row| row.customer != *id);
         state.duplicates.retain(|(customer, other), _| customer != id && other != id);
+        state.forget_confirmations(id);
         let customer = state.customers.get_mut(id);
         let Some(row) = customer.filter(|row| row.status != CustomerStatus::Erased) else {
             return Ok(false);
@@ -567,8 +576,9 @@ impl UnitOfWork for MemoryUnit {
         let of = |key: &DecisionKey| {
             (key.terminal.clone(), key.business_date.clone(), key.host_id.clone())
         };
-        let rows = self.state()?.decisions.values();
-        Ok(rows.into_iter().any(|row| row.approves && of(&row.key) == of(key)))
+        let state = self.state()?;
+        let mut rows = state.decisions.values().chain(state.final_decisions.values());
+        Ok(rows.any(|row| row.approves && of(&row.key) == of(key)))
     }
 
     async fn insert_decision(&mut self, row: &DecisionRow) -> Result<(), StoreError> {

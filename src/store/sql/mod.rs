@@ -4,10 +4,12 @@
 //! a write-ahead log with `synchronous = FULL`: a commit is on the disk before it returns.
 //! `secure_delete` overwrites what an erasure deletes, and the journal is emptied after it.
 
+mod confirmations;
 mod movements;
 mod parse;
 mod past;
 mod read;
+mod unable;
 mod write;
 
 use std::fs::OpenOptions;

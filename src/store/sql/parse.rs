@@ -5,16 +5,20 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
-use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
+use crate::domain::id::{
+    Attempt, CaptureId, ConfirmationId, CustomerId, HostTransactionId, PrincipalName, ReceiptId,
+    TerminalId,
+};
 use crate::domain::modality::Modality;
 use crate::domain::money::Currency;
-use crate::domain::time::UnixMillis;
+use crate::domain::time::{BusinessDate, UnixMillis};
 use crate::domain::transaction::{CashOutcome, DecisionKey, TokenKind};
 use crate::domain::turnover::Direction;
 use crate::store::{
-    CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
-    CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow, MovedRow, OutcomeRow,
-    RedemptionRow, StoreError, TerminalKeyRow, TokenRow,
+    AnswerKind, AppKeyRow, CaptureRow, ChallengeRow, ChallengeState, CheckpointRow,
+    ConfirmationAnswer, ConfirmationRow, CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow,
+    DuplicateRow, EntryRow, HeadRow, MovedRow, OutcomeRow, RedemptionRow, StoreError,
+    TerminalKeyRow, TokenRow, UnableRow,
 };
 
 /// One row of a table, read column by column.
@@ -45,7 +49,7 @@ impl<'a> Fields<'a> {
         self.row.try_get(column).map_err(|_| self.broken(column))
     }
 
-    fn text(&self, column: &'static str) -> Result<String, StoreError> {
+    pub fn text(&self, column: &'static str) -> Result<String, StoreError> {
         self.row.try_get(column).map_err(|_| self.broken(column))
     }
 
@@ -210,6 +214,77 @@ impl<'a> Fields<'a> {
             approves: self.flag("approves")?,
             sealed_answer: self.bytes("sealed_answer")?,
         })
+    }
+
+    pub fn confirmation(&self) -> Result<ConfirmationRow, StoreError> {
+        let id = ConfirmationId::try_from(self.bytes("id")?.as_slice());
+        let business_date = BusinessDate::try_from(self.text("business_date")?.as_str());
+        let host_id = HostTransactionId::try_from(self.text("host_id")?.as_str());
+        let settled_by = self.maybe_integer("settled_by")?;
+        Ok(ConfirmationRow {
+            id: id.map_err(|_| self.broken("id"))?,
+            customer: self.customer("customer")?,
+            key: DecisionKey {
+                terminal: self.terminal("terminal")?,
+                business_date: business_date.map_err(|_| self.broken("business_date"))?,
+                host_id: host_id.map_err(|_| self.broken("host_id"))?,
+                attempt: self.attempt("attempt", self.integer("attempt")?)?,
+            },
+            receipt: self.receipt("receipt")?,
+            index: self.natural("entry_index")?,
+            sealed: self.bytes("sealed")?,
+            created_at: self.time("created_at")?,
+            expires_at: self.time("expires_at")?,
+            answer: self.confirmation_answer()?,
+            settled_by: settled_by.map(|number| self.attempt("settled_by", number)).transpose()?,
+        })
+    }
+
+    fn confirmation_answer(&self) -> Result<Option<ConfirmationAnswer>, StoreError> {
+        if self.maybe_text("answer")?.is_none() {
+            return Ok(None);
+        }
+        let app_key = self.maybe_bytes("app_key")?;
+        let app_key = app_key.as_deref().map(Digest::try_from).transpose();
+        Ok(Some(ConfirmationAnswer {
+            kind: self.word("answer", &AnswerKind::ALL, AnswerKind::as_str)?,
+            at: self.time("answered_at")?,
+            counts_until: self.time("counts_until")?,
+            receipt: self.receipt("answer_receipt")?,
+            index: self.natural("answer_index")?,
+            app_key: app_key.map_err(|_| self.broken("app_key"))?,
+            signature: self.bytes("signature")?,
+        }))
+    }
+
+    pub fn app_key(&self) -> Result<AppKeyRow, StoreError> {
+        Ok(AppKeyRow {
+            fingerprint: self.digest("fingerprint")?,
+            customer: self.customer("customer")?,
+            spki: self.bytes("spki")?,
+            bound_at: self.time("bound_at")?,
+        })
+    }
+
+    pub fn unable(&self) -> Result<UnableRow, StoreError> {
+        let proposed_by = PrincipalName::try_from(self.text("proposed_by")?.as_str());
+        Ok(UnableRow {
+            customer: self.customer("customer")?,
+            proposed_by: proposed_by.map_err(|_| self.broken("proposed_by"))?,
+            proposed_key: self.digest("proposed_key")?,
+            sealed: self.bytes("sealed")?,
+            proposed_at: self.time("proposed_at")?,
+            approved_at: self.maybe_time("approved_at")?,
+        })
+    }
+
+    fn attempt(&self, column: &'static str, number: i64) -> Result<Attempt, StoreError> {
+        let number = u32::try_from(number).ok().map(Attempt::try_from);
+        number.and_then(Result::ok).ok_or_else(|| self.broken(column))
+    }
+
+    fn maybe_integer(&self, column: &'static str) -> Result<Option<i64>, StoreError> {
+        self.row.try_get(column).map_err(|_| self.broken(column))
     }
 
     pub fn outcome(&self, key: &DecisionKey) -> Result<OutcomeRow, StoreError> {

@@ -62,11 +62,17 @@ pub(super) async fn head(
 }
 
 impl SqliteStore {
-    async fn one(&self, statement: Statement<'_>) -> Result<Option<SqliteRow>, StoreError> {
+    pub(super) async fn one(
+        &self,
+        statement: Statement<'_>,
+    ) -> Result<Option<SqliteRow>, StoreError> {
         statement.fetch_optional(&self.readers).await.map_err(unavailable)
     }
 
-    async fn many(&self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, StoreError> {
+    pub(super) async fn many(
+        &self,
+        statement: Statement<'_>,
+    ) -> Result<Vec<SqliteRow>, StoreError> {
         statement.fetch_all(&self.readers).await.map_err(unavailable)
     }
 }

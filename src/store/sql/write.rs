@@ -146,6 +146,9 @@ impl UnitOfWork for SqlUnit {
             "DELETE FROM customer_keys WHERE customer = $1",
             "DELETE FROM captures WHERE customer = $1",
             "DELETE FROM tokens WHERE customer = $1",
+            "DELETE FROM app_keys WHERE customer = $1",
+            "DELETE FROM confirmations WHERE customer = $1",
+            "DELETE FROM unable WHERE customer = $1",
             "DELETE FROM duplicates WHERE customer = $1 OR other = $1",
         ] {
             self.run(query(sql).bind(id)).await?;
@@ -314,8 +317,10 @@ impl UnitOfWork for SqlUnit {
     }
 
     async fn has_approval(&mut self, key: &DecisionKey) -> Result<bool, StoreError> {
-        let sql = "SELECT COUNT(*) AS approvals FROM decisions \
-                   WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND approves";
+        let sql = "SELECT (SELECT COUNT(*) FROM decisions \
+                   WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND approves) + \
+                   (SELECT COUNT(*) FROM final_decisions \
+                   WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND approves) AS approvals";
         let statement = query(sql)
             .bind(key.terminal.as_str())
             .bind(key.business_date.as_str())

@@ -1,0 +1,433 @@
+//! What the application's back end asks and answers for customers, and what the terminal waits for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::Gateway;
+use super::act::{Act, Write, receipt_actor};
+use super::confirming::{Kept, NOT_YET, Shown, Stage, Standing, confirmation_message, seconds_ms};
+use super::customer::standing_of;
+use super::error::GatewayError;
+use super::request::{Actor, Answer, Logged, Salts};
+use super::session::digest_from_hex;
+use super::verification::{CallingTerminal, Which};
+use super::verification_job::VerificationJob;
+use crate::crypto::{DeviceKey, Digest, length_prefixed, random_bytes, sha256};
+use crate::domain::id::{ConfirmationId, CustomerId, ReceiptId, TerminalId};
+use crate::domain::time::UnixMillis;
+use crate::domain::transaction::{CustomerReference, DecisionKey};
+use crate::policy::CustomerStanding;
+use crate::receipt::{Administration, Content};
+use crate::store::{AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationRow};
+
+/// Most confirmations in one answer.
+const PENDING_MAX: u32 = 100;
+/// Most keys of one customer's devices.
+pub(super) const APP_KEYS_MAX: usize = 5;
+/// Kept free at the end of a call's time, for the answer to be made.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
+
+/// A transaction that waits for its customer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pending {
+    /// The confirmation.
+    pub id: ConfirmationId,
+    /// Whose it is.
+    pub customer: CustomerId,
+    /// What is shown and signed.
+    pub shown: Shown,
+    /// Until when it may be answered.
+    pub expires_at: UnixMillis,
+    /// Where the first decision stands.
+    pub index: u64,
+}
+
+/// A customer's signature.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Signed {
+    /// Which key.
+    pub key: Digest,
+    /// Its signature.
+    pub signature: Vec<u8>,
+}
+
+/// An agreement that stands in the ledger.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Confirmed {
+    /// The entry.
+    pub entry: Logged,
+    /// Until when it counts.
+    pub counts_until: UnixMillis,
+}
+
+/// What a terminal finds that waits for its customer.
+#[derive(Debug)]
+pub enum Awaited {
+    /// The customer has not answered; they may until then.
+    Waiting(UnixMillis),
+    /// They agreed, and it counts until then; but a fresh capture is needed.
+    CaptureAgain(UnixMillis),
+    /// The final decision.
+    Decided(Box<Answer>),
+}
+
+impl Gateway {
+    /// What waits for one customer; nothing for nobody.
+    ///
+    /// # Errors
+    ///
+    /// What the store cannot do.
+    pub async fn pending_of(
+        &self,
+        reference: &CustomerReference,
+    ) -> Result<Vec<Pending>, GatewayError> {
+        match self.resolve(reference, self.clock.now()).await?.customer {
+            Some(customer) => self.pending(Some(&customer), 0).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What waits for anybody behind an index of the ledger; waits for something to come up.
+    ///
+    /// # Errors
+    ///
+    /// What the store cannot do.
+    pub async fn await_pending(
+        &self,
+        after: u64,
+        until: Instant,
+    ) -> Result<Vec<Pending>, GatewayError> {
+        let mut changes = self.confirmations.subscribe();
+        loop {
+            changes.borrow_and_update();
+            let pending = self.pending(None, after).await?;
+            if !pending.is_empty() || timeout_at(until, changes.changed()).await.is_err() {
+                return Ok(pending);
+            }
+        }
+    }
+
+    async fn pending(
+        &self,
+        customer: Option<&CustomerId>,
+        after: u64,
+    ) -> Result<Vec<Pending>, GatewayError> {
+        let now = self.clock.now();
+        let rows = self.store.pending_confirmations(customer, after, now, PENDING_MAX).await?;
+        let mut pending = Vec::with_capacity(rows.len());
+        for row in rows {
+            // Erased in between: nothing waits for nobody.
+            let Some(kept) = self.kept_for(&row).await? else { continue };
+            let ConfirmationRow { id, customer, expires_at, index, .. } = row;
+            pending.push(Pending { id, customer, shown: kept.shown, expires_at, index });
+        }
+        Ok(pending)
+    }
+
+    async fn kept_for(&self, row: &ConfirmationRow) -> Result<Option<Kept>, GatewayError> {
+        let Some(keys) = self.customer_keys(&row.customer).await? else { return Ok(None) };
+        Kept::open(self.settings.tenant.as_str(), &keys, row).map(Some)
+    }
+
+    /// Takes a customer's agreement: with their key's signature, or by the back end's word where the
+    /// rules take it.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Invalid`] for a signature or key that does not fit, [`GatewayError::State`] when
+    /// it is answered or its time is over. Whatever is refused confirms nothing.
+    pub async fn confirm(
+        &self,
+        actor: &Actor,
+        id: &ConfirmationId,
+        signed: Option<Signed>,
+    ) -> Result<Confirmed, GatewayError> {
+        let missing = GatewayError::NotFound("confirmation");
+        let Some(row) = self.store.confirmation(id).await? else { return Err(missing) };
+        let (kind, app_key, signature, details) = match signed {
+            None if self.pack.bars().accept_back_end_word => {
+                (AnswerKind::BackEnd, None, Vec::new(), None)
+            }
+            None => {
+                return Err(GatewayError::Invalid {
+                    field: "signature",
+                    problem: "it is missing, and the rules do not take the back end's word",
+                });
+            }
+            Some(Signed { key, signature }) => {
+                let kept = self.kept_for(&row).await?.ok_or(missing)?;
+                let message = confirmation_message(id, &kept.shown);
+                let device = self.device_key(&row.customer, &key).await?;
+                device.verify(&message, &signature).map_err(|_| GatewayError::Invalid {
+                    field: "signature",
+                    problem: "it is not this key's over what was shown",
+                })?;
+                let proof = [&b"tulga-confirmation-proof-v1"[..], &message, &signature];
+                let details = sha256(&length_prefixed(&proof)).labelled();
+                (AnswerKind::CustomerKey, Some(key), signature, Some(details))
+            }
+        };
+        let answer = Answering { kind, app_key, signature };
+        let entry = self.answer(actor, row, "transaction_confirmed", details, answer).await?;
+        let row = self.store.confirmation(id).await?.and_then(|row| row.answer);
+        let counts_until = row.ok_or(GatewayError::broken("an answer is missing"))?.counts_until;
+        Ok(Confirmed { entry, counts_until })
+    }
+
+    /// Takes a customer's refusal.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::State`] when it is answered or its time is over.
+    pub async fn decline(
+        &self,
+        actor: &Actor,
+        id: &ConfirmationId,
+    ) -> Result<Logged, GatewayError> {
+        let row = self.store.confirmation(id).await?;
+        let row = row.ok_or(GatewayError::NotFound("confirmation"))?;
+        let answer = Answering { kind: AnswerKind::Declined, app_key: None, signature: Vec::new() };
+        self.answer(actor, row, "transaction_declined", None, answer).await
+    }
+
+    async fn answer(
+        &self,
+        actor: &Actor,
+        row: ConfirmationRow,
+        act: &'static str,
+        details: Option<String>,
+        answering: Answering,
+    ) -> Result<Logged, GatewayError> {
+        let receipt = ReceiptId::new(random_bytes(&*self.entropy)?);
+        let subject = self.customer_keys(&row.customer).await?;
+        let subject = subject.map(|keys| keys.pseudonym(&self.settings.tenant, &row.customer));
+        let content = Content::Administration(Administration {
+            act: act.to_owned(),
+            actor: receipt_actor(actor),
+            subject,
+            details,
+        });
+        let counts_ms = seconds_ms(self.pack.bars().confirmation_ttl_s);
+        let Answering { kind, app_key, signature } = answering;
+        // Time and place are the entry's own, and are set where they are known.
+        let answer = ConfirmationAnswer {
+            kind,
+            at: row.created_at,
+            counts_until: row.created_at,
+            receipt,
+            index: 0,
+            app_key,
+            signature,
+        };
+        let write = Write::AnswerConfirmation(row.id, Box::new(answer), counts_ms);
+        let terminal = Some(row.key.terminal.clone());
+        let logged = self.perform_under(receipt, content, terminal, vec![write]).await;
+        // Whatever became of it: who waits looks again.
+        self.confirmations.send_replace(());
+        logged
+    }
+
+    async fn device_key(
+        &self,
+        customer: &CustomerId,
+        fingerprint: &Digest,
+    ) -> Result<DeviceKey, GatewayError> {
+        let keys = self.store.app_keys(customer).await?;
+        let row = keys.into_iter().find(|row| row.fingerprint == *fingerprint);
+        let row = row.ok_or(GatewayError::Invalid {
+            field: "key_id",
+            problem: "it is no key of this customer",
+        })?;
+        DeviceKey::from_spki_der(&row.spki)
+            .map_err(|cause| GatewayError::internal("a bound key", cause))
+    }
+
+    /// Waits for the customer's answer, and makes the final decision or finds it.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] when the decision asked for no confirmation.
+    pub async fn await_decision(
+        self: &Arc<Self>,
+        terminal: &CallingTerminal,
+        key: &DecisionKey,
+        wait: Duration,
+        deadline: Instant,
+    ) -> Result<Awaited, GatewayError> {
+        let last = deadline.checked_sub(ANSWER_TIME).unwrap_or(deadline);
+        let until = (Instant::now() + wait).min(last);
+        let mut changes = self.confirmations.subscribe();
+        loop {
+            changes.borrow_and_update();
+            let awaited = match self.awaited(terminal, key, deadline).await {
+                // Somebody else was quicker, or its time passed between two looks.
+                Err(GatewayError::State(NOT_YET)) if Instant::now() < last => continue,
+                awaited => awaited?,
+            };
+            let Awaited::Waiting(expires_at) = awaited else { return Ok(awaited) };
+            let left_ms = expires_at.get().saturating_sub(self.clock.now().get()).saturating_add(1);
+            let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
+            let next = until.min(Instant::now() + left);
+            let is_changed = timeout_at(next, changes.changed()).await.is_ok();
+            if !is_changed && Instant::now() >= until {
+                return Ok(awaited);
+            }
+        }
+    }
+
+    async fn awaited(
+        self: &Arc<Self>,
+        terminal: &CallingTerminal,
+        key: &DecisionKey,
+        deadline: Instant,
+    ) -> Result<Awaited, GatewayError> {
+        let row = self.store.confirmation_of(key).await?;
+        let row = row.ok_or(GatewayError::NotFound("confirmation"))?;
+        if let Some(attempt) = row.settled_by {
+            let key = DecisionKey { attempt, ..key.clone() };
+            return Ok(Awaited::Decided(Box::new(self.decision(&key).await?)));
+        }
+        let kept = self.kept_for(&row).await?.ok_or(GatewayError::NotFound("confirmation"))?;
+        let now = self.clock.now();
+        match Standing::of(&row, now) {
+            Standing::Waiting => return Ok(Awaited::Waiting(row.expires_at)),
+            Standing::Agreed(_) => {
+                let is_fresh = kept.is_fresh(self.pack.bars().capture_fresh_s, now);
+                let until = row.answer.as_ref().map_or(now, |answer| answer.counts_until);
+                if !is_fresh {
+                    return Ok(Awaited::CaptureAgain(until));
+                }
+            }
+            Standing::Declined | Standing::Expired => {}
+        }
+        let gateway = Arc::clone(self);
+        let terminal = terminal.clone();
+        // It ends by itself when the caller goes away: the decision is then found by the next call.
+        let work =
+            tokio::spawn(
+                async move { gateway.decide_finally(terminal, row, kept, deadline).await },
+            );
+        let ended = timeout_at(deadline, work).await.map_err(|_| GatewayError::Deadline)?;
+        let answer = ended.map_err(|cause| GatewayError::internal("final decision", cause))??;
+        Ok(Awaited::Decided(Box::new(answer)))
+    }
+
+    async fn decide_finally(
+        &self,
+        terminal: CallingTerminal,
+        row: ConfirmationRow,
+        kept: Kept,
+        deadline: Instant,
+    ) -> Result<Answer, GatewayError> {
+        let keys = self.customer_keys(&row.customer).await?;
+        let keys = keys.ok_or(GatewayError::NotFound("confirmation"))?;
+        let standing = self.store.customer(&row.customer).await?;
+        let standing =
+            standing.map_or(CustomerStanding::Unknown, |customer| standing_of(customer.status));
+        let Kept {
+            session, seen, captured_at, attempts, attempts_key, challenge_hash, models, ..
+        } = kept;
+        let models = models.iter().map(|hex| digest_from_hex(hex)).collect::<Result<_, _>>()?;
+        let id = row.id;
+        let job = VerificationJob {
+            vault: Arc::clone(&self.vault),
+            pack: Arc::clone(&self.pack),
+            entropy: Arc::clone(&self.entropy),
+            settings: self.settings.clone(),
+            models,
+            receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
+            terminal,
+            key: row.key.clone(),
+            request_hash: sha256(&length_prefixed(&[b"tulga-final-v1", id.as_bytes()])),
+            challenge_hash: challenge_hash.as_deref().map(digest_from_hex).transpose()?,
+            session,
+            attempts_key: digest_from_hex(&attempts_key)?,
+            attempts,
+            standing,
+            subject: keys.pseudonym(&self.settings.tenant, &row.customer),
+            keys: Some(keys),
+            seen,
+            captured_at,
+            place: String::new(),
+            stage: Stage::Answered(id),
+            salts: Salts { transaction: random_bytes(&*self.entropy)? },
+            audit_salt: random_bytes(&*self.entropy)?,
+            deadline,
+        };
+        self.decided_by(job, Which::Final).await
+    }
+
+    /// Binds a key of a customer's device, which proves that it has it.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Exists`] when it is bound to anyone; [`GatewayError::State`] when the customer
+    /// has the most keys.
+    pub async fn bind_app_key(
+        &self,
+        actor: &Actor,
+        customer: &CustomerId,
+        spki: Vec<u8>,
+        proof: &[u8],
+    ) -> Result<Digest, GatewayError> {
+        let invalid = |field, problem| GatewayError::Invalid { field, problem };
+        let key = DeviceKey::from_spki_der(&spki).map_err(|_| {
+            invalid("public_key", "it is no Ed25519 or uncompressed P-256 SubjectPublicKeyInfo")
+        })?;
+        key.verify(&app_key_message(customer, &spki), proof)
+            .map_err(|_| invalid("proof", "it is not this key's over this customer and key"))?;
+        let subject = Some(self.subject_of(customer).await?);
+        let fingerprint = key.fingerprint();
+        let row = AppKeyRow { fingerprint, customer: *customer, spki, bound_at: self.clock.now() };
+        let act = Act { act: "app_key_bound", actor, subject, terminal: None };
+        self.perform(act, vec![Write::InsertAppKey(row)]).await?;
+        Ok(fingerprint)
+    }
+
+    /// Unbinds a key.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] when it is not bound to this customer.
+    pub async fn unbind_app_key(
+        &self,
+        actor: &Actor,
+        customer: &CustomerId,
+        fingerprint: &Digest,
+    ) -> Result<(), GatewayError> {
+        let subject = Some(self.subject_of(customer).await?);
+        let act = Act { act: "app_key_unbound", actor, subject, terminal: None };
+        self.perform(act, vec![Write::DeleteAppKey(*fingerprint, *customer)]).await.map(drop)
+    }
+
+    /// Says where a terminal stands, in words for customers.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] when it has no key that is not revoked.
+    pub async fn place_terminal(
+        &self,
+        actor: &Actor,
+        terminal: &TerminalId,
+        place: String,
+    ) -> Result<(), GatewayError> {
+        let subject = Some(terminal.to_string());
+        let act = Act { act: "terminal_placed", actor, subject, terminal: Some(terminal.clone()) };
+        self.perform(act, vec![Write::PlaceTerminal(terminal.clone(), place)]).await.map(drop)
+    }
+}
+
+/// An answer before it has its entry.
+struct Answering {
+    kind: AnswerKind,
+    app_key: Option<Digest>,
+    signature: Vec<u8>,
+}
+
+/// The bytes by which a device proves at registration that it has a key.
+#[must_use]
+pub fn app_key_message(customer: &CustomerId, spki: &[u8]) -> Vec<u8> {
+    length_prefixed(&[b"tulga-app-key-v1", customer.as_bytes(), spki])
+}

@@ -1,0 +1,330 @@
+//! How a decision and a confirmation meet: one is asked for, counts as a fact, and ends in a decision.
+//!
+//! A decision that asks for one keeps what it was made on, sealed under the customer's key: the final
+//! decision is made by the same job on that and on everything else again, never on the terminal's word.
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::error::GatewayError;
+use super::sequencer::Slot;
+use super::session::Session;
+use super::verification_job::{Seen, VerificationJob};
+use crate::crypto::{Digest, length_prefixed, random_bytes};
+use crate::domain::decision::{Decision, Outcome, StepUp};
+use crate::domain::id::ConfirmationId;
+use crate::domain::reason::Reason;
+use crate::domain::time::UnixMillis;
+use crate::policy::Confirmation;
+use crate::receipt::{self, Refers, rid_text};
+use crate::store::{AnswerKind, ConfirmationRow, UnitOfWork};
+use crate::vault::{CustomerKeys, Place};
+
+/// What a job decides about.
+pub(super) enum Stage {
+    /// What a terminal asks now.
+    Asked,
+    /// What it asked before, now that the customer has answered or their time is over.
+    Answered(ConfirmationId),
+}
+
+/// What a customer is shown, and signs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// The operation's word.
+    pub operation: String,
+    /// How much, in minor units.
+    pub amount_minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// The other side, or else the account.
+    pub payee: String,
+    /// The terminal.
+    pub terminal: String,
+    /// Where it stands; empty where nobody said.
+    pub place: String,
+    /// The time, in the bank's zone.
+    pub displayed_at: String,
+}
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shown(…)")
+    }
+}
+
+/// The bytes that a customer's device signs; `docs/confirmation.md` has them with a vector.
+#[must_use]
+pub fn confirmation_message(id: &ConfirmationId, shown: &Shown) -> Vec<u8> {
+    let Shown { operation, amount_minor, currency, payee, terminal, place, displayed_at } = shown;
+    length_prefixed(&[
+        b"tulga-confirmation-v1",
+        id.as_bytes(),
+        operation.as_bytes(),
+        &amount_minor.to_be_bytes(),
+        currency.as_bytes(),
+        payee.as_bytes(),
+        terminal.as_bytes(),
+        place.as_bytes(),
+        displayed_at.as_bytes(),
+    ])
+}
+
+/// What is kept of a decision until its customer has answered.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub session: Session,
+    pub seen: Seen,
+    /// When what was seen arrived.
+    pub captured_at: UnixMillis,
+    pub attempts: u32,
+    /// Hexadecimal digits.
+    pub attempts_key: String,
+    /// None where nothing was captured.
+    pub challenge_hash: Option<String>,
+    pub models: Vec<String>,
+    pub shown: Shown,
+}
+
+impl Kept {
+    /// Opens what a confirmation keeps.
+    pub fn open(
+        tenant: &str,
+        keys: &CustomerKeys,
+        row: &ConfirmationRow,
+    ) -> Result<Self, GatewayError> {
+        let plain = keys.open(&place_of(tenant, row), &row.sealed)?;
+        serde_json::from_slice(&plain).map_err(|cause| GatewayError::internal(KEPT, cause))
+    }
+
+    /// Whether cash may still move on what was captured; what was not captured does not age.
+    pub fn is_fresh(&self, seconds: u32, now: UnixMillis) -> bool {
+        self.challenge_hash.is_none() || is_fresh(self.captured_at, seconds, now)
+    }
+
+    /// Whether it was the same that is asked now.
+    fn fits(&self, session: &Session) -> bool {
+        self.session.asks_the_same(session)
+    }
+}
+
+/// How a confirmation stands at an instant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The customer may still answer.
+    Waiting,
+    /// They agreed, and it counts.
+    Agreed(Confirmation),
+    /// They refused.
+    Declined,
+    /// They did not answer in time, or agreed too long ago.
+    Expired,
+}
+
+impl Standing {
+    pub fn of(row: &ConfirmationRow, now: UnixMillis) -> Self {
+        match &row.answer {
+            None if now <= row.expires_at => Self::Waiting,
+            None => Self::Expired,
+            Some(answer) => match answer.kind {
+                AnswerKind::Declined => Self::Declined,
+                _ if now > answer.counts_until => Self::Expired,
+                AnswerKind::CustomerKey => Self::Agreed(Confirmation::CustomerKey),
+                AnswerKind::BackEnd => Self::Agreed(Confirmation::BackEnd),
+            },
+        }
+    }
+}
+
+/// The confirmation that a decision rests on, or ends.
+pub(super) struct Confirming {
+    row: Option<ConfirmationRow>,
+    pub fact: Confirmation,
+    /// Why there is none, where one was asked for.
+    refusal: Option<Reason>,
+}
+
+impl Confirming {
+    /// The pack's decision, unless the customer refused or never answered.
+    pub fn weigh(&self, decision: Decision) -> Decision {
+        let Some(reason) = self.refusal else { return decision };
+        // That a confirmation is needed is no news to somebody who refused it.
+        let mut reasons = match decision.outcome() {
+            Outcome::StepUp { .. } => Vec::new(),
+            _ => decision.reasons().to_vec(),
+        };
+        reasons.push(reason);
+        Decision::new(Outcome::Denied, reasons, decision.rules().to_vec())
+    }
+
+    /// What the receipt says of it: the first decision, and on whose word the customer agreed.
+    pub fn in_receipt(&self) -> (Option<Refers>, Option<receipt::Confirmation>) {
+        let refers =
+            self.row.as_ref().map(|row| Refers { rid: rid_text(&row.receipt), index: row.index });
+        let agreed = self.row.as_ref().and_then(|row| row.answer.as_ref());
+        let agreed = agreed.filter(|_| self.fact != Confirmation::None);
+        let confirmation = agreed.map(|answer| receipt::Confirmation {
+            by: self.fact.as_str().to_owned(),
+            at: answer.at.rfc3339(),
+            entry: Refers { rid: rid_text(&answer.receipt), index: answer.index },
+        });
+        (refers, confirmation)
+    }
+
+    /// What an auditor may see of it: with the key and what was shown, the signature can be checked.
+    pub fn in_audit_record(&self) -> serde_json::Value {
+        let Some(row) = &self.row else { return serde_json::Value::Null };
+        let answer = row.answer.as_ref();
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        serde_json::json!({
+            "id": row.id.to_string(),
+            "answer": answer.map(|answer| answer.kind.as_str()),
+            "at": answer.map(|answer| answer.at.rfc3339()),
+            "key": answer.and_then(|answer| answer.app_key).map(|key| key.labelled()),
+            "signature": answer.map(|answer| hex(&answer.signature)),
+        })
+    }
+}
+
+impl VerificationJob {
+    /// The confirmation that counts for this decision, as it stands in the job's transaction.
+    pub(super) async fn confirming(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        slot: &Slot,
+    ) -> Result<Confirming, GatewayError> {
+        match &self.stage {
+            Stage::Asked => self.agreed_before(unit, slot).await,
+            Stage::Answered(id) => {
+                let row = unit.confirmation(id).await?.filter(|row| row.settled_by.is_none());
+                let row = row.ok_or(GatewayError::State(NOT_YET))?;
+                let none = Confirmation::None;
+                let (fact, refusal) = match Standing::of(&row, slot.now) {
+                    Standing::Agreed(fact) if self.is_fresh(slot.now) => (fact, None),
+                    Standing::Waiting | Standing::Agreed(_) => {
+                        return Err(GatewayError::State(NOT_YET));
+                    }
+                    Standing::Declined => (none, Some(Reason::PolConfirmationDeclined)),
+                    Standing::Expired => (none, Some(Reason::PolConfirmationExpired)),
+                };
+                Ok(Confirming { row: Some(row), fact, refusal })
+            }
+        }
+    }
+
+    /// An agreement that the customer gave to the same transaction in an earlier attempt, after which
+    /// the terminal had to capture again.
+    async fn agreed_before(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        slot: &Slot,
+    ) -> Result<Confirming, GatewayError> {
+        let none = Confirming { row: None, fact: Confirmation::None, refusal: None };
+        let (Some(customer), Some(keys)) = (self.session.customer()?, &self.keys) else {
+            return Ok(none);
+        };
+        for row in unit.confirmations_of_transaction(&self.key).await?.into_iter().rev() {
+            let Standing::Agreed(fact) = Standing::of(&row, slot.now) else { continue };
+            if row.settled_by.is_some() || row.customer != customer {
+                continue;
+            }
+            if Kept::open(self.settings.tenant.as_str(), keys, &row)?.fits(&self.session) {
+                return Ok(Confirming { row: Some(row), fact, refusal: None });
+            }
+        }
+        Ok(none)
+    }
+
+    /// Notes what the decision means for the confirmation, or asks the customer for one.
+    pub(super) async fn conclude(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        slot: &Slot,
+        decision: &Decision,
+        confirming: &Confirming,
+    ) -> Result<(), GatewayError> {
+        let outcome = decision.outcome();
+        if let Some(row) = &confirming.row {
+            // A capture that failed does not use the customer's agreement up: the next one may rest on it.
+            if outcome.approves() || matches!(self.stage, Stage::Answered(_)) {
+                unit.settle_confirmation(&row.id, self.key.attempt).await?;
+            }
+            return Ok(());
+        }
+        if outcome.step_up() == Some(StepUp::AppConfirmation) {
+            self.ask_customer(unit, slot).await?;
+        }
+        Ok(())
+    }
+
+    async fn ask_customer(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        slot: &Slot,
+    ) -> Result<(), GatewayError> {
+        let (Some(customer), Some(keys)) = (self.session.customer()?, &self.keys) else {
+            return Ok(());
+        };
+        let kept = Kept {
+            session: self.session.clone(),
+            seen: self.seen.clone(),
+            captured_at: self.captured_at,
+            attempts: self.attempts,
+            attempts_key: self.attempts_key.hex(),
+            challenge_hash: self.challenge_hash.as_ref().map(Digest::hex),
+            models: self.models.iter().map(Digest::hex).collect(),
+            shown: Shown {
+                operation: self.session.operation()?.as_str().to_owned(),
+                amount_minor: self.session.amount_minor,
+                currency: self.session.currency.clone(),
+                payee: self.session.counterparty.as_ref().unwrap_or(&self.session.account).clone(),
+                terminal: self.terminal.id.as_str().to_owned(),
+                place: self.place.clone(),
+                displayed_at: self.settings.zone.displayed(slot.now),
+            },
+        };
+        let plain = Zeroizing::new(
+            serde_json::to_vec(&kept).map_err(|cause| GatewayError::internal(KEPT, cause))?,
+        );
+        let mut row = ConfirmationRow {
+            id: ConfirmationId::new(random_bytes(&*self.entropy)?),
+            customer,
+            key: self.key.clone(),
+            receipt: self.receipt,
+            index: slot.index,
+            sealed: Vec::new(),
+            created_at: slot.now,
+            expires_at: slot.now.plus_millis(seconds_ms(self.pack.bars().confirmation_ttl_s)),
+            answer: None,
+            settled_by: None,
+        };
+        let place = place_of(self.settings.tenant.as_str(), &row);
+        row.sealed = keys.seal(&place, &plain, &*self.entropy)?;
+        Ok(unit.insert_confirmation(&row).await?)
+    }
+
+    fn is_fresh(&self, now: UnixMillis) -> bool {
+        let seconds = self.pack.bars().capture_fresh_s;
+        self.challenge_hash.is_none() || is_fresh(self.captured_at, seconds, now)
+    }
+}
+
+/// Whether cash may still move on a capture of that time.
+fn is_fresh(captured_at: UnixMillis, seconds: u32, now: UnixMillis) -> bool {
+    now <= captured_at.plus_millis(seconds_ms(seconds))
+}
+
+/// Seconds of a pack in milliseconds.
+pub(super) fn seconds_ms(seconds: u32) -> i64 {
+    i64::from(seconds) * 1_000
+}
+
+fn place_of(tenant: &str, row: &ConfirmationRow) -> Place {
+    Place::of_customer("confirmations", "sealed", tenant, &row.customer, row.id.as_bytes())
+}
+
+/// The customer has not answered, or a fresh capture is needed: nothing can be decided finally.
+pub(super) const NOT_YET: &str = "the confirmation is not ready for a final decision";
+
+/// What is broken when a sealed row has another content than was sealed.
+const KEPT: &str = "a kept confirmation does not parse";
