@@ -331,6 +331,7 @@ async fn verify_in_process(gateway: &Arc<Gateway>, id: &str, picture: &Bytes) {
         modality: Modality::Face,
         holder_verification: HolderVerification::CardAndPin,
         supplied: Supplied::default(),
+        guest_consent: None,
     };
     let challenge = gateway.begin_capture(&terminal, question).await.unwrap().challenge;
     let attempt = Attempt::try_from(1).unwrap();

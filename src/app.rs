@@ -361,6 +361,7 @@ fn settings(config: &Config, origin: Origin) -> Result<Settings> {
         receipt_valid_ms: config.receipt_valid_ms,
         deadline: config.server.deadline,
         checkpoint_interval: config.checkpoint_interval,
+        guests_per_day: config.guests_per_terminal_per_day,
         calls_per_terminal_per_minute: config.terminal_rate_per_minute,
         vision: VisionLimits {
             workers: config.vision_workers.get(),

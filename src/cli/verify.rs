@@ -127,6 +127,7 @@ impl Withdrawal {
             modality: Modality::Face.into(),
             finger_position: 0,
             bank: None,
+            consent: None,
             holder_verification: HolderVerification::CardAndPin.into(),
             language: self.language.clone(),
         };

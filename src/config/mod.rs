@@ -45,6 +45,8 @@ pub struct Config {
     pub receipt_valid_ms: i64,
     /// Calls that one terminal may make in a minute; a withdrawal makes three or four.
     pub terminal_rate_per_minute: NonZeroU32,
+    /// Guests that one terminal may enrol in a day; none for 0.
+    pub guests_per_terminal_per_day: u32,
     /// From one published checkpoint to the next.
     pub checkpoint_interval: Duration,
     /// What is logged, and how.
@@ -160,6 +162,10 @@ impl Config {
         let receipt_valid_ms = faults.within("receipt.valid_ms", valid_ms, 1_000, 600_000);
         let rate = raw.rate.per_terminal_per_minute;
         let terminal_rate_per_minute = faults.positive("rate.per_terminal_per_minute", rate);
+        let guests_per_terminal_per_day = raw.guests.per_terminal_per_day;
+        if guests_per_terminal_per_day > 10_000 {
+            faults.add("guests.per_terminal_per_day", "must be at most 10000");
+        }
         let interval_ms = raw.ledger.checkpoint_interval_ms;
         let checkpoint_interval =
             faults.millis("ledger.checkpoint_interval_ms", interval_ms, 100, 60_000);
@@ -175,6 +181,7 @@ impl Config {
                 challenge_ttl_ms,
                 receipt_valid_ms,
                 terminal_rate_per_minute,
+                guests_per_terminal_per_day,
                 checkpoint_interval,
                 log,
             }),

@@ -16,6 +16,7 @@ pub struct RawConfig {
     pub(super) challenge: RawChallenge,
     pub(super) receipt: RawReceipt,
     pub(super) rate: RawRate,
+    pub(super) guests: RawGuests,
     pub(super) ledger: RawLedger,
     pub(super) log: RawLog,
 }
@@ -165,6 +166,19 @@ impl Default for RawChallenge {
 impl Default for RawReceipt {
     fn default() -> Self {
         Self { valid_ms: 90_000 }
+    }
+}
+
+/// Who may be enrolled at a terminal to pay in to somebody else's account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawGuests {
+    pub(super) per_terminal_per_day: u32,
+}
+
+impl Default for RawGuests {
+    fn default() -> Self {
+        Self { per_terminal_per_day: 20 }
     }
 }
 

@@ -113,7 +113,7 @@ impl Write {
             Self::InsertCustomer(row, key) => {
                 exists("customer", unit.insert_customer(row, key).await)?;
             }
-            Self::InsertToken(row) => exists("token", unit.insert_token(row).await)?,
+            Self::InsertToken(row) => insert_token(unit, row).await?,
             Self::DeleteToken(index, customer) => {
                 found("token", unit.delete_token(index, customer).await?)?;
             }
@@ -228,6 +228,14 @@ async fn set_moved(
     Ok(None)
 }
 
+async fn insert_token(unit: &mut dyn UnitOfWork, row: &TokenRow) -> Result<(), GatewayError> {
+    let customer = unit.customer(&row.customer).await?;
+    if customer.is_some_and(|customer| customer.status == CustomerStatus::Guest) {
+        return Err(GatewayError::State("a guest has no tokens"));
+    }
+    exists("token", unit.insert_token(row).await)
+}
+
 /// The status is read here, where nobody can change it before the capture is in.
 async fn insert_capture(
     unit: &mut dyn UnitOfWork,
@@ -244,7 +252,7 @@ async fn insert_capture(
     let may = match customer.status {
         CustomerStatus::Pending => true,
         CustomerStatus::Active | CustomerStatus::Suspended => captures > 0,
-        CustomerStatus::PendingDuplicate | CustomerStatus::Erased => false,
+        CustomerStatus::PendingDuplicate | CustomerStatus::Guest | CustomerStatus::Erased => false,
     };
     if !may {
         return Err(GatewayError::State("the customer's status does not allow it"));

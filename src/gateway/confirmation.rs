@@ -348,6 +348,7 @@ impl Gateway {
             standing,
             subject: keys.pseudonym(&self.settings.tenant, &row.customer),
             keys: Some(keys),
+            guest: None,
             seen,
             captured_at,
             place: String::new(),

@@ -134,6 +134,7 @@ pub(super) const fn standing_of(status: CustomerStatus) -> CustomerStanding {
         CustomerStatus::Active => CustomerStanding::Active,
         CustomerStatus::Suspended => CustomerStanding::Suspended,
         CustomerStatus::Pending | CustomerStatus::PendingDuplicate => CustomerStanding::NotActive,
+        CustomerStatus::Guest => CustomerStanding::Guest,
         CustomerStatus::Erased => CustomerStanding::Unknown,
     }
 }

@@ -61,14 +61,7 @@ impl Gateway {
             .map_err(|cause| GatewayError::internal("IIN", cause))?;
         let record = json!({
             "iin": iin_text,
-            "consent": {
-                "operator": consent.operator,
-                "subject": consent.subject,
-                "purpose": consent.purpose,
-                "until": term_text(&consent),
-                "given_at": consent.given_at.rfc3339(),
-                "evidence_ref": consent.evidence_ref,
-            },
+            "consent": consent_json(&consent),
         });
         let plain = Zeroizing::new(record.to_string().into_bytes());
         let place =
@@ -452,7 +445,19 @@ fn components(report: &QualityReport) -> Vec<QualityComponent> {
         .collect()
 }
 
-fn check_consent(consent: &Consent) -> Result<(), GatewayError> {
+/// A consent as it is sealed.
+pub(super) fn consent_json(consent: &Consent) -> serde_json::Value {
+    json!({
+        "operator": consent.operator,
+        "subject": consent.subject,
+        "purpose": consent.purpose,
+        "until": term_text(consent),
+        "given_at": consent.given_at.rfc3339(),
+        "evidence_ref": consent.evidence_ref,
+    })
+}
+
+pub(super) fn check_consent(consent: &Consent) -> Result<(), GatewayError> {
     let Consent { until, given_at, .. } = consent;
     let ends_early = match until {
         ConsentTerm::Days(days) => *days == 0,

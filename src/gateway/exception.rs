@@ -137,6 +137,7 @@ impl Gateway {
             subject: subject.unwrap_or_else(|| session.nobody.clone()),
             session,
             keys,
+            guest: None,
             seen: Seen::nothing(),
             captured_at: arrived_at,
             stage: Stage::Asked,

@@ -14,6 +14,7 @@ mod error;
 mod exception;
 mod facts;
 mod guard;
+mod guest;
 mod import;
 pub mod request;
 mod reversal;
@@ -127,6 +128,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// Checkpoint interval.
     pub checkpoint_interval: Duration,
+    /// Guests that a terminal may enrol in a day.
+    pub guests_per_day: u32,
     /// Calls a minute and terminal.
     pub calls_per_terminal_per_minute: NonZeroU32,
     /// The vision pool's bounds.

@@ -43,6 +43,8 @@ pub struct BeginCapture {
     pub holder_verification: HolderVerification,
     /// What the bank knows and the gateway cannot.
     pub supplied: Supplied,
+    /// The depositor's agreement to be enrolled as a guest.
+    pub guest_consent: Option<Consent>,
 }
 
 /// A terminal asks for a person who is unable to give a biometric.

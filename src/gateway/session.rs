@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::error::GatewayError;
+use super::guest::KeptGuest;
 use super::request::BeginCapture;
 use crate::crypto::{Digest, length_prefixed, sha256};
 use crate::domain::id::{CustomerId, TerminalId};
@@ -41,6 +42,8 @@ pub(super) struct Session {
     /// Whether the person was named by their IIN.
     pub iin_given: bool,
     bank: KeptSupplied,
+    /// The depositor who would be a guest.
+    pub guest: Option<KeptGuest>,
 }
 
 /// What the bank supplied, in words.
@@ -55,8 +58,14 @@ struct KeptSupplied {
 
 impl Session {
     pub fn new(resolved: Resolved, request: &BeginCapture, account_index: &Digest) -> Self {
-        let BeginCapture { customer: _, transaction, modality: _, holder_verification, supplied } =
-            request;
+        let BeginCapture {
+            customer: _,
+            transaction,
+            modality: _,
+            holder_verification,
+            supplied,
+            guest_consent: _,
+        } = request;
         let Transaction {
             host_id,
             business_date,
@@ -85,11 +94,17 @@ impl Session {
             is_card: named_by == NamedBy::Card,
             iin_given: named_by == NamedBy::Iin,
             bank: KeptSupplied::of(supplied),
+            guest: None,
         }
     }
 
     pub fn customer(&self) -> Result<Option<CustomerId>, GatewayError> {
         self.customer.as_deref().map(customer_from_hex).transpose()
+    }
+
+    /// From here on the session is about this guest.
+    pub fn become_guest(&mut self, id: &CustomerId) {
+        self.customer = Some(id.to_string());
     }
 
     pub fn operation(&self) -> Result<Operation, GatewayError> {

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::answer::KeptAnswer;
 use super::confirming::Stage;
 use super::customer::EnrolledTemplate;
+use super::enrollment::check_consent;
 use super::error::GatewayError;
+use super::guest::GuestIs;
 use super::request::{Answer, BeginCapture, IssuedChallenge, Logged, ReportOutcome, Salts, Verify};
 use super::sequencer::{AwaitRecord, Job, NewEntry, Slot, Step};
 use super::session::{NamedBy, Resolved, Session};
@@ -17,16 +20,17 @@ use super::under_way::Found;
 use super::verification_job::{Seen, VerificationJob};
 use crate::capture::{DecodedImage, MediaType};
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
-use crate::domain::id::{Challenge, ReceiptId, TerminalId};
+use crate::domain::id::{Challenge, CustomerId, ReceiptId, TerminalId};
 use crate::domain::modality::Modality;
 use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey, TokenKind};
 use crate::face::{Acquisition, FacePipeline, Probe};
 use crate::matching::{Matcher, Template};
+use crate::policy::CustomerStanding;
 use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
 use crate::store::{ChallengeRow, ChallengeState, DecisionRow, OutcomeRow, UnitOfWork};
-use crate::vault::Place;
+use crate::vault::{CustomerKeys, Place};
 
 /// How long after the deadline an answer that is being committed is still waited for.
 const ANSWER_GRACE: Duration = Duration::from_millis(250);
@@ -51,6 +55,16 @@ struct Asked {
     request_hash: Digest,
     arrived_at: UnixMillis,
     deadline: Instant,
+}
+
+/// What a capture came to, and of whom.
+pub(super) struct Looked {
+    pub seen: Seen,
+    pub standing: CustomerStanding,
+    /// The pseudonym for the receipt; none for nobody.
+    pub subject: Option<String>,
+    pub keys: Option<CustomerKeys>,
+    pub guest: Option<GuestIs>,
 }
 
 /// A challenge that was debited, with everything needed to decide.
@@ -120,7 +134,16 @@ impl Gateway {
         let account = &request.transaction.account;
         let account_index =
             self.vault.token_index(&self.settings.tenant, TokenKind::Account, account);
-        Ok(Session::new(resolved, request, &account_index))
+        let mut session = Session::new(resolved, request, &account_index);
+        if let (Some(consent), CustomerReference::Iin(iin)) =
+            (&request.guest_consent, &request.customer)
+        {
+            check_consent(consent)?;
+            if session.customer()?.is_none() {
+                session.guest = Some(self.kept_guest(iin, consent)?);
+            }
+        }
+        Ok(session)
     }
 
     /// Decides about a capture.
@@ -369,19 +392,24 @@ impl Gateway {
     /// Looks, compares, and hands the facts to the sequencer, where the decision is made.
     async fn decide(&self, asked: Asked, debited: Debited) -> Result<Answer, GatewayError> {
         let Asked { terminal, key, request, request_hash, arrived_at, deadline } = asked;
-        let Debited { session, attempts_key, attempts } = debited;
-        let customer = session.customer()?;
-        let enrolled = self.enrolled_template(customer.as_ref()).await?;
-        // Beyond the last try nothing is compared: the answer must not depend on the face.
-        let may_compare = attempts <= self.pack.bars().attempts_max;
-        let EnrolledTemplate { standing, subject, keys, template } = enrolled;
-        let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
+        let Debited { mut session, attempts_key, attempts } = debited;
         let Verify { image, media_type, challenge, .. } = request;
-        let matcher = self.matcher.clone();
-        let seen = self.vision.run(image, media_type, move |pipeline, picture| {
-            look(pipeline, &matcher, picture, template.as_ref().filter(|_| may_compare))
-        });
-        let seen = timeout_at(deadline, seen).await.map_err(|_| GatewayError::Deadline)??;
+        let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
+        let looked = if let Some(kept) = session.guest.clone() {
+            let guest = self.look_for_guest(kept, &terminal.id, image, media_type);
+            timeout_at(deadline, guest).await
+        } else {
+            // Beyond the last try nothing is compared: the answer must not depend on the face.
+            let may_compare = attempts <= self.pack.bars().attempts_max;
+            let customer = session.customer()?;
+            let customer = self.look_at_customer(customer, may_compare, image, media_type);
+            timeout_at(deadline, customer).await
+        };
+        let Looked { seen, standing, subject, keys, guest } =
+            looked.map_err(|_| GatewayError::Deadline)??;
+        if let Some(guest) = &guest {
+            session.become_guest(&guest.id());
+        }
         let job = VerificationJob {
             vault: Arc::clone(&self.vault),
             pack: Arc::clone(&self.pack),
@@ -405,6 +433,7 @@ impl Gateway {
             subject: subject.unwrap_or_else(|| session.nobody.clone()),
             session,
             keys,
+            guest,
             seen,
             captured_at: arrived_at,
             place,
@@ -414,6 +443,22 @@ impl Gateway {
             deadline,
         };
         self.decided_by(job, Which::First).await
+    }
+
+    async fn look_at_customer(
+        &self,
+        customer: Option<CustomerId>,
+        may_compare: bool,
+        image: Bytes,
+        media_type: Option<MediaType>,
+    ) -> Result<Looked, GatewayError> {
+        let enrolled = self.enrolled_template(customer.as_ref()).await?;
+        let EnrolledTemplate { standing, subject, keys, template } = enrolled;
+        let matcher = self.matcher.clone();
+        let seen = self.vision.run(image, media_type, move |pipeline, picture| {
+            look(pipeline, &matcher, picture, template.as_ref().filter(|_| may_compare))
+        });
+        Ok(Looked { seen: seen.await?, standing, subject, keys, guest: None })
     }
 
     /// Lets a job decide, and gives its answer.

@@ -14,6 +14,7 @@ use super::answer::KeptAnswer;
 use super::confirming::{Confirming, Stage};
 use super::customer::standing_of;
 use super::error::GatewayError;
+use super::guest::{GuestIs, NewGuest};
 use super::request::Salts;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::session::Session;
@@ -126,6 +127,8 @@ pub(super) struct VerificationJob {
     pub subject: String,
     /// The customer's keys; nobody has none.
     pub keys: Option<CustomerKeys>,
+    /// The guest, where a guest stands there.
+    pub guest: Option<GuestIs>,
     pub seen: Seen,
     /// When what was seen arrived.
     pub captured_at: UnixMillis,
@@ -182,6 +185,9 @@ impl Job for VerificationJob {
         self.conclude(unit, slot, &decision, &confirming).await?;
         // The salt stands before the record, in the order in which they are hashed.
         let salted = Zeroizing::new([&self.audit_salt, audit.as_slice()].concat());
+        if let Some(guest) = self.new_guest().filter(|_| decision.outcome().approves()) {
+            guest.insert(unit).await?;
+        }
         if let Some(movement) = self.movement(&decision, slot)? {
             unit.insert_movement(&movement).await?;
         }
@@ -249,6 +255,14 @@ impl VerificationJob {
         }))
     }
 
+    /// Somebody who is a guest once the deposit is approved.
+    pub(super) fn new_guest(&self) -> Option<&NewGuest> {
+        match &self.guest {
+            Some(GuestIs::New(guest)) => Some(guest),
+            _ => None,
+        }
+    }
+
     /// Notes what later decisions about the person look at.
     async fn remember(
         &self,
@@ -256,7 +270,10 @@ impl VerificationJob {
         decision: &Decision,
         slot: &Slot,
     ) -> Result<(), GatewayError> {
-        let Some(customer) = self.session.customer()? else { return Ok(()) };
+        let is_written = self.new_guest().is_none() || decision.outcome().approves();
+        let Some(customer) = self.session.customer()?.filter(|_| is_written) else {
+            return Ok(());
+        };
         for (rule, until) in self.pack.caps_begun(decision, slot.now) {
             unit.put_cap(&customer, &rule, until).await?;
         }
@@ -273,6 +290,13 @@ impl VerificationJob {
         unit: &mut dyn UnitOfWork,
         slot: &Slot,
     ) -> Result<(), GatewayError> {
+        if let Some(guest) = self.new_guest() {
+            let Settings { zone, guests_per_day, .. } = &self.settings;
+            if !guest.has_place(unit, zone, *guests_per_day, slot).await? {
+                self.standing = CustomerStanding::Unknown;
+            }
+            return Ok(());
+        }
         let Some(id) = self.session.customer()? else { return Ok(()) };
         let leads_there = match self.session.token()? {
             Some(token) => unit.customer_by_token(&token, slot.now).await? == Some(id),
@@ -378,7 +402,11 @@ impl VerificationJob {
         let reasons = reasons.iter().map(|reason| reason.code().to_owned()).collect();
         let audit = audit_commit(&Salt::new(self.audit_salt), audit);
         let (id, cert) = (self.terminal.id.as_str().to_owned(), self.terminal.spki.labelled());
-        let (subject, build) = (Some(self.subject.clone()), self.settings.build.labelled());
+        let is_written = self.new_guest().is_none() || outcome.approves();
+        let subject = if is_written { &self.subject } else { &self.session.nobody };
+        let guest =
+            self.guest.as_ref().filter(|_| is_written).map(|guest| guest.as_str().to_owned());
+        let (subject, build) = (Some(subject.clone()), self.settings.build.labelled());
         let outcome = outcome.as_str().to_owned();
         let content = match &self.challenge_hash {
             Some(challenge) => Content::Verification(Verification {
@@ -391,6 +419,7 @@ impl VerificationJob {
                 },
                 txn,
                 subject,
+                guest,
                 bio: Bio {
                     modality: "face".to_owned(),
                     models: self.models.iter().map(Digest::labelled).collect(),

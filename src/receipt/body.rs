@@ -70,7 +70,6 @@ pub struct ReceiptBody {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "most receipts are verifications; few live at once")]
 pub enum Content {
     /// `verification`: a decision about a person at a terminal.
     Verification(Verification),
@@ -114,6 +113,9 @@ pub struct Verification {
     /// The customer's pseudonym.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// `enrolled` or `known`, where the person is a guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<String>,
     /// What was compared.
     pub bio: Bio,
     /// By which rules.

@@ -8,6 +8,7 @@
 //! Secrets arrive here sealed: no method takes a plain template, number, token or account.
 
 mod confirmations;
+mod guests;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
 mod movements;
@@ -27,6 +28,7 @@ pub use confirmations::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
     Confirmations,
 };
+pub use guests::{GUESTS_OF_NUMBER_MAX, GuestRow, Guests};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf, Starts};
 pub use past::Past;
 pub use rows::{
@@ -61,6 +63,8 @@ pub trait Store: ConfirmationQuestions + UnableQuestions + Send + Sync + std::fm
         index: &Digest,
         now: UnixMillis,
     ) -> Result<Option<CustomerId>, StoreError>;
+    /// The guests who gave a number, the newest first; at most [`GUESTS_OF_NUMBER_MAX`].
+    async fn guests(&self, number_index: &Digest) -> Result<Vec<CustomerId>, StoreError>;
     /// Customers in the order of their ids, after the given one.
     async fn customers(
         &self,
@@ -122,7 +126,7 @@ pub trait Store: ConfirmationQuestions + UnableQuestions + Send + Sync + std::fm
 ///
 /// It reads its own writes. Reads exist here only where a write depends on them.
 #[async_trait]
-pub trait UnitOfWork: Movements + Past + Confirmations + Unable {
+pub trait UnitOfWork: Movements + Past + Confirmations + Unable + Guests {
     /// Makes everything durable (synced to the disk) before it returns.
     ///
     /// # Errors

@@ -31,14 +31,22 @@ pub enum CustomerStatus {
     Active,
     /// Was active; not now.
     Suspended,
+    /// A guest: may pay in to somebody else's account, and nothing else.
+    Guest,
     /// Keys destroyed.
     Erased,
 }
 
 impl CustomerStatus {
     /// Every status.
-    pub const ALL: [Self; 5] =
-        [Self::Pending, Self::PendingDuplicate, Self::Active, Self::Suspended, Self::Erased];
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::PendingDuplicate,
+        Self::Active,
+        Self::Suspended,
+        Self::Guest,
+        Self::Erased,
+    ];
 
     /// The word that is stored, and used in facts and logs.
     #[must_use]
@@ -48,6 +56,7 @@ impl CustomerStatus {
             Self::PendingDuplicate => "pending_duplicate",
             Self::Active => "active",
             Self::Suspended => "suspended",
+            Self::Guest => "guest",
             Self::Erased => "erased",
         }
     }

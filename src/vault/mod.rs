@@ -166,6 +166,12 @@ impl Vault {
         self.index_key.mac(&[b"iin", tenant.as_str().as_bytes(), iin.expose()])
     }
 
+    /// The keyed hash by which the number that a guest gave is found: apart from customers' hashes.
+    #[must_use]
+    pub fn guest_index(&self, tenant: &TenantId, iin: &Iin) -> Digest {
+        self.index_key.mac(&[b"guest", tenant.as_str().as_bytes(), iin.expose()])
+    }
+
     /// A pseudonym for whoever a reference leads to when it leads to nobody: of the same shape, and the
     /// same each time, as a customer's is. `reference` is a keyed index of this vault.
     #[must_use]

@@ -559,6 +559,7 @@ fn question(id: &str) -> BeginCapture {
         modality: Modality::Face,
         holder_verification: HolderVerification::CardAndPin,
         supplied: tulga::domain::supplied::Supplied::default(),
+        guest_consent: None,
     }
 }
 
@@ -577,6 +578,7 @@ fn settings() -> Settings {
         issuer: "cash.bank.example/gw07".into(),
         audience: "cash.bank.example/host".into(),
         zone: BankZone::try_from("Asia/Almaty").unwrap(),
+        guests_per_day: 20,
         build: Digest::new([8; 32]),
         challenge_ttl_ms: CHALLENGE_TTL_MS,
         receipt_valid_ms: RECEIPT_VALID_MS,

@@ -29,6 +29,7 @@ mod exception;
 #[cfg(feature = "test-support")]
 mod faults;
 mod foreign;
+mod guests;
 mod ledger;
 mod office;
 mod policy;

@@ -105,6 +105,7 @@ pub fn verification() -> Content {
             currency: "KZT".into(),
         },
         subject: Some(URL_SAFE_NO_PAD.encode([3; 32])),
+        guest: None,
         bio: Bio { modality: "face".into(), models: vec![hash("model")], required_db: 40 },
         policy: Policy { id: "kz-2026".into(), version: 3, hash: hash("policy") },
         build: hash("binary"),

@@ -46,8 +46,15 @@ impl Bank {
 
     /// A bank whose customer was enrolled this moment.
     pub async fn new_by(dir: &Path, others: usize) -> Self {
-        let more =
-            format!("policy_dir = '{}'\n[rate]\nper_terminal_per_minute = 10000\n", dir.display());
+        Self::with_config(dir, others, "").await
+    }
+
+    /// As [`Self::new_by`], with more of the configuration.
+    pub async fn with_config(dir: &Path, others: usize, more: &str) -> Self {
+        let more = format!(
+            "policy_dir = '{}'\n[rate]\nper_terminal_per_minute = 10000\n{more}",
+            dir.display()
+        );
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
         let site = Site::at(&more, Arc::clone(&clock) as _).await;
         let customer = site.enroll(IIN, CARD, &["obama.jpg", "obama3.jpg"]).await;
@@ -110,6 +117,7 @@ pub struct Ask {
     pub holder: proto::HolderVerification,
     pub bank: Option<proto::BankFacts>,
     pub face: &'static str,
+    pub consent: Option<proto::Consent>,
 }
 
 impl Ask {
@@ -123,6 +131,7 @@ impl Ask {
             holder: proto::HolderVerification::CardAndPin,
             bank: None,
             face: "obama2.jpg",
+            consent: None,
         }
     }
 
@@ -135,6 +144,7 @@ impl Ask {
         request.customer = Some(proto::CustomerReference { reference: Some(self.reference) });
         request.holder_verification = self.holder.into();
         request.bank = self.bank;
+        request.consent = self.consent;
         let transaction = request.transaction.as_mut().unwrap();
         transaction.operation = self.operation.into();
         transaction.amount_minor = self.amount_minor;
@@ -521,7 +531,7 @@ async fn a_limit_holds_when_64_terminals_ask_at_one_moment() {
     bank.finish().await;
 }
 
-async fn bind(bank: &Bank, kind: proto::TokenKind, token: &str) {
+pub async fn bind(bank: &Bank, kind: proto::TokenKind, token: &str) {
     let mut desk = EnrollmentServiceClient::new(bank.site.staff(Role::Enroller).await);
     desk.bind_token(proto::BindTokenRequest {
         customer_id: bank.customer.clone(),

@@ -200,6 +200,7 @@ pub fn begin(transaction: &str, card: &str) -> proto::BeginCaptureRequest {
         modality: proto::Modality::Face.into(),
         finger_position: 0,
         bank: None,
+        consent: None,
         holder_verification: proto::HolderVerification::CardAndPin.into(),
         language: "en".into(),
     }

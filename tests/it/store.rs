@@ -4,6 +4,7 @@ mod confirmations;
 #[cfg(feature = "test-support")]
 mod faults;
 mod fixtures;
+mod guests;
 mod ledger;
 mod movements;
 mod past;
@@ -34,6 +35,7 @@ use self::fixtures::{
     add_customer, capture, challenge, customer, customer_id, decision, digest, duplicate, entry,
     receipt, terminal, terminal_key, token, write,
 };
+use self::guests::guests_come_by_number_the_newest_first_and_are_counted_by_terminal;
 use self::ledger::{
     a_gap_among_the_leaves_is_noticed, an_index_and_a_receipt_are_taken_once,
     checkpoints_come_by_size_and_the_first_of_a_size_stays,
@@ -97,6 +99,7 @@ on_every_store!(
     a_device_key_is_one_customers_and_goes_with_them,
     a_mark_of_inability_is_proposed_and_approved_and_goes_with_the_customer,
     a_terminal_stands_where_it_was_last_said_to,
+    guests_come_by_number_the_newest_first_and_are_counted_by_terminal,
     refusals_are_counted_since,
     others_and_other_terminals_are_counted_once_each,
     cards_that_have_not_expired_are_counted,

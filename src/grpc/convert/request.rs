@@ -10,7 +10,7 @@ use crate::domain::modality::Modality;
 use crate::domain::money::AmountMinor;
 use crate::domain::reason::Language;
 use crate::domain::time::UnixMillis;
-use crate::domain::transaction::{DecisionKey, OpaqueToken};
+use crate::domain::transaction::{CustomerReference, DecisionKey, OpaqueToken, Operation};
 use crate::gateway::request::{
     BeginCapture, BindToken, Consent, ConsentTerm, CreateCustomer, DuplicateResolution, ImportRow,
     ReportOutcome, RequestException, Verify,
@@ -40,15 +40,25 @@ pub fn begin_capture(wire: proto::BeginCaptureRequest) -> Result<BeginCapture, I
         holder_verification,
         language,
         bank,
+        consent,
     } = wire;
     // Nothing is said yet in any language, but a wrong one is better found now than in the answer.
     noun::language(&language)?;
+    let customer = noun::customer_reference(customer)?;
+    let transaction = noun::transaction(transaction)?;
+    let may_be_guest = transaction.operation == Operation::ThirdPartyDeposit
+        && matches!(customer, CustomerReference::Iin(_));
+    if consent.is_some() && !may_be_guest {
+        let problem = "it is for a deposit by a third party who is named by their IIN";
+        return Err(InvalidField::wrong("consent", problem));
+    }
     Ok(BeginCapture {
-        customer: noun::customer_reference(customer)?,
-        transaction: noun::transaction(transaction)?,
+        customer,
+        transaction,
         modality: noun::modality(modality, finger_position)?,
         holder_verification: noun::holder_verification(holder_verification)?,
         supplied: bank.map(noun::supplied).transpose()?.unwrap_or_default(),
+        guest_consent: consent.map(|consent| self::consent(Some(consent))).transpose()?,
     })
 }
 
@@ -107,6 +117,7 @@ pub fn request_exception(
         modality: Modality::Face,
         holder_verification: noun::holder_verification(holder_verification)?,
         supplied: bank.map(noun::supplied).transpose()?.unwrap_or_default(),
+        guest_consent: None,
     };
     let attempt = noun::attempt(attempt)?;
     Ok((RequestException { asked, attempt }, noun::language(&language)?))

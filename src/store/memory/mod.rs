@@ -1,6 +1,7 @@
 //! A store in memory for tests, which fails when it is told to.
 
 mod confirmations;
+mod guests;
 mod movements;
 mod past;
 mod unable;
@@ -15,8 +16,8 @@ use tokio::sync::OwnedMutexGuard;
 use super::{
     AppKeyRow, CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, ConfirmationRow,
     CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow,
-    HeadRow, OutcomeRow, RedemptionRow, Store, StoreError, TerminalKeyRow, TokenRow, UnableRow,
-    UnitOfWork,
+    GUESTS_OF_NUMBER_MAX, GuestRow, HeadRow, OutcomeRow, RedemptionRow, Store, StoreError,
+    TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
 };
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
@@ -120,6 +121,7 @@ struct State {
     outcomes: BTreeMap<DecisionKey, OutcomeRow>,
     redemptions: BTreeMap<ReceiptId, RedemptionRow>,
     movements: BTreeMap<DecisionKey, movements::Moved>,
+    guests: BTreeMap<CustomerId, GuestRow>,
     refusals: Vec<(CustomerId, UnixMillis)>,
     caps: BTreeMap<(CustomerId, RuleId), UnixMillis>,
     confirmations: BTreeMap<ConfirmationId, ConfirmationRow>,
@@ -230,6 +232,14 @@ impl Store for MemoryStore {
         now: UnixMillis,
     ) -> Result<Option<CustomerId>, StoreError> {
         Ok(self.read()?.customer_by_token(index, now))
+    }
+
+    async fn guests(&self, number_index: &Digest) -> Result<Vec<CustomerId>, StoreError> {
+        let state = self.read()?;
+        let mut found: Vec<_> =
+            state.guests.values().filter(|row| row.number_index == *number_index).collect();
+        found.sort_by_key(|row| (std::cmp::Reverse(row.at), row.customer));
+        Ok(at_most(found.into_iter().map(|row| row.customer), GUESTS_OF_NUMBER_MAX))
     }
 
     async fn customers(
@@ -442,6 +452,7 @@ impl UnitOfWork for MemoryUnit {
         state.customer_keys.remove(id);
         state.captures.retain(|_, row| row.customer != *id);
         state.tokens.retain(|_, row| row.customer != *id);
+        state.guests.remove(id);
         state.duplicates.retain(|(customer, other), _| customer != id && other != id);
         state.forget_confirmations(id);
         let customer = state.customers.get_mut(id);

@@ -16,7 +16,7 @@ use crate::store::{Past, StoreError};
 
 impl SqlUnit {
     /// The one number that a statement gives.
-    async fn number(&mut self, statement: Statement<'_>) -> Result<i64, StoreError> {
+    pub(super) async fn number(&mut self, statement: Statement<'_>) -> Result<i64, StoreError> {
         let row = statement.fetch_one(self.connection()).await.map_err(unavailable)?;
         row.try_get(0).map_err(unavailable)
     }

@@ -7,6 +7,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, Sqlite, query};
 
+use super::guests::SELECT_GUESTS;
 use super::parse::{Fields, stored};
 use super::write::SqlUnit;
 use super::{SqliteStore, unavailable};
@@ -16,8 +17,8 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 use crate::store::{
     CaptureRow, ChallengeRow, CheckpointRow, CustomerKeyRow, CustomerRow, DecisionRow,
-    DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow, RedemptionRow, Store, StoreError,
-    TerminalKeyRow, TokenRow, UnitOfWork,
+    DuplicateRow, EntryFilter, EntryRow, GUESTS_OF_NUMBER_MAX, HeadRow, OutcomeRow, RedemptionRow,
+    Store, StoreError, TerminalKeyRow, TokenRow, UnitOfWork,
 };
 
 /// A statement with its arguments.
@@ -137,6 +138,12 @@ impl Store for SqliteStore {
         let statement = query(SELECT_CUSTOMER_BY_TOKEN);
         let row = self.one(statement.bind(index.as_bytes().as_slice()).bind(now.get())).await?;
         row.map(|row| Fields::of("tokens", &row).customer("customer")).transpose()
+    }
+
+    async fn guests(&self, number_index: &Digest) -> Result<Vec<CustomerId>, StoreError> {
+        let statement = query(SELECT_GUESTS).bind(number_index.as_bytes().as_slice());
+        let rows = self.many(statement.bind(i64::from(GUESTS_OF_NUMBER_MAX))).await?;
+        parsed("guests", &rows, |fields| fields.customer("customer"))
     }
 
     async fn customers(

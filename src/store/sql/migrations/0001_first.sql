@@ -119,6 +119,16 @@ CREATE INDEX movements_of_accounts ON movements (account, at, currency, directio
 CREATE INDEX movements_of_cards ON movements (card, at, currency, direction, moved_minor);
 CREATE INDEX movements_of_terminals ON movements (terminal, at, currency, direction, moved_minor);
 
+-- People who paid in to somebody else's account; among the customers they have no IIN index.
+CREATE TABLE guests (
+    customer     BLOB PRIMARY KEY REFERENCES customers (id),
+    number_index BLOB NOT NULL,
+    terminal     TEXT NOT NULL,
+    at           INTEGER NOT NULL
+);
+CREATE INDEX guests_by_number ON guests (number_index, at);
+CREATE INDEX guests_by_terminal ON guests (terminal, at);
+
 -- Withdrawals that were denied.
 CREATE TABLE refusals (
     customer BLOB NOT NULL REFERENCES customers (id),
