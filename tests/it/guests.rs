@@ -95,7 +95,7 @@ async fn a_guest_is_nothing_else(bank: &mut Bank) {
     bank.site.enroll(STRANGER, "card-token-9", &["biden.jpg"]).await;
     let owner = bank.decide(deposit(STRANGER, "biden.jpg"), "T9").await;
     assert_eq!((said(&owner).0, guest_of(&owner).0), (Approved, None));
-    desk.erase(proto::EraseRequest { customer_id, ..Default::default() }).await.unwrap();
+    desk.erase(proto::EraseRequest { customer_id }).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
