@@ -8,6 +8,7 @@ use super::convert::{answer, noun, request as asked};
 use super::limits::TimeAllowed;
 use super::peer::TerminalPermit;
 use crate::gateway::Gateway;
+use crate::gateway::request::ReportedOutcome;
 use crate::proto;
 use crate::proto::verification_service_server::VerificationService;
 
@@ -87,10 +88,15 @@ impl VerificationService for Verification {
     ) -> Result<Response<proto::ReportOutcomeResponse>, Status> {
         let permit = TerminalPermit::of(request.extensions())?;
         let asked = asked::report_outcome(request.into_inner())?;
-        let entry = self.0.report_outcome(permit.terminal(), asked).await?;
+        let ReportedOutcome { receipt, footage_salt } =
+            self.0.report_outcome(permit.terminal(), asked).await?;
         Ok(Response::new(proto::ReportOutcomeResponse {
-            receipt_jws: entry.jws().as_bytes().to_vec(),
-            position: Some(answer::position(&entry)),
+            receipt_jws: receipt.jws().as_bytes().to_vec(),
+            position: Some(answer::position(&receipt)),
+            salts: footage_salt.map(|salt| proto::Salts {
+                transaction: Vec::new(),
+                footage: answer::salt_bytes(Some(salt)),
+            }),
         }))
     }
 
