@@ -6,12 +6,14 @@ use protox::prost::Message;
 
 const ROOT: &str = "proto";
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "tulga/v1/audit.proto",
     "tulga/v1/common.proto",
     "tulga/v1/confirmation.proto",
     "tulga/v1/enrollment.proto",
+    "tulga/v1/footage.proto",
     "tulga/v1/receipt.proto",
+    "tulga/v1/report.proto",
     "tulga/v1/terminal.proto",
     "tulga/v1/verification.proto",
 ];
@@ -24,7 +26,7 @@ const VIEWS: [&str; 3] = [
 ];
 
 /// Messages that hold what must never be printed; `src/proto.rs` gives them a blind `Debug`.
-const BLIND: [&str; 17] = [
+const BLIND: [&str; 19] = [
     ".tulga.v1.AddCaptureRequest",
     ".tulga.v1.ApproveUnableRequest",
     ".tulga.v1.BindAppKeyRequest",
@@ -34,7 +36,9 @@ const BLIND: [&str; 17] = [
     ".tulga.v1.Consent",
     ".tulga.v1.CreateCustomerRequest",
     ".tulga.v1.CustomerReference",
+    ".tulga.v1.FootageDuty",
     ".tulga.v1.GetAuditRecordResponse",
+    ".tulga.v1.GetEvidenceResponse",
     ".tulga.v1.ImportToken",
     ".tulga.v1.PendingConfirmation",
     ".tulga.v1.ProposeUnableRequest",

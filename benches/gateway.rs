@@ -235,6 +235,7 @@ fn draft(number: u64) -> ReceiptDraft {
             dispensed_minor: 5_000_000,
             currency: "KZT".into(),
             terminal: ReportingTerminal { id: "ATM-1".into(), cert: digest },
+            footage: None,
         }),
     }
 }
@@ -336,7 +337,15 @@ async fn verify_in_process(gateway: &Arc<Gateway>, id: &str, picture: &Bytes) {
     let challenge = gateway.begin_capture(&terminal, question).await.unwrap().challenge;
     let attempt = Attempt::try_from(1).unwrap();
     let image = picture.clone();
-    let asked = Verify { challenge, host_id, business_date, attempt, image, media_type: None };
+    let asked = Verify {
+        challenge,
+        host_id,
+        business_date,
+        attempt,
+        image,
+        media_type: None,
+        footage: None,
+    };
     let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
     let answer = gateway.verify(&terminal, asked, deadline).await.unwrap();
     assert_eq!(answer.outcome, tulga::domain::decision::Outcome::Approved);

@@ -33,8 +33,8 @@ use crate::policy::PolicyPack;
 use crate::receipt::{
     KeyAlgorithm, KeyRange, KeyRecord, KeyRegister, KeyStatus, KeyUse, TrustFingerprint,
 };
-use crate::store::Store as _;
 use crate::store::sql::SqliteStore;
+use crate::store::{FileShelves, Store as _};
 use crate::vault::Vault;
 
 /// The files of a data folder.
@@ -80,6 +80,11 @@ impl DataDir {
         self.0.join("tulga.sqlite")
     }
 
+    /// Sealed captures that are kept as evidence.
+    fn evidence(&self) -> PathBuf {
+        self.0.join("evidence")
+    }
+
     /// Kept apart from the database: it must never be restored from a backup.
     fn guard(&self) -> PathBuf {
         self.0.join("last-signed-head")
@@ -93,12 +98,13 @@ impl DataDir {
 }
 
 /// The names of the development certificates, by role.
-pub const DEVELOPMENT_CLIENTS: [(Role, &str); 5] = [
+pub const DEVELOPMENT_CLIENTS: [(Role, &str); 6] = [
     (Role::Admin, "dev"),
     (Role::Enroller, "dev"),
     (Role::Auditor, "dev"),
     (Role::Host, "dev"),
     (Role::AppBackend, "dev"),
+    (Role::Oversight, "dev"),
 ];
 
 /// Makes a data folder: a development PKI, the key-encryption key, root, receipt and ledger keys, and
@@ -108,16 +114,22 @@ pub const DEVELOPMENT_CLIENTS: [(Role, &str); 5] = [
 ///
 /// When a file is there already or cannot be written.
 pub fn init(config: &Config) -> Result<TrustFingerprint> {
+    init_at(config, SystemClock.now())
+}
+
+/// The same with keys that sign from `now` on. Certificates hold from the system's present on, by which
+/// they are verified.
+fn init_at(config: &Config, now: UnixMillis) -> Result<TrustFingerprint> {
     let data = DataDir::at(&config.paths.data_dir);
-    let (clock, entropy) = (SystemClock, SystemEntropy);
-    let now = clock.now();
+    let entropy = SystemEntropy;
+    let issued = SystemClock.now();
     make_private_dir(data.path())?;
     make_private_dir(&data.path().join("keys"))?;
     let pki = data.pki();
     let tenant = config.identity.tenant.clone();
-    let authority = pki.create(tenant, &["localhost", "127.0.0.1", "::1"], now)?;
+    let authority = pki.create(tenant, &["localhost", "127.0.0.1", "::1"], issued)?;
     for (role, name) in DEVELOPMENT_CLIENTS {
-        pki.create_client(&authority, role, &PrincipalName::try_from(name)?, now)?;
+        pki.create_client(&authority, role, &PrincipalName::try_from(name)?, issued)?;
     }
     Vault::create(&data.kek(), &entropy)?;
     let root = create_key(&data.key("root"), &entropy)?;
@@ -191,7 +203,8 @@ impl App {
     pub async fn open_at(config: &Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let data = DataDir::at(&config.paths.data_dir);
         if !data.is_complete() {
-            init(config).with_context(|| format!("{} cannot be made", data.path().display()))?;
+            init_at(config, clock.now())
+                .with_context(|| format!("{} cannot be made", data.path().display()))?;
         }
         let pipeline = load_models(config)?;
         let pack = load_pack(config)?;
@@ -207,6 +220,7 @@ impl App {
             SqliteStore::open(&data.database()).await.context("the database cannot be opened")?;
         let parts = Parts {
             store: Arc::new(store.clone()),
+            shelves: Arc::new(FileShelves::at(data.evidence())),
             vault: Arc::new(Vault::load(&data.kek())?),
             pipeline,
             pack,
@@ -362,6 +376,7 @@ fn settings(config: &Config, origin: Origin) -> Result<Settings> {
         deadline: config.server.deadline,
         checkpoint_interval: config.checkpoint_interval,
         guests_per_day: config.guests_per_terminal_per_day,
+        retention_interval: config.retention_interval,
         calls_per_terminal_per_minute: config.terminal_rate_per_minute,
         vision: VisionLimits {
             workers: config.vision_workers.get(),

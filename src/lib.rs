@@ -16,6 +16,7 @@
 //! | [`ledger`] | Merkle tree, notes, checkpoints, proofs | — |
 //! | [`receipt`] | receipt bodies, issue, verification | `ledger` |
 //! | [`audit`] | verifies an exported ledger from outside | `ledger`, `receipt` |
+//! | [`report`] | reports to the regulators: their formats, what proves them | `receipt` |
 //! | [`vault`] | seals templates and other secrets at rest | `store` |
 //! | [`store`] | what is kept: traits, memory, SQL | — |
 //! | [`evaluate`] | error rates with their protocol | `capture`, `inference`, `face`, `matching` |
@@ -57,6 +58,7 @@ pub mod pki;
 pub mod policy;
 pub mod proto;
 pub mod receipt;
+pub mod report;
 pub mod store;
 pub mod telemetry;
 pub mod vault;

@@ -156,7 +156,7 @@ fn header_size(content: &[u8]) -> Result<(u32, u32), FrameError> {
     if width == 0 || height == 0 { Err(FrameError::Malformed) } else { Ok((width, height)) }
 }
 
-const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+pub(super) const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 const CRC_BYTES: usize = 4;
 const START_OF_SCAN: u8 = 0xda;
 const END_OF_IMAGE: u8 = 0xd9;

@@ -41,6 +41,18 @@ impl MediaType {
         }
     }
 
+    /// The kind that a file is by its first bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
+            Some(Self::Jpeg)
+        } else if bytes.starts_with(container::PNG_SIGNATURE) {
+            Some(Self::Png)
+        } else {
+            None
+        }
+    }
+
     /// The kind that [`MediaType::as_str`] names.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

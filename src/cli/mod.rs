@@ -12,6 +12,8 @@ mod enroll;
 pub mod evaluate;
 mod models;
 mod policy;
+mod report;
+mod retention;
 mod serve;
 mod terminal;
 mod verify;
@@ -72,6 +74,12 @@ enum Command {
     /// Check packs of rules, and run their cases
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Make reports to the regulators, and verify them
+    #[command(subcommand)]
+    Report(report::Command),
+    /// Say what is due to be destroyed, or destroy it
+    #[command(subcommand)]
+    Retention(retention::Command),
     /// Measure error rates on pictures of known people
     #[command(subcommand)]
     Evaluate(Evaluate),
@@ -120,6 +128,8 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Audit(command) => audit::run(&load()?, command),
         Command::Models(command) => models::run(&load()?, &command),
         Command::Policy(command) => Ok(policy::run(&command)),
+        Command::Report(command) => report::run(&load()?, command),
+        Command::Retention(command) => retention::run(&load()?, &command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::CheckConfig => Ok(check_config::run(&load()?)),
     }

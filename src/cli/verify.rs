@@ -153,6 +153,7 @@ impl Withdrawal {
             attempt,
             capture: Some(Capture { image: image.into(), ..Capture::default() }),
             language: self.language.clone(),
+            footage: None,
         };
         Ok(VerificationServiceClient::new(channel).verify(request).await?.into_inner())
     }

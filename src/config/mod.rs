@@ -49,6 +49,8 @@ pub struct Config {
     pub guests_per_terminal_per_day: u32,
     /// From one published checkpoint to the next.
     pub checkpoint_interval: Duration,
+    /// From one run of the retention clerk to the next.
+    pub retention_interval: Duration,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -169,6 +171,13 @@ impl Config {
         let interval_ms = raw.ledger.checkpoint_interval_ms;
         let checkpoint_interval =
             faults.millis("ledger.checkpoint_interval_ms", interval_ms, 100, 60_000);
+        let between_runs_s = raw.retention.interval_s;
+        let retention_interval = Duration::from_secs(faults.within(
+            "retention.interval_s",
+            between_runs_s,
+            1,
+            7 * 86_400,
+        ));
         let log = check_log(raw.log, &mut faults);
         match identity {
             Some(identity) if faults.0.is_empty() => Ok(Self {
@@ -183,6 +192,7 @@ impl Config {
                 terminal_rate_per_minute,
                 guests_per_terminal_per_day,
                 checkpoint_interval,
+                retention_interval,
                 log,
             }),
             _ => Err(faults),

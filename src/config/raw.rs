@@ -18,6 +18,7 @@ pub struct RawConfig {
     pub(super) rate: RawRate,
     pub(super) guests: RawGuests,
     pub(super) ledger: RawLedger,
+    pub(super) retention: RawRetention,
     pub(super) log: RawLog,
 }
 
@@ -91,6 +92,12 @@ pub(super) struct RawRate {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawLedger {
     pub(super) checkpoint_interval_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawRetention {
+    pub(super) interval_s: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,6 +198,12 @@ impl Default for RawRate {
 impl Default for RawLedger {
     fn default() -> Self {
         Self { checkpoint_interval_ms: 1_000 }
+    }
+}
+
+impl Default for RawRetention {
+    fn default() -> Self {
+        Self { interval_s: 3_600 }
     }
 }
 

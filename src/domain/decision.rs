@@ -52,6 +52,33 @@ pub enum StepUp {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleId(String);
 
+/// The sign by which an operation is suspicious, as reports to the financial monitor write it: four
+/// digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SignCode(String);
+
+/// Text that is no sign's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a sign's code is four digits")]
+pub struct InvalidSignCode;
+
+impl SignCode {
+    /// Its digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for SignCode {
+    type Error = InvalidSignCode;
+
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
+        let is_code = text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit());
+        if is_code { Ok(Self(text.to_owned())) } else { Err(InvalidSignCode) }
+    }
+}
+
 /// Text that cannot name a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a rule's name is 1 to 64 of the characters A-Z a-z 0-9 . _ -")]

@@ -88,6 +88,14 @@ text_id! {
     HostTransactionId
 }
 text_id! {
+    /// A camera at a terminal, as the bank's video archive calls it.
+    CameraId
+}
+text_id! {
+    /// A case at the bank for which something is kept, as its register of cases calls it.
+    CaseReference
+}
+text_id! {
     /// Who holds a certificate other than a terminal's: `teller-7`.
     PrincipalName
 }
@@ -149,6 +157,10 @@ binary_id! {
 binary_id! {
     /// A confirmation that a customer is asked for.
     ConfirmationId, 16
+}
+binary_id! {
+    /// SHA-256 of a camera's clip.
+    ClipHash, 32
 }
 binary_id! {
     /// A challenge: issued by `BeginCapture`, used once by `Verify`.

@@ -2,6 +2,7 @@
 
 pub mod decision;
 pub mod embedding;
+pub mod footage;
 pub mod id;
 pub mod iin;
 pub mod liveness;

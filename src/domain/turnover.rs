@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::time::UnixMillis;
+use crate::domain::time::{BusinessDate, UnixMillis};
 use crate::domain::words::words;
 
 words! {
@@ -119,6 +119,43 @@ impl BankZone {
         }
     }
 
+    /// The bank's day that an instant belongs to; none only beyond year 9999.
+    #[must_use]
+    pub fn day(&self, at: UnixMillis) -> Option<BusinessDate> {
+        let at = jiff::Timestamp::from_millisecond(at.get()).ok()?;
+        let date = at.to_zoned(self.0.clone()).date();
+        BusinessDate::try_from(date.to_string().as_str()).ok()
+    }
+
+    /// The first instant of a day of the bank's, and the first after it.
+    #[must_use]
+    pub fn bounds(&self, day: &BusinessDate) -> Option<(UnixMillis, UnixMillis)> {
+        let date: jiff::civil::Date = day.as_str().parse().ok()?;
+        let start = |date: jiff::civil::Date| {
+            let start = date.to_zoned(self.0.clone()).ok()?.start_of_day().ok()?;
+            Some(UnixMillis::new(start.timestamp().as_millisecond()))
+        };
+        Some((start(date)?, start(date.tomorrow().ok()?)?))
+    }
+
+    /// The first instant after so many whole days of the bank's that follow the day of `at`: what must
+    /// be kept for these days may be destroyed from then on.
+    #[must_use]
+    pub fn after_days(&self, at: UnixMillis, days: u32) -> UnixMillis {
+        const DAY_MS: i64 = 86_400_000;
+        let later = |date: jiff::civil::Date| {
+            let days = jiff::Span::new().try_days(i64::from(days) + 1).ok()?;
+            date.checked_add(days).ok()
+        };
+        let exact = jiff::Timestamp::from_millisecond(at.get()).ok().and_then(|instant| {
+            let date = later(instant.to_zoned(self.0.clone()).date())?;
+            let start = date.to_zoned(self.0.clone()).ok()?.start_of_day().ok()?;
+            Some(UnixMillis::new(start.timestamp().as_millisecond()))
+        });
+        // Beyond the calendar: longer rather than shorter.
+        exact.unwrap_or_else(|| at.plus_millis((i64::from(days) + 2) * DAY_MS))
+    }
+
     /// The first instant of a day that is found from today's date; none only beyond year 9999.
     fn midnight(
         &self,
@@ -220,6 +257,22 @@ mod tests {
         assert_eq!(berlin.start(Window::Day, now), at("2026-03-28T23:00:00.000Z"));
         let now = at("2026-03-30T12:00:00.000Z");
         assert_eq!(berlin.start(Window::Day, now), at("2026-03-29T22:00:00.000Z"));
+    }
+
+    #[test]
+    fn what_is_kept_for_days_is_kept_through_the_last_of_them() {
+        let almaty = BankZone::try_from("Asia/Almaty").unwrap();
+        // Half past three in the morning of the first of December, by the bank's clocks.
+        let at_night = at("2026-11-30T22:30:00.000Z");
+        assert_eq!(almaty.after_days(at_night, 1), at("2026-12-02T19:00:00.000Z"));
+        assert_eq!(almaty.after_days(at_night, 180), at("2027-05-30T19:00:00.000Z"));
+        assert_eq!(almaty.day(at_night).unwrap().as_str(), "2026-12-01");
+        let day = BusinessDate::try_from("2026-03-29").unwrap();
+        let berlin = BankZone::try_from("Europe/Berlin").unwrap();
+        let bounds = (at("2026-03-28T23:00:00.000Z"), at("2026-03-29T22:00:00.000Z"));
+        assert_eq!(berlin.bounds(&day), Some(bounds), "a day of 23 hours");
+        let end = at("9999-12-30T00:00:00.000Z");
+        assert!(almaty.after_days(end, 36_500) > end.plus_millis(36_500 * 86_400_000));
     }
 
     #[test]

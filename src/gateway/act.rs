@@ -5,11 +5,12 @@ use async_trait::async_trait;
 use super::Gateway;
 use super::confirmation::APP_KEYS_MAX;
 use super::error::GatewayError;
+use super::footage::confirm_deleted;
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use crate::crypto::{Digest, random_bytes};
 use crate::domain::id::{
-    CaptureId, ConfirmationId, CustomerId, PrincipalName, ReceiptId, TerminalId,
+    CaptureId, CaseReference, ConfirmationId, CustomerId, PrincipalName, ReceiptId, TerminalId,
 };
 use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
@@ -60,6 +61,12 @@ pub(super) enum Write {
     ApproveUnable(Box<UnableRow>, PrincipalName, Digest),
     /// Takes a mark or a proposal away.
     ClearUnable(CustomerId),
+    /// Holds a decision for a case.
+    PlaceHold(u64, CaseReference),
+    /// Ends a case's hold on a decision.
+    LiftHold(u64, CaseReference),
+    /// Notes clips that the video archive destroyed, where it might.
+    ConfirmDeleted(Vec<u64>),
     /// Refuses to resume somebody who was found to be another customer.
     RefuseSamePerson(CustomerId),
 }
@@ -131,14 +138,7 @@ impl Write {
             Self::ResolveDuplicates(id, word) => {
                 unit.resolve_duplicates(id, word, slot.now).await?;
             }
-            Self::SetStatus(id, from, to) => {
-                let customer =
-                    unit.customer(id).await?.ok_or(GatewayError::NotFound("customer"))?;
-                if !from.contains(&customer.status) {
-                    return Err(GatewayError::State("the customer's status does not allow it"));
-                }
-                unit.set_customer_status(id, *to, slot.now).await?;
-            }
+            Self::SetStatus(id, from, to) => set_status(unit, id, from, *to, slot.now).await?,
             Self::Erase(id) => found("customer", unit.erase_customer(id, slot.now).await?)?,
             Self::InsertTerminalKey(row) => {
                 exists("terminal key", unit.insert_terminal_key(row).await)?;
@@ -182,6 +182,13 @@ impl Write {
                 move_without_captures(unit, customer, ACTIVE, CustomerStatus::Pending, slot.now)
                     .await?;
             }
+            Self::PlaceHold(decision, case) => {
+                exists("hold", unit.insert_hold(*decision, case, slot.now).await)?;
+            }
+            Self::LiftHold(decision, case) => {
+                found("hold", unit.delete_hold(*decision, case).await?)?;
+            }
+            Self::ConfirmDeleted(indices) => confirm_deleted(unit, indices, slot).await?,
             Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
             Self::SetMoved(key, moved_minor, currency) => {
                 return set_moved(unit, key, *moved_minor, *currency, slot).await;
@@ -234,6 +241,21 @@ async fn insert_token(unit: &mut dyn UnitOfWork, row: &TokenRow) -> Result<(), G
         return Err(GatewayError::State("a guest has no tokens"));
     }
     exists("token", unit.insert_token(row).await)
+}
+
+async fn set_status(
+    unit: &mut dyn UnitOfWork,
+    id: &CustomerId,
+    from: &[CustomerStatus],
+    to: CustomerStatus,
+    now: UnixMillis,
+) -> Result<(), GatewayError> {
+    let customer = unit.customer(id).await?.ok_or(GatewayError::NotFound("customer"))?;
+    if !from.contains(&customer.status) {
+        return Err(GatewayError::State("the customer's status does not allow it"));
+    }
+    unit.set_customer_status(id, to, now).await?;
+    Ok(())
 }
 
 /// The status is read here, where nobody can change it before the capture is in.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::GatewayError;
-use super::request::{Answer, Logged, Salts};
+use super::request::{Answer, FootageSalt, Logged, Salts};
 use crate::crypto::Digest;
 use crate::domain::decision::{Outcome, StepUp};
 use crate::domain::reason::{NextScreen, Reason};
@@ -20,6 +20,8 @@ pub(super) struct KeptAnswer {
     next_screen: String,
     attempts_left: u32,
     transaction_salt: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    footage_salt: Option<String>,
 }
 
 impl KeptAnswer {
@@ -40,12 +42,14 @@ impl KeptAnswer {
             next_screen: next_screen.code().to_owned(),
             attempts_left,
             transaction_salt: Digest::new(salts.transaction).hex(),
+            footage_salt: salts.footage.map(|FootageSalt(bytes)| Digest::new(bytes).hex()),
         }
     }
 
     /// The answer with its receipt.
     pub fn with_receipt(self, receipt: Logged) -> Result<Answer, GatewayError> {
         let outcome = self.outcome()?;
+        let footage = self.footage_salt.as_deref().map(salt).transpose()?.map(FootageSalt);
         let reasons =
             self.reasons.iter().map(|code| Reason::from_code(code)).collect::<Result<_, _>>();
         Ok(Answer {
@@ -54,7 +58,7 @@ impl KeptAnswer {
             next_screen: NextScreen::from_code(&self.next_screen)
                 .ok_or(GatewayError::broken(KEPT))?,
             attempts_left: self.attempts_left,
-            salts: Salts { transaction: salt(&self.transaction_salt)? },
+            salts: Salts { transaction: salt(&self.transaction_salt)?, footage },
             receipt,
         })
     }

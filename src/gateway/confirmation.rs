@@ -353,7 +353,9 @@ impl Gateway {
             captured_at,
             place: String::new(),
             stage: Stage::Answered(id),
-            salts: Salts { transaction: random_bytes(&*self.entropy)? },
+            salts: Salts { transaction: random_bytes(&*self.entropy)?, footage: None },
+            clip: None,
+            evidence: None,
             audit_salt: random_bytes(&*self.entropy)?,
             deadline,
         };

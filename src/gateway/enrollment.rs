@@ -312,6 +312,8 @@ impl Gateway {
             actor: receipt_actor(actor),
             subject: Some(subject),
             bodies: Vec::new(),
+            footage: Vec::new(),
+            evidence: Vec::new(),
             reason: "customer_request".to_owned(),
         });
         let performed = self.perform_as(content, None, vec![Write::Erase(*customer)]).await;

@@ -141,7 +141,9 @@ impl Gateway {
             seen: Seen::nothing(),
             captured_at: arrived_at,
             stage: Stage::Asked,
-            salts: Salts { transaction: random_bytes(&*self.entropy)? },
+            salts: Salts { transaction: random_bytes(&*self.entropy)?, footage: None },
+            clip: None,
+            evidence: None,
             audit_salt: random_bytes(&*self.entropy)?,
             deadline,
         };

@@ -51,7 +51,8 @@ impl VerificationJob {
             registers: BTreeSet::new(),
             case_open: false,
             shared_face: self.shared_face(unit, customer).await?,
-            footage_named: false,
+            footage_named: self.clip.is_some()
+                || self.first(unit).await?.is_some_and(|it| it.is_named),
             bank: self.bank(slot)?,
             capped: self.capped(unit, customer, slot).await?,
         })

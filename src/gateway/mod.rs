@@ -11,12 +11,17 @@ mod confirming;
 mod customer;
 mod enrollment;
 mod error;
+mod evidence;
 mod exception;
 mod facts;
+mod footage;
 mod guard;
 mod guest;
 mod import;
+mod oversight;
+mod report;
 pub mod request;
+mod retention;
 mod reversal;
 mod sequencer;
 mod session;
@@ -31,7 +36,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
@@ -43,17 +48,21 @@ use crate::ledger::Origin;
 use crate::matching::{Gallery, Matcher};
 use crate::policy::PolicyPack;
 use crate::receipt::KeyRegister;
-use crate::store::Store;
+use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
-pub use crate::store::EntryFilter;
+pub use crate::store::{EntryFilter, FootageFilter, FootageState};
 pub use audit::{AuditRecord, ExportFile, Redeem};
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
 pub use enrollment::Activation;
 pub use error::GatewayError;
+pub use evidence::Evidence;
+pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
 pub use guard::{FileGuard, GuardError, HeadGuard};
 pub use import::Imported;
+pub use report::{MakeReport, ReportFormat, ReportKind, ReportPiece, SealedReport};
+pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
 pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
 pub use verification::CallingTerminal;
@@ -68,6 +77,8 @@ use vision::VisionPool;
 pub struct Parts {
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
+    /// Where captures that are evidence lie.
+    pub shelves: Arc<dyn Shelves>,
     /// Seals and opens.
     pub vault: Arc<Vault>,
     /// The models.
@@ -130,6 +141,8 @@ pub struct Settings {
     pub checkpoint_interval: Duration,
     /// Guests that a terminal may enrol in a day.
     pub guests_per_day: u32,
+    /// How often the retention clerk looks for what is due.
+    pub retention_interval: Duration,
     /// Calls a minute and terminal.
     pub calls_per_terminal_per_minute: NonZeroU32,
     /// The vision pool's bounds.
@@ -140,6 +153,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Gateway {
     store: Arc<dyn Store>,
+    shelves: Arc<dyn Shelves>,
     vault: Arc<Vault>,
     vision: VisionPool,
     pack: Arc<PolicyPack>,
@@ -156,6 +170,10 @@ pub struct Gateway {
     /// Held over an activation's search and insertion, so that one person activated twice at one
     /// moment is found.
     activation: Mutex<()>,
+    /// Held over a run of the retention clerk.
+    retention: Mutex<()>,
+    /// Reports that may be made at once: each reads much.
+    reports: Semaphore,
     under_way: Arc<UnderWay>,
     /// Told whenever a confirmation may have been asked for or answered.
     confirmations: watch::Sender<()>,
@@ -168,12 +186,17 @@ pub struct Gateway {
 pub struct Tasks {
     sequencer: JoinHandle<()>,
     clerk: JoinHandle<()>,
+    retention: JoinHandle<()>,
 }
+
+/// Reports that may be made at once.
+const REPORTS_MAX: usize = 2;
 
 impl Tasks {
     /// Waits until everything that was promised is durable.
     pub async fn finish(self) {
         self.clerk.abort();
+        self.retention.abort();
         if let Err(cause) = self.sequencer.await {
             tracing::error!(error = %cause, "the sequencer ended badly");
         }
@@ -188,7 +211,9 @@ impl Gateway {
     /// [`GatewayError`] when the store, the ledger or a template cannot be used; the gateway must
     /// not serve then.
     pub async fn open(parts: Parts) -> Result<(Arc<Self>, Tasks), GatewayError> {
-        let Parts { store, vault, pipeline, pack, clock, entropy, guard, authority, .. } = parts;
+        let Parts {
+            store, shelves, vault, pipeline, pack, clock, entropy, guard, authority, ..
+        } = parts;
         let signing = Arc::new(Signing {
             origin: parts.settings.origin.clone(),
             receipt_kid: parts.receipt_kid,
@@ -215,10 +240,13 @@ impl Gateway {
             settings: parts.settings,
             gallery: Arc::new(RwLock::new(gallery)),
             activation: Mutex::new(()),
+            retention: Mutex::new(()),
+            reports: Semaphore::new(REPORTS_MAX),
             under_way: Arc::default(),
             confirmations: watch::Sender::new(()),
             sequencer: handle,
             store,
+            shelves,
             vault,
             pack,
             clock,
@@ -229,7 +257,9 @@ impl Gateway {
         });
         gateway.load_gallery().await?;
         let clerk = tokio::spawn(clerk(Arc::downgrade(&gateway)));
-        Ok((gateway, Tasks { sequencer, clerk }))
+        let interval = gateway.settings.retention_interval;
+        let retention = tokio::spawn(retention::clerk(Arc::downgrade(&gateway), interval));
+        Ok((gateway, Tasks { sequencer, clerk, retention }))
     }
 
     /// The present, as receipts will state it.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::capture::MediaType;
 use crate::crypto::Digest;
 use crate::domain::decision::Outcome;
+use crate::domain::footage::Footage;
 use crate::domain::id::{
     Attempt, CaptureId, Challenge, CustomerId, HostTransactionId, PrincipalName, ReceiptId,
 };
@@ -82,6 +83,8 @@ pub struct Verify {
     pub image: Bytes,
     /// What the terminal says the picture is.
     pub media_type: Option<MediaType>,
+    /// The camera's clip, where the terminal names it.
+    pub footage: Option<Footage>,
 }
 
 impl std::fmt::Debug for Verify {
@@ -124,6 +127,8 @@ impl std::fmt::Debug for Answer {
 pub struct Salts {
     /// Opens `txn.commit`.
     pub transaction: [u8; 32],
+    /// Opens `footage`, where the receipt has it.
+    pub footage: Option<FootageSalt>,
 }
 
 /// A receipt in the ledger.
@@ -181,6 +186,27 @@ pub struct ReportOutcome {
     pub dispensed_minor: i64,
     /// In which currency.
     pub currency: crate::domain::money::Currency,
+    /// The camera's clip, where the terminal names it.
+    pub footage: Option<Footage>,
+}
+
+/// The entry of an outcome report.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReportedOutcome {
+    /// The entry.
+    pub receipt: Logged,
+    /// Opens its commitment to the clip, where the report named one.
+    pub footage_salt: Option<FootageSalt>,
+}
+
+/// 32 bytes that open a commitment to a clip; never printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FootageSalt(pub [u8; 32]);
+
+impl std::fmt::Debug for FootageSalt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FootageSalt(…)")
+    }
 }
 
 /// The customer's consent to biometric identification (the fields that the law names).

@@ -12,14 +12,19 @@ use super::confirming::Stage;
 use super::customer::EnrolledTemplate;
 use super::enrollment::check_consent;
 use super::error::GatewayError;
+use super::footage::{Keep, check_footage, clip_row, commit_of, footage_bytes, new_salt};
 use super::guest::GuestIs;
-use super::request::{Answer, BeginCapture, IssuedChallenge, Logged, ReportOutcome, Salts, Verify};
+use super::request::{
+    Answer, BeginCapture, FootageSalt, IssuedChallenge, Logged, ReportOutcome, ReportedOutcome,
+    Salts, Verify,
+};
 use super::sequencer::{AwaitRecord, Job, NewEntry, Slot, Step};
 use super::session::{NamedBy, Resolved, Session};
 use super::under_way::Found;
 use super::verification_job::{Seen, VerificationJob};
 use crate::capture::{DecodedImage, MediaType};
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
+use crate::domain::footage::Footage;
 use crate::domain::id::{Challenge, CustomerId, ReceiptId, TerminalId};
 use crate::domain::modality::Modality;
 use crate::domain::money::AMOUNT_MINOR_MAX;
@@ -29,7 +34,7 @@ use crate::face::{Acquisition, FacePipeline, Probe};
 use crate::matching::{Matcher, Template};
 use crate::policy::CustomerStanding;
 use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
-use crate::store::{ChallengeRow, ChallengeState, DecisionRow, OutcomeRow, UnitOfWork};
+use crate::store::{ChallengeRow, ChallengeState, ClipRow, DecisionRow, OutcomeRow, UnitOfWork};
 use crate::vault::{CustomerKeys, Place};
 
 /// How long after the deadline an answer that is being committed is still waited for.
@@ -217,6 +222,9 @@ impl Gateway {
         if let Some(row) = self.store.decision(&asked.key).await? {
             return self.repeated(row, &asked.request_hash).await;
         }
+        if let Some(footage) = &asked.request.footage {
+            check_footage(footage, asked.arrived_at)?;
+        }
         let debited = self.debit(&asked).await?;
         let (key, attempts_key) = (asked.key.clone(), debited.attempts_key);
         let result = self.decide(asked, debited).await;
@@ -294,7 +302,7 @@ impl Gateway {
         &self,
         terminal: &CallingTerminal,
         report: ReportOutcome,
-    ) -> Result<Logged, GatewayError> {
+    ) -> Result<ReportedOutcome, GatewayError> {
         if !(0..=AMOUNT_MINOR_MAX).contains(&report.dispensed_minor) {
             return Err(GatewayError::Invalid {
                 field: "dispensed_minor",
@@ -310,16 +318,27 @@ impl Gateway {
         let standing = self.standing_decision(&key).await?;
         let (decision, _) = standing.ok_or(GatewayError::NotFound("decision"))?;
         let entry = self.entry(decision.index).await?;
+        let receipt = ReceiptId::new(random_bytes(&*self.entropy)?);
+        let footage_salt = report.footage.as_ref().map(|_| new_salt(&*self.entropy)).transpose()?;
+        let clip = match (&report.footage, &footage_salt) {
+            (Some(footage), Some(salt)) => Some(self.outcome_clip(footage, salt, &receipt)?),
+            _ => None,
+        };
+        let footage_days = self.pack.retention().footage_days;
         let job = OutcomeJob {
             key,
             refers: Refers { rid: rid_text(&entry.receipt), index: decision.index },
             spki: terminal.spki,
-            receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
+            receipt,
             issuer: self.settings.issuer.clone(),
             tenant: self.settings.tenant.as_str().to_owned(),
+            clip,
+            footage_salt,
+            keep: Keep { zone: self.settings.zone.clone(), footage_days },
             report,
         };
-        self.sequencer.submit(Box::new(job)).await
+        let logged = self.sequencer.submit(Box::new(job)).await?;
+        self.reported(logged).await
     }
 
     pub(super) async fn resolve(
@@ -393,16 +412,16 @@ impl Gateway {
     async fn decide(&self, asked: Asked, debited: Debited) -> Result<Answer, GatewayError> {
         let Asked { terminal, key, request, request_hash, arrived_at, deadline } = asked;
         let Debited { mut session, attempts_key, attempts } = debited;
-        let Verify { image, media_type, challenge, .. } = request;
+        let Verify { image, media_type, challenge, footage, .. } = request;
         let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
         let looked = if let Some(kept) = session.guest.clone() {
-            let guest = self.look_for_guest(kept, &terminal.id, image, media_type);
+            let guest = self.look_for_guest(kept, &terminal.id, image.clone(), media_type);
             timeout_at(deadline, guest).await
         } else {
             // Beyond the last try nothing is compared: the answer must not depend on the face.
             let may_compare = attempts <= self.pack.bars().attempts_max;
             let customer = session.customer()?;
-            let customer = self.look_at_customer(customer, may_compare, image, media_type);
+            let customer = self.look_at_customer(customer, may_compare, image.clone(), media_type);
             timeout_at(deadline, customer).await
         };
         let Looked { seen, standing, subject, keys, guest } =
@@ -410,6 +429,11 @@ impl Gateway {
         if let Some(guest) = &guest {
             session.become_guest(&guest.id());
         }
+        let receipt = ReceiptId::new(random_bytes(&*self.entropy)?);
+        let evidence = timeout_at(deadline, self.keep_evidence(&receipt, image, &seen)).await;
+        let evidence = evidence.map_err(|_| GatewayError::Deadline)??;
+        let clip = footage.map(|footage| self.clip(&receipt, footage)).transpose()?;
+        let (clip, footage_salt) = clip.unzip();
         let job = VerificationJob {
             vault: Arc::clone(&self.vault),
             pack: Arc::clone(&self.pack),
@@ -422,7 +446,7 @@ impl Gateway {
                 .iter()
                 .map(|id| Digest::new(*id.as_bytes()))
                 .collect(),
-            receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
+            receipt,
             terminal,
             key,
             request_hash,
@@ -438,11 +462,24 @@ impl Gateway {
             captured_at: arrived_at,
             place,
             stage: Stage::Asked,
-            salts: Salts { transaction: random_bytes(&*self.entropy)? },
+            clip,
+            evidence,
+            salts: Salts { transaction: random_bytes(&*self.entropy)?, footage: footage_salt },
             audit_salt: random_bytes(&*self.entropy)?,
             deadline,
         };
         self.decided_by(job, Which::First).await
+    }
+
+    /// The row of the footage that a terminal named, and the salt of its commitment.
+    fn clip(
+        &self,
+        receipt: &ReceiptId,
+        footage: Footage,
+    ) -> Result<(ClipRow, FootageSalt), GatewayError> {
+        let salt = new_salt(&*self.entropy)?;
+        let row = clip_row(&self.vault, &self.settings, receipt, footage, salt, &*self.entropy)?;
+        Ok((row, salt))
     }
 
     async fn look_at_customer(
@@ -538,7 +575,8 @@ pub(super) fn answer_place(tenant: &str, key: &DecisionKey, which: Which) -> Pla
 }
 
 fn request_hash(request: &Verify) -> Digest {
-    let Verify { challenge, host_id, business_date, attempt, image, media_type } = request;
+    let Verify { challenge, host_id, business_date, attempt, image, media_type, footage } = request;
+    let footage = footage.as_ref().map(footage_bytes);
     sha256(&length_prefixed(&[
         b"tulga-verify-v1",
         challenge.as_bytes(),
@@ -547,6 +585,7 @@ fn request_hash(request: &Verify) -> Digest {
         &attempt.get().to_be_bytes(),
         media_type.map_or("", MediaType::as_str).as_bytes(),
         sha256(image).as_bytes(),
+        footage.as_deref().unwrap_or_default(),
     ]))
 }
 
@@ -580,6 +619,9 @@ struct OutcomeJob {
     receipt: ReceiptId,
     issuer: String,
     tenant: String,
+    clip: Option<ClipRow>,
+    footage_salt: Option<FootageSalt>,
+    keep: Keep,
     report: ReportOutcome,
 }
 
@@ -592,7 +634,10 @@ impl Job for OutcomeJob {
             && row.dispensed_minor == *dispensed_minor
             && row.currency == *currency
         {
-            return Ok(Step::Existing(row.index));
+            let named = unit.footage(row.index).await?.and_then(|duty| duty.row.clip);
+            if named.map(|clip| clip.footage) == self.report.footage {
+                return Ok(Step::Existing(row.index));
+            }
         }
         unit.put_outcome(&OutcomeRow {
             key: self.key.clone(),
@@ -602,6 +647,12 @@ impl Job for OutcomeJob {
             index: slot.index,
         })
         .await?;
+        if let Some(clip) = &self.clip {
+            let of = unit.footage(self.refers.index).await?;
+            let first = of.map_or(self.refers.index, |duty| duty.row.decision);
+            let row = self.keep.row(first, &self.key.terminal, false, Some(clip), slot);
+            unit.insert_footage(&row).await?;
+        }
         let content = receipt::Outcome {
             refers: self.refers.clone(),
             outcome: outcome.as_str().to_owned(),
@@ -611,6 +662,7 @@ impl Job for OutcomeJob {
                 id: self.key.terminal.as_str().to_owned(),
                 cert: self.spki.labelled(),
             },
+            footage: commit_of(self.clip.as_ref(), self.footage_salt),
         };
         Ok(Step::Append(Box::new(NewEntry {
             receipt: self.receipt,

@@ -14,13 +14,15 @@ use super::answer::KeptAnswer;
 use super::confirming::{Confirming, Stage};
 use super::customer::standing_of;
 use super::error::GatewayError;
+use super::evidence::KeptEvidence;
+use super::footage::commit_of;
 use super::guest::{GuestIs, NewGuest};
 use super::request::Salts;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::session::Session;
 use super::verification::{CallingTerminal, Which, answer_place};
 use crate::crypto::{Digest, Entropy};
-use crate::domain::decision::{Decision, Outcome, RuleId};
+use crate::domain::decision::{Decision, Outcome, RuleId, SignCode};
 use crate::domain::id::ReceiptId;
 use crate::domain::liveness::LivenessScore;
 use crate::domain::quality::QualityReport;
@@ -35,7 +37,7 @@ use crate::receipt::{
     Bio, Cap, Content, Exception, Policy, ReceiptDraft, ReportingTerminal, Salt, Terminal,
     TransactionFields, Txn, Verification, audit_commit, rid_text, transaction_commit,
 };
-use crate::store::{DecisionRow, MovementRow, UnitOfWork};
+use crate::store::{ClipRow, DecisionRow, MovementRow, UnitOfWork};
 use crate::vault::{CustomerKeys, Place, Vault};
 
 /// What the models saw, reduced to what rules and the audit record may hold: it may be kept, sealed, to
@@ -52,6 +54,16 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// Whether it was compared with somebody's template.
+    pub const fn was_compared(&self) -> bool {
+        self.strength_db.is_some()
+    }
+
+    /// Whether there was a face in the picture that could be compared.
+    pub const fn is_usable(&self) -> bool {
+        self.refused.is_empty()
+    }
+
     /// A face that could be compared.
     pub fn usable(
         strength: Option<Strength>,
@@ -136,6 +148,10 @@ pub(super) struct VerificationJob {
     pub place: String,
     pub stage: Stage,
     pub salts: Salts,
+    /// The camera's clip, where the terminal named it.
+    pub clip: Option<ClipRow>,
+    /// The capture as evidence, where it is kept.
+    pub evidence: Option<KeptEvidence>,
     /// Opens the receipt's commitment to the audit record; for auditors only.
     pub audit_salt: [u8; 32],
     /// After it nothing is decided: a late approval is none.
@@ -192,6 +208,7 @@ impl Job for VerificationJob {
             unit.insert_movement(&movement).await?;
         }
         self.remember(unit, &decision, slot).await?;
+        self.leave_for_oversight(unit, &decision, slot).await?;
         let sealed_audit = self.vault.seal_system(
             &audit_place(&self.settings, slot.index),
             &salted,
@@ -361,6 +378,12 @@ impl VerificationJob {
             "outcome": decision.outcome().as_str(),
             "reasons": decision.reasons().iter().map(|reason| reason.code()).collect::<Vec<_>>(),
             "rules": decision.rules().iter().map(RuleId::as_str).collect::<Vec<_>>(),
+            "signs": self
+                .pack
+                .signs(decision.rules())
+                .iter()
+                .map(SignCode::as_str)
+                .collect::<Vec<_>>(),
             "models": self.models.iter().map(Digest::labelled).collect::<Vec<_>>(),
             "build": self.settings.build.labelled(),
         });
@@ -430,7 +453,7 @@ impl VerificationJob {
                 outcome,
                 cap,
                 reasons,
-                footage: None,
+                footage: commit_of(self.clip.as_ref(), self.salts.footage),
                 refers,
                 confirmation,
                 audit,

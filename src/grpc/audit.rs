@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::convert::noun;
-use super::peer::AuditorPermit;
+use super::convert::{answer, noun};
+use super::peer::{AuditorPermit, EvidencePermit};
 use super::status::InvalidField;
 use crate::domain::id::{ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
-use crate::gateway::{AuditRecord, EntryFilter, ExportFile, Gateway};
+use crate::gateway::{AuditRecord, EntryFilter, Evidence, ExportFile, Gateway};
 use crate::proto;
 use crate::proto::audit_service_server::AuditService;
 
@@ -107,6 +107,23 @@ impl AuditService for Audit {
         let proto::GetAuditRecordRequest { index } = request.into_inner();
         let AuditRecord { salt, record } = self.0.audit_record(index).await?;
         Ok(Response::new(proto::GetAuditRecordResponse { record, salt: salt.to_vec() }))
+    }
+
+    async fn get_evidence(
+        &self,
+        request: Request<proto::GetEvidenceRequest>,
+    ) -> Result<Response<proto::GetEvidenceResponse>, Status> {
+        let permit = EvidencePermit::of(request.extensions())?;
+        let proto::GetEvidenceRequest { index, case_reference } = request.into_inner();
+        let case = noun::case_reference(&case_reference)?;
+        let evidence = self.0.evidence(permit.actor(), index, &case).await?;
+        let Evidence { image, media_type, keep_until, read } = evidence;
+        Ok(Response::new(proto::GetEvidenceResponse {
+            image,
+            media_type,
+            keep_until: Some(keep_until.into()),
+            read_position: Some(answer::position(&read)),
+        }))
     }
 
     async fn export_ledger(

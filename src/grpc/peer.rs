@@ -37,11 +37,13 @@ const TERMINAL: Access = Access::Roles(&[Role::Terminal]);
 const ENROLLER: Access = Access::Roles(&[Role::Enroller, Role::Admin]);
 const ADMIN: Access = Access::Roles(&[Role::Admin]);
 const AUDITOR: Access = Access::Roles(&[Role::Auditor, Role::Admin]);
+const AUDITOR_ALONE: Access = Access::Roles(&[Role::Auditor]);
+const REPORTER: Access = Access::Roles(&[Role::Oversight, Role::Auditor]);
 const HOST: Access = Access::Roles(&[Role::Host]);
 const APP_BACKEND: Access = Access::Roles(&[Role::AppBackend]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 48] = [
+pub const ACCESS: [(&str, Access); 56] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -74,6 +76,14 @@ pub const ACCESS: [(&str, Access); 48] = [
     ("/tulga.v1.AuditService/ListReceipts", AUDITOR),
     ("/tulga.v1.AuditService/GetAuditRecord", AUDITOR),
     ("/tulga.v1.AuditService/ExportLedger", AUDITOR),
+    ("/tulga.v1.AuditService/GetEvidence", AUDITOR_ALONE),
+    ("/tulga.v1.FootageService/ListFootage", AUDITOR),
+    ("/tulga.v1.FootageService/PlaceHold", ADMIN),
+    ("/tulga.v1.FootageService/LiftHold", ADMIN),
+    ("/tulga.v1.FootageService/ConfirmDeleted", ADMIN),
+    ("/tulga.v1.RetentionService/PlanRetention", ADMIN),
+    ("/tulga.v1.RetentionService/RunRetention", ADMIN),
+    ("/tulga.v1.ReportService/MakeReport", REPORTER),
     ("/tulga.v1.ReceiptService/Redeem", HOST),
     ("/tulga.v1.ReceiptService/Reverse", HOST),
     ("/tulga.v1.ConfirmationService/ListPending", APP_BACKEND),
@@ -161,6 +171,14 @@ permit! {
 permit! {
     /// The caller may read receipts.
     AuditorPermit, Auditor | Admin
+}
+permit! {
+    /// The caller may look at captures that are kept as evidence.
+    EvidencePermit, Auditor
+}
+permit! {
+    /// The caller may have reports made.
+    ReporterPermit, Oversight | Auditor
 }
 permit! {
     /// The caller may redeem receipts.
@@ -336,16 +354,18 @@ mod tests {
 
     #[test]
     fn every_method_is_closed_to_every_role_but_its_own() {
-        use Role::{Admin, AppBackend, Auditor, Enroller, Host, Terminal};
+        use Role::{Admin, AppBackend, Auditor, Enroller, Host, Oversight, Terminal};
         for method in described_methods() {
             let (service, name) = method.trim_start_matches("/tulga.v1.").split_once('/').unwrap();
             let expected: &[Role] = match (service, name) {
                 ("VerificationService", _) => &[Terminal],
-                ("EnrollmentService", "Erase" | "ResolveDuplicate") | ("TerminalService", _) => {
-                    &[Admin]
-                }
+                ("EnrollmentService", "Erase" | "ResolveDuplicate")
+                | ("FootageService", "PlaceHold" | "LiftHold" | "ConfirmDeleted")
+                | ("RetentionService" | "TerminalService", _) => &[Admin],
                 ("EnrollmentService", _) => &[Enroller, Admin],
-                ("AuditService", _) => &[Auditor, Admin],
+                ("AuditService", "GetEvidence") => &[Auditor],
+                ("AuditService", _) | ("FootageService", "ListFootage") => &[Auditor, Admin],
+                ("ReportService", _) => &[Oversight, Auditor],
                 ("ReceiptService", _) => &[Host],
                 ("ConfirmationService", _) => &[AppBackend],
                 other => panic!("{other:?} is a new service: who may call it?"),
@@ -378,5 +398,7 @@ mod tests {
         assert!(AuditorPermit::of(&nobody).is_err());
         assert!(HostPermit::of(&nobody).is_err());
         assert!(AppBackendPermit::of(&nobody).is_err());
+        assert!(EvidencePermit::of(&nobody).is_err());
+        assert!(ReporterPermit::of(&nobody).is_err());
     }
 }

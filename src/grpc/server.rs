@@ -17,9 +17,11 @@ use super::audit::Audit;
 use super::confirmation::Confirmations;
 use super::cut::Cutter;
 use super::enrollment::Enrollment;
+use super::footage::{Footage, Retention};
 use super::limits::{EnvelopeLayer, Limits};
 use super::peer::{Door, DoorLayer};
 use super::receipt::Receipts;
+use super::report::Reports;
 use super::terminal::TerminalDesk;
 use super::verification::Verification;
 use crate::gateway::Gateway;
@@ -27,7 +29,10 @@ use crate::proto;
 use crate::proto::audit_service_server::AuditServiceServer;
 use crate::proto::confirmation_service_server::ConfirmationServiceServer;
 use crate::proto::enrollment_service_server::EnrollmentServiceServer;
+use crate::proto::footage_service_server::FootageServiceServer;
 use crate::proto::receipt_service_server::ReceiptServiceServer;
+use crate::proto::report_service_server::ReportServiceServer;
+use crate::proto::retention_service_server::RetentionServiceServer;
 use crate::proto::terminal_service_server::TerminalServiceServer;
 use crate::proto::verification_service_server::VerificationServiceServer;
 
@@ -105,7 +110,7 @@ impl Site {
         self
     }
 
-    /// Adds the six services of a gateway.
+    /// Adds the services of a gateway.
     #[must_use]
     pub fn with_gateway(self, gateway: &Arc<Gateway>, limits: &Limits) -> Self {
         let Limits { message_bytes_max, import_message_bytes_max, answer_bytes_max, .. } = *limits;
@@ -116,9 +121,10 @@ impl Site {
         let enrollment = EnrollmentServiceServer::new(Enrollment::new(gateway()))
             .max_decoding_message_size(import_message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
+        // An answer of evidence holds a capture as a request did.
         let audit = AuditServiceServer::new(Audit(gateway()))
             .max_decoding_message_size(message_bytes_max)
-            .max_encoding_message_size(answer_bytes_max);
+            .max_encoding_message_size(answer_bytes_max.max(message_bytes_max));
         let receipts = ReceiptServiceServer::new(Receipts(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
@@ -128,8 +134,20 @@ impl Site {
         let terminals = TerminalServiceServer::new(TerminalDesk(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
+        let footage = FootageServiceServer::new(Footage(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
+        let retention = RetentionServiceServer::new(Retention(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
+        let reports = ReportServiceServer::new(Reports(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
         self.with(|routes| {
             routes
+                .add_service(footage)
+                .add_service(retention)
+                .add_service(reports)
                 .add_service(verification)
                 .add_service(enrollment)
                 .add_service(audit)

@@ -8,6 +8,7 @@ use super::convert::{answer, noun, request as asked};
 use super::limits::TimeAllowed;
 use super::peer::TerminalPermit;
 use crate::gateway::Gateway;
+use crate::gateway::request::ReportedOutcome;
 use crate::proto;
 use crate::proto::verification_service_server::VerificationService;
 
@@ -67,7 +68,8 @@ impl VerificationService for Verification {
         let permit = TerminalPermit::of(request.extensions())?;
         let deadline = TimeAllowed::deadline(request.extensions())?;
         let (asked, language) = asked::request_exception(request.into_inner())?;
-        let decided = self.0.request_exception(permit.terminal(), asked, deadline).await?;
+        let decided =
+            Box::pin(self.0.request_exception(permit.terminal(), asked, deadline)).await?;
         Ok(Response::new(answer::decision(decided, language)))
     }
 
@@ -87,10 +89,15 @@ impl VerificationService for Verification {
     ) -> Result<Response<proto::ReportOutcomeResponse>, Status> {
         let permit = TerminalPermit::of(request.extensions())?;
         let asked = asked::report_outcome(request.into_inner())?;
-        let entry = self.0.report_outcome(permit.terminal(), asked).await?;
+        let ReportedOutcome { receipt, footage_salt } =
+            self.0.report_outcome(permit.terminal(), asked).await?;
         Ok(Response::new(proto::ReportOutcomeResponse {
-            receipt_jws: entry.jws().as_bytes().to_vec(),
-            position: Some(answer::position(&entry)),
+            receipt_jws: receipt.jws().as_bytes().to_vec(),
+            position: Some(answer::position(&receipt)),
+            salts: footage_salt.map(|salt| proto::Salts {
+                transaction: Vec::new(),
+                footage: answer::salt_bytes(Some(salt)),
+            }),
         }))
     }
 

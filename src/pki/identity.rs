@@ -24,12 +24,21 @@ pub enum Role {
     Host,
     /// The back end of the bank's mobile application, which answers for customers.
     AppBackend,
+    /// Somebody who reports to the regulators: reports, and nothing else.
+    Oversight,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 6] =
-        [Self::Terminal, Self::Enroller, Self::Admin, Self::Auditor, Self::Host, Self::AppBackend];
+    pub const ALL: [Self; 7] = [
+        Self::Terminal,
+        Self::Enroller,
+        Self::Admin,
+        Self::Auditor,
+        Self::Host,
+        Self::AppBackend,
+        Self::Oversight,
+    ];
 
     /// The word in a certificate's URI and in file names.
     #[must_use]
@@ -41,6 +50,7 @@ impl Role {
             Self::Auditor => "auditor",
             Self::Host => "host",
             Self::AppBackend => "app-backend",
+            Self::Oversight => "oversight",
         }
     }
 

@@ -31,5 +31,5 @@ pub use facts::{
     BankFacts, CaptureFact, Confirmation, CustomerStanding, DeviceLevel, Facts, History,
     LivenessFact,
 };
-pub use pack::{Bars, Described, PackError, PackId, PolicyPack};
+pub use pack::{Bars, Described, PackError, PackId, PolicyPack, Retention};
 pub use rule::RuleError;

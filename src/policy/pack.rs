@@ -1,6 +1,6 @@
 //! The pack: rules, bars and cases that belong together, checked whole, named by their hash.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,7 +17,7 @@ use super::decide::Uids;
 use super::rule::{Rule, RuleError};
 use super::view::View;
 use crate::crypto::{Digest, length_prefixed, sha256};
-use crate::domain::decision::{Decision, RuleId};
+use crate::domain::decision::{Decision, RuleId, SignCode};
 use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::reason::Reason;
 use crate::domain::time::UnixMillis;
@@ -31,6 +31,7 @@ pub struct PolicyPack {
     effective_from: UnixMillis,
     effective_until: Option<UnixMillis>,
     bars: Bars,
+    retention: Retention,
     hash: Digest,
     entities: Entities,
     permits: PolicySet,
@@ -104,6 +105,15 @@ pub struct Bars {
     amount_max_minor: HashMap<Currency, AmountMinor>,
 }
 
+/// How long what belongs to a decision is kept, in whole days of the bank's after its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// A camera's clip, 1..=36,500.
+    pub footage_days: u32,
+    /// The capture, as evidence, 0..=36,500; 0 is not at all.
+    pub evidence_days: u32,
+}
+
 impl PolicyPack {
     /// Reads and checks the pack in a folder, and runs its cases.
     ///
@@ -168,6 +178,7 @@ impl PolicyPack {
             id: PackId::try_from(manifest.id.as_str())?,
             version: manifest.version,
             bars: manifest.bars.check()?,
+            retention: manifest.retention.check()?,
             jurisdiction: manifest.jurisdiction,
             effective_from,
             effective_until,
@@ -259,6 +270,12 @@ impl PolicyPack {
         &self.bars
     }
 
+    /// How long what belongs to a decision is kept.
+    #[must_use]
+    pub const fn retention(&self) -> Retention {
+        self.retention
+    }
+
     /// How many of its own cases it passed when it was loaded.
     #[must_use]
     pub const fn cases(&self) -> usize {
@@ -316,6 +333,14 @@ impl PolicyPack {
 
     pub(super) const fn uids(&self) -> &Uids {
         &self.uids
+    }
+
+    /// The signs by which an operation is suspicious that these rules held of, in order, each once.
+    #[must_use]
+    pub fn signs(&self, rules: &[RuleId]) -> Vec<SignCode> {
+        let sign = |id: &RuleId| self.rules.get(&PolicyId::new(id.as_str()))?.sign.clone();
+        let signs: BTreeSet<_> = rules.iter().filter_map(sign).collect();
+        signs.into_iter().collect()
     }
 
     pub(super) const fn entities(&self) -> &Entities {
@@ -468,6 +493,8 @@ struct RawManifest {
     jurisdiction: String,
     effective_from: String,
     effective_until: Option<String>,
+    #[serde(default)]
+    retention: RawRetention,
     bars: RawBars,
     #[serde(default)]
     rules: BTreeMap<String, RawRule>,
@@ -498,6 +525,32 @@ struct RawBars {
 
 const fn two_minutes_s() -> u32 {
     120
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawRetention {
+    footage_days: u32,
+    evidence_days: u32,
+}
+
+impl Default for RawRetention {
+    fn default() -> Self {
+        Self { footage_days: FOOTAGE_DAYS_BY_LAW, evidence_days: 0 }
+    }
+}
+
+impl RawRetention {
+    fn check(&self) -> Result<Retention, PackError> {
+        let Self { footage_days, evidence_days } = *self;
+        if !(1..=DAYS_MAX).contains(&footage_days) {
+            return Err(PackError::Field("retention.footage_days"));
+        }
+        if evidence_days > DAYS_MAX {
+            return Err(PackError::Field("retention.evidence_days"));
+        }
+        Ok(Retention { footage_days, evidence_days })
+    }
 }
 
 impl RawManifest {
@@ -669,6 +722,10 @@ fn is_cases(name: &str) -> bool {
     name.starts_with(CASES_DIR)
 }
 
+/// KZ-02: at least 180 calendar days.
+const FOOTAGE_DAYS_BY_LAW: u32 = 180;
+/// A hundred years.
+const DAYS_MAX: u32 = 36_500;
 const MANIFEST: &str = "pack.toml";
 const SCHEMA: &str = "schema.cedarschema";
 const CASES_DIR: &str = "tests";

@@ -3,7 +3,7 @@
 use cedar_policy::{Effect, Policy};
 
 use super::facts::Facts;
-use crate::domain::decision::{Outcome, RuleId, StepUp};
+use crate::domain::decision::{Outcome, RuleId, SignCode, StepUp};
 use crate::domain::reason::Reason;
 use crate::domain::time::UnixMillis;
 use crate::domain::turnover::{Direction, Party, Window};
@@ -13,6 +13,8 @@ use crate::domain::turnover::{Direction, Party, Window};
 pub(super) struct Rule {
     pub(super) id: RuleId,
     pub(super) reason: Option<Reason>,
+    /// By which sign whatever it holds of is suspicious; never told to terminals.
+    pub(super) sign: Option<SignCode>,
     consequence: Consequence,
 }
 
@@ -103,12 +105,14 @@ impl Rule {
             return Err(RuleError::Contradiction);
         }
         let reason = reason_of(policy, consequence != Consequence::Approve)?;
+        let sign = word("sign").map(SignCode::try_from).transpose();
+        let sign = sign.map_err(|_| RuleError::Value("sign"))?;
         for (key, _) in policy.annotations() {
             if !COMMON_KEYS.contains(&key) && !own_keys.contains(&key) {
                 return Err(RuleError::Meaningless(key.to_owned()));
             }
         }
-        Ok(Self { id, reason, consequence })
+        Ok(Self { id, reason, sign, consequence })
     }
 
     /// What follows when the rule holds now.
@@ -222,7 +226,7 @@ fn positive(policy: &Policy, key: &'static str, max: i64) -> Result<i64, RuleErr
 }
 
 /// Annotations that any rule may have; `law` and `doc` are for people.
-const COMMON_KEYS: [&str; 5] = ["id", "outcome", "reason", "law", "doc"];
+const COMMON_KEYS: [&str; 6] = ["id", "outcome", "reason", "law", "doc", "sign"];
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -307,6 +311,16 @@ mod tests {
         let capped = Outcome::ApprovedCapped { cap_minor: 100, until };
         assert_eq!(rule.outcome(&facts, UnixMillis::new(1)), capped);
         assert_eq!(rule.begins_cap(UnixMillis::new(1)), None);
+    }
+
+    #[test]
+    fn a_sign_has_four_digits() {
+        let signed = read(r#"@id("a") @sign("1035")"#, "permit").unwrap();
+        assert_eq!(signed.sign.unwrap().as_str(), "1035");
+        for wrong in ["", "103", "10355", "10a5", "1035 1040", "١٠٣٥"] {
+            let annotations = format!(r#"@id("a") @sign("{wrong}")"#);
+            assert_eq!(read(&annotations, "permit"), Err(RuleError::Value("sign")), "{wrong}");
+        }
     }
 
     #[test]

@@ -129,7 +129,7 @@ pub struct Verification {
     pub cap: Option<Cap>,
     /// Public reasons, in the order of their importance.
     pub reasons: Vec<String>,
-    /// Commitment to the camera's clip.
+    /// Commitment to the camera's clip, as [`super::footage_commit`] makes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub footage: Option<String>,
     /// The decision before it, which asked for the confirmation.
@@ -259,6 +259,9 @@ pub struct Outcome {
     pub currency: String,
     /// Who reported it.
     pub terminal: ReportingTerminal,
+    /// Commitment to the camera's clip, as [`super::footage_commit`] makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footage: Option<String>,
 }
 
 /// An earlier receipt of the same ledger.
@@ -316,6 +319,12 @@ pub struct Erasure {
     /// The receipts whose bodies were deleted; their leaf hashes stay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bodies: Vec<IndexRange>,
+    /// The entries whose clips the bank's video archive destroyed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub footage: Vec<IndexRange>,
+    /// The decisions whose captures, kept as evidence, were destroyed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<IndexRange>,
     /// Why: `customer_request`, `retention`…
     pub reason: String,
 }
@@ -327,6 +336,23 @@ pub struct IndexRange {
     pub first: u64,
     /// The last, included.
     pub last: u64,
+}
+
+impl IndexRange {
+    /// The fewest ranges that hold exactly these indices.
+    #[must_use]
+    pub fn covering(indices: &[u64]) -> Vec<Self> {
+        let mut sorted = indices.to_vec();
+        sorted.sort_unstable();
+        let mut ranges: Vec<Self> = Vec::new();
+        for index in sorted {
+            match ranges.last_mut() {
+                Some(range) if index <= range.last.saturating_add(1) => range.last = index,
+                _ => ranges.push(Self { first: index, last: index }),
+            }
+        }
+        ranges
+    }
 }
 
 /// The host acted on a receipt.

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::ZeroizeOnDrop;
 
 use crate::crypto::{Entropy, EntropyError, Sha256, length_prefixed, random_bytes, sha256};
+use crate::domain::footage::Footage;
 use crate::domain::id::Attempt;
 
 /// 32 random bytes that keep a commitment from being guessed open.
@@ -118,9 +119,48 @@ pub fn audit_commit(salt: &Salt, audit_json: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(hash.finish().as_bytes())
 }
 
+/// `footage`: SHA-256 over salt, camera, beginning and end (RFC 3339 in UTC with three fractional
+/// digits) and the 32 bytes of the clip's SHA-256, each behind its length as eight big-endian bytes; as
+/// unpadded base64url.
+#[must_use]
+pub fn footage_commit(salt: &Salt, footage: &Footage) -> String {
+    let bytes = length_prefixed(&[
+        &salt.0,
+        footage.camera().as_str().as_bytes(),
+        footage.from().rfc3339().as_bytes(),
+        footage.to().rfc3339().as_bytes(),
+        footage.clip().as_bytes(),
+    ]);
+    URL_SAFE_NO_PAD.encode(sha256(&bytes).as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::{CameraId, ClipHash};
+    use crate::domain::time::UnixMillis;
+
+    #[test]
+    fn a_clips_commitment_opens_with_exactly_its_camera_span_and_hash() {
+        let footage = |camera: &str, from, to, clip| {
+            let camera = CameraId::try_from(camera).unwrap();
+            let (from, to) = (UnixMillis::new(from), UnixMillis::new(to));
+            Footage::new(camera, from, to, ClipHash::new([clip; 32])).unwrap()
+        };
+        let salt = Salt::new([7; 32]);
+        let commit = footage_commit(&salt, &footage("CAM-1", 1_000, 2_000, 3));
+        // Frozen: other programs compute it.
+        assert_eq!(commit, "-Z07yzGIi7NwRuOuU0xnNcT9cdLdgNkHTiemj-Foq64");
+        for other in [
+            footage("CAM-2", 1_000, 2_000, 3),
+            footage("CAM-1", 1_001, 2_000, 3),
+            footage("CAM-1", 1_000, 2_001, 3),
+            footage("CAM-1", 1_000, 2_000, 4),
+        ] {
+            assert_ne!(footage_commit(&salt, &other), commit);
+        }
+        assert_ne!(footage_commit(&Salt::new([8; 32]), &footage("CAM-1", 1_000, 2_000, 3)), commit);
+    }
 
     #[test]
     fn a_commitment_opens_with_exactly_its_fields() {

@@ -19,7 +19,9 @@ pub use body::{
     LogBlock, Outcome, Policy, ReceiptBody, ReceiptDraft, Redemption, Refers, ReportingTerminal,
     Reversal, Terminal, Txn, Verification, Witnessed, rid_text,
 };
-pub use commit::{InvalidSalt, Salt, TransactionFields, audit_commit, transaction_commit};
+pub use commit::{
+    InvalidSalt, Salt, TransactionFields, audit_commit, footage_commit, transaction_commit,
+};
 pub use export::{
     CHECKPOINT_FILE, CHECKPOINTS_FILE, ERASURES_BYTES_MAX, ERASURES_FILE, EXPORT_FILES, ErasedBody,
     KEYS_FILE, KEYS_SIGNATURE_FILE, RECEIPTS_FILE, erasures_json, parse_erasures,

@@ -8,14 +8,18 @@
 //! Secrets arrive here sealed: no method takes a plain template, number, token or account.
 
 mod confirmations;
+mod evidence;
+mod footage;
 mod guests;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
 mod movements;
 mod past;
 mod rows;
+mod shelf;
 pub mod sql;
 mod unable;
+mod verifications;
 
 use async_trait::async_trait;
 
@@ -28,6 +32,11 @@ pub use confirmations::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
     Confirmations,
 };
+pub use evidence::{EvidenceCounts, EvidenceReads, EvidenceRow, Evidences};
+pub use footage::{
+    ClipRow, FootageCounts, FootageDuty, FootageFilter, FootageReads, FootageRow, FootageState,
+    Footages,
+};
 pub use guests::{GUESTS_OF_NUMBER_MAX, GuestRow, Guests};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf, Starts};
 pub use past::Past;
@@ -36,11 +45,24 @@ pub use rows::{
     CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
     RedemptionRow, TerminalKeyRow, TokenRow,
 };
+pub use shelf::{FileShelves, Shelves, shelf_of};
 pub use unable::{Unable, UnableQuestions, UnableRow};
+pub use verifications::{
+    ApprovedSum, EntryCount, OutcomeCount, VerificationReads, VerificationRow, Verifications,
+};
 
 /// Questions answered from committed state.
 #[async_trait]
-pub trait Store: ConfirmationQuestions + UnableQuestions + Send + Sync + std::fmt::Debug {
+pub trait Store:
+    ConfirmationQuestions
+    + UnableQuestions
+    + VerificationReads
+    + FootageReads
+    + EvidenceReads
+    + Send
+    + Sync
+    + std::fmt::Debug
+{
     /// Opens a write transaction. Only one is open at a time; others wait.
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError>;
 
@@ -126,7 +148,9 @@ pub trait Store: ConfirmationQuestions + UnableQuestions + Send + Sync + std::fm
 ///
 /// It reads its own writes. Reads exist here only where a write depends on them.
 #[async_trait]
-pub trait UnitOfWork: Movements + Past + Confirmations + Unable + Guests {
+pub trait UnitOfWork:
+    Movements + Past + Confirmations + Unable + Guests + Verifications + Footages + Evidences
+{
     /// Makes everything durable (synced to the disk) before it returns.
     ///
     /// # Errors

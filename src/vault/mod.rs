@@ -9,6 +9,7 @@
 //! Erasing a customer destroys their wrapped keys: what was sealed under them opens no more, and
 //! their pseudonym links to nobody.
 
+mod evidence;
 mod place;
 
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::domain::iin::Iin;
 use crate::domain::transaction::{OpaqueToken, TokenKind};
 use crate::store::CustomerKeyRow;
 
+pub use evidence::SealedEvidence;
 pub use place::Place;
 
 /// Holds the key-encryption key and what is derived from it.

@@ -11,7 +11,7 @@ use tulga::proto::receipt_service_client::ReceiptServiceClient;
 use tulga::proto::terminal_service_client::TerminalServiceClient;
 use tulga::proto::verification_service_client::VerificationServiceClient;
 
-use crate::site::{Site, begin, consent, demo, field, reason, verify};
+use crate::site::{Site, begin, clip, consent, demo, field, reason, verify};
 
 const IIN: &str = "000000300017";
 const CARD: &str = "card-token-1";
@@ -168,6 +168,7 @@ async fn reports_and_redeems(
         outcome: proto::CashOutcome::Taken.into(),
         dispensed_minor: 5_000_000,
         currency: "KZT".into(),
+        footage: None,
     };
     let entry = terminal.report_outcome(report.clone()).await.unwrap().into_inner();
     assert_eq!(terminal.report_outcome(report.clone()).await.unwrap().into_inner(), entry);
@@ -281,7 +282,7 @@ async fn bad_input_is_refused_by_reason_and_field_and_leaves_no_trace() {
     }
 
     let opened = terminal.begin_capture(begin("T1", CARD)).await.unwrap().into_inner();
-    let verifies: [(&str, &str, Spoil<proto::VerifyRequest>); 10] = [
+    let verifies: [(&str, &str, Spoil<proto::VerifyRequest>); 17] = [
         ("REQ_INVALID", "challenge", |r| r.challenge.truncate(31)),
         ("REQ_INVALID", "host_transaction_id", |r| r.host_transaction_id.clear()),
         ("REQ_INVALID", "business_date", |r| r.business_date = "21.11.2026".into()),
@@ -289,6 +290,19 @@ async fn bad_input_is_refused_by_reason_and_field_and_leaves_no_trace() {
         ("REQ_INVALID", "capture", |r| r.capture = None),
         ("REQ_INVALID", "capture.image", |r| r.capture.as_mut().unwrap().image = Bytes::new()),
         ("REQ_INVALID", "language", |r| r.language.clear()),
+        ("REQ_INVALID", "footage.camera_id", |r| {
+            r.footage = Some(proto::Footage { camera_id: "CAM 1".into(), ..clip(0, 1) });
+        }),
+        ("REQ_INVALID", "footage.from", |r| {
+            r.footage = Some(proto::Footage { from: "now".into(), ..clip(0, 1) });
+        }),
+        ("REQ_INVALID", "footage.from", |r| r.footage = Some(clip(-32 * 86_400, 1))),
+        ("REQ_INVALID", "footage.to", |r| r.footage = Some(clip(0, 0))),
+        ("REQ_INVALID", "footage.to", |r| r.footage = Some(clip(-30_000, 21_601))),
+        ("REQ_INVALID", "footage.to", |r| r.footage = Some(clip(290, 20))),
+        ("REQ_INVALID", "footage.clip_sha256", |r| {
+            r.footage = Some(proto::Footage { clip_sha256: vec![7; 31], ..clip(-9, 1) });
+        }),
         ("CAP_STALE", "", |r| r.challenge = vec![7; 32]),
         ("CAP_STALE", "", |r| r.host_transaction_id = "T2".into()),
         ("CAP_STALE", "", |r| r.business_date = "2026-11-22".into()),

@@ -101,7 +101,7 @@ fn every_fault_is_told_at_once() {
 
 #[test]
 fn each_number_is_refused_just_outside_its_bounds() {
-    let bounds: [(&str, &str, u64, u64); 12] = [
+    let bounds: [(&str, &str, u64, u64); 13] = [
         ("server", "deadline_ms", 2_001, 60_000),
         ("server", "message_bytes_max", (4 << 20) + (64 << 10), 128 << 20),
         ("server", "import_message_bytes_max", 64 << 10, 512 << 20),
@@ -114,6 +114,7 @@ fn each_number_is_refused_just_outside_its_bounds() {
         ("challenge", "ttl_ms", 1_000, 600_000),
         ("receipt", "valid_ms", 1_000, 600_000),
         ("ledger", "checkpoint_interval_ms", 100, 60_000),
+        ("retention", "interval_s", 1, 7 * 86_400),
     ];
     for (section, key, min, max) in bounds {
         let with = |value: u64| Config::from_toml(&format!("[{section}]\n{key} = {value}\n"));

@@ -170,6 +170,7 @@ async fn counts_like_any_approval(
         outcome: outcome.into(),
         dispensed_minor,
         currency: "KZT".into(),
+        footage: None,
     };
     let taken = report(proto::CashOutcome::Taken, LARGE);
     let reported = bank.terminal.report_outcome(taken).await.unwrap().into_inner();

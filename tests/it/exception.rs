@@ -175,6 +175,7 @@ async fn redeemed_reported_and_reversed(bank: &mut Bank, last: &proto::Decision)
         outcome: proto::CashOutcome::NotDispensed.into(),
         dispensed_minor: 0,
         currency: "KZT".into(),
+        footage: None,
     };
     bank.terminal.report_outcome(report).await.unwrap();
     let reverse = proto::ReverseRequest {

@@ -416,6 +416,7 @@ impl Rig {
         let keys = Keys::new(9);
         Gateway::open(Parts {
             store: Arc::new(self.store.clone()),
+            shelves: Arc::new(tulga::store::FileShelves::at("never-written")),
             vault: Arc::new(Vault::new([3; 32])),
             pipeline: Arc::new(PIPELINE.clone()),
             pack: Arc::clone(&self.pack),
@@ -475,6 +476,7 @@ impl Rig {
             attempt: Attempt::try_from(attempt).unwrap(),
             image,
             media_type: None,
+            footage: None,
         };
         let deadline = Instant::now() + Duration::from_mins(1);
         self.gateway().verify(&terminal(), asked, deadline).await
@@ -585,6 +587,7 @@ fn settings() -> Settings {
         deadline: Duration::from_mins(1),
         // The clerk's own commits would meet the faults that are meant for others.
         checkpoint_interval: Duration::from_hours(1),
+        retention_interval: Duration::from_hours(1),
         calls_per_terminal_per_minute: NonZeroU32::new(100_000).unwrap(),
         vision: VisionLimits {
             workers: 2,

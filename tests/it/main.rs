@@ -28,6 +28,7 @@ mod durability;
 mod exception;
 #[cfg(feature = "test-support")]
 mod faults;
+mod footage;
 mod foreign;
 mod guests;
 mod ledger;
@@ -36,6 +37,7 @@ mod policy;
 mod process;
 mod reasons;
 mod receipts;
+mod reports;
 mod rules;
 mod site;
 mod store;

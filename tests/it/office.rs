@@ -515,7 +515,7 @@ async fn audit_fields(auditor: &mut AuditServiceClient<Channel>) {
 
 async fn report_fields(terminal: &mut Terminal) {
     type Spoil = fn(&mut proto::ReportOutcomeRequest);
-    let reports: [(&str, Spoil); 7] = [
+    let reports: [(&str, Spoil); 9] = [
         ("business_date", |r| r.business_date.clear()),
         ("host_transaction_id", |r| r.host_transaction_id = "x".repeat(65)),
         ("attempt", |r| r.attempt = 0),
@@ -523,6 +523,13 @@ async fn report_fields(terminal: &mut Terminal) {
         ("outcome", |r| r.outcome = 88),
         ("dispensed_minor", |r| r.dispensed_minor = -1),
         ("currency", |r| r.currency.clear()),
+        ("footage.camera_id", |r| r.footage = Some(proto::Footage::default())),
+        ("footage.clip_sha256", |r| {
+            let from = "2026-11-21T00:00:00Z".into();
+            let to = "2026-11-21T00:00:01Z".into();
+            let footage = proto::Footage { camera_id: "C".into(), from, to, clip_sha256: vec![] };
+            r.footage = Some(footage);
+        }),
     ];
     for (path, spoil) in reports {
         let mut request = proto::ReportOutcomeRequest {
@@ -532,6 +539,7 @@ async fn report_fields(terminal: &mut Terminal) {
             outcome: proto::CashOutcome::Taken.into(),
             dispensed_minor: 1,
             currency: "KZT".into(),
+            footage: None,
         };
         spoil(&mut request);
         is_invalid(terminal.report_outcome(request).await, path);

@@ -16,7 +16,7 @@ use tulga::domain::transaction::{HolderVerification, Operation};
 use tulga::domain::turnover::{Direction, Party, Turnover, Turnovers, Window};
 use tulga::policy::{
     BankFacts, CaptureFact, Confirmation, CustomerStanding, DeviceLevel, Facts, History,
-    LivenessFact, PackError, PolicyPack, decide, decide_by_cedar, document,
+    LivenessFact, PackError, PolicyPack, Retention, decide, decide_by_cedar, document,
 };
 
 const NOW: UnixMillis = UnixMillis::new(1_795_226_595_000);
@@ -109,6 +109,33 @@ fn a_pack_decides_only_within_its_dates() {
     let decision = decide(&genuine(), &pack, end);
     assert_eq!(decision.outcome(), Outcome::Inconclusive);
     assert_eq!(decision.reasons(), [Reason::SysPolicy]);
+}
+
+#[test]
+fn a_pack_says_how_long_things_are_kept_within_bounds() {
+    let with = |retention: &str| {
+        let mut files = dev_files();
+        let manifest = files.get_mut("pack.toml").unwrap();
+        *manifest = manifest.replace("[bars]\n", &format!("[retention]\n{retention}\n[bars]\n"));
+        PolicyPack::from_files(&files)
+    };
+    let kept = |retention| {
+        let Retention { footage_days, evidence_days } = with(retention).unwrap().retention();
+        (footage_days, evidence_days)
+    };
+    assert_eq!(kept(""), (180, 0));
+    assert_eq!(kept("footage_days = 1\nevidence_days = 36500"), (1, 36_500));
+    assert_eq!(kept("footage_days = 36500"), (36_500, 0));
+    for (retention, field) in [
+        ("footage_days = 0", "retention.footage_days"),
+        ("footage_days = 36501", "retention.footage_days"),
+        ("evidence_days = 36501", "retention.evidence_days"),
+    ] {
+        assert!(matches!(with(retention), Err(PackError::Field(f)) if f == field), "{retention}");
+    }
+    for retention in ["evidence_days = -1", "clips = 5"] {
+        assert!(matches!(with(retention), Err(PackError::Manifest(_))), "{retention}");
+    }
 }
 
 #[test]

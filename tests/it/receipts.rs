@@ -126,6 +126,7 @@ pub fn outcome(rid: &str, index: u64) -> Content {
         dispensed_minor: 3_000_000,
         currency: "KZT".into(),
         terminal: ReportingTerminal { id: "ATM-004211".into(), cert: hash("certificate") },
+        footage: None,
     })
 }
 
@@ -139,6 +140,8 @@ pub fn erasure_of_bodies(first: u64, last: u64) -> Content {
         actor: actor(),
         subject: None,
         bodies: vec![IndexRange { first, last }],
+        footage: vec![],
+        evidence: vec![],
         reason: "retention".into(),
     })
 }
@@ -171,6 +174,8 @@ fn a_receipt_of_each_kind_is_read_back_as_it_was_written() {
         actor: actor(),
         subject: Some("pseudonym".into()),
         bodies: vec![],
+        footage: vec![IndexRange { first: 1, last: 2 }],
+        evidence: vec![IndexRange { first: 4, last: 4 }],
         reason: "customer_request".into(),
     });
     let refers = Refers { rid: rid_text(&ReceiptId::new([1; 16])), index: 4 };

@@ -199,6 +199,7 @@ async fn kz_01_large_deposits_need_the_iin_and_the_app_however_they_are_split() 
         outcome: proto::CashOutcome::DepositedAndReturned.into(),
         dispensed_minor: 30_000_000,
         currency: "KZT".into(),
+        footage: None,
     };
     bank.terminal.report_outcome(report).await.unwrap();
     bank.expect(with_iin(1), "T7", StepUp, &["POL_STEP_UP"]).await;

@@ -15,6 +15,7 @@ use tulga::app::{App, DataDir};
 use tulga::clock::{Clock, SystemClock};
 use tulga::config::Config;
 use tulga::domain::id::PrincipalName;
+use tulga::domain::time::UnixMillis;
 use tulga::gateway::Gateway;
 use tulga::grpc::server::Ended;
 use tulga::pki::Role;
@@ -160,6 +161,11 @@ impl Site {
         customer_id
     }
 
+    /// Where the gateway listens.
+    pub fn address(&self) -> &str {
+        self.address.trim_start_matches("https://")
+    }
+
     pub async fn finish(self) {
         self.stop.send(()).unwrap();
         assert_eq!(self.ended.await.unwrap().unwrap(), Ended::Drained);
@@ -219,6 +225,85 @@ pub fn verify(
         attempt,
         capture: Some(proto::Capture { image, ..proto::Capture::default() }),
         language: "en".into(),
+        footage: None,
+    }
+}
+
+/// A clock that stands still until it is set.
+#[derive(Debug)]
+pub struct SetClock(std::sync::atomic::AtomicI64);
+
+impl SetClock {
+    pub fn at(rfc3339: &str) -> Arc<Self> {
+        let clock = Arc::new(Self(std::sync::atomic::AtomicI64::new(0)));
+        clock.set(rfc3339);
+        clock
+    }
+
+    pub fn set(&self, rfc3339: &str) {
+        let now = UnixMillis::parse_rfc3339(rfc3339).unwrap().get();
+        self.0.store(now, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> UnixMillis {
+        UnixMillis::new(self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
+}
+
+/// A copy of the pack `dev` with another manifest and more rules.
+pub fn dev_pack_with(retention: &str, rules: &str) -> TempDir {
+    let dev = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/dev");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("tests")).unwrap();
+    for from in [dev.clone(), dev.join("tests")] {
+        for file in std::fs::read_dir(&from).unwrap().map(Result::unwrap) {
+            if file.file_type().unwrap().is_file() {
+                let name = file.path().strip_prefix(&dev).unwrap().to_owned();
+                std::fs::copy(file.path(), dir.path().join(name)).unwrap();
+            }
+        }
+    }
+    let manifest = dir.path().join("pack.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(
+        &manifest,
+        text.replacen("[bars]\n", &format!("[retention]\n{retention}\n[bars]\n"), 1),
+    )
+    .unwrap();
+    std::fs::write(dir.path().join("90-more.cedar"), rules).unwrap();
+    dir
+}
+
+/// The payload of a receipt, as JSON.
+pub fn payload(jws: &[u8]) -> serde_json::Value {
+    let part = jws.split(|byte| *byte == b'.').nth(1).unwrap();
+    let engine = &base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    serde_json::from_slice(&base64::Engine::decode(engine, part).unwrap()).unwrap()
+}
+
+/// A clip that begins so many seconds from now and is so many seconds long.
+pub fn clip(begins_s: i64, long_s: i64) -> proto::Footage {
+    let from = SystemClock.now().plus_millis(begins_s * 1000);
+    proto::Footage {
+        camera_id: "CAM-1".into(),
+        from: from.rfc3339(),
+        to: from.plus_millis(long_s * 1000).rfc3339(),
+        clip_sha256: vec![7; 32],
+    }
+}
+
+/// What became of the cash, all of it taken.
+pub fn taken(transaction: &str, minor: i64) -> proto::ReportOutcomeRequest {
+    proto::ReportOutcomeRequest {
+        business_date: "2026-11-21".into(),
+        host_transaction_id: transaction.into(),
+        attempt: 1,
+        outcome: proto::CashOutcome::Taken.into(),
+        dispensed_minor: minor,
+        currency: "KZT".into(),
+        footage: None,
     }
 }
 

@@ -7,6 +7,7 @@ mod fixtures;
 mod guests;
 mod ledger;
 mod movements;
+mod oversight;
 mod past;
 mod sqlite_file;
 
@@ -44,6 +45,12 @@ use self::ledger::{
 };
 use self::movements::{
     a_movement_counts_for_what_moved_in_truth, movements_add_up_for_each_party_window_and_currency,
+};
+use self::oversight::{
+    approvals_add_up_with_what_moved_in_truth, decisions_with_signs_come_by_time_and_page,
+    entries_of_a_kind_are_counted_by_terminal, evidence_is_destroyed_when_it_is_due_and_not_held,
+    footage_comes_in_pages_and_by_filter, footage_is_missing_due_or_on_hold,
+    outcomes_are_counted_by_terminal_and_reason,
 };
 use self::past::{
     a_cap_runs_until_its_end_and_is_never_shortened,
@@ -106,6 +113,13 @@ on_every_store!(
     an_open_pair_is_seen_from_both_sides,
     a_cap_runs_until_its_end_and_is_never_shortened,
     an_activation_is_remembered_and_a_resumption_is_none,
+    decisions_with_signs_come_by_time_and_page,
+    approvals_add_up_with_what_moved_in_truth,
+    outcomes_are_counted_by_terminal_and_reason,
+    entries_of_a_kind_are_counted_by_terminal,
+    footage_is_missing_due_or_on_hold,
+    footage_comes_in_pages_and_by_filter,
+    evidence_is_destroyed_when_it_is_due_and_not_held,
     the_head_moves_from_where_it_is_only,
     entries_come_in_order_in_pages_and_by_filter,
     a_gap_among_the_leaves_is_noticed,

@@ -8,7 +8,8 @@ use crate::domain::reason::{Language, NextScreen, Reason};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{Operation, TokenKind};
 use crate::gateway::request::{
-    Answer, CaptureAnswer, CustomerAnswer, IssuedChallenge, Logged, QualityComponent, Salts,
+    Answer, CaptureAnswer, CustomerAnswer, FootageSalt, IssuedChallenge, Logged, QualityComponent,
+    Salts,
 };
 use crate::gateway::{Awaited, Pending, Shown};
 use crate::proto;
@@ -35,7 +36,7 @@ impl From<IssuedChallenge> for proto::BeginCaptureResponse {
 pub fn decision(answer: Answer, language: Language) -> proto::Decision {
     let Answer { outcome, reasons, next_screen, attempts_left, salts, receipt } = answer;
     let params = params(&outcome, attempts_left);
-    let Salts { transaction } = salts;
+    let Salts { transaction, footage } = salts;
     let until = outcome.until().map(proto::Instant::from);
     let is_held = matches!(outcome, Outcome::Held { .. });
     proto::Decision {
@@ -47,7 +48,10 @@ pub fn decision(answer: Answer, language: Language) -> proto::Decision {
         next_screen: screen(next_screen).into(),
         attempts_left,
         receipt_jws: receipt.jws().as_bytes().to_vec(),
-        salts: Some(proto::Salts { transaction: transaction.to_vec(), footage: Vec::new() }),
+        salts: Some(proto::Salts {
+            transaction: transaction.to_vec(),
+            footage: salt_bytes(footage),
+        }),
         cap: outcome
             .cap_minor()
             .map(|amount_minor| proto::Cap { amount_minor, until: until.clone() }),
@@ -55,6 +59,11 @@ pub fn decision(answer: Answer, language: Language) -> proto::Decision {
         position: Some(position(&receipt)),
         step_up: outcome.step_up().map_or(proto::StepUp::Unspecified, step_up).into(),
     }
+}
+
+/// What opens a commitment to a clip; empty where there is none.
+pub fn salt_bytes(salt: Option<FootageSalt>) -> Vec<u8> {
+    salt.map_or_else(Vec::new, |FootageSalt(bytes)| bytes.to_vec())
 }
 
 /// Reasons with their texts, where no transaction gives them parameters.

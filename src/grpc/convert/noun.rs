@@ -10,8 +10,10 @@ use bytes::Bytes;
 
 use crate::capture::MediaType;
 use crate::crypto::Digest;
+use crate::domain::footage::Footage;
 use crate::domain::id::{
-    Attempt, CaptureId, Challenge, ConfirmationId, CustomerId, HostTransactionId, TerminalId,
+    Attempt, CameraId, CaptureId, CaseReference, Challenge, ClipHash, ConfirmationId, CustomerId,
+    HostTransactionId, TerminalId,
 };
 use crate::domain::iin::Iin;
 use crate::domain::modality::Modality;
@@ -155,6 +157,23 @@ pub fn instant_or_empty(
     wire: &str,
 ) -> Result<Option<UnixMillis>, InvalidField> {
     if wire.is_empty() { Ok(None) } else { instant(path, wire).map(Some) }
+}
+
+/// A camera's clip, where it was named.
+pub fn footage(wire: Option<proto::Footage>) -> Result<Option<Footage>, InvalidField> {
+    let Some(proto::Footage { camera_id, from, to, clip_sha256 }) = wire else { return Ok(None) };
+    let camera: CameraId = text("footage.camera_id", &camera_id)?;
+    let from = instant("footage.from", &from)?;
+    let to = instant("footage.to", &to)?;
+    let clip = ClipHash::try_from(clip_sha256.as_slice())
+        .map_err(|_| InvalidField::wrong("footage.clip_sha256", "it must be 32 bytes"))?;
+    let footage = Footage::new(camera, from, to, clip);
+    footage.map(Some).map_err(|error| InvalidField::because("footage.to", &error))
+}
+
+/// The reference of a case.
+pub fn case_reference(wire: &str) -> Result<CaseReference, InvalidField> {
+    text("case_reference", wire)
 }
 
 /// A free text that must say something.

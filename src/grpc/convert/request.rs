@@ -71,6 +71,7 @@ pub fn verify(wire: proto::VerifyRequest) -> Result<(Verify, Language), InvalidF
         attempt,
         capture,
         language,
+        footage,
     } = wire;
     let (image, media_type) = noun::capture(capture)?;
     let verify = Verify {
@@ -80,6 +81,7 @@ pub fn verify(wire: proto::VerifyRequest) -> Result<(Verify, Language), InvalidF
         attempt: noun::attempt(attempt)?,
         image,
         media_type,
+        footage: noun::footage(footage)?,
     };
     Ok((verify, noun::language(&language)?))
 }
@@ -163,6 +165,7 @@ pub fn report_outcome(wire: proto::ReportOutcomeRequest) -> Result<ReportOutcome
         outcome,
         dispensed_minor,
         currency,
+        footage,
     } = wire;
     Ok(ReportOutcome {
         host_id: noun::host_transaction_id(&host_transaction_id)?,
@@ -171,6 +174,7 @@ pub fn report_outcome(wire: proto::ReportOutcomeRequest) -> Result<ReportOutcome
         outcome: noun::cash_outcome(outcome)?,
         dispensed_minor: noun::dispensed("dispensed_minor", dispensed_minor)?,
         currency: noun::text("currency", &currency)?,
+        footage: noun::footage(footage)?,
     })
 }
 

@@ -1,12 +1,15 @@
 //! A store in memory for tests, which fails when it is told to.
 
 mod confirmations;
+mod evidence;
+mod footage;
 mod guests;
 mod movements;
 mod past;
 mod unable;
+mod verifications;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +24,9 @@ use super::{
 };
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
-use crate::domain::id::{CaptureId, ConfirmationId, CustomerId, ReceiptId, TerminalId};
+use crate::domain::id::{
+    CaptureId, CaseReference, ConfirmationId, CustomerId, ReceiptId, TerminalId,
+};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
@@ -129,6 +134,10 @@ struct State {
     app_keys: BTreeMap<Digest, AppKeyRow>,
     unable: BTreeMap<CustomerId, UnableRow>,
     terminal_places: BTreeMap<TerminalId, String>,
+    verifications: BTreeMap<u64, super::VerificationRow>,
+    footage: BTreeMap<u64, super::FootageRow>,
+    holds: BTreeSet<(u64, CaseReference)>,
+    evidence: BTreeMap<u64, evidence::Kept>,
     heads: BTreeMap<String, HeadRow>,
     entries: BTreeMap<(String, u64), Arc<EntryRow>>,
     checkpoints: BTreeMap<(String, u64), CheckpointRow>,

@@ -21,6 +21,11 @@ impl Moved {
     pub(super) fn counted(&self) -> Option<&MovementRow> {
         (self.moved_minor > 0).then_some(&self.row)
     }
+
+    /// What moved in truth, or the approved amount while nobody has said.
+    pub const fn moved_minor(&self) -> i64 {
+        self.moved_minor
+    }
 }
 
 impl MovementsOf {

@@ -5,12 +5,15 @@
 //! `secure_delete` overwrites what an erasure deletes, and the journal is emptied after it.
 
 mod confirmations;
+mod evidence;
+mod footage;
 mod guests;
 mod movements;
 mod parse;
 mod past;
 mod read;
 mod unable;
+mod verifications;
 mod write;
 
 use std::fs::OpenOptions;

@@ -32,7 +32,7 @@ impl<'a> Fields<'a> {
         Self { table, row }
     }
 
-    fn broken(&self, column: &'static str) -> StoreError {
+    pub fn broken(&self, column: &'static str) -> StoreError {
         // The first column is the key in every statement here; a key names no person.
         let text = self.row.try_get::<String, _>(0);
         let number = || self.row.try_get::<i64, _>(0).map(|number| number.to_string());
@@ -41,11 +41,11 @@ impl<'a> Fields<'a> {
         StoreError::Inconsistent { table: self.table, column, row: key }
     }
 
-    fn bytes(&self, column: &'static str) -> Result<Vec<u8>, StoreError> {
+    pub fn bytes(&self, column: &'static str) -> Result<Vec<u8>, StoreError> {
         self.row.try_get(column).map_err(|_| self.broken(column))
     }
 
-    fn maybe_bytes(&self, column: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn maybe_bytes(&self, column: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
         self.row.try_get(column).map_err(|_| self.broken(column))
     }
 
@@ -53,7 +53,7 @@ impl<'a> Fields<'a> {
         self.row.try_get(column).map_err(|_| self.broken(column))
     }
 
-    fn maybe_text(&self, column: &'static str) -> Result<Option<String>, StoreError> {
+    pub fn maybe_text(&self, column: &'static str) -> Result<Option<String>, StoreError> {
         self.row.try_get(column).map_err(|_| self.broken(column))
     }
 
@@ -61,15 +61,19 @@ impl<'a> Fields<'a> {
         self.row.try_get(column).map_err(|_| self.broken(column))
     }
 
+    pub fn maybe_integer(&self, column: &'static str) -> Result<Option<i64>, StoreError> {
+        self.row.try_get(column).map_err(|_| self.broken(column))
+    }
+
     pub fn natural(&self, column: &'static str) -> Result<u64, StoreError> {
         u64::try_from(self.integer(column)?).map_err(|_| self.broken(column))
     }
 
-    fn time(&self, column: &'static str) -> Result<UnixMillis, StoreError> {
+    pub fn time(&self, column: &'static str) -> Result<UnixMillis, StoreError> {
         self.integer(column).map(UnixMillis::new)
     }
 
-    fn maybe_time(&self, column: &'static str) -> Result<Option<UnixMillis>, StoreError> {
+    pub fn maybe_time(&self, column: &'static str) -> Result<Option<UnixMillis>, StoreError> {
         let millis: Option<i64> = self.row.try_get(column).map_err(|_| self.broken(column))?;
         Ok(millis.map(UnixMillis::new))
     }
@@ -82,11 +86,11 @@ impl<'a> Fields<'a> {
         CustomerId::try_from(self.bytes(column)?.as_slice()).map_err(|_| self.broken(column))
     }
 
-    fn terminal(&self, column: &'static str) -> Result<TerminalId, StoreError> {
+    pub fn terminal(&self, column: &'static str) -> Result<TerminalId, StoreError> {
         TerminalId::try_from(self.text(column)?.as_str()).map_err(|_| self.broken(column))
     }
 
-    fn receipt(&self, column: &'static str) -> Result<ReceiptId, StoreError> {
+    pub fn receipt(&self, column: &'static str) -> Result<ReceiptId, StoreError> {
         ReceiptId::try_from(self.bytes(column)?.as_slice()).map_err(|_| self.broken(column))
     }
 
@@ -94,15 +98,15 @@ impl<'a> Fields<'a> {
         self.word("direction", &Direction::ALL, Direction::as_str)
     }
 
-    fn flag(&self, column: &'static str) -> Result<bool, StoreError> {
+    pub fn flag(&self, column: &'static str) -> Result<bool, StoreError> {
         self.row.try_get(column).map_err(|_| self.broken(column))
     }
 
-    fn currency(&self, column: &'static str) -> Result<Currency, StoreError> {
+    pub fn currency(&self, column: &'static str) -> Result<Currency, StoreError> {
         Currency::try_from(self.text(column)?.as_str()).map_err(|_| self.broken(column))
     }
 
-    fn word<T: Copy>(
+    pub fn word<T: Copy>(
         &self,
         column: &'static str,
         all: &[T],
@@ -281,10 +285,6 @@ impl<'a> Fields<'a> {
     fn attempt(&self, column: &'static str, number: i64) -> Result<Attempt, StoreError> {
         let number = u32::try_from(number).ok().map(Attempt::try_from);
         number.and_then(Result::ok).ok_or_else(|| self.broken(column))
-    }
-
-    fn maybe_integer(&self, column: &'static str) -> Result<Option<i64>, StoreError> {
-        self.row.try_get(column).map_err(|_| self.broken(column))
     }
 
     pub fn outcome(&self, key: &DecisionKey) -> Result<OutcomeRow, StoreError> {

@@ -79,7 +79,7 @@ impl SqliteStore {
 }
 
 /// Every row as a value.
-fn parsed<'r, T>(
+pub(super) fn parsed<'r, T>(
     table: &'static str,
     rows: &'r [SqliteRow],
     parse: impl Fn(&Fields<'r>) -> Result<T, StoreError>,

@@ -43,6 +43,11 @@ impl SqlUnit {
         Ok(statement.execute(&mut *self.transaction).await.map_err(unavailable)?.rows_affected())
     }
 
+    /// Something is destroyed: its bytes leave the journal after the commit.
+    pub const fn destroys(&mut self) {
+        self.destroys = true;
+    }
+
     /// For questions inside the transaction.
     pub fn connection(&mut self) -> &mut SqliteConnection {
         &mut self.transaction
