@@ -26,6 +26,8 @@ use crate::store::{AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationRow};
 const PENDING_MAX: u32 = 100;
 /// Most keys of one customer's devices.
 pub(super) const APP_KEYS_MAX: usize = 5;
+/// Between two looks at a confirmation that was not ready after all.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Kept free at the end of a call's time, for the answer to be made.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
 
@@ -262,8 +264,12 @@ impl Gateway {
         loop {
             changes.borrow_and_update();
             let awaited = match self.awaited(terminal, key, deadline).await {
-                // Somebody else was quicker, or its time passed between two looks.
-                Err(GatewayError::State(NOT_YET)) if Instant::now() < last => continue,
+                // Somebody else was quicker, or its time passed between two looks. Not at once: the
+                // ledger's clock may run a little ahead of the gateway's.
+                Err(GatewayError::State(NOT_YET)) if Instant::now() < last => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    continue;
+                }
                 awaited => awaited?,
             };
             let Awaited::Waiting(expires_at) = awaited else { return Ok(awaited) };

@@ -223,6 +223,9 @@ impl VerificationJob {
         let (Some(customer), Some(keys)) = (self.session.customer()?, &self.keys) else {
             return Ok(none);
         };
+        if !self.pack.sees("confirmation") {
+            return Ok(none);
+        }
         for row in unit.confirmations_of_transaction(&self.key).await?.into_iter().rev() {
             let Standing::Agreed(fact) = Standing::of(&row, slot.now) else { continue };
             if row.settled_by.is_some() || row.customer != customer {

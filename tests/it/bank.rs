@@ -59,9 +59,9 @@ impl Bank {
         );
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
         let site = Site::at(&more, Arc::clone(&clock) as _).await;
-        let customer = site.enroll(IIN, CARD, &["obama.jpg", "obama3.jpg"]).await;
         // The receipts' key counts from when it was made, a little after the clock was.
         clock.advance_millis(SystemClock.now().get() - clock.now().get());
+        let customer = site.enroll(IIN, CARD, &["obama.jpg", "obama3.jpg"]).await;
         let terminal = VerificationServiceClient::new(site.terminal("ATM-1").await);
         let app = ConfirmationServiceClient::new(site.staff(Role::AppBackend).await);
         let desk = EnrollmentServiceClient::new(site.staff(Role::Enroller).await);

@@ -12,10 +12,10 @@ use tulga::domain::id::{Attempt, ReceiptId};
 use tulga::domain::time::UnixMillis;
 use tulga::ledger::{Checkpoint, Origin, TlogProof, Tree};
 use tulga::receipt::{
-    Actor, Administration, Bio, Cap, Content, Erasure, IndexRange, KeyAlgorithm, KeyRange,
-    KeyRecord, KeyRegister, KeyStatus, KeyUse, LogBlock, Outcome, Policy, ReceiptDraft,
-    ReceiptError, Redemption, Refers, ReportingTerminal, Salt, SignedReceipt, Terminal,
-    TransactionFields, Txn, Verification, Witnessed, audit_commit, issue, rid_text,
+    Actor, Administration, Bio, Cap, Confirmation, Content, Erasure, Exception, IndexRange,
+    KeyAlgorithm, KeyRange, KeyRecord, KeyRegister, KeyStatus, KeyUse, LogBlock, Outcome, Policy,
+    ReceiptDraft, ReceiptError, Redemption, Refers, ReportingTerminal, Salt, SignedReceipt,
+    Terminal, TransactionFields, Txn, Verification, Witnessed, audit_commit, issue, rid_text,
     transaction_commit, verify,
 };
 
@@ -62,7 +62,7 @@ impl Keys {
 pub fn draft(number: u64, content: Content) -> ReceiptDraft {
     let mut id = [0u8; 16];
     id[8..].copy_from_slice(&number.to_be_bytes());
-    let is_verification = matches!(content, Content::Verification(_));
+    let is_verification = matches!(content, Content::Verification(_) | Content::Exception(_));
     ReceiptDraft {
         rid: rid_text(&ReceiptId::new(id)),
         iss: "cash.bank.example/gw07".into(),
@@ -117,6 +117,37 @@ pub fn verification() -> Content {
         confirmation: None,
         audit: audit_commit(&salt, br#"{"strength_db":52}"#),
     })
+}
+
+/// The final decision after the one that `refers` names.
+fn confirmed(refers: &Refers) -> Content {
+    let Content::Verification(decision) = verification() else { panic!() };
+    let (refers, confirmation) = (Some(refers.clone()), Some(confirmation()));
+    Content::Verification(Verification { refers, confirmation, ..decision })
+}
+
+/// A final decision without a capture.
+fn exception(refers: &Refers) -> Content {
+    let Content::Verification(decision) = verification() else { panic!() };
+    let Terminal { id, cert, .. } = decision.terminal;
+    Content::Exception(Exception {
+        terminal: ReportingTerminal { id, cert },
+        txn: decision.txn,
+        subject: decision.subject,
+        policy: decision.policy,
+        build: decision.build,
+        outcome: decision.outcome,
+        cap: decision.cap,
+        reasons: decision.reasons,
+        refers: Some(refers.clone()),
+        confirmation: Some(confirmation()),
+        audit: decision.audit,
+    })
+}
+
+fn confirmation() -> Confirmation {
+    let entry = Refers { rid: rid_text(&ReceiptId::new([2; 16])), index: 5 };
+    Confirmation { by: "customer_key".into(), at: TIME.rfc3339(), entry }
 }
 
 pub fn outcome(rid: &str, index: u64) -> Content {
@@ -181,6 +212,8 @@ fn a_receipt_of_each_kind_is_read_back_as_it_was_written() {
     let refers = Refers { rid: rid_text(&ReceiptId::new([1; 16])), index: 4 };
     let contents = [
         verification(),
+        confirmed(&refers),
+        exception(&refers),
         outcome(&refers.rid, 4),
         administration("policy_activated"),
         erasure_of_bodies(3, 5),
@@ -194,7 +227,8 @@ fn a_receipt_of_each_kind_is_read_back_as_it_was_written() {
         assert_eq!(verified.time(), TIME);
         assert_eq!(verified.kid(), "gw07-2026b");
         assert_eq!(verified.leaf(), receipt.leaf());
-        let until = matches!(content, Content::Verification(_)).then(|| TIME.plus_millis(90_000));
+        let is_decision = matches!(content, Content::Verification(_) | Content::Exception(_));
+        let until = is_decision.then(|| TIME.plus_millis(90_000));
         assert_eq!(verified.valid_until(), until);
     }
 }
