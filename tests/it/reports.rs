@@ -388,7 +388,7 @@ async fn bad_input(site: &Site) {
 /// A row of one of many decisions at one of a hundred terminals, seconds apart.
 fn row(number: u32, from: UnixMillis) -> VerificationRow {
     let terminal = format!("ATM-{}", number % 100);
-    let is_approved = number % 10 != 0;
+    let is_approved = !number.is_multiple_of(10);
     let outcome = if is_approved { "APPROVED" } else { "DENIED" };
     VerificationRow {
         index: 1_000_000 + u64::from(number),
