@@ -5,7 +5,7 @@
 
 pub use generated::*;
 
-/// The encoded `google.protobuf.FileDescriptorSet` of `proto/`, for reflection.
+/// The encoded `google.protobuf.FileDescriptorSet` of what the gateway serves, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tulga.v1.bin"));
 
 #[allow(
@@ -44,6 +44,9 @@ blind! {
     CustomerReference => "CustomerReference",
     customer_reference::Reference => "customer_reference::Reference",
     GetAuditRecordResponse => "GetAuditRecordResponse",
+    GetPortraitRequest => "GetPortraitRequest",
+    GetPortraitResponse => "GetPortraitResponse",
+    get_portrait_response::Answer => "get_portrait_response::Answer",
     ImportToken => "ImportToken",
     PendingConfirmation => "PendingConfirmation",
     ProposeUnableRequest => "ProposeUnableRequest",

@@ -12,6 +12,7 @@ mod enroll;
 pub mod evaluate;
 mod models;
 mod policy;
+mod reference;
 mod serve;
 mod terminal;
 mod verify;
@@ -72,6 +73,9 @@ enum Command {
     /// Check packs of rules, and run their cases
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Build a folder of reference images
+    #[command(subcommand)]
+    Reference(reference::Command),
     /// Measure error rates on pictures of known people
     #[command(subcommand)]
     Evaluate(Evaluate),
@@ -120,6 +124,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Audit(command) => audit::run(&load()?, command),
         Command::Models(command) => models::run(&load()?, &command),
         Command::Policy(command) => Ok(policy::run(&command)),
+        Command::Reference(command) => reference::run(&load()?, &command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::CheckConfig => Ok(check_config::run(&load()?)),
     }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::Gateway;
+use super::activation;
 use super::confirmation::APP_KEYS_MAX;
 use super::error::GatewayError;
 use super::request::{Actor, Logged};
@@ -16,8 +17,9 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
-    AppKeyRow, CaptureRow, ConfirmationAnswer, CustomerKeyRow, CustomerRow, CustomerStatus,
-    DuplicateRow, RedemptionRow, StoreError, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
+    ActivationProposalRow, AppKeyRow, CaptureRow, ConfirmationAnswer, CustomerKeyRow, CustomerRow,
+    CustomerStatus, DuplicateRow, RedemptionRow, StoreError, TerminalKeyRow, TokenRow, UnableRow,
+    UnitOfWork,
 };
 
 /// How a duplicate was resolved that is one person twice.
@@ -60,12 +62,18 @@ pub(super) enum Write {
     ApproveUnable(Box<UnableRow>, PrincipalName, Digest),
     /// Takes a mark or a proposal away.
     ClearUnable(CustomerId),
+    /// Proposes to activate somebody who is pending.
+    ProposeActivation(Box<ActivationProposalRow>),
+    /// Uses up this very proposal, as long as it counts.
+    TakeProposal(Box<ActivationProposalRow>),
+    /// Takes away whatever was proposed once.
+    DropProposal(CustomerId),
     /// Refuses to resume somebody who was found to be another customer.
     RefuseSamePerson(CustomerId),
 }
 
 /// An act on its way into the ledger.
-struct ActJob {
+pub(super) struct ActJob {
     receipt: ReceiptId,
     terminal: Option<TerminalId>,
     issuer: String,
@@ -182,6 +190,11 @@ impl Write {
                 move_without_captures(unit, customer, ACTIVE, CustomerStatus::Pending, slot.now)
                     .await?;
             }
+            Self::ProposeActivation(row) => activation::propose(unit, row, slot).await?,
+            Self::TakeProposal(row) => activation::take(unit, row, slot.now).await?,
+            Self::DropProposal(customer) => {
+                unit.delete_activation_proposal(customer).await?;
+            }
             Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
             Self::SetMoved(key, moved_minor, currency) => {
                 return set_moved(unit, key, *moved_minor, *currency, slot).await;
@@ -257,6 +270,7 @@ async fn insert_capture(
     if !may {
         return Err(GatewayError::State("the customer's status does not allow it"));
     }
+    unit.delete_activation_proposal(&row.customer).await?;
     exists("capture", unit.insert_capture(row).await)
 }
 
@@ -344,6 +358,8 @@ async fn delete_capture(
 ) -> Result<(), GatewayError> {
     let status = unit.customer(customer).await?.map(|row| row.status);
     found("capture", unit.delete_capture(id, customer).await?)?;
+    // Whoever proposed to activate the customer looked at other captures.
+    unit.delete_activation_proposal(customer).await?;
     let is_last = unit.captures(customer).await?.is_empty();
     match status {
         Some(CustomerStatus::PendingDuplicate) => {
@@ -430,15 +446,26 @@ impl Gateway {
         terminal: Option<TerminalId>,
         writes: Vec<Write>,
     ) -> Result<Logged, GatewayError> {
-        let job = ActJob {
+        let job = self.act_job(receipt, content, terminal, writes);
+        self.sequencer.submit(Box::new(job)).await
+    }
+
+    /// Writes and their entry, before the sequencer has them.
+    pub(super) fn act_job(
+        &self,
+        receipt: ReceiptId,
+        content: Content,
+        terminal: Option<TerminalId>,
+        writes: Vec<Write>,
+    ) -> ActJob {
+        ActJob {
             receipt,
             terminal,
             issuer: self.settings.issuer.clone(),
             tenant: self.settings.tenant.as_str().to_owned(),
             content,
             writes,
-        };
-        self.sequencer.submit(Box::new(job)).await
+        }
     }
 }
 

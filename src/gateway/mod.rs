@@ -4,6 +4,7 @@
 //! [`Parts`]; the wire speaks to it in the words of [`request`].
 
 mod act;
+mod activation;
 mod answer;
 mod audit;
 mod confirmation;
@@ -16,6 +17,8 @@ mod facts;
 mod guard;
 mod guest;
 mod import;
+mod reference;
+mod reference_files;
 pub mod request;
 mod reversal;
 mod sequencer;
@@ -47,13 +50,15 @@ use crate::store::Store;
 use crate::vault::Vault;
 
 pub use crate::store::EntryFilter;
+pub use activation::{Activation, SecondPerson};
 pub use audit::{AuditRecord, ExportFile, Redeem};
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
-pub use enrollment::Activation;
 pub use error::GatewayError;
 pub use guard::{FileGuard, GuardError, HeadGuard};
 pub use import::Imported;
+pub use reference::{ReferenceError, ReferenceSource};
+pub use reference_files::{FileReferences, reference_name};
 pub use reversal::Reverse;
 pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
 pub use verification::CallingTerminal;
@@ -80,6 +85,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// The last-signed-head record.
     pub guard: Arc<dyn HeadGuard>,
+    /// Portraits to compare at enrolment, where the bank has a source.
+    pub references: Option<Arc<dyn ReferenceSource>>,
     /// Signs terminals' certificates.
     pub authority: Arc<dyn CertificateAuthority>,
     /// Signs receipts.
@@ -120,6 +127,8 @@ pub struct Settings {
     pub zone: BankZone,
     /// SHA-256 of the running program.
     pub build: crate::crypto::Digest,
+    /// Whether an activation needs two people where no source of references is configured.
+    pub two_people: bool,
     /// How long a challenge may be used.
     pub challenge_ttl_ms: i64,
     /// How long a receipt may be acted on.
@@ -145,6 +154,7 @@ pub struct Gateway {
     pack: Arc<PolicyPack>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    references: Option<Arc<dyn ReferenceSource>>,
     authority: Arc<dyn CertificateAuthority>,
     key_register: KeyRegisterFiles,
     register: KeyRegister,
@@ -209,6 +219,7 @@ impl Gateway {
             rate: RateLimiter::keyed(Quota::per_minute(
                 parts.settings.calls_per_terminal_per_minute,
             )),
+            references: parts.references,
             key_register: parts.key_register,
             register,
             matcher,

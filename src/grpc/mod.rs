@@ -8,6 +8,7 @@ mod enrollment;
 pub mod limits;
 pub mod peer;
 mod receipt;
+pub mod reference;
 pub mod server;
 pub mod status;
 mod terminal;

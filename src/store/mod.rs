@@ -7,6 +7,7 @@
 //!
 //! Secrets arrive here sealed: no method takes a plain template, number, token or account.
 
+mod activations;
 mod confirmations;
 mod guests;
 #[cfg(any(test, feature = "test-support"))]
@@ -24,6 +25,7 @@ use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
+pub use activations::{ActivationProposalRow, ActivationQuestions, Activations};
 pub use confirmations::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
     Confirmations,
@@ -40,7 +42,9 @@ pub use unable::{Unable, UnableQuestions, UnableRow};
 
 /// Questions answered from committed state.
 #[async_trait]
-pub trait Store: ConfirmationQuestions + UnableQuestions + Send + Sync + std::fmt::Debug {
+pub trait Store:
+    ActivationQuestions + ConfirmationQuestions + UnableQuestions + Send + Sync + std::fmt::Debug
+{
     /// Opens a write transaction. Only one is open at a time; others wait.
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError>;
 
@@ -126,7 +130,7 @@ pub trait Store: ConfirmationQuestions + UnableQuestions + Send + Sync + std::fm
 ///
 /// It reads its own writes. Reads exist here only where a write depends on them.
 #[async_trait]
-pub trait UnitOfWork: Movements + Past + Confirmations + Unable + Guests {
+pub trait UnitOfWork: Movements + Past + Confirmations + Unable + Guests + Activations {
     /// Makes everything durable (synced to the disk) before it returns.
     ///
     /// # Errors

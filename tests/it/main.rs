@@ -36,6 +36,7 @@ mod policy;
 mod process;
 mod reasons;
 mod receipts;
+mod reference;
 mod rules;
 mod site;
 mod store;
