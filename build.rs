@@ -6,7 +6,7 @@ use protox::prost::Message;
 
 const ROOT: &str = "proto";
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "tulga/v1/audit.proto",
     "tulga/v1/common.proto",
     "tulga/v1/confirmation.proto",
@@ -14,19 +14,24 @@ const FILES: [&str; 9] = [
     "tulga/v1/footage.proto",
     "tulga/v1/receipt.proto",
     "tulga/v1/report.proto",
+    "tulga/v1/reference.proto",
     "tulga/v1/terminal.proto",
     "tulga/v1/verification.proto",
 ];
 
+/// What the gateway calls and does not serve: not among the descriptors for reflection.
+const CALLED: &str = "tulga/v1/reference.proto";
+
 /// Pictures stay views into the message that they came in.
-const VIEWS: [&str; 3] = [
+const VIEWS: [&str; 4] = [
     ".tulga.v1.AddCaptureRequest.image",
     ".tulga.v1.BulkImportRequest.images",
     ".tulga.v1.Capture.image",
+    ".tulga.v1.GetPortraitResponse.portrait",
 ];
 
 /// Messages that hold what must never be printed; `src/proto.rs` gives them a blind `Debug`.
-const BLIND: [&str; 19] = [
+const BLIND: [&str; 22] = [
     ".tulga.v1.AddCaptureRequest",
     ".tulga.v1.ApproveUnableRequest",
     ".tulga.v1.BindAppKeyRequest",
@@ -39,6 +44,9 @@ const BLIND: [&str; 19] = [
     ".tulga.v1.FootageDuty",
     ".tulga.v1.GetAuditRecordResponse",
     ".tulga.v1.GetEvidenceResponse",
+    ".tulga.v1.GetPortraitRequest",
+    ".tulga.v1.GetPortraitResponse",
+    ".tulga.v1.GetPortraitResponse.answer",
     ".tulga.v1.ImportToken",
     ".tulga.v1.PendingConfirmation",
     ".tulga.v1.ProposeUnableRequest",
@@ -55,7 +63,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=src/store/sql/migrations");
     let descriptors = protox::compile(FILES, [ROOT])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo did not set OUT_DIR")?);
-    fs::write(out.join("tulga.v1.bin"), descriptors.encode_to_vec())?;
+    let mut served = descriptors.clone();
+    served.file.retain(|file| file.name() != CALLED);
+    fs::write(out.join("tulga.v1.bin"), served.encode_to_vec())?;
     let mut builder = tonic_prost_build::configure().skip_debug(BLIND);
     for path in VIEWS {
         builder = builder.bytes(path);

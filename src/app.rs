@@ -11,21 +11,24 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::net::TcpListener;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, refuse_if_exposed};
+use crate::config::{Config, ReferenceConfig, ReferenceFrom, ReferenceService, refuse_if_exposed};
 use crate::crypto::{Digest, Ed25519Key, Entropy, PublicKey, Signer as _, SystemEntropy, sha256};
 use crate::domain::id::PrincipalName;
 use crate::domain::time::UnixMillis;
 use crate::face::FacePipeline;
 use crate::gateway::{
-    FileGuard, Gateway, HeadGuard as _, KeyRegisterFiles, Parts, Settings, Tasks, VisionLimits,
+    FileGuard, FileReferences, Gateway, HeadGuard as _, KeyRegisterFiles, Parts, ReferenceSource,
+    Settings, Tasks, VisionLimits,
 };
 use crate::grpc::limits::Limits;
 use crate::grpc::peer::Door;
+use crate::grpc::reference::ReferenceEndpoint;
 use crate::grpc::server::{Ended, Site, TlsMaterial};
 use crate::ledger::Origin;
 use crate::pki::{Directory, Role};
@@ -226,6 +229,7 @@ impl App {
             pack,
             clock,
             entropy: Arc::new(SystemEntropy),
+            references: references(config)?,
             guard: Arc::new(FileGuard::open(&data.guard())?),
             authority,
             receipt_key,
@@ -371,6 +375,7 @@ fn settings(config: &Config, origin: Origin) -> Result<Settings> {
         audience: config.identity.audience.clone(),
         zone: config.identity.zone.clone(),
         build: own_digest()?,
+        two_people: config.two_people,
         challenge_ttl_ms: config.challenge_ttl_ms,
         receipt_valid_ms: config.receipt_valid_ms,
         deadline: config.server.deadline,
@@ -384,6 +389,59 @@ fn settings(config: &Config, origin: Origin) -> Result<Settings> {
             waiting_max: WAITING_PER_WORKER * config.vision_workers.get(),
             decode: config.decode_limits,
         },
+    })
+}
+
+/// The configured source of reference images.
+fn references(config: &Config) -> Result<Option<Arc<dyn ReferenceSource>>> {
+    let Some(ReferenceConfig { from, deadline }) = &config.reference else { return Ok(None) };
+    Ok(Some(match from {
+        ReferenceFrom::Files { dir } => Arc::new(file_references(config, dir, *deadline)?),
+        ReferenceFrom::Service(service) => {
+            Arc::new(reference_endpoint(config, service, *deadline)?.source()?)
+        }
+    }))
+}
+
+fn file_references(config: &Config, dir: &Path, deadline: Duration) -> Result<FileReferences> {
+    let tenant = config.identity.tenant.clone();
+    FileReferences::open(dir, tenant, deadline, config.decode_limits.encoded_bytes_max)
+        .with_context(|| format!("the reference images in {} cannot be read", dir.display()))
+}
+
+fn reference_endpoint(
+    config: &Config,
+    service: &ReferenceService,
+    deadline: Duration,
+) -> Result<ReferenceEndpoint> {
+    let ReferenceService { url, certificate, key, authority } = service;
+    let pki = DataDir::at(&config.paths.data_dir).pki();
+    let endpoint = ReferenceEndpoint {
+        url: url.clone(),
+        certificate_pem: pki.read_certificate(certificate)?,
+        key_pem: pki.read_key(key)?,
+        authority_pem: pki.read_certificate(authority)?,
+        deadline,
+        picture_bytes_max: config.decode_limits.encoded_bytes_max,
+    };
+    endpoint.check()?;
+    Ok(endpoint)
+}
+
+/// The same without a connection, in a line.
+fn check_references(config: &Config) -> Result<String> {
+    let Some(ReferenceConfig { from, deadline }) = &config.reference else {
+        return Ok("reference none".to_owned());
+    };
+    Ok(match from {
+        ReferenceFrom::Files { dir } => {
+            file_references(config, dir, *deadline)?;
+            format!("reference the pictures in {}", dir.display())
+        }
+        ReferenceFrom::Service(service) => {
+            reference_endpoint(config, service, *deadline)?;
+            format!("reference {}, not asked now", service.url)
+        }
     })
 }
 
@@ -457,6 +515,7 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
             pack.hash().labelled()
         ),
     ];
+    lines.push(check_references(config)?);
     let data = DataDir::at(&config.paths.data_dir);
     if data.is_complete() {
         for path in [data.key("receipt"), data.key("ledger"), data.kek()] {

@@ -5,7 +5,7 @@
 
 pub use generated::*;
 
-/// The encoded `google.protobuf.FileDescriptorSet` of `proto/`, for reflection.
+/// The encoded `google.protobuf.FileDescriptorSet` of what the gateway serves, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tulga.v1.bin"));
 
 #[allow(
@@ -46,6 +46,9 @@ blind! {
     FootageDuty => "FootageDuty",
     GetAuditRecordResponse => "GetAuditRecordResponse",
     GetEvidenceResponse => "GetEvidenceResponse",
+    GetPortraitRequest => "GetPortraitRequest",
+    GetPortraitResponse => "GetPortraitResponse",
+    get_portrait_response::Answer => "get_portrait_response::Answer",
     ImportToken => "ImportToken",
     PendingConfirmation => "PendingConfirmation",
     ProposeUnableRequest => "ProposeUnableRequest",

@@ -17,7 +17,7 @@ use crate::pki::Role;
 use crate::proto::enrollment_service_client::EnrollmentServiceClient;
 use crate::proto::{
     ActivateRequest, AddCaptureRequest, BindTokenRequest, Consent, CreateCustomerRequest,
-    CustomerStatus, TokenKind, consent,
+    CustomerStatus, SecondPersonReason, TokenKind, consent,
 };
 
 #[derive(Debug, clap::Args)]
@@ -106,6 +106,8 @@ pub(super) struct Enrolled {
     pub captures: Vec<(bool, Vec<String>)>,
     /// Who looks alike, and how strongly in dB.
     pub duplicates: Vec<(String, u32)>,
+    /// Why somebody else has to activate them, and until when.
+    pub needs_second_person: Option<(SecondPersonReason, String)>,
 }
 
 impl Enrolled {
@@ -130,6 +132,9 @@ impl Enrolled {
                 "status": self.status.as_str_name(),
                 "captures": captures,
                 "duplicates": duplicates,
+                "needs_second_person": self.needs_second_person.as_ref().map(
+                    |(reason, until)| json!({ "reason": reason.as_str_name(), "until": until }),
+                ),
             });
             println!("{seen}");
             return;
@@ -145,6 +150,9 @@ impl Enrolled {
         }
         for (id, strength_db) in &self.duplicates {
             println!("  looks like customer {id} ({strength_db} dB): a person must decide");
+        }
+        if let Some((reason, until)) = &self.needs_second_person {
+            println!("  {}: somebody else must activate them until {until}", reason.as_str_name());
         }
     }
 }
@@ -180,10 +188,14 @@ pub(super) async fn enroll(channel: Channel, person: Person) -> Result<Enrolled,
         status: CustomerStatus::Pending,
         captures,
         duplicates: Vec::new(),
+        needs_second_person: None,
     };
     if enrolled.captures.iter().any(|(accepted, _)| *accepted) {
         let answer = client.activate(ActivateRequest { customer_id }).await?.into_inner();
         enrolled.status = answer.status();
+        enrolled.needs_second_person = answer.needs_second_person.as_ref().map(|waits| {
+            (waits.reason(), waits.until.clone().map(|until| until.rfc3339).unwrap_or_default())
+        });
         enrolled.duplicates = answer
             .duplicates
             .into_iter()

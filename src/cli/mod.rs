@@ -12,6 +12,7 @@ mod enroll;
 pub mod evaluate;
 mod models;
 mod policy;
+mod reference;
 mod report;
 mod retention;
 mod serve;
@@ -80,6 +81,9 @@ enum Command {
     /// Say what is due to be destroyed, or destroy it
     #[command(subcommand)]
     Retention(retention::Command),
+    /// Build a folder of reference images
+    #[command(subcommand)]
+    Reference(reference::Command),
     /// Measure error rates on pictures of known people
     #[command(subcommand)]
     Evaluate(Evaluate),
@@ -130,6 +134,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Policy(command) => Ok(policy::run(&command)),
         Command::Report(command) => report::run(&load()?, command),
         Command::Retention(command) => retention::run(&load()?, &command),
+        Command::Reference(command) => reference::run(&load()?, &command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::CheckConfig => Ok(check_config::run(&load()?)),
     }

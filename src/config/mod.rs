@@ -6,6 +6,7 @@
 //! read is refused ([`refuse_if_exposed`]).
 
 mod raw;
+mod reference;
 mod secret;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use raw::RawConfig;
+pub use reference::{ReferenceConfig, ReferenceFrom, ReferenceService};
 pub use secret::{SecretFileError, refuse_if_exposed};
 
 use crate::capture::DecodeLimits;
@@ -39,6 +41,10 @@ pub struct Config {
     pub vision_workers: NonZeroUsize,
     /// How long a job waits for its turn before the call is refused as overloaded.
     pub vision_queue_wait: Duration,
+    /// Whether an activation needs two people where there is no source of reference images.
+    pub two_people: bool,
+    /// The source of reference images, where the bank has one.
+    pub reference: Option<ReferenceConfig>,
     /// From the issue of a challenge to the receipt of its capture; positive.
     pub challenge_ttl_ms: i64,
     /// How long a host may act on a receipt; positive.
@@ -158,6 +164,7 @@ impl Config {
         if wait_ms >= raw.server.deadline_ms {
             faults.add("vision.queue_wait_ms", "must be less than server.deadline_ms");
         }
+        let reference = reference::check(raw.reference, raw.server.deadline_ms, &mut faults);
         let ttl_ms = raw.challenge.ttl_ms;
         let challenge_ttl_ms = faults.within("challenge.ttl_ms", ttl_ms, 1_000, 600_000);
         let valid_ms = raw.receipt.valid_ms;
@@ -187,6 +194,8 @@ impl Config {
                 decode_limits,
                 vision_workers: count_workers(workers),
                 vision_queue_wait: Duration::from_millis(wait_ms),
+                two_people: raw.enrolment.two_people,
+                reference,
                 challenge_ttl_ms,
                 receipt_valid_ms,
                 terminal_rate_per_minute,

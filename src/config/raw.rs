@@ -13,6 +13,8 @@ pub struct RawConfig {
     pub(super) identity: RawIdentity,
     pub(super) capture: RawCapture,
     pub(super) vision: RawVision,
+    pub(super) enrolment: RawEnrolment,
+    pub(super) reference: RawReference,
     pub(super) challenge: RawChallenge,
     pub(super) receipt: RawReceipt,
     pub(super) rate: RawRate,
@@ -68,6 +70,23 @@ pub(super) struct RawCapture {
 pub(super) struct RawVision {
     pub(super) workers: usize,
     pub(super) queue_wait_ms: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawEnrolment {
+    pub(super) two_people: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawReference {
+    pub(super) dir: Option<PathBuf>,
+    pub(super) url: Option<String>,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) authority: Option<PathBuf>,
+    pub(super) deadline_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +180,19 @@ impl Default for RawCapture {
 impl Default for RawVision {
     fn default() -> Self {
         Self { workers: 0, queue_wait_ms: 2_000 }
+    }
+}
+
+impl Default for RawReference {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            url: None,
+            certificate: None,
+            key: None,
+            authority: None,
+            deadline_ms: 3_000,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod modality;
 pub mod money;
 pub mod quality;
 pub mod reason;
+pub mod reference;
 pub mod register;
 pub mod score;
 pub mod supplied;

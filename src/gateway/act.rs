@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::Gateway;
+use super::activation;
 use super::confirmation::APP_KEYS_MAX;
 use super::error::GatewayError;
 use super::footage::confirm_deleted;
@@ -17,8 +18,9 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
-    AppKeyRow, CaptureRow, ConfirmationAnswer, CustomerKeyRow, CustomerRow, CustomerStatus,
-    DuplicateRow, RedemptionRow, StoreError, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
+    ActivationProposalRow, AppKeyRow, CaptureRow, ConfirmationAnswer, CustomerKeyRow, CustomerRow,
+    CustomerStatus, DuplicateRow, RedemptionRow, StoreError, TerminalKeyRow, TokenRow, UnableRow,
+    UnitOfWork,
 };
 
 /// How a duplicate was resolved that is one person twice.
@@ -67,12 +69,18 @@ pub(super) enum Write {
     LiftHold(u64, CaseReference),
     /// Notes clips that the video archive destroyed, where it might.
     ConfirmDeleted(Vec<u64>),
+    /// Proposes to activate somebody who is pending.
+    ProposeActivation(Box<ActivationProposalRow>),
+    /// Uses up this very proposal, as long as it counts.
+    TakeProposal(Box<ActivationProposalRow>),
+    /// Takes away whatever was proposed once.
+    DropProposal(CustomerId),
     /// Refuses to resume somebody who was found to be another customer.
     RefuseSamePerson(CustomerId),
 }
 
 /// An act on its way into the ledger.
-struct ActJob {
+pub(super) struct ActJob {
     receipt: ReceiptId,
     terminal: Option<TerminalId>,
     issuer: String,
@@ -189,6 +197,11 @@ impl Write {
                 found("hold", unit.delete_hold(*decision, case).await?)?;
             }
             Self::ConfirmDeleted(indices) => confirm_deleted(unit, indices, slot).await?,
+            Self::ProposeActivation(row) => activation::propose(unit, row, slot).await?,
+            Self::TakeProposal(row) => activation::take(unit, row, slot.now).await?,
+            Self::DropProposal(customer) => {
+                unit.delete_activation_proposal(customer).await?;
+            }
             Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
             Self::SetMoved(key, moved_minor, currency) => {
                 return set_moved(unit, key, *moved_minor, *currency, slot).await;
@@ -279,6 +292,7 @@ async fn insert_capture(
     if !may {
         return Err(GatewayError::State("the customer's status does not allow it"));
     }
+    unit.delete_activation_proposal(&row.customer).await?;
     exists("capture", unit.insert_capture(row).await)
 }
 
@@ -366,6 +380,8 @@ async fn delete_capture(
 ) -> Result<(), GatewayError> {
     let status = unit.customer(customer).await?.map(|row| row.status);
     found("capture", unit.delete_capture(id, customer).await?)?;
+    // Whoever proposed to activate the customer looked at other captures.
+    unit.delete_activation_proposal(customer).await?;
     let is_last = unit.captures(customer).await?.is_empty();
     match status {
         Some(CustomerStatus::PendingDuplicate) => {
@@ -452,15 +468,26 @@ impl Gateway {
         terminal: Option<TerminalId>,
         writes: Vec<Write>,
     ) -> Result<Logged, GatewayError> {
-        let job = ActJob {
+        let job = self.act_job(receipt, content, terminal, writes);
+        self.sequencer.submit(Box::new(job)).await
+    }
+
+    /// Writes and their entry, before the sequencer has them.
+    pub(super) fn act_job(
+        &self,
+        receipt: ReceiptId,
+        content: Content,
+        terminal: Option<TerminalId>,
+        writes: Vec<Write>,
+    ) -> ActJob {
+        ActJob {
             receipt,
             terminal,
             issuer: self.settings.issuer.clone(),
             tenant: self.settings.tenant.as_str().to_owned(),
             content,
             writes,
-        };
-        self.sequencer.submit(Box::new(job)).await
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Gateway;
 use super::act::{Act, SAME_PERSON, Write, receipt_actor};
+use super::activation::SecondPerson;
 use super::error::GatewayError;
 use super::request::{
     Actor, BindToken, CaptureAnswer, Consent, ConsentTerm, CreateCustomer, CustomerAnswer,
@@ -25,20 +26,11 @@ use crate::domain::transaction::{OpaqueToken, TokenKind};
 use crate::face::Acquisition;
 use crate::matching::{Hit, Matcher, TEMPLATE_CAPTURES_MAX, Template};
 use crate::receipt::{Content, Erasure};
-use crate::store::{CaptureRow, CustomerRow, CustomerStatus, DuplicateRow, TokenRow};
+use crate::store::{CaptureRow, CustomerRow, CustomerStatus, TokenRow};
 use crate::vault::Place;
 
 /// Most suspected duplicates that an activation reports.
 const DUPLICATES_MAX: usize = 16;
-
-/// What an activation came to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Activation {
-    /// Active, or waiting for a person to decide about duplicates.
-    pub status: CustomerStatus,
-    /// Who looks alike, and how strongly in dB.
-    pub duplicates: Vec<(CustomerId, i64)>,
-}
 
 impl Gateway {
     /// Creates a customer with a consent; they cannot be verified before activation.
@@ -169,55 +161,6 @@ impl Gateway {
         self.refresh_gallery(customer).await?;
         performed?;
         Ok(CaptureAnswer { capture: Some(id), quality, reasons })
-    }
-
-    /// Makes a customer active, unless somebody enrolled looks like them: then a person decides.
-    ///
-    /// # Errors
-    ///
-    /// [`GatewayError::State`] without captures, or when the status is another.
-    pub async fn activate(
-        &self,
-        actor: &Actor,
-        customer: &CustomerId,
-    ) -> Result<Activation, GatewayError> {
-        let subject = self.subject_of(customer).await?;
-        let _turn = self.activation.lock().await;
-        let template = self.template_of(customer).await?;
-        let template = template.ok_or(GatewayError::State("the customer has no captures"))?;
-        let found_at = self.clock.now();
-        let hits = self.search(template.clone()).await?;
-        let rows: Vec<DuplicateRow> = hits
-            .into_iter()
-            .filter(|hit| hit.key != *customer)
-            .map(|hit| DuplicateRow {
-                customer: *customer,
-                other: hit.key,
-                strength_db: hit.strength.db(),
-                found_at,
-                resolution: None,
-            })
-            .collect();
-        let duplicates = rows.iter().map(|row| (row.other, row.strength_db)).collect::<Vec<_>>();
-        let from: &'static [CustomerStatus] = &[CustomerStatus::Pending];
-        if rows.is_empty() {
-            let act =
-                Act { act: "customer_activated", actor, subject: Some(subject), terminal: None };
-            let writes = vec![Write::SetStatus(*customer, from, CustomerStatus::Active)];
-            let performed = self.perform(act, writes).await;
-            self.refresh_gallery(customer).await?;
-            performed?;
-            Ok(Activation { status: CustomerStatus::Active, duplicates })
-        } else {
-            let act =
-                Act { act: "duplicate_suspected", actor, subject: Some(subject), terminal: None };
-            let writes = vec![
-                Write::SetStatus(*customer, from, CustomerStatus::PendingDuplicate),
-                Write::InsertDuplicates(rows),
-            ];
-            self.perform(act, writes).await?;
-            Ok(Activation { status: CustomerStatus::PendingDuplicate, duplicates })
-        }
     }
 
     /// Records what a person decided about suspected duplicates.
@@ -353,6 +296,7 @@ impl Gateway {
         let tokens = self.store.tokens(&row.id).await?;
         let duplicates = self.store.duplicates(&row.id).await?;
         let open = duplicates.iter().filter(|duplicate| duplicate.resolution.is_none());
+        let proposal = self.open_proposal(&row.id).await?;
         Ok(CustomerAnswer {
             id: row.id,
             status: row.status,
@@ -361,6 +305,7 @@ impl Gateway {
             captures: captures.iter().map(|capture| capture.id).collect(),
             tokens: tokens.iter().map(|token| token.kind).collect(),
             duplicates: open.map(|duplicate| duplicate.other).collect(),
+            needs_second_person: proposal.as_ref().map(SecondPerson::of),
         })
     }
 
@@ -370,14 +315,17 @@ impl Gateway {
         Ok(keys.pseudonym(&self.settings.tenant, id))
     }
 
-    async fn template_of(&self, id: &CustomerId) -> Result<Option<Template>, GatewayError> {
+    pub(super) async fn template_of(
+        &self,
+        id: &CustomerId,
+    ) -> Result<Option<Template>, GatewayError> {
         let Some(keys) = self.customer_keys(id).await? else { return Ok(None) };
         self.template(&self.open_captures(&keys, &self.store.captures(id).await?)?)
     }
 
     /// Brings the gallery in line with the store, whatever became of an act: one that is told to have
     /// failed may have been committed.
-    async fn refresh_gallery(&self, id: &CustomerId) -> Result<(), GatewayError> {
+    pub(super) async fn refresh_gallery(&self, id: &CustomerId) -> Result<(), GatewayError> {
         self.gallery_remove(id)?;
         let status = self.store.customer(id).await?.map(|row| row.status);
         if !matches!(status, Some(CustomerStatus::Active | CustomerStatus::Suspended)) {
@@ -390,7 +338,10 @@ impl Gateway {
     }
 
     /// The enrolled who look like this template, by the search's own, stricter threshold.
-    async fn search(&self, template: Template) -> Result<Vec<Hit<CustomerId>>, GatewayError> {
+    pub(super) async fn search(
+        &self,
+        template: Template,
+    ) -> Result<Vec<Hit<CustomerId>>, GatewayError> {
         let gallery = Arc::clone(&self.gallery);
         spawn_blocking(move || {
             let gallery = gallery.read().map_err(|_| GatewayError::broken("gallery lock"))?;

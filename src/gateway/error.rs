@@ -1,5 +1,6 @@
 //! Why no decision was made.
 
+use super::reference::ReferenceError;
 use crate::capture::DecodeError;
 use crate::crypto::{AeadError, EntropyError, SignatureError};
 use crate::store::StoreError;
@@ -49,6 +50,9 @@ pub enum GatewayError {
     /// The store or the ledger could not commit.
     #[error("the store could not commit")]
     Store(#[from] StoreError),
+    /// The source of reference images did not say whether it has a portrait.
+    #[error("no reference image could be asked for")]
+    Reference(#[from] ReferenceError),
     /// A broken invariant or an impossible model output.
     #[error("internal: {0}")]
     Internal(&'static str, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
@@ -70,6 +74,7 @@ impl GatewayError {
             Self::Overloaded => "SYS_OVERLOADED",
             Self::Deadline => "SYS_DEADLINE",
             Self::NotReady(_) => "SYS_NOT_READY",
+            Self::Reference(cause) => cause.code(),
             Self::Store(_) => "SYS_STORE",
             Self::Internal(..) => "SYS_INTERNAL",
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Gateway;
+use super::activation::SecondPerson;
 use super::error::GatewayError;
 use super::request::{Actor, BindToken, ImportRow};
 use crate::domain::id::CustomerId;
@@ -20,6 +21,8 @@ pub struct Imported {
     pub customer: CustomerId,
     /// Where they stand now.
     pub status: CustomerStatus,
+    /// Why a second person has to activate them, where one has.
+    pub needs_second_person: Option<SecondPerson>,
     /// How many captures were taken.
     pub captures: usize,
     /// Why others were not.
@@ -44,6 +47,7 @@ impl Gateway {
         let mut imported = Imported {
             customer: self.create_customer(actor, customer).await?,
             status: CustomerStatus::Pending,
+            needs_second_person: None,
             captures: 0,
             reasons: Vec::new(),
             failure: None,
@@ -69,7 +73,9 @@ impl Gateway {
             imported.reasons.extend(answer.reasons);
         }
         if imported.captures > 0 {
-            imported.status = self.activate(actor, &customer).await?.status;
+            let activation = self.activate(actor, &customer).await?;
+            imported.status = activation.status;
+            imported.needs_second_person = activation.needs_second_person;
         }
         Ok(())
     }

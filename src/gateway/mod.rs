@@ -4,6 +4,7 @@
 //! [`Parts`]; the wire speaks to it in the words of [`request`].
 
 mod act;
+mod activation;
 mod answer;
 mod audit;
 mod confirmation;
@@ -19,6 +20,8 @@ mod guard;
 mod guest;
 mod import;
 mod oversight;
+mod reference;
+mod reference_files;
 mod report;
 pub mod request;
 mod retention;
@@ -52,15 +55,17 @@ use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
 pub use crate::store::{EntryFilter, FootageFilter, FootageState};
+pub use activation::{Activation, SecondPerson};
 pub use audit::{AuditRecord, ExportFile, Redeem};
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
-pub use enrollment::Activation;
 pub use error::GatewayError;
 pub use evidence::Evidence;
 pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
 pub use guard::{FileGuard, GuardError, HeadGuard};
 pub use import::Imported;
+pub use reference::{ReferenceError, ReferenceSource};
+pub use reference_files::{FileReferences, reference_name};
 pub use report::{MakeReport, ReportFormat, ReportKind, ReportPiece, SealedReport};
 pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
@@ -91,6 +96,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// The last-signed-head record.
     pub guard: Arc<dyn HeadGuard>,
+    /// Portraits to compare at enrolment, where the bank has a source.
+    pub references: Option<Arc<dyn ReferenceSource>>,
     /// Signs terminals' certificates.
     pub authority: Arc<dyn CertificateAuthority>,
     /// Signs receipts.
@@ -131,6 +138,8 @@ pub struct Settings {
     pub zone: BankZone,
     /// SHA-256 of the running program.
     pub build: crate::crypto::Digest,
+    /// Whether an activation needs two people where no source of references is configured.
+    pub two_people: bool,
     /// How long a challenge may be used.
     pub challenge_ttl_ms: i64,
     /// How long a receipt may be acted on.
@@ -159,6 +168,7 @@ pub struct Gateway {
     pack: Arc<PolicyPack>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    references: Option<Arc<dyn ReferenceSource>>,
     authority: Arc<dyn CertificateAuthority>,
     key_register: KeyRegisterFiles,
     register: KeyRegister,
@@ -234,6 +244,7 @@ impl Gateway {
             rate: RateLimiter::keyed(Quota::per_minute(
                 parts.settings.calls_per_terminal_per_minute,
             )),
+            references: parts.references,
             key_register: parts.key_register,
             register,
             matcher,

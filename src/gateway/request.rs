@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::activation::SecondPerson;
 use crate::capture::MediaType;
 use crate::crypto::Digest;
 use crate::domain::decision::Outcome;
@@ -304,6 +305,8 @@ pub struct CustomerAnswer {
     pub tokens: Vec<TokenKind>,
     /// Suspected duplicates that nobody has resolved.
     pub duplicates: Vec<CustomerId>,
+    /// An activation that waits for a second person.
+    pub needs_second_person: Option<SecondPerson>,
 }
 
 /// One row of a bulk import.

@@ -187,6 +187,7 @@ impl EnrollmentService for Enrollment {
         Ok(Response::new(proto::ActivateResponse {
             status: answer::status(activated.status.as_str()).into(),
             duplicates: duplicates.collect(),
+            needs_second_person: activated.needs_second_person.map(proto::NeedsSecondPerson::from),
         }))
     }
 
@@ -342,6 +343,9 @@ async fn import(
                 reasons: answer::reasons(imported.reasons, language),
                 error_reason: error_reason.to_owned(),
                 error_field: error_field.to_owned(),
+                needs_second_person: imported
+                    .needs_second_person
+                    .map(proto::NeedsSecondPerson::from),
             }
         }
         Err(error) => {

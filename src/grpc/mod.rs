@@ -9,6 +9,7 @@ mod footage;
 pub mod limits;
 pub mod peer;
 mod receipt;
+pub mod reference;
 mod report;
 pub mod server;
 pub mod status;

@@ -7,6 +7,7 @@
 //!
 //! Secrets arrive here sealed: no method takes a plain template, number, token or account.
 
+mod activations;
 mod confirmations;
 mod evidence;
 mod footage;
@@ -28,6 +29,7 @@ use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
+pub use activations::{ActivationProposalRow, ActivationQuestions, Activations};
 pub use confirmations::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
     Confirmations,
@@ -62,6 +64,7 @@ pub trait Store:
     + Send
     + Sync
     + std::fmt::Debug
+    + ActivationQuestions
 {
     /// Opens a write transaction. Only one is open at a time; others wait.
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError>;
@@ -149,7 +152,15 @@ pub trait Store:
 /// It reads its own writes. Reads exist here only where a write depends on them.
 #[async_trait]
 pub trait UnitOfWork:
-    Movements + Past + Confirmations + Unable + Guests + Verifications + Footages + Evidences
+    Movements
+    + Past
+    + Confirmations
+    + Unable
+    + Guests
+    + Verifications
+    + Footages
+    + Evidences
+    + Activations
 {
     /// Makes everything durable (synced to the disk) before it returns.
     ///

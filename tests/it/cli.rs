@@ -44,3 +44,38 @@ fn the_demonstration_plays_as_scripted_and_its_ledger_verifies() {
     assert_eq!(approved.count(), 5);
     assert_eq!(output.status.code(), Some(0));
 }
+
+/// The name is the same as in docs/reference.md; a wrong line is not repeated, and ends it.
+#[test]
+fn a_folder_of_references_is_named_from_numbers_on_the_standard_input() {
+    use std::io::Write as _;
+    let named = |tenant: &str, numbers: &[u8]| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tulga"))
+            .args(["reference", "name", "--tenant", tenant])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(numbers).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let name = "fc7094a4aef001b55ff466ea9b3db0463f02c98ccc601c3ed6832c28a908dab2\n";
+    let good = named("bank-a", b"000000300017\r\n000000300029\n000000300017");
+    let lines = text(&good.stdout);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert!(lines.starts_with(name) && lines.ends_with(name) && lines.lines().count() == 3);
+    let long = [b"000000300017\n".as_slice(), &[b'7'; 100_000]].concat();
+    for wrong in [b"000000300017\n000000300018\n000000300029\n".to_vec(), long] {
+        let stopped = named("bank-a", &wrong);
+        assert_eq!((stopped.status.code(), text(&stopped.stdout).as_str()), (Some(1), name));
+        let said = text(&stopped.stderr);
+        assert!(
+            said.contains("line 2") && !said.contains("3000") && !said.contains("777"),
+            "{said}"
+        );
+    }
+    assert_eq!(named("not a tenant", b"").status.code(), Some(64));
+    let doc = include_str!("../../docs/reference.md");
+    assert!(doc.contains(name.trim()), "the page's example is another");
+}

@@ -26,13 +26,13 @@ fn the_example_has_every_key() {
     let uncommented: String = example_text()
         .lines()
         .map(|line| match line.strip_prefix("# ") {
-            Some(key) if key.starts_with("policy_dir = ") || key.starts_with("origin = ") => key,
+            Some(key) if WITHOUT_DEFAULT.iter().any(|(_, name)| is_key(key, name)) => key,
             _ => line,
         })
         .fold(String::new(), |text, line| text + line + "\n");
     let example: toml::Table = toml::from_str(&uncommented).unwrap();
     let mut full = toml::Table::try_from(RawConfig::default()).unwrap();
-    for (section, key) in [("paths", "policy_dir"), ("identity", "origin")] {
+    for (section, key) in WITHOUT_DEFAULT {
         let table = full.get_mut(section).and_then(toml::Value::as_table_mut).unwrap();
         assert!(table.insert(key.to_owned(), toml::Value::Boolean(true)).is_none());
     }
@@ -46,7 +46,73 @@ fn the_example_has_every_key() {
         keys
     };
     assert_eq!(keys(&example), keys(&full));
-    assert!(Config::from_toml(&uncommented).is_ok());
+    // A folder and a service are two sources; there is one.
+    let (folder, service) = (
+        |line: &&str| !is_key(line, "dir"),
+        |line: &&str| {
+            !["url", "certificate", "key", "authority"].iter().any(|name| is_key(line, name))
+        },
+    );
+    let lines = |keep: &dyn Fn(&&str) -> bool| {
+        uncommented.lines().filter(keep).collect::<Vec<_>>().join("\n")
+    };
+    assert!(Config::from_toml(&lines(&folder)).unwrap().reference.is_some());
+    assert!(Config::from_toml(&lines(&service)).unwrap().reference.is_some());
+    assert!(Config::from_toml(&uncommented).is_err());
+}
+
+const WITHOUT_DEFAULT: [(&str, &str); 7] = [
+    ("paths", "policy_dir"),
+    ("identity", "origin"),
+    ("reference", "dir"),
+    ("reference", "url"),
+    ("reference", "certificate"),
+    ("reference", "key"),
+    ("reference", "authority"),
+];
+
+fn is_key(line: &str, name: &str) -> bool {
+    line.strip_prefix(name).is_some_and(|rest| rest.starts_with(" = "))
+}
+
+#[test]
+fn a_source_of_references_is_whole_or_refused() {
+    let service = "[reference]\nurl = 'https://portraits.bank.example:8443'\ncertificate = 'c'\n\
+                   key = 'k'\nauthority = 'a'\n";
+    assert!(Config::from_toml(service).is_ok());
+    assert!(Config::from_toml("[reference]\ndir = 'd'\n").is_ok());
+    assert_eq!(Config::from_toml("").unwrap().reference, None);
+    let of = |url: &str| service.replace("https://portraits.bank.example:8443", url);
+    let cases = [
+        (service.replace("certificate = 'c'\n", ""), "reference.certificate"),
+        (service.replace("key = 'k'\n", ""), "reference.key"),
+        (service.replace("authority = 'a'\n", ""), "reference.authority"),
+        (service.replace("key = 'k'", "key = ''"), "reference.key"),
+        (format!("{service}dir = 'd'\n"), "reference.url"),
+        (of("http://portraits.bank.example"), "reference.url"),
+        (of("https://"), "reference.url"),
+        (of("portraits.bank.example:8443"), "reference.url"),
+        (of("https://user@portraits.bank.example"), "reference.url"),
+        (of("https://portraits.bank.example/v1"), "reference.url"),
+        (of("https://portraits.bank.example/?x=1"), "reference.url"),
+        ("[reference]\ndir = ''\n".to_owned(), "reference.dir"),
+        ("[reference]\nkey = 'k'\n".to_owned(), "reference.key"),
+        ("[reference]\nauthority = 'k'\n".to_owned(), "reference.authority"),
+        ("[reference]\ndir = 'd'\ndeadline_ms = 8000\n".to_owned(), "reference.deadline_ms"),
+        ("[reference]\ndeadline_ms = 99\n".to_owned(), "reference.deadline_ms"),
+        ("[reference]\ndeadline_ms = 30001\n".to_owned(), "reference.deadline_ms"),
+    ];
+    for (text, key) in cases {
+        let Err(ConfigError::Faults(faults)) = Config::from_toml(&text) else {
+            panic!("taken: {text}");
+        };
+        let keys: Vec<_> = faults.faults().iter().map(|fault| fault.key).collect();
+        assert_eq!(keys, [key], "{text}");
+    }
+    let within = "[reference]\ndir = 'd'\ndeadline_ms = 7999\n[enrolment]\ntwo_people = true\n";
+    let config = Config::from_toml(within).unwrap();
+    assert_eq!(config.reference.unwrap().deadline, Duration::from_millis(7_999));
+    assert!(config.two_people);
 }
 
 #[test]

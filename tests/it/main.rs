@@ -37,6 +37,7 @@ mod policy;
 mod process;
 mod reasons;
 mod receipts;
+mod reference;
 mod reports;
 mod rules;
 mod site;

@@ -1,5 +1,6 @@
 //! One suite that every store passes, and what is particular to each.
 
+mod activations;
 mod confirmations;
 #[cfg(feature = "test-support")]
 mod faults;
@@ -24,6 +25,7 @@ use tulga::store::{
     RedemptionRow, Store, StoreError, TerminalKeyRow,
 };
 
+use self::activations::a_proposed_activation_is_replaced_taken_away_and_goes_with_the_customer;
 use self::confirmations::{
     a_confirmation_is_asked_for_once_answered_once_and_settled_once,
     a_device_key_is_one_customers_and_goes_with_them,
@@ -85,6 +87,7 @@ macro_rules! on_every_store {
 
 on_every_store!(
     a_terminal_key_is_registered_once_and_revoked_once,
+    a_proposed_activation_is_replaced_taken_away_and_goes_with_the_customer,
     terminal_keys_come_by_terminal_and_age_in_pages,
     a_customer_is_found_by_id_and_number_and_comes_once,
     customers_come_in_the_order_of_their_ids_in_pages,

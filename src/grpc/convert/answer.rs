@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use crate::domain::decision::{Outcome, StepUp};
 use crate::domain::id::CustomerId;
 use crate::domain::reason::{Language, NextScreen, Reason};
+use crate::domain::reference::SecondPersonReason;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{Operation, TokenKind};
+use crate::gateway::SecondPerson;
 use crate::gateway::request::{
     Answer, CaptureAnswer, CustomerAnswer, FootageSalt, IssuedChallenge, Logged, QualityComponent,
     Salts,
@@ -152,8 +154,16 @@ impl From<QualityComponent> for proto::QualityComponent {
 
 impl From<CustomerAnswer> for proto::Customer {
     fn from(answer: CustomerAnswer) -> Self {
-        let CustomerAnswer { id, status, created_at, updated_at, captures, tokens, duplicates } =
-            answer;
+        let CustomerAnswer {
+            id,
+            status,
+            created_at,
+            updated_at,
+            captures,
+            tokens,
+            duplicates,
+            needs_second_person,
+        } = answer;
         Self {
             customer_id: id.to_string(),
             status: self::status(status.as_str()).into(),
@@ -162,7 +172,24 @@ impl From<CustomerAnswer> for proto::Customer {
             created_at: Some(created_at.into()),
             updated_at: Some(updated_at.into()),
             duplicate_ids: duplicates.into_iter().map(|id| id.to_string()).collect(),
+            needs_second_person: needs_second_person.map(proto::NeedsSecondPerson::from),
         }
+    }
+}
+
+impl From<SecondPerson> for proto::NeedsSecondPerson {
+    fn from(waits: SecondPerson) -> Self {
+        let SecondPerson { reason, until } = waits;
+        Self { reason: second_person_reason(reason).into(), until: Some(until.into()) }
+    }
+}
+
+const fn second_person_reason(reason: SecondPersonReason) -> proto::SecondPersonReason {
+    match reason {
+        SecondPersonReason::NoReference => proto::SecondPersonReason::NoReference,
+        SecondPersonReason::ReferenceUnusable => proto::SecondPersonReason::ReferenceUnusable,
+        SecondPersonReason::ReferenceDiffers => proto::SecondPersonReason::ReferenceDiffers,
+        SecondPersonReason::TwoPeople => proto::SecondPersonReason::TwoPeople,
     }
 }
 
@@ -279,6 +306,11 @@ mod tests {
         for domain in Reason::ALL.iter().map(|reason| reason.row().next_screen) {
             let wire = screen(domain);
             assert_eq!(wire.as_str_name(), format!("NEXT_SCREEN_{}", domain.code()));
+        }
+        for reason in SecondPersonReason::ALL {
+            let word = reason.as_str().to_ascii_uppercase();
+            let wire = second_person_reason(reason);
+            assert_eq!(wire.as_str_name(), format!("SECOND_PERSON_REASON_{word}"));
         }
         for what in [StepUp::AppConfirmation, StepUp::OtherFinger, StepUp::Liveness, StepUp::Teller]
         {

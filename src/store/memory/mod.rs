@@ -1,5 +1,6 @@
 //! A store in memory for tests, which fails when it is told to.
 
+mod activations;
 mod confirmations;
 mod evidence;
 mod footage;
@@ -17,10 +18,10 @@ use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    AppKeyRow, CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, ConfirmationRow,
-    CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow,
-    GUESTS_OF_NUMBER_MAX, GuestRow, HeadRow, OutcomeRow, RedemptionRow, Store, StoreError,
-    TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
+    ActivationProposalRow, AppKeyRow, CaptureRow, ChallengeRow, ChallengeState, CheckpointRow,
+    ConfirmationRow, CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow, DuplicateRow,
+    EntryFilter, EntryRow, GUESTS_OF_NUMBER_MAX, GuestRow, HeadRow, OutcomeRow, RedemptionRow,
+    Store, StoreError, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
 };
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
@@ -133,6 +134,7 @@ struct State {
     final_decisions: BTreeMap<DecisionKey, DecisionRow>,
     app_keys: BTreeMap<Digest, AppKeyRow>,
     unable: BTreeMap<CustomerId, UnableRow>,
+    activation_proposals: BTreeMap<CustomerId, ActivationProposalRow>,
     terminal_places: BTreeMap<TerminalId, String>,
     verifications: BTreeMap<u64, super::VerificationRow>,
     footage: BTreeMap<u64, super::FootageRow>,
@@ -464,6 +466,7 @@ impl UnitOfWork for MemoryUnit {
         state.guests.remove(id);
         state.duplicates.retain(|(customer, other), _| customer != id && other != id);
         state.forget_confirmations(id);
+        state.activation_proposals.remove(id);
         let customer = state.customers.get_mut(id);
         let Some(row) = customer.filter(|row| row.status != CustomerStatus::Erased) else {
             return Ok(false);

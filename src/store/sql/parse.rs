@@ -11,14 +11,15 @@ use crate::domain::id::{
 };
 use crate::domain::modality::Modality;
 use crate::domain::money::Currency;
+use crate::domain::reference::SecondPersonReason;
 use crate::domain::time::{BusinessDate, UnixMillis};
 use crate::domain::transaction::{CashOutcome, DecisionKey, TokenKind};
 use crate::domain::turnover::Direction;
 use crate::store::{
-    AnswerKind, AppKeyRow, CaptureRow, ChallengeRow, ChallengeState, CheckpointRow,
-    ConfirmationAnswer, ConfirmationRow, CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow,
-    DuplicateRow, EntryRow, HeadRow, MovedRow, OutcomeRow, RedemptionRow, StoreError,
-    TerminalKeyRow, TokenRow, UnableRow,
+    ActivationProposalRow, AnswerKind, AppKeyRow, CaptureRow, ChallengeRow, ChallengeState,
+    CheckpointRow, ConfirmationAnswer, ConfirmationRow, CustomerKeyRow, CustomerRow,
+    CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow, MovedRow, OutcomeRow,
+    RedemptionRow, StoreError, TerminalKeyRow, TokenRow, UnableRow,
 };
 
 /// One row of a table, read column by column.
@@ -279,6 +280,18 @@ impl<'a> Fields<'a> {
             sealed: self.bytes("sealed")?,
             proposed_at: self.time("proposed_at")?,
             approved_at: self.maybe_time("approved_at")?,
+        })
+    }
+
+    pub fn activation_proposal(&self) -> Result<ActivationProposalRow, StoreError> {
+        let proposed_by = PrincipalName::try_from(self.text("proposed_by")?.as_str());
+        Ok(ActivationProposalRow {
+            customer: self.customer("customer")?,
+            proposed_by: proposed_by.map_err(|_| self.broken("proposed_by"))?,
+            proposed_key: self.digest("proposed_key")?,
+            reason: self.word("reason", &SecondPersonReason::ALL, SecondPersonReason::as_str)?,
+            proposed_at: self.time("proposed_at")?,
+            index: self.natural("entry_index")?,
         })
     }
 

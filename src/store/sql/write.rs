@@ -155,6 +155,7 @@ impl UnitOfWork for SqlUnit {
             "DELETE FROM confirmations WHERE customer = $1",
             "DELETE FROM unable WHERE customer = $1",
             "DELETE FROM guests WHERE customer = $1",
+            "DELETE FROM activation_proposals WHERE customer = $1",
             "DELETE FROM duplicates WHERE customer = $1 OR other = $1",
         ] {
             self.run(query(sql).bind(id)).await?;
