@@ -94,6 +94,7 @@ mod tests {
             "ConfirmationService",
             "EnrollmentService",
             "FootageService",
+            "PolicyService",
             "ReceiptService",
             "ReportService",
             "RetentionService",

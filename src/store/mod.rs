@@ -14,6 +14,7 @@ mod guests;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
 mod movements;
+mod packs;
 mod past;
 mod rows;
 mod shelf;
@@ -39,6 +40,7 @@ pub use footage::{
 };
 pub use guests::{GUESTS_OF_NUMBER_MAX, GuestRow, Guests};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf, Starts};
+pub use packs::{ActivationRow, PackRow, PackShelf, PackSignature, Packs};
 pub use past::Past;
 pub use rows::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
@@ -59,8 +61,7 @@ pub trait Store:
     + VerificationReads
     + FootageReads
     + EvidenceReads
-    + Send
-    + Sync
+    + PackShelf
     + std::fmt::Debug
 {
     /// Opens a write transaction. Only one is open at a time; others wait.
@@ -149,7 +150,7 @@ pub trait Store:
 /// It reads its own writes. Reads exist here only where a write depends on them.
 #[async_trait]
 pub trait UnitOfWork:
-    Movements + Past + Confirmations + Unable + Guests + Verifications + Footages + Evidences
+    Movements + Packs + Past + Confirmations + Unable + Guests + Verifications + Footages + Evidences
 {
     /// Makes everything durable (synced to the disk) before it returns.
     ///
