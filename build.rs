@@ -6,12 +6,13 @@ use protox::prost::Message;
 
 const ROOT: &str = "proto";
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "tulga/v1/audit.proto",
     "tulga/v1/common.proto",
     "tulga/v1/confirmation.proto",
     "tulga/v1/enrollment.proto",
     "tulga/v1/footage.proto",
+    "tulga/v1/policy.proto",
     "tulga/v1/receipt.proto",
     "tulga/v1/report.proto",
     "tulga/v1/reference.proto",

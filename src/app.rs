@@ -101,14 +101,20 @@ impl DataDir {
 }
 
 /// The names of the development certificates, by role.
-pub const DEVELOPMENT_CLIENTS: [(Role, &str); 6] = [
+pub const DEVELOPMENT_CLIENTS: [(Role, &str); 8] = [
     (Role::Admin, "dev"),
     (Role::Enroller, "dev"),
     (Role::Auditor, "dev"),
     (Role::Host, "dev"),
     (Role::AppBackend, "dev"),
     (Role::Oversight, "dev"),
+    (Role::PolicyAuthor, "dev"),
+    // Another person: nobody approves what they wrote.
+    (Role::PolicyApprover, SECOND_PERSON),
 ];
+
+/// The name of the development certificate that approves packs of rules.
+pub const SECOND_PERSON: &str = "dev-second";
 
 /// Makes a data folder: a development PKI, the key-encryption key, root, receipt and ledger keys, and
 /// the key register that the root key signs. Nothing is overwritten.

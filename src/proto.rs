@@ -97,6 +97,7 @@ mod tests {
             "ConfirmationService",
             "EnrollmentService",
             "FootageService",
+            "PolicyService",
             "ReceiptService",
             "ReportService",
             "RetentionService",

@@ -12,6 +12,9 @@ mod enroll;
 pub mod evaluate;
 mod models;
 mod policy;
+mod policy_backtest;
+mod policy_desk;
+mod policy_look;
 mod reference;
 mod report;
 mod retention;
@@ -72,7 +75,7 @@ enum Command {
     /// Verify or rebuild the models
     #[command(subcommand)]
     Models(models::Command),
-    /// Check packs of rules, and run their cases
+    /// Check, compare, sign, approve and activate packs of rules
     #[command(subcommand)]
     Policy(policy::Command),
     /// Make reports to the regulators, and verify them
@@ -131,7 +134,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Terminal(command) => terminal::run(&load()?, &command),
         Command::Audit(command) => audit::run(&load()?, command),
         Command::Models(command) => models::run(&load()?, &command),
-        Command::Policy(command) => Ok(policy::run(&command)),
+        Command::Policy(command) => policy::run(|| Ok(load()?), &command),
         Command::Report(command) => report::run(&load()?, command),
         Command::Retention(command) => retention::run(&load()?, &command),
         Command::Reference(command) => reference::run(&load()?, &command),

@@ -1,12 +1,17 @@
-//! `tulga policy validate|test|document`: what an author of rules runs before anybody decides by them.
+//! `tulga policy`: what authors and approvers of rules run before anybody decides by them, and to let
+//! them decide.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::policy_backtest::{BacktestArgs, backtest};
+use super::policy_desk::{self as desk, ActivateArgs, ApproveArgs, FetchArgs, ListArgs, SignArgs};
+use super::policy_look::{DiffArgs, DryRunArgs, diff, dry_run};
 use super::{REFUSED, USAGE};
-use crate::policy::{CaseError, PackError, PolicyPack, document};
+use crate::config::Config;
+use crate::policy::{PackError, PolicyPack, document};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -19,6 +24,22 @@ pub(super) enum Command {
         /// The pack's folder
         dir: PathBuf,
     },
+    /// Sign a pack as its author and propose it to the gateway
+    Sign(SignArgs),
+    /// Sign the same pack as a second person
+    Approve(ApproveArgs),
+    /// Let an approved pack decide from a time on; an older one is a rollback
+    Activate(ActivateArgs),
+    /// List proposed and approved packs, and what decides
+    List(ListArgs),
+    /// Write a proposed pack's files to a folder, to read them before approving
+    Fetch(FetchArgs),
+    /// Tell what differs between two packs
+    Diff(DiffArgs),
+    /// Tell what a pack decides on given facts
+    DryRun(DryRunArgs),
+    /// Replay the facts of past decisions under another pack, and tell what would change
+    Backtest(BacktestArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -32,8 +53,11 @@ pub(super) struct Args {
 }
 
 /// 0 when every pack is good, 1 when one is not, 64 when a folder cannot be read.
-pub(super) fn run(command: &Command) -> ExitCode {
-    match command {
+pub(super) fn run(
+    load: impl FnOnce() -> anyhow::Result<Config>,
+    command: &Command,
+) -> anyhow::Result<ExitCode> {
+    Ok(match command {
         Command::Validate(args) => check(args, PolicyPack::load_without_cases),
         Command::Test(args) => check(args, PolicyPack::load),
         Command::Document { dir } => match PolicyPack::load(dir) {
@@ -42,11 +66,19 @@ pub(super) fn run(command: &Command) -> ExitCode {
                 ExitCode::SUCCESS
             }
             Err(fault) => {
-                eprintln!("{}: {}", dir.display(), faults(&fault).join("; "));
+                eprintln!("{}: {}", dir.display(), fault.faults().join("; "));
                 ExitCode::from(REFUSED)
             }
         },
-    }
+        Command::Sign(args) => desk::sign(&load()?, args)?,
+        Command::Approve(args) => desk::approve(&load()?, args)?,
+        Command::Activate(args) => desk::activate(&load()?, args)?,
+        Command::List(args) => desk::list(&load()?, args)?,
+        Command::Fetch(args) => desk::fetch(&load()?, args)?,
+        Command::Diff(args) => diff(args)?,
+        Command::DryRun(args) => dry_run(args)?,
+        Command::Backtest(args) => backtest(&load()?, args)?,
+    })
 }
 
 fn check(args: &Args, load: fn(&Path) -> Result<PolicyPack, PackError>) -> ExitCode {
@@ -70,7 +102,7 @@ fn check(args: &Args, load: fn(&Path) -> Result<PolicyPack, PackError>) -> ExitC
                     "rules": pack.rules(), "cases": pack.cases(), "hash": pack.hash().labelled(),
                 }),
                 Err(fault) => json!({
-                    "dir": dir, "good": false, "code": fault.code(), "faults": faults(fault),
+                    "dir": dir, "good": false, "code": fault.code(), "faults": fault.faults(),
                 }),
             })
             .collect();
@@ -89,33 +121,11 @@ fn check(args: &Args, load: fn(&Path) -> Result<PolicyPack, PackError>) -> ExitC
             ),
             Err(fault) => {
                 println!("bad   {} ({})", dir.display(), fault.code());
-                for line in faults(fault) {
+                for line in fault.faults() {
                     println!("      {line}");
                 }
             }
         }
     }
     ExitCode::from(worst)
-}
-
-/// Every fault that is known, a line each: of cases all that came out otherwise.
-fn faults(fault: &PackError) -> Vec<String> {
-    if let PackError::Cases { name, source: CaseError::Failed { failures } } = fault {
-        return failures
-            .iter()
-            .map(|failed| {
-                format!(
-                    "{name}: {}: expected {}, got {}",
-                    failed.case, failed.expected, failed.actual
-                )
-            })
-            .collect();
-    }
-    let mut text = fault.to_string();
-    let mut cause = std::error::Error::source(fault);
-    while let Some(error) = cause {
-        text.extend([": ", &error.to_string()]);
-        cause = error.source();
-    }
-    vec![text]
 }

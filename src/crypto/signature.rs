@@ -118,7 +118,8 @@ impl Ed25519Key {
         Zeroizing::new(format!("{PKCS8_BEGIN}\n{}\n{PKCS8_END}\n", body.as_str()))
     }
 
-    /// Reads what [`Ed25519Key::to_pkcs8_pem`] writes.
+    /// Reads what [`Ed25519Key::to_pkcs8_pem`] writes, and the later form that holds the public key too
+    /// (RFC 5958).
     ///
     /// # Errors
     ///
@@ -130,9 +131,20 @@ impl Ed25519Key {
             .and_then(|rest| rest.strip_suffix(PKCS8_END))
             .ok_or(KeyError::NotEd25519)?
             .trim();
-        let der = Zeroizing::new(STANDARD.decode(body).map_err(|_| KeyError::NotEd25519)?);
-        let seed = der.strip_prefix(&PKCS8_PREFIX).ok_or(KeyError::NotEd25519)?;
-        Self::from_seed(seed.try_into().map_err(|_| KeyError::NotEd25519)?)
+        let body = Zeroizing::new(body.split_whitespace().collect::<String>());
+        let der = STANDARD.decode(body.as_str()).map_err(|_| KeyError::NotEd25519)?;
+        let der = Zeroizing::new(der);
+        if let Some(seed) = der.strip_prefix(&PKCS8_PREFIX) {
+            return Self::from_seed(seed.try_into().map_err(|_| KeyError::NotEd25519)?);
+        }
+        let pair = Ed25519KeyPair::from_pkcs8(&der).map_err(|_| KeyError::NotEd25519)?;
+        let (seed, _) = der
+            .get(PKCS8_V2_SEED_AT..)
+            .and_then(<[u8]>::split_first_chunk)
+            .ok_or(KeyError::NotEd25519)?;
+        let key = Self::from_seed(*seed)?;
+        let is_same = key.pair.public_key().as_ref() == pair.public_key().as_ref();
+        if is_same { Ok(key) } else { Err(KeyError::NotEd25519) }
     }
 }
 
@@ -196,6 +208,8 @@ pub(super) const SPKI_PREFIX: [u8; 12] =
 const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
+/// Where the seed begins in the later form: behind the lengths, the version and the algorithm.
+const PKCS8_V2_SEED_AT: usize = 16;
 const PKCS8_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PKCS8_END: &str = "-----END PRIVATE KEY-----";
 

@@ -197,6 +197,16 @@ impl Turnovers {
         self.sums.get(&(party, direction, window)).copied().unwrap_or_default()
     }
 
+    /// All that were set.
+    pub fn sums(&self) -> impl Iterator<Item = ((Party, Direction, Window), &Turnover)> {
+        self.sums.iter().map(|(of, sum)| (*of, sum))
+    }
+
+    /// When the windows end for which that was set.
+    pub fn ends(&self) -> impl Iterator<Item = (Window, UnixMillis)> {
+        self.ends.iter().map(|(window, end)| (*window, *end))
+    }
+
     /// Sets when a window ends that has begun.
     pub fn set_end(&mut self, window: Window, end: UnixMillis) {
         self.ends.insert(window, end);

@@ -88,7 +88,7 @@ impl Gateway {
             (None, None) => {
                 return Err(GatewayError::State("the first person's call counts no more"));
             }
-            (None, Some(reference)) => match self.doubt(&reference, &template)? {
+            (None, Some(reference)) => match self.doubt(&reference, &template).await? {
                 Some(reason) => return self.propose(actor, customer, subject, reason).await,
                 None => None,
             },

@@ -148,8 +148,9 @@ impl Gateway {
     ) -> Result<Confirmed, GatewayError> {
         let missing = GatewayError::NotFound("confirmation");
         let Some(row) = self.store.confirmation(id).await? else { return Err(missing) };
+        let pack = self.packs.current(self.clock.now()).await?;
         let (kind, app_key, signature, details) = match signed {
-            None if self.pack.bars().accept_back_end_word => {
+            None if pack.bars().accept_back_end_word => {
                 (AnswerKind::BackEnd, None, Vec::new(), None)
             }
             None => {
@@ -211,7 +212,8 @@ impl Gateway {
             subject,
             details,
         });
-        let counts_ms = seconds_ms(self.pack.bars().confirmation_ttl_s);
+        let pack = self.packs.current(self.clock.now()).await?;
+        let counts_ms = seconds_ms(pack.bars().confirmation_ttl_s);
         let Answering { kind, app_key, signature } = answering;
         // Time and place are the entry's own, and are set where they are known.
         let answer = ConfirmationAnswer {
@@ -300,7 +302,8 @@ impl Gateway {
         match Standing::of(&row, now) {
             Standing::Waiting => return Ok(Awaited::Waiting(row.expires_at)),
             Standing::Agreed(_) => {
-                let is_fresh = kept.is_fresh(self.pack.bars().capture_fresh_s, now);
+                let pack = self.packs.current(now).await?;
+                let is_fresh = kept.is_fresh(pack.bars().capture_fresh_s, now);
                 let until = row.answer.as_ref().map_or(now, |answer| answer.counts_until);
                 if !is_fresh {
                     return Ok(Awaited::CaptureAgain(until));
@@ -339,7 +342,8 @@ impl Gateway {
         let id = row.id;
         let job = VerificationJob {
             vault: Arc::clone(&self.vault),
-            pack: Arc::clone(&self.pack),
+            pack: self.packs.current(self.clock.now()).await?,
+            packs: Arc::clone(&self.packs),
             entropy: Arc::clone(&self.entropy),
             settings: self.settings.clone(),
             models,

@@ -17,6 +17,12 @@ pub enum GatewayError {
         /// What is wrong with it; never what was given.
         problem: &'static str,
     },
+    /// A pack of rules that does not pass its check.
+    #[error("the policy pack is refused: {fault}")]
+    Pack {
+        /// Its first fault, in words for its author; packs hold nothing personal.
+        fault: String,
+    },
     /// The picture's bytes are no picture that can be read.
     #[error("the capture cannot be decoded")]
     Unreadable(#[source] DecodeError),
@@ -63,7 +69,7 @@ impl GatewayError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Invalid { .. } => "REQ_INVALID",
+            Self::Invalid { .. } | Self::Pack { .. } => "REQ_INVALID",
             Self::Unreadable(_) => "CAP_UNREADABLE",
             Self::Stale => "CAP_STALE",
             Self::IdReused => "REQ_ID_REUSED",

@@ -70,7 +70,8 @@ impl Gateway {
         image: Bytes,
         seen: &Seen,
     ) -> Result<Option<KeptEvidence>, GatewayError> {
-        if self.pack.retention().evidence_days == 0 || !seen.is_usable() {
+        let pack = self.packs.current(self.clock.now()).await?;
+        if pack.retention().evidence_days == 0 || !seen.is_usable() {
             return Ok(None);
         }
         // The picture was decoded: it is one of the two.

@@ -117,7 +117,8 @@ impl Gateway {
         let EnrolledTemplate { standing, subject, keys, template: _ } = enrolled;
         let job = VerificationJob {
             vault: Arc::clone(&self.vault),
-            pack: Arc::clone(&self.pack),
+            pack: self.packs.current(self.clock.now()).await?,
+            packs: Arc::clone(&self.packs),
             entropy: Arc::clone(&self.entropy),
             settings: self.settings.clone(),
             models: Vec::new(),

@@ -95,7 +95,8 @@ impl Gateway {
     ) -> Result<Looked, GatewayError> {
         let known = Arc::new(self.known_guests(&kept).await?);
         let matcher = self.matcher.clone();
-        let required_db = self.pack.bars().required_db;
+        let pack = self.packs.current(self.clock.now()).await?;
+        let required_db = pack.bars().required_db;
         let candidates = Arc::clone(&known);
         let seen = self.vision.run(image, media_type, move |pipeline, picture| {
             compare_guests(pipeline, &matcher, picture, &candidates, required_db)

@@ -20,6 +20,9 @@ mod guard;
 mod guest;
 mod import;
 mod oversight;
+mod pack_job;
+mod packs;
+mod policy;
 mod reference;
 mod reference_files;
 mod report;
@@ -64,6 +67,7 @@ pub use evidence::Evidence;
 pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
 pub use guard::{FileGuard, GuardError, HeadGuard};
 pub use import::Imported;
+pub use policy::ActivePack;
 pub use reference::{ReferenceError, ReferenceSource};
 pub use reference_files::{FileReferences, reference_name};
 pub use report::{MakeReport, ReportFormat, ReportKind, ReportPiece, SealedReport};
@@ -73,6 +77,7 @@ pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
 pub use verification::CallingTerminal;
 pub use vision::VisionLimits;
 
+use packs::Packs;
 use sequencer::{LedgerView, Sequencer, SequencerHandle, Signing, keep_checkpoint};
 use under_way::UnderWay;
 use vision::VisionPool;
@@ -88,7 +93,7 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// The models.
     pub pipeline: Arc<FacePipeline>,
-    /// The rules.
+    /// The configured rules: they decide until people activate others.
     pub pack: Arc<PolicyPack>,
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -165,7 +170,7 @@ pub struct Gateway {
     shelves: Arc<dyn Shelves>,
     vault: Arc<Vault>,
     vision: VisionPool,
-    pack: Arc<PolicyPack>,
+    packs: Arc<Packs>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     references: Option<Arc<dyn ReferenceSource>>,
@@ -239,7 +244,10 @@ impl Gateway {
         let gallery = Gallery::new(matcher.clone());
         let register = KeyRegister::parse(&parts.key_register.register)
             .map_err(|cause| GatewayError::internal("key register", cause))?;
+        let packs =
+            Packs::new(Arc::clone(&store), parts.settings.origin.clone(), register.clone(), pack);
         let gateway = Arc::new(Self {
+            packs: Arc::new(packs),
             vision: VisionPool::new(pipeline, parts.settings.vision),
             rate: RateLimiter::keyed(Quota::per_minute(
                 parts.settings.calls_per_terminal_per_minute,
@@ -259,7 +267,6 @@ impl Gateway {
             store,
             shelves,
             vault,
-            pack,
             clock,
             entropy,
             authority,
@@ -267,6 +274,7 @@ impl Gateway {
             view,
         });
         gateway.load_gallery().await?;
+        gateway.open_packs().await?;
         let clerk = tokio::spawn(clerk(Arc::downgrade(&gateway)));
         let interval = gateway.settings.retention_interval;
         let retention = tokio::spawn(retention::clerk(Arc::downgrade(&gateway), interval));

@@ -101,7 +101,7 @@ impl Gateway {
 
     /// Why the reference does not speak for the captures; nothing when it does, or is not asked for. What
     /// was reached stays in here.
-    pub(super) fn doubt(
+    pub(super) async fn doubt(
         &self,
         reference: &Reference,
         template: &Template,
@@ -118,7 +118,8 @@ impl Gateway {
             .matcher
             .verify(face, template)
             .map_err(|cause| GatewayError::internal("comparison", cause))?;
-        let is_match = strength.db() >= self.pack.bars().required_db;
+        let pack = self.packs.current(self.clock.now()).await?;
+        let is_match = strength.db() >= pack.bars().required_db;
         Ok((!is_match).then_some(SecondPersonReason::ReferenceDiffers))
     }
 

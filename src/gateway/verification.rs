@@ -120,7 +120,8 @@ impl Gateway {
         let mut unit = self.store.begin().await?;
         unit.insert_challenge(&row).await?;
         unit.commit().await?;
-        let attempts_left = self.pack.bars().attempts_max.saturating_sub(attempts);
+        let pack = self.packs.current(now).await?;
+        let attempts_left = pack.bars().attempts_max.saturating_sub(attempts);
         Ok(IssuedChallenge { challenge, expires_at, attempts_left })
     }
 
@@ -324,7 +325,8 @@ impl Gateway {
             (Some(footage), Some(salt)) => Some(self.outcome_clip(footage, salt, &receipt)?),
             _ => None,
         };
-        let footage_days = self.pack.retention().footage_days;
+        let pack = self.packs.current(self.clock.now()).await?;
+        let footage_days = pack.retention().footage_days;
         let job = OutcomeJob {
             key,
             refers: Refers { rid: rid_text(&entry.receipt), index: decision.index },
@@ -412,6 +414,7 @@ impl Gateway {
     async fn decide(&self, asked: Asked, debited: Debited) -> Result<Answer, GatewayError> {
         let Asked { terminal, key, request, request_hash, arrived_at, deadline } = asked;
         let Debited { mut session, attempts_key, attempts } = debited;
+        let pack = self.packs.current(self.clock.now()).await?;
         let Verify { image, media_type, challenge, footage, .. } = request;
         let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
         let looked = if let Some(kept) = session.guest.clone() {
@@ -419,7 +422,7 @@ impl Gateway {
             timeout_at(deadline, guest).await
         } else {
             // Beyond the last try nothing is compared: the answer must not depend on the face.
-            let may_compare = attempts <= self.pack.bars().attempts_max;
+            let may_compare = attempts <= pack.bars().attempts_max;
             let customer = session.customer()?;
             let customer = self.look_at_customer(customer, may_compare, image.clone(), media_type);
             timeout_at(deadline, customer).await
@@ -436,7 +439,8 @@ impl Gateway {
         let (clip, footage_salt) = clip.unzip();
         let job = VerificationJob {
             vault: Arc::clone(&self.vault),
-            pack: Arc::clone(&self.pack),
+            packs: Arc::clone(&self.packs),
+            pack,
             entropy: Arc::clone(&self.entropy),
             settings: self.settings.clone(),
             models: self

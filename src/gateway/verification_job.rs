@@ -17,6 +17,7 @@ use super::error::GatewayError;
 use super::evidence::KeptEvidence;
 use super::footage::commit_of;
 use super::guest::{GuestIs, NewGuest};
+use super::packs::Packs;
 use super::request::Salts;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::session::Session;
@@ -122,6 +123,8 @@ fn measures(report: &QualityReport) -> BTreeMap<String, String> {
 /// One verification on its way into the ledger.
 pub(super) struct VerificationJob {
     pub vault: Arc<Vault>,
+    pub packs: Arc<Packs>,
+    /// What decides: found again at the decision's own time.
     pub pack: Arc<PolicyPack>,
     pub entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -175,10 +178,13 @@ impl Job for VerificationJob {
         if unit.has_approval(&self.key).await? {
             return Err(GatewayError::State("the transaction was approved in another attempt"));
         }
+        self.pack = self.packs.at(unit, slot.now).await?;
         self.look_again(unit, slot).await?;
         let confirming = self.confirming(unit, slot).await?;
         let facts = self.facts(unit, slot, &confirming).await?;
-        let decision = confirming.weigh(policy::decide(&facts, &self.pack, slot.now));
+        let by_rules = policy::decide(&facts, &self.pack, slot.now);
+        let rules_outcome = by_rules.outcome();
+        let decision = confirming.weigh(by_rules);
         let attempts = if matches!(decision.outcome(), Outcome::Inconclusive) {
             // Nothing was learnt about the person, so it costs no try.
             unit.add_to_counter(&self.attempts_key, -1, slot.now).await?
@@ -186,7 +192,7 @@ impl Job for VerificationJob {
             self.attempts
         };
         let attempts_left = self.pack.bars().attempts_max.saturating_sub(attempts);
-        let audit = self.audit_record(&facts, &decision, &confirming, slot)?;
+        let audit = self.audit_record(&facts, rules_outcome, &decision, &confirming, slot)?;
         let row = DecisionRow {
             key: self.key.clone(),
             request_hash: self.request_hash,
@@ -349,6 +355,7 @@ impl VerificationJob {
     fn audit_record(
         &self,
         facts: &Facts,
+        rules_outcome: Outcome,
         decision: &Decision,
         confirming: &Confirming,
         slot: &Slot,
@@ -357,25 +364,16 @@ impl VerificationJob {
             "v": 1,
             "rid": rid_text(&self.receipt),
             "time": slot.now.rfc3339(),
-            "facts": {
-                "operation": facts.operation.as_str(),
-                "amount_minor": facts.amount.get(),
-                "currency": facts.currency.as_str(),
-                "account_currency": facts.account_currency.as_str(),
-                "customer": facts.customer.as_str(),
-                "strength_db": facts.strength_db,
-                "strength_tenth_db": self.seen.strength_tenth_db,
-                "liveness": facts.liveness.as_str(),
-                "liveness_e4": facts.liveness.score_e4(),
-                "attempts_in_transaction": facts.attempts_in_transaction,
-                "holder_verification": facts.holder_verification.as_str(),
-                "device_level": facts.device_level.as_str(),
-                "confirmation": facts.confirmation.as_str(),
-                "unable": facts.unable,
-            },
+            // What no rule of the pack sees was not found out.
+            "sees": self.pack.facts_seen(),
+            "facts": facts.to_json(),
+            "strength_tenth_db": self.seen.strength_tenth_db,
             "confirmation": confirming.in_audit_record(),
             "quality": self.seen.quality,
+            "pack": self.pack.hash().labelled(),
             "outcome": decision.outcome().as_str(),
+            // Another one where the customer refused to confirm.
+            "rules_outcome": rules_outcome.as_str(),
             "reasons": decision.reasons().iter().map(|reason| reason.code()).collect::<Vec<_>>(),
             "rules": decision.rules().iter().map(RuleId::as_str).collect::<Vec<_>>(),
             "signs": self

@@ -8,6 +8,7 @@ mod enrollment;
 mod footage;
 pub mod limits;
 pub mod peer;
+mod policy;
 mod receipt;
 pub mod reference;
 mod report;

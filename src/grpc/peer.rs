@@ -41,9 +41,14 @@ const AUDITOR_ALONE: Access = Access::Roles(&[Role::Auditor]);
 const REPORTER: Access = Access::Roles(&[Role::Oversight, Role::Auditor]);
 const HOST: Access = Access::Roles(&[Role::Host]);
 const APP_BACKEND: Access = Access::Roles(&[Role::AppBackend]);
+const POLICY_AUTHOR: Access = Access::Roles(&[Role::PolicyAuthor]);
+const POLICY_APPROVER: Access = Access::Roles(&[Role::PolicyApprover]);
+const POLICY_ACTIVATOR: Access = Access::Roles(&[Role::PolicyApprover, Role::Admin]);
+const POLICY_READER: Access =
+    Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 56] = [
+pub const ACCESS: [(&str, Access); 62] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -95,6 +100,12 @@ pub const ACCESS: [(&str, Access); 56] = [
     ("/tulga.v1.TerminalService/RevokeTerminal", ADMIN),
     ("/tulga.v1.TerminalService/SetTerminalPlace", ADMIN),
     ("/tulga.v1.TerminalService/ListTerminals", ADMIN),
+    ("/tulga.v1.PolicyService/ProposePack", POLICY_AUTHOR),
+    ("/tulga.v1.PolicyService/ApprovePack", POLICY_APPROVER),
+    ("/tulga.v1.PolicyService/ActivatePack", POLICY_ACTIVATOR),
+    ("/tulga.v1.PolicyService/ListPacks", POLICY_READER),
+    ("/tulga.v1.PolicyService/GetPack", POLICY_READER),
+    ("/tulga.v1.PolicyService/GetActivePack", POLICY_READER),
     ("/grpc.health.v1.Health/Check", Access::Open),
     ("/grpc.health.v1.Health/List", Access::Open),
     ("/grpc.health.v1.Health/Watch", Access::Open),
@@ -187,6 +198,23 @@ permit! {
 permit! {
     /// The caller may answer for customers.
     AppBackendPermit, AppBackend
+}
+
+permit! {
+    /// The caller may propose packs of rules.
+    PolicyAuthorPermit, PolicyAuthor
+}
+permit! {
+    /// The caller may approve what others proposed.
+    PolicyApproverPermit, PolicyApprover
+}
+permit! {
+    /// The caller may activate what two people signed.
+    PolicyActivatorPermit, PolicyApprover | Admin
+}
+permit! {
+    /// The caller may read packs of rules.
+    PolicyReaderPermit, PolicyAuthor | PolicyApprover | Admin | Auditor
 }
 
 /// The caller is this registered terminal.
@@ -354,7 +382,10 @@ mod tests {
 
     #[test]
     fn every_method_is_closed_to_every_role_but_its_own() {
-        use Role::{Admin, AppBackend, Auditor, Enroller, Host, Oversight, Terminal};
+        use Role::{
+            Admin, AppBackend, Auditor, Enroller, Host, Oversight, PolicyApprover, PolicyAuthor,
+            Terminal,
+        };
         for method in described_methods() {
             let (service, name) = method.trim_start_matches("/tulga.v1.").split_once('/').unwrap();
             let expected: &[Role] = match (service, name) {
@@ -368,6 +399,10 @@ mod tests {
                 ("ReportService", _) => &[Oversight, Auditor],
                 ("ReceiptService", _) => &[Host],
                 ("ConfirmationService", _) => &[AppBackend],
+                ("PolicyService", "ProposePack") => &[PolicyAuthor],
+                ("PolicyService", "ApprovePack") => &[PolicyApprover],
+                ("PolicyService", "ActivatePack") => &[PolicyApprover, Admin],
+                ("PolicyService", _) => &[PolicyAuthor, PolicyApprover, Admin, Auditor],
                 other => panic!("{other:?} is a new service: who may call it?"),
             };
             for role in Role::ALL {
@@ -400,5 +435,9 @@ mod tests {
         assert!(AppBackendPermit::of(&nobody).is_err());
         assert!(EvidencePermit::of(&nobody).is_err());
         assert!(ReporterPermit::of(&nobody).is_err());
+        assert!(PolicyAuthorPermit::of(&nobody).is_err());
+        assert!(PolicyApproverPermit::of(&nobody).is_err());
+        assert!(PolicyActivatorPermit::of(&nobody).is_err());
+        assert!(PolicyReaderPermit::of(&nobody).is_err());
     }
 }

@@ -20,6 +20,7 @@ use super::enrollment::Enrollment;
 use super::footage::{Footage, Retention};
 use super::limits::{EnvelopeLayer, Limits};
 use super::peer::{Door, DoorLayer};
+use super::policy::PolicyDesk;
 use super::receipt::Receipts;
 use super::report::Reports;
 use super::terminal::TerminalDesk;
@@ -30,6 +31,7 @@ use crate::proto::audit_service_server::AuditServiceServer;
 use crate::proto::confirmation_service_server::ConfirmationServiceServer;
 use crate::proto::enrollment_service_server::EnrollmentServiceServer;
 use crate::proto::footage_service_server::FootageServiceServer;
+use crate::proto::policy_service_server::PolicyServiceServer;
 use crate::proto::receipt_service_server::ReceiptServiceServer;
 use crate::proto::report_service_server::ReportServiceServer;
 use crate::proto::retention_service_server::RetentionServiceServer;
@@ -134,6 +136,9 @@ impl Site {
         let terminals = TerminalServiceServer::new(TerminalDesk(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
+        let policies = PolicyServiceServer::new(PolicyDesk(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
         let footage = FootageServiceServer::new(Footage(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
@@ -148,6 +153,7 @@ impl Site {
                 .add_service(footage)
                 .add_service(retention)
                 .add_service(reports)
+                .add_service(policies)
                 .add_service(verification)
                 .add_service(enrollment)
                 .add_service(audit)

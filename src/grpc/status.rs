@@ -147,6 +147,7 @@ impl From<GatewayError> for Status {
     fn from(error: GatewayError) -> Self {
         match error {
             GatewayError::Invalid { field, problem } => InvalidField::wrong(field, problem).into(),
+            GatewayError::Pack { fault } => InvalidField::wrong("files", &fault).into(),
             other => refuse(other.code(), &other),
         }
     }
@@ -157,6 +158,7 @@ impl From<GatewayError> for Status {
 pub fn reason_and_field(error: &GatewayError) -> (&'static str, &'static str) {
     let field = match error {
         GatewayError::Invalid { field, .. } => field,
+        GatewayError::Pack { .. } => "files",
         _ => "",
     };
     (log(find(error.code()), &chain(error)).reason, field)

@@ -195,7 +195,7 @@ impl Authority {
                 Err(_) => SanType::DnsName(host.try_into().map_err(IssueError::Certificate)?),
             });
         }
-        self.issue_keyed(&params)
+        self.issue_keyed(&params, &rcgen::PKCS_ECDSA_P256_SHA256)
     }
 
     /// A client certificate with a new key, for `role` and `name` at this authority's tenant.
@@ -210,7 +210,12 @@ impl Authority {
         validity: Validity,
     ) -> Result<KeyedCertificate, IssueError> {
         let principal = Principal { tenant: self.tenant.clone(), role, name: name.clone() };
-        self.issue_keyed(&client(&principal, validity).map_err(IssueError::Certificate)?)
+        let params = client(&principal, validity).map_err(IssueError::Certificate)?;
+        if role.signs() {
+            self.issue_keyed(&params, &rcgen::PKCS_ED25519)
+        } else {
+            self.issue_keyed(&params, &rcgen::PKCS_ECDSA_P256_SHA256)
+        }
     }
 
     /// A terminal's certificate for the public key of a PKCS #10 request. Only the key is taken:
@@ -243,8 +248,12 @@ impl Authority {
         })
     }
 
-    fn issue_keyed(&self, params: &CertificateParams) -> Result<KeyedCertificate, IssueError> {
-        let key = KeyPair::generate().map_err(IssueError::Key)?;
+    fn issue_keyed(
+        &self,
+        params: &CertificateParams,
+        algorithm: &'static rcgen::SignatureAlgorithm,
+    ) -> Result<KeyedCertificate, IssueError> {
+        let key = KeyPair::generate_for(algorithm).map_err(IssueError::Key)?;
         let certificate: Certificate =
             params.signed_by(&key, &self.issuer).map_err(IssueError::Certificate)?;
         Ok(KeyedCertificate {

@@ -26,11 +26,15 @@ pub enum Role {
     AppBackend,
     /// Somebody who reports to the regulators: reports, and nothing else.
     Oversight,
+    /// Somebody who writes packs of rules and proposes them.
+    PolicyAuthor,
+    /// Somebody who approves and activates the packs that others wrote.
+    PolicyApprover,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Terminal,
         Self::Enroller,
         Self::Admin,
@@ -38,6 +42,8 @@ impl Role {
         Self::Host,
         Self::AppBackend,
         Self::Oversight,
+        Self::PolicyAuthor,
+        Self::PolicyApprover,
     ];
 
     /// The word in a certificate's URI and in file names.
@@ -51,7 +57,16 @@ impl Role {
             Self::Host => "host",
             Self::AppBackend => "app-backend",
             Self::Oversight => "oversight",
+            Self::PolicyAuthor => "policy-author",
+            Self::PolicyApprover => "policy-approver",
         }
+    }
+
+    /// Whether its holders sign what they decide with their certificate's key, which must then be an
+    /// Ed25519 key.
+    #[must_use]
+    pub const fn signs(self) -> bool {
+        matches!(self, Self::PolicyAuthor | Self::PolicyApprover)
     }
 
     /// The role that [`Role::as_str`] names.

@@ -103,7 +103,7 @@ struct RawCase {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that are true or not")]
-struct RawFacts {
+pub(super) struct RawFacts {
     operation: String,
     amount_minor: i64,
     currency: String,
@@ -123,6 +123,9 @@ struct RawFacts {
     /// `"customer.withdrawals.day" = [2, 900_000]`: how many, and how much in minor units.
     #[serde(default)]
     turnover: BTreeMap<String, [i64; 2]>,
+    /// `day = "2026-01-02T00:00:00.000Z"`: when a window ends that has begun.
+    #[serde(default)]
+    turnover_ends: BTreeMap<String, String>,
     #[serde(default)]
     confirmation: Option<String>,
     #[serde(default)]
@@ -207,9 +210,14 @@ fn run_one(
 
 impl RawFacts {
     /// The facts, or the name of the first that cannot be.
-    fn check(self) -> Result<Facts, &'static str> {
+    pub(super) fn check(self) -> Result<Facts, &'static str> {
         let history = self.history()?;
         let bank = self.bank()?;
+        let mut turnovers = turnovers(&self.turnover).ok_or("turnover")?;
+        for (window, end) in &self.turnover_ends {
+            let end = UnixMillis::parse_rfc3339(end).map_err(|_| "turnover_ends")?;
+            turnovers.set_end(Window::from_word(window).ok_or("turnover_ends")?, end);
+        }
         Ok(Facts {
             operation: Operation::from_word(&self.operation).ok_or("operation")?,
             amount: AmountMinor::try_from(self.amount_minor).map_err(|_| "amount_minor")?,
@@ -236,7 +244,7 @@ impl RawFacts {
             .ok_or("confirmation")?,
             unable: self.unable,
             owner_known: self.owner_known,
-            turnovers: turnovers(&self.turnover).ok_or("turnover")?,
+            turnovers,
             history,
             registers: words(&self.registers, Register::from_word).ok_or("registers")?,
             case_open: self.case_open,

@@ -20,8 +20,12 @@ mod compiled;
 mod decide;
 mod document;
 mod facts;
+mod facts_json;
+mod files;
+mod nesting;
 mod pack;
 mod rule;
+mod signing;
 mod view;
 
 pub use cases::{CaseError, CaseFailure};
@@ -31,5 +35,8 @@ pub use facts::{
     BankFacts, CaptureFact, Confirmation, CustomerStanding, DeviceLevel, Facts, History,
     LivenessFact,
 };
+pub use facts_json::FactsError;
+pub use files::{PACK_BYTES_MAX, PackFiles};
 pub use pack::{Bars, Described, PackError, PackId, PolicyPack, Retention};
 pub use rule::RuleError;
+pub use signing::PackConsent;

@@ -408,8 +408,19 @@ pub enum PackError {
         name: String,
     },
     /// More or larger files than any pack needs.
-    #[error("the policy pack is too large: 256 files of 1 MiB at most")]
+    #[error(
+        "the policy pack is too large: 256 files of 1 MiB at most, 3 MiB in all to be proposed"
+    )]
     TooLarge,
+    /// A file that no pack has, one that comes twice, or one that is no text.
+    #[error("a file of the policy pack has another name than a pack's, comes twice, or is no text")]
+    File,
+    /// A rule or a schema that goes deeper than any pack needs.
+    #[error("{name} is nested deeper, or has a longer rule, than a policy pack may have")]
+    Nested {
+        /// Which file.
+        name: String,
+    },
     /// `pack.toml` is not what it should be.
     #[error("pack.toml is malformed")]
     Manifest(#[from] toml::de::Error),
@@ -473,9 +484,11 @@ impl PackError {
             Self::Read { .. } => "PACK_UNREADABLE",
             Self::Missing { .. } => "PACK_INCOMPLETE",
             Self::TooLarge => "PACK_TOO_LARGE",
+            Self::File => "PACK_FILES",
             Self::Manifest(_) | Self::Field(_) => "PACK_MANIFEST",
             Self::Schema { .. } => "PACK_SCHEMA",
-            Self::Syntax { .. }
+            Self::Nested { .. }
+            | Self::Syntax { .. }
             | Self::Invalid { .. }
             | Self::Rule { .. }
             | Self::Duplicate { .. } => "PACK_RULES",
@@ -604,7 +617,7 @@ impl RawBars {
 }
 
 /// The files of a pack's folder, by their names relative to it.
-fn read_pack(dir: &Path) -> Result<BTreeMap<String, String>, PackError> {
+pub(super) fn read_pack(dir: &Path) -> Result<BTreeMap<String, String>, PackError> {
     let mut files = BTreeMap::new();
     for name in [MANIFEST, SCHEMA] {
         read_into(&mut files, &dir.join(name), name.to_owned())?;
@@ -726,12 +739,12 @@ fn is_cases(name: &str) -> bool {
 const FOOTAGE_DAYS_BY_LAW: u32 = 180;
 /// A hundred years.
 const DAYS_MAX: u32 = 36_500;
-const MANIFEST: &str = "pack.toml";
-const SCHEMA: &str = "schema.cedarschema";
-const CASES_DIR: &str = "tests";
+pub(super) const MANIFEST: &str = "pack.toml";
+pub(super) const SCHEMA: &str = "schema.cedarschema";
+pub(super) const CASES_DIR: &str = "tests";
+pub(super) const FILES_MAX: usize = 256;
+pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 const SECONDS_MAX: u32 = 3_600;
-const FILES_MAX: usize = 256;
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 macro_rules! embedded {
     ($($name:literal),+ $(,)?) => {

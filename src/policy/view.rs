@@ -117,6 +117,11 @@ impl View {
         self.paths.iter().any(within)
     }
 
+    /// The paths of all facts that may be seen.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(String::as_str)
+    }
+
     /// The facts as Cedar takes them; `None` where it does not.
     pub fn context(&self, facts: &Facts, bars: &Bars) -> Option<Context> {
         Context::from_pairs(pairs_of(&self.top, facts, bars)?).ok()

@@ -15,6 +15,7 @@ mod guests;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
 mod movements;
+mod packs;
 mod past;
 mod rows;
 mod shelf;
@@ -41,6 +42,7 @@ pub use footage::{
 };
 pub use guests::{GUESTS_OF_NUMBER_MAX, GuestRow, Guests};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf, Starts};
+pub use packs::{ActivationRow, PackRow, PackShelf, PackSignature, Packs};
 pub use past::Past;
 pub use rows::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
@@ -61,8 +63,7 @@ pub trait Store:
     + VerificationReads
     + FootageReads
     + EvidenceReads
-    + Send
-    + Sync
+    + PackShelf
     + std::fmt::Debug
     + ActivationQuestions
 {
@@ -161,6 +162,7 @@ pub trait UnitOfWork:
     + Footages
     + Evidences
     + Activations
+    + Packs
 {
     /// Makes everything durable (synced to the disk) before it returns.
     ///

@@ -33,6 +33,9 @@ mod foreign;
 mod guests;
 mod ledger;
 mod office;
+mod packs;
+#[cfg(feature = "test-support")]
+mod packs_in_time;
 mod policy;
 mod process;
 mod reasons;

@@ -18,7 +18,7 @@ use tulga::domain::id::PrincipalName;
 use tulga::domain::time::UnixMillis;
 use tulga::gateway::Gateway;
 use tulga::grpc::server::Ended;
-use tulga::pki::Role;
+use tulga::pki::{Directory, Role};
 use tulga::proto;
 use tulga::proto::enrollment_service_client::EnrollmentServiceClient;
 use tulga::proto::terminal_service_client::TerminalServiceClient;
@@ -84,8 +84,17 @@ impl Site {
     }
 
     pub async fn staff(&self, role: Role) -> Channel {
-        let pki = DataDir::at(self.dir.path().join("data")).pki();
-        let name = PrincipalName::try_from("dev").unwrap();
+        self.staff_named(role, "dev").await
+    }
+
+    /// The development PKI and the gateway's address.
+    pub fn pki(&self) -> Directory {
+        DataDir::at(self.dir.path().join("data")).pki()
+    }
+
+    pub async fn staff_named(&self, role: Role, name: &str) -> Channel {
+        let pki = self.pki();
+        let name = PrincipalName::try_from(name).unwrap();
         let certificate = pki.read_certificate(&pki.client_path(role, &name)).unwrap();
         let key = pki.read_key(&pki.client_key_path(role, &name)).unwrap();
         self.connect(&certificate, &key).await

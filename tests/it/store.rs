@@ -9,6 +9,7 @@ mod guests;
 mod ledger;
 mod movements;
 mod oversight;
+mod packs;
 mod past;
 mod sqlite_file;
 
@@ -53,6 +54,9 @@ use self::oversight::{
     entries_of_a_kind_are_counted_by_terminal, evidence_is_destroyed_when_it_is_due_and_not_held,
     footage_comes_in_pages_and_by_filter, footage_is_missing_due_or_on_hold,
     outcomes_are_counted_by_terminal_and_reason,
+};
+use self::packs::{
+    a_pack_is_proposed_once_and_approved_once, the_latest_activation_to_take_effect_holds,
 };
 use self::past::{
     a_cap_runs_until_its_end_and_is_never_shortened,
@@ -110,6 +114,8 @@ on_every_store!(
     a_mark_of_inability_is_proposed_and_approved_and_goes_with_the_customer,
     a_terminal_stands_where_it_was_last_said_to,
     guests_come_by_number_the_newest_first_and_are_counted_by_terminal,
+    a_pack_is_proposed_once_and_approved_once,
+    the_latest_activation_to_take_effect_holds,
     refusals_are_counted_since,
     others_and_other_terminals_are_counted_once_each,
     cards_that_have_not_expired_are_counted,

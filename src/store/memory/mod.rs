@@ -6,6 +6,7 @@ mod evidence;
 mod footage;
 mod guests;
 mod movements;
+mod packs;
 mod past;
 mod unable;
 mod verifications;
@@ -18,10 +19,10 @@ use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    ActivationProposalRow, AppKeyRow, CaptureRow, ChallengeRow, ChallengeState, CheckpointRow,
-    ConfirmationRow, CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow, DuplicateRow,
-    EntryFilter, EntryRow, GUESTS_OF_NUMBER_MAX, GuestRow, HeadRow, OutcomeRow, RedemptionRow,
-    Store, StoreError, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
+    ActivationProposalRow, ActivationRow, AppKeyRow, CaptureRow, ChallengeRow, ChallengeState,
+    CheckpointRow, ConfirmationRow, CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow,
+    DuplicateRow, EntryFilter, EntryRow, GUESTS_OF_NUMBER_MAX, GuestRow, HeadRow, OutcomeRow,
+    PackRow, RedemptionRow, Store, StoreError, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
 };
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
@@ -140,6 +141,8 @@ struct State {
     footage: BTreeMap<u64, super::FootageRow>,
     holds: BTreeSet<(u64, CaseReference)>,
     evidence: BTreeMap<u64, evidence::Kept>,
+    packs: BTreeMap<Digest, (PackRow, Vec<u8>)>,
+    activations: BTreeMap<u64, ActivationRow>,
     heads: BTreeMap<String, HeadRow>,
     entries: BTreeMap<(String, u64), Arc<EntryRow>>,
     checkpoints: BTreeMap<(String, u64), CheckpointRow>,

@@ -10,6 +10,7 @@ mod evidence;
 mod footage;
 mod guests;
 mod movements;
+mod packs;
 mod parse;
 mod past;
 mod read;

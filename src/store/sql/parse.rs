@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use crate::crypto::Digest;
+use crate::crypto::{Digest, PublicKey};
 use crate::domain::decision::RuleId;
 use crate::domain::id::{
     Attempt, CaptureId, ConfirmationId, CustomerId, HostTransactionId, PrincipalName, ReceiptId,
@@ -16,10 +16,11 @@ use crate::domain::time::{BusinessDate, UnixMillis};
 use crate::domain::transaction::{CashOutcome, DecisionKey, TokenKind};
 use crate::domain::turnover::Direction;
 use crate::store::{
-    ActivationProposalRow, AnswerKind, AppKeyRow, CaptureRow, ChallengeRow, ChallengeState,
-    CheckpointRow, ConfirmationAnswer, ConfirmationRow, CustomerKeyRow, CustomerRow,
-    CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow, MovedRow, OutcomeRow,
-    RedemptionRow, StoreError, TerminalKeyRow, TokenRow, UnableRow,
+    ActivationProposalRow, ActivationRow, AnswerKind, AppKeyRow, CaptureRow, ChallengeRow,
+    ChallengeState, CheckpointRow, ConfirmationAnswer, ConfirmationRow, CustomerKeyRow,
+    CustomerRow, CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow, MovedRow,
+    OutcomeRow, PackRow, PackSignature, RedemptionRow, StoreError, TerminalKeyRow, TokenRow,
+    UnableRow,
 };
 
 /// One row of a table, read column by column.
@@ -347,6 +348,60 @@ impl<'a> Fields<'a> {
             text: self.text("text")?,
             time: self.time("time")?,
         })
+    }
+}
+
+impl Fields<'_> {
+    pub fn pack(&self) -> Result<PackRow, StoreError> {
+        let author = PackSignature {
+            name: self.name("author")?,
+            key: self.key("author_key")?,
+            signature: self.bytes("author_signature")?,
+            at: self.time("proposed_at")?,
+            index: self.natural("proposed_index")?,
+        };
+        let approved = match self.maybe_time("approved_at")? {
+            None => None,
+            Some(at) => Some(PackSignature {
+                name: self.name("approver")?,
+                key: self.key("approver_key")?,
+                signature: self.bytes("approver_signature")?,
+                at,
+                index: self.natural("approved_index")?,
+            }),
+        };
+        Ok(PackRow {
+            hash: self.digest("hash")?,
+            id: self.text("id")?,
+            version: self.version()?,
+            expires_at: self.time("expires_at")?,
+            proposed: author,
+            approved,
+        })
+    }
+
+    pub fn activation(&self) -> Result<ActivationRow, StoreError> {
+        Ok(ActivationRow {
+            index: self.natural("entry_index")?,
+            hash: self.digest("hash")?,
+            id: self.text("id")?,
+            version: self.version()?,
+            effective_at: self.time("effective_at")?,
+            from_folder: self.flag("from_folder")?,
+        })
+    }
+
+    fn version(&self) -> Result<u32, StoreError> {
+        u32::try_from(self.integer("version")?).map_err(|_| self.broken("version"))
+    }
+
+    fn name(&self, column: &'static str) -> Result<PrincipalName, StoreError> {
+        PrincipalName::try_from(self.text(column)?.as_str()).map_err(|_| self.broken(column))
+    }
+
+    fn key(&self, column: &'static str) -> Result<PublicKey, StoreError> {
+        let bytes: [u8; 32] = self.bytes(column)?.try_into().map_err(|_| self.broken(column))?;
+        Ok(PublicKey::new(bytes))
     }
 }
 
