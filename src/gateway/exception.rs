@@ -148,7 +148,8 @@ impl Gateway {
             audit_salt: random_bytes(&*self.entropy)?,
             deadline,
         };
-        self.decided_by(job, Which::First).await
+        // On the heap: with the job in it the future is large.
+        Box::pin(self.decided_by(job, Which::First)).await
     }
 
     /// Proposes to mark a customer as unable to give a biometric.
