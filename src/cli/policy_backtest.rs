@@ -79,7 +79,7 @@ struct Replay {
 
 /// 0 whatever would change, 1 where the gateway refuses.
 pub(super) fn backtest(config: &Config, args: &BacktestArgs) -> Result<ExitCode> {
-    let Some((_, pack)) = read(&args.dir)? else { return Ok(ExitCode::from(USAGE)) };
+    let Some((_, pack)) = read(&args.dir) else { return Ok(ExitCode::from(USAGE)) };
     let pki = DataDir::at(&config.paths.data_dir).pki();
     let address = args.client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
     runtime()?.block_on(async {

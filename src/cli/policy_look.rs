@@ -60,7 +60,7 @@ struct Changed {
 /// 0 when the packs are alike, 1 when they differ, 64 when one cannot be read.
 pub(super) fn diff(args: &DiffArgs) -> Result<ExitCode> {
     let DiffArgs { before, after, json } = args;
-    let (Some(one), Some(other)) = (read(before)?, read(after)?) else {
+    let (Some(one), Some(other)) = (read(before), read(after)) else {
         return Ok(ExitCode::from(USAGE));
     };
     let found = difference(&one, &other)?;
@@ -76,7 +76,7 @@ pub(super) fn diff(args: &DiffArgs) -> Result<ExitCode> {
 /// Prints what a pack decides on given facts.
 pub(super) fn dry_run(args: &DryRunArgs) -> Result<ExitCode> {
     let DryRunArgs { dir, facts, at, json } = args;
-    let Some((_, pack)) = read(dir)? else { return Ok(ExitCode::from(USAGE)) };
+    let Some((_, pack)) = read(dir) else { return Ok(ExitCode::from(USAGE)) };
     let text = std::fs::read_to_string(facts)
         .with_context(|| format!("{} cannot be read", facts.display()))?;
     let facts = match Facts::parse(&text) {
@@ -123,16 +123,16 @@ pub(super) fn dry_run(args: &DryRunArgs) -> Result<ExitCode> {
 }
 
 /// A pack with its files; `None` for one that is told to be bad. Its cases are run.
-pub(super) fn read(dir: &Path) -> Result<Option<(PackFiles, PolicyPack)>> {
+pub(super) fn read(dir: &Path) -> Option<(PackFiles, PolicyPack)> {
     let loaded = PackFiles::read(dir).and_then(|files| {
         let pack = files.load()?;
         Ok::<_, PackError>((files, pack))
     });
     match loaded {
-        Ok(read) => Ok(Some(read)),
+        Ok(read) => Some(read),
         Err(fault) => {
             eprintln!("tulga: {}: {}", dir.display(), fault.faults().join("; "));
-            Ok(None)
+            None
         }
     }
 }

@@ -260,9 +260,15 @@ impl Decision {
     }
 
     /// The reasons that a terminal and a receipt may name, each once, in the table's order.
+    ///
+    /// To somebody who is not the person nothing is said that depends on who the person is: a cap or a
+    /// hold beside a face that does not match would tell that they bank here.
     #[must_use]
     pub fn public_reasons(&self) -> Vec<Reason> {
         let mut public: Vec<_> = self.reasons.iter().map(|reason| reason.public()).collect();
+        if public.contains(&Reason::MatNotConfirmed) {
+            public.retain(|reason| !reason.tells_of_the_person());
+        }
         public.sort_unstable();
         public.dedup();
         public
@@ -359,6 +365,17 @@ mod tests {
             assert_eq!(decision.next_screen(1), NextScreen::RetryCapture);
             assert_eq!(decision.next_screen(0), NextScreen::OtherVerification);
         }
+    }
+
+    #[test]
+    fn an_impostor_is_not_told_what_holds_for_the_person() {
+        let beside = [Reason::LimDailyCap, Reason::PolHeld, Reason::PolStepUp];
+        let reasons = [&[Reason::MatNoMatch, Reason::LimAttempts, Reason::PolAmount], &beside[..]];
+        let impostor = Decision::new(Outcome::Denied, reasons.concat(), vec![]);
+        let told = [Reason::MatNotConfirmed, Reason::LimAttempts, Reason::PolAmount];
+        assert_eq!(impostor.public_reasons(), told);
+        let person = Decision::new(Outcome::Denied, beside.to_vec(), vec![]);
+        assert_eq!(person.public_reasons(), beside);
     }
 
     #[test]

@@ -152,6 +152,24 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// Whether it depends on who the named person is, and not on the request or the capture alone.
+    #[must_use]
+    pub const fn tells_of_the_person(self) -> bool {
+        match self.family() {
+            ReasonFamily::Limit => !matches!(self, Self::LimAttempts | Self::LimRate),
+            ReasonFamily::Policy => !matches!(self, Self::PolAmount | Self::PolCurrency),
+            ReasonFamily::Capture
+            | ReasonFamily::Liveness
+            | ReasonFamily::Device
+            | ReasonFamily::Subject
+            | ReasonFamily::Match
+            | ReasonFamily::Request
+            | ReasonFamily::System => false,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())

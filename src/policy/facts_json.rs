@@ -149,8 +149,8 @@ impl PolicyPack {
     #[must_use]
     pub fn facts_seen(&self) -> BTreeSet<String> {
         let name = |path: &str| {
-            let mut parts = path.split('.');
-            match (parts.next()?, parts.next()) {
+            let mut words = path.split('.');
+            match (words.next()?, words.next()) {
                 ("bars", _) => None,
                 ("turnover", Some(party)) => Some(format!("turnover.{party}")),
                 (name, _) => Some(name.to_owned()),
@@ -163,7 +163,7 @@ impl PolicyPack {
 fn write_turnovers(map: &mut Map<String, Value>, turnovers: &Turnovers) {
     let sums: BTreeMap<_, _> = turnovers
         .sums()
-        .filter(|(_, sum)| **sum != Default::default())
+        .filter(|(_, sum)| **sum != Turnover::default())
         .map(|((party, direction, window), sum)| {
             let path = format!("{}.{}.{}", party.as_str(), direction.as_str(), window.as_str());
             (path, [sum.count, sum.amount_minor])
