@@ -89,11 +89,15 @@ impl ReferenceSource for GrpcReferences {
     async fn portrait(&self, iin: &Iin) -> Result<Option<Bytes>, ReferenceError> {
         let iin = String::from_utf8_lossy(iin.expose()).into_owned();
         let mut request = Request::new(GetPortraitRequest { iin });
+        // tonic ends the call by it too, and calls that cancelled.
         request.set_timeout(self.deadline);
+        let began = tokio::time::Instant::now();
         // A clone shares the connection.
         let mut client = self.client.clone();
         let answer = tokio::time::timeout(self.deadline, client.get_portrait(request));
-        let answer = answer.await.map_err(|_| ReferenceError::Deadline)?.map_err(refusal)?;
+        let answer = answer.await.map_err(|_| ReferenceError::Deadline)?.map_err(|status| {
+            if began.elapsed() < self.deadline { refusal(status) } else { ReferenceError::Deadline }
+        })?;
         let GetPortraitResponse { answer } = answer.into_inner();
         match answer {
             Some(Answer::Portrait(picture)) if picture.len() > self.picture_bytes_max => {
@@ -112,7 +116,6 @@ fn refusal(status: Status) -> ReferenceError {
     match status.code() {
         // tonic's own, for a message over the limit.
         Code::OutOfRange => ReferenceError::TooLarge,
-        Code::DeadlineExceeded | Code::Cancelled => ReferenceError::Deadline,
         // Made on this side of the wire: only those have a cause.
         _ if status.source().is_some() => ReferenceError::Unreachable(Box::new(status)),
         code => ReferenceError::Refused(word(code)),
@@ -121,6 +124,8 @@ fn refusal(status: Status) -> ReferenceError {
 
 const fn word(code: Code) -> &'static str {
     match code {
+        Code::Cancelled => "CANCELLED",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
         Code::InvalidArgument => "INVALID_ARGUMENT",
         Code::NotFound => "NOT_FOUND",
         Code::AlreadyExists => "ALREADY_EXISTS",

@@ -57,7 +57,8 @@ fn a_folder_of_references_is_named_from_numbers_on_the_standard_input() {
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(numbers).unwrap();
+        // One that has seen enough reads no further.
+        drop(child.stdin.take().unwrap().write_all(numbers));
         child.wait_with_output().unwrap()
     };
     let name = "fc7094a4aef001b55ff466ea9b3db0463f02c98ccc601c3ed6832c28a908dab2\n";
