@@ -66,7 +66,7 @@ fn a_folder_of_references_is_named_from_numbers_on_the_standard_input() {
     let lines = text(&good.stdout);
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
     assert!(lines.starts_with(name) && lines.ends_with(name) && lines.lines().count() == 3);
-    let long = [b"000000300017\n".as_slice(), &[b'7'; 100_000]].concat();
+    let long = [b"000000300017\n".as_slice(), &vec![b'7'; 100_000]].concat();
     for wrong in [b"000000300017\n000000300018\n000000300029\n".to_vec(), long] {
         let stopped = named("bank-a", &wrong);
         assert_eq!((stopped.status.code(), text(&stopped.stdout).as_str()), (Some(1), name));

@@ -245,12 +245,12 @@ async fn key_of_proposal(site: &Site) -> Digest {
     let mut auditor = AuditServiceClient::new(site.staff(Role::Auditor).await);
     let request = proto::ListReceiptsRequest { page_size: 1000, ..Default::default() };
     let page = auditor.list_receipts(request).await.unwrap().into_inner();
-    let bodies = page.receipts.iter().map(|receipt| {
+    let mut bodies = page.receipts.iter().map(|receipt| {
         let jws = std::str::from_utf8(&receipt.receipt_jws).unwrap();
         let payload = URL_SAFE_NO_PAD.decode(jws.split('.').nth(1).unwrap()).unwrap();
         serde_json::from_slice::<serde_json::Value>(&payload).unwrap()
     });
-    let body = bodies.filter(|body| body["act"] == "activation_proposed").last().unwrap();
+    let body = bodies.rfind(|body| body["act"] == "activation_proposed").unwrap();
     let cert = body["actor"]["cert"].as_str().unwrap().strip_prefix("sha-256:").unwrap();
     Digest::try_from(URL_SAFE_NO_PAD.decode(cert).unwrap().as_slice()).unwrap()
 }

@@ -108,7 +108,7 @@ impl Marked {
         let attempt = Attempt::try_from(1).unwrap();
         let request = RequestException { asked: question("T1"), attempt };
         let deadline = Instant::now() + Duration::from_mins(1);
-        self.rig.gateway().request_exception(&terminal(), request, deadline).await
+        Box::pin(self.rig.gateway().request_exception(&terminal(), request, deadline)).await
     }
 
     async fn pending(&self) -> Pending {
