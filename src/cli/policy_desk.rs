@@ -212,7 +212,7 @@ fn write(files: &PackFiles, dir: &Path) -> Result<()> {
     std::fs::create_dir(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
     std::fs::create_dir(dir.join("tests")).context("its folder of cases cannot be made")?;
     for (name, text) in files.iter() {
-        std::fs::write(dir.join(name), text).with_context(|| name.clone())?;
+        std::fs::write(dir.join(name), text).with_context(|| name.to_owned())?;
     }
     Ok(())
 }

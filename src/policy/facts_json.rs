@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::PolicyPack;
 use super::cases::RawFacts;
 use super::facts::{BankFacts, CaptureFact, Facts, History, LivenessFact};
-use crate::domain::turnover::Turnovers;
+use crate::domain::turnover::{Turnover, Turnovers};
 
 /// Longest text of facts read, in bytes.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
@@ -238,7 +238,7 @@ mod tests {
     use crate::domain::supplied::{BusinessClass, RiskSign};
     use crate::domain::time::UnixMillis;
     use crate::domain::transaction::{HolderVerification, Operation};
-    use crate::domain::turnover::{Direction, Party, Turnover, Window};
+    use crate::domain::turnover::{Direction, Party, Window};
 
     fn few() -> Facts {
         let kzt = Currency::try_from("KZT").unwrap();
