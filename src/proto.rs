@@ -53,6 +53,8 @@ blind! {
     PendingConfirmation => "PendingConfirmation",
     ProposeUnableRequest => "ProposeUnableRequest",
     RedeemRequest => "RedeemRequest",
+    RegisterRow => "RegisterRow",
+    RegisterRows => "RegisterRows",
     Salts => "Salts",
     Transaction => "Transaction",
     UnbindTokenRequest => "UnbindTokenRequest",
@@ -95,11 +97,13 @@ mod tests {
         let expected = [
             "AuditService",
             "ConfirmationService",
+            "CaseService",
             "EnrollmentService",
             "FootageService",
             "ReceiptService",
             "ReportService",
             "RetentionService",
+            "RegisterService",
             "TerminalService",
             "VerificationService",
         ];

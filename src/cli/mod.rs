@@ -13,6 +13,7 @@ pub mod evaluate;
 mod models;
 mod policy;
 mod reference;
+mod register;
 mod report;
 mod retention;
 mod serve;
@@ -84,6 +85,9 @@ enum Command {
     /// Build a folder of reference images
     #[command(subcommand)]
     Reference(reference::Command),
+    /// Import and list registers: hotlists, droppers, unlicensed platforms
+    #[command(subcommand)]
+    Register(register::Command),
     /// Measure error rates on pictures of known people
     #[command(subcommand)]
     Evaluate(Evaluate),
@@ -135,6 +139,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Report(command) => report::run(&load()?, command),
         Command::Retention(command) => retention::run(&load()?, &command),
         Command::Reference(command) => reference::run(&load()?, &command),
+        Command::Register(command) => register::run(&load()?, command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::CheckConfig => Ok(check_config::run(&load()?)),
     }

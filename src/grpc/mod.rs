@@ -1,6 +1,7 @@
 //! The gRPC server: one file a service, conversions, peers, statuses, limits.
 
 mod audit;
+mod case;
 mod confirmation;
 mod convert;
 mod cut;
@@ -10,6 +11,7 @@ pub mod limits;
 pub mod peer;
 mod receipt;
 pub mod reference;
+mod register;
 mod report;
 pub mod server;
 pub mod status;

@@ -43,7 +43,7 @@ const HOST: Access = Access::Roles(&[Role::Host]);
 const APP_BACKEND: Access = Access::Roles(&[Role::AppBackend]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 56] = [
+pub const ACCESS: [(&str, Access); 63] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -95,6 +95,13 @@ pub const ACCESS: [(&str, Access); 56] = [
     ("/tulga.v1.TerminalService/RevokeTerminal", ADMIN),
     ("/tulga.v1.TerminalService/SetTerminalPlace", ADMIN),
     ("/tulga.v1.TerminalService/ListTerminals", ADMIN),
+    ("/tulga.v1.RegisterService/ImportRegister", ADMIN),
+    ("/tulga.v1.RegisterService/ListRegisters", ADMIN),
+    ("/tulga.v1.RegisterService/GetRegister", ADMIN),
+    ("/tulga.v1.CaseService/ListCases", AUDITOR),
+    ("/tulga.v1.CaseService/GetCase", AUDITOR),
+    ("/tulga.v1.CaseService/ProposeResolution", ADMIN),
+    ("/tulga.v1.CaseService/ApproveResolution", ADMIN),
     ("/grpc.health.v1.Health/Check", Access::Open),
     ("/grpc.health.v1.Health/List", Access::Open),
     ("/grpc.health.v1.Health/Watch", Access::Open),
@@ -361,10 +368,13 @@ mod tests {
                 ("VerificationService", _) => &[Terminal],
                 ("EnrollmentService", "Erase" | "ResolveDuplicate")
                 | ("FootageService", "PlaceHold" | "LiftHold" | "ConfirmDeleted")
-                | ("RetentionService" | "TerminalService", _) => &[Admin],
+                | ("CaseService", "ProposeResolution" | "ApproveResolution")
+                | ("RegisterService" | "RetentionService" | "TerminalService", _) => &[Admin],
                 ("EnrollmentService", _) => &[Enroller, Admin],
                 ("AuditService", "GetEvidence") => &[Auditor],
-                ("AuditService", _) | ("FootageService", "ListFootage") => &[Auditor, Admin],
+                ("AuditService" | "CaseService", _) | ("FootageService", "ListFootage") => {
+                    &[Auditor, Admin]
+                }
                 ("ReportService", _) => &[Oversight, Auditor],
                 ("ReceiptService", _) => &[Host],
                 ("ConfirmationService", _) => &[AppBackend],

@@ -8,6 +8,7 @@
 //! Secrets arrive here sealed: no method takes a plain template, number, token or account.
 
 mod activations;
+mod cases;
 mod confirmations;
 mod evidence;
 mod footage;
@@ -16,6 +17,7 @@ mod guests;
 pub mod memory;
 mod movements;
 mod past;
+mod registers;
 mod rows;
 mod shelf;
 pub mod sql;
@@ -30,6 +32,7 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
 pub use activations::{ActivationProposalRow, ActivationQuestions, Activations};
+pub use cases::{CaseEvidenceRow, CaseRow, Cases, ProposalRow};
 pub use confirmations::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
     Confirmations,
@@ -42,6 +45,7 @@ pub use footage::{
 pub use guests::{GUESTS_OF_NUMBER_MAX, GuestRow, Guests};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf, Starts};
 pub use past::Past;
+pub use registers::{RegisterQuestion, RegisterRow, RegisterValueRow, Registers};
 pub use rows::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
     CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
@@ -161,6 +165,8 @@ pub trait UnitOfWork:
     + Footages
     + Evidences
     + Activations
+    + Registers
+    + Cases
 {
     /// Makes everything durable (synced to the disk) before it returns.
     ///

@@ -172,7 +172,7 @@ async fn every_method_and_every_role_meet_at_the_door() {
             walked += 1;
         }
     }
-    assert_eq!(walked, 7 * 51);
+    assert_eq!(walked, 7 * 58);
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! A store in memory for tests, which fails when it is told to.
 
 mod activations;
+mod cases;
 mod confirmations;
 mod evidence;
 mod footage;
 mod guests;
 mod movements;
 mod past;
+mod registers;
 mod unable;
 mod verifications;
 
@@ -18,16 +20,18 @@ use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    ActivationProposalRow, AppKeyRow, CaptureRow, ChallengeRow, ChallengeState, CheckpointRow,
-    ConfirmationRow, CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow, DuplicateRow,
-    EntryFilter, EntryRow, GUESTS_OF_NUMBER_MAX, GuestRow, HeadRow, OutcomeRow, RedemptionRow,
-    Store, StoreError, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
+    ActivationProposalRow, AppKeyRow, CaptureRow, CaseEvidenceRow, CaseRow, ChallengeRow,
+    ChallengeState, CheckpointRow, ConfirmationRow, CustomerKeyRow, CustomerRow, CustomerStatus,
+    DecisionRow, DuplicateRow, EntryFilter, EntryRow, GUESTS_OF_NUMBER_MAX, GuestRow, HeadRow,
+    OutcomeRow, RedemptionRow, RegisterRow, RegisterValueRow, Store, StoreError, TerminalKeyRow,
+    TokenRow, UnableRow, UnitOfWork,
 };
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
 use crate::domain::id::{
-    CaptureId, CaseReference, ConfirmationId, CustomerId, ReceiptId, TerminalId,
+    CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, ReceiptId, TerminalId,
 };
+use crate::domain::register::Register;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
@@ -140,6 +144,10 @@ struct State {
     footage: BTreeMap<u64, super::FootageRow>,
     holds: BTreeSet<(u64, CaseReference)>,
     evidence: BTreeMap<u64, evidence::Kept>,
+    registers: BTreeMap<(Register, u64), RegisterRow>,
+    register_values: BTreeMap<(Register, u64, Digest), RegisterValueRow>,
+    cases: BTreeMap<CaseId, CaseRow>,
+    case_evidence: BTreeMap<(CaseId, u64), CaseEvidenceRow>,
     heads: BTreeMap<String, HeadRow>,
     entries: BTreeMap<(String, u64), Arc<EntryRow>>,
     checkpoints: BTreeMap<(String, u64), CheckpointRow>,

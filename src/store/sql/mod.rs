@@ -5,6 +5,7 @@
 //! `secure_delete` overwrites what an erasure deletes, and the journal is emptied after it.
 
 mod activations;
+mod cases;
 mod confirmations;
 mod evidence;
 mod footage;
@@ -13,6 +14,7 @@ mod movements;
 mod parse;
 mod past;
 mod read;
+mod registers;
 mod unable;
 mod verifications;
 mod write;
