@@ -6,14 +6,16 @@ use protox::prost::Message;
 
 const ROOT: &str = "proto";
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
     "tulga/v1/audit.proto",
+    "tulga/v1/case.proto",
     "tulga/v1/common.proto",
     "tulga/v1/confirmation.proto",
     "tulga/v1/enrollment.proto",
     "tulga/v1/footage.proto",
     "tulga/v1/policy.proto",
     "tulga/v1/receipt.proto",
+    "tulga/v1/register.proto",
     "tulga/v1/report.proto",
     "tulga/v1/reference.proto",
     "tulga/v1/terminal.proto",
@@ -32,7 +34,7 @@ const VIEWS: [&str; 4] = [
 ];
 
 /// Messages that hold what must never be printed; `src/proto.rs` gives them a blind `Debug`.
-const BLIND: [&str; 22] = [
+const BLIND: [&str; 24] = [
     ".tulga.v1.AddCaptureRequest",
     ".tulga.v1.ApproveUnableRequest",
     ".tulga.v1.BindAppKeyRequest",
@@ -52,6 +54,8 @@ const BLIND: [&str; 22] = [
     ".tulga.v1.PendingConfirmation",
     ".tulga.v1.ProposeUnableRequest",
     ".tulga.v1.RedeemRequest",
+    ".tulga.v1.RegisterRow",
+    ".tulga.v1.RegisterRows",
     ".tulga.v1.Salts",
     ".tulga.v1.Transaction",
     ".tulga.v1.UnbindTokenRequest",

@@ -53,6 +53,8 @@ blind! {
     PendingConfirmation => "PendingConfirmation",
     ProposeUnableRequest => "ProposeUnableRequest",
     RedeemRequest => "RedeemRequest",
+    RegisterRow => "RegisterRow",
+    RegisterRows => "RegisterRows",
     Salts => "Salts",
     Transaction => "Transaction",
     UnbindTokenRequest => "UnbindTokenRequest",
@@ -95,12 +97,14 @@ mod tests {
         let expected = [
             "AuditService",
             "ConfirmationService",
+            "CaseService",
             "EnrollmentService",
             "FootageService",
             "PolicyService",
             "ReceiptService",
             "ReportService",
             "RetentionService",
+            "RegisterService",
             "TerminalService",
             "VerificationService",
         ];

@@ -16,6 +16,7 @@ mod policy_backtest;
 mod policy_desk;
 mod policy_look;
 mod reference;
+mod register;
 mod report;
 mod retention;
 mod serve;
@@ -87,6 +88,9 @@ enum Command {
     /// Build a folder of reference images
     #[command(subcommand)]
     Reference(reference::Command),
+    /// Import and list registers: hotlists, droppers, unlicensed platforms
+    #[command(subcommand)]
+    Register(register::Command),
     /// Measure error rates on pictures of known people
     #[command(subcommand)]
     Evaluate(Evaluate),
@@ -138,6 +142,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Report(command) => report::run(&load()?, command),
         Command::Retention(command) => retention::run(&load()?, &command),
         Command::Reference(command) => reference::run(&load()?, &command),
+        Command::Register(command) => register::run(&load()?, command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::CheckConfig => Ok(check_config::run(&load()?)),
     }

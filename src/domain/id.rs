@@ -151,6 +151,10 @@ binary_id! {
     CaptureId, 16
 }
 binary_id! {
+    /// A case that a person must look at.
+    CaseId, 16
+}
+binary_id! {
     /// A receipt.
     ReceiptId, 16
 }

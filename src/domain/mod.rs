@@ -1,5 +1,6 @@
 //! Nouns of the business. No I/O, no async.
 
+pub mod case;
 pub mod decision;
 pub mod embedding;
 pub mod footage;
@@ -18,3 +19,4 @@ pub mod time;
 pub mod transaction;
 pub mod turnover;
 pub(crate) mod words;
+pub mod working_days;

@@ -4,14 +4,17 @@ use async_trait::async_trait;
 
 use super::Gateway;
 use super::activation;
+use super::cases::{close as close_case, propose as propose_case};
 use super::confirmation::APP_KEYS_MAX;
 use super::error::GatewayError;
 use super::footage::confirm_deleted;
+use super::register::put_register;
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use crate::crypto::{Digest, random_bytes};
 use crate::domain::id::{
-    CaptureId, CaseReference, ConfirmationId, CustomerId, PrincipalName, ReceiptId, TerminalId,
+    CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, PrincipalName, ReceiptId,
+    TerminalId,
 };
 use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
@@ -19,8 +22,8 @@ use crate::domain::transaction::DecisionKey;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
     ActivationProposalRow, AppKeyRow, CaptureRow, ConfirmationAnswer, CustomerKeyRow, CustomerRow,
-    CustomerStatus, DuplicateRow, RedemptionRow, StoreError, TerminalKeyRow, TokenRow, UnableRow,
-    UnitOfWork,
+    CustomerStatus, DuplicateRow, ProposalRow, RedemptionRow, RegisterRow, StoreError,
+    TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
 };
 
 /// How a duplicate was resolved that is one person twice.
@@ -75,6 +78,12 @@ pub(super) enum Write {
     TakeProposal(Box<ActivationProposalRow>),
     /// Takes away whatever was proposed once.
     DropProposal(CustomerId),
+    /// Puts a version of a register in force, next after the one that is.
+    PutRegister(RegisterRow),
+    /// Proposes how an open case ends.
+    ProposeCase(CaseId, ProposalRow),
+    /// Ends a case as another person proposed.
+    CloseCase(CaseId, ProposalRow),
     /// Refuses to resume somebody who was found to be another customer.
     RefuseSamePerson(CustomerId),
 }
@@ -202,27 +211,40 @@ impl Write {
             Self::DropProposal(customer) => {
                 unit.delete_activation_proposal(customer).await?;
             }
+            Self::PutRegister(row) => put_register(unit, row, slot).await?,
+            Self::ProposeCase(id, proposal) => propose_case(unit, id, proposal, slot).await?,
+            Self::CloseCase(id, approval) => close_case(unit, id, approval, slot).await?,
             Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
             Self::SetMoved(key, moved_minor, currency) => {
                 return set_moved(unit, key, *moved_minor, *currency, slot).await;
             }
             Self::Redeem(receipt, valid_until) => {
-                if let Some(row) = unit.redemption(receipt).await? {
-                    return Ok(Some(row.index));
-                }
-                if valid_until.is_none_or(|until| slot.now > until) {
-                    return Err(GatewayError::Invalid {
-                        field: "receipt_jws",
-                        problem: "the receipt's time is over",
-                    });
-                }
-                let row =
-                    RedemptionRow { receipt: *receipt, redeemed_at: slot.now, index: slot.index };
-                unit.insert_redemption(&row).await?;
+                return redeem(unit, receipt, *valid_until, slot).await;
             }
         }
         Ok(None)
     }
+}
+
+/// Redeems a receipt; the index of the entry that did so before, where there is one.
+async fn redeem(
+    unit: &mut dyn UnitOfWork,
+    receipt: &ReceiptId,
+    valid_until: Option<UnixMillis>,
+    slot: &Slot,
+) -> Result<Option<u64>, GatewayError> {
+    if let Some(row) = unit.redemption(receipt).await? {
+        return Ok(Some(row.index));
+    }
+    if valid_until.is_none_or(|until| slot.now > until) {
+        return Err(GatewayError::Invalid {
+            field: "receipt_jws",
+            problem: "the receipt's time is over",
+        });
+    }
+    let row = RedemptionRow { receipt: *receipt, redeemed_at: slot.now, index: slot.index };
+    unit.insert_redemption(&row).await?;
+    Ok(None)
 }
 
 /// The index of the entry that already says the same, where there is one.

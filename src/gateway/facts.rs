@@ -1,6 +1,6 @@
 //! Everything that the rules see, found out in one place, inside the transaction of the decision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::confirming::Confirming;
 use super::error::GatewayError;
@@ -14,7 +14,7 @@ use crate::domain::supplied::Supplied;
 use crate::domain::time::UnixMillis;
 use crate::domain::turnover::{Direction, Party, Turnovers, Window};
 use crate::policy::{BankFacts, DeviceLevel, Facts, History, LivenessFact};
-use crate::store::{CustomerStatus, MovementsOf, UnitOfWork};
+use crate::store::{CustomerStatus, MovementsOf, RegisterRow, UnitOfWork};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -26,6 +26,7 @@ impl VerificationJob {
         unit: &mut dyn UnitOfWork,
         slot: &Slot,
         confirming: &Confirming,
+        registers: &[RegisterRow],
     ) -> Result<Facts, GatewayError> {
         let broken = |_| GatewayError::broken(SESSION);
         let customer = self.session.customer()?;
@@ -48,8 +49,8 @@ impl VerificationJob {
             owner_known: self.owner_known(unit, slot).await?,
             turnovers: self.turnovers(unit, slot).await?,
             history: self.history(unit, customer, slot).await?,
-            registers: BTreeSet::new(),
-            case_open: false,
+            registers: self.registers(unit, registers, customer, slot).await?,
+            case_open: self.case_open(unit, customer, slot).await?,
             shared_face: self.shared_face(unit, customer).await?,
             footage_named: self.clip.is_some()
                 || self.first(unit).await?.is_some_and(|it| it.is_named),

@@ -7,6 +7,7 @@ mod act;
 mod activation;
 mod answer;
 mod audit;
+mod cases;
 mod confirmation;
 mod confirming;
 mod customer;
@@ -25,6 +26,7 @@ mod packs;
 mod policy;
 mod reference;
 mod reference_files;
+mod register;
 mod report;
 pub mod request;
 mod retention;
@@ -57,9 +59,12 @@ use crate::receipt::KeyRegister;
 use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
-pub use crate::store::{EntryFilter, FootageFilter, FootageState};
+pub use crate::store::{
+    CaseEvidenceRow, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow, RegisterRow,
+};
 pub use activation::{Activation, SecondPerson};
 pub use audit::{AuditRecord, ExportFile, Redeem};
+pub use cases::CaseFile;
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
 pub use error::GatewayError;
@@ -70,6 +75,7 @@ pub use import::Imported;
 pub use policy::ActivePack;
 pub use reference::{ReferenceError, ReferenceSource};
 pub use reference_files::{FileReferences, reference_name};
+pub use register::{ListedRow, ListedValue, RegisterDiff, RegisterDraft, Repeated};
 pub use report::{MakeReport, ReportFormat, ReportKind, ReportPiece, SealedReport};
 pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
@@ -189,6 +195,8 @@ pub struct Gateway {
     retention: Mutex<()>,
     /// Reports that may be made at once: each reads much.
     reports: Semaphore,
+    /// Held over an import of a register: the rows of one version are staged at a time.
+    register_import: Mutex<()>,
     under_way: Arc<UnderWay>,
     /// Told whenever a confirmation may have been asked for or answered.
     confirmations: watch::Sender<()>,
@@ -261,6 +269,7 @@ impl Gateway {
             activation: Mutex::new(()),
             retention: Mutex::new(()),
             reports: Semaphore::new(REPORTS_MAX),
+            register_import: Mutex::new(()),
             under_way: Arc::default(),
             confirmations: watch::Sender::new(()),
             sequencer: handle,

@@ -18,6 +18,7 @@ use super::evidence::KeptEvidence;
 use super::footage::commit_of;
 use super::guest::{GuestIs, NewGuest};
 use super::packs::Packs;
+use super::register::used;
 use super::request::Salts;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::session::Session;
@@ -38,7 +39,7 @@ use crate::receipt::{
     Bio, Cap, Content, Exception, Policy, ReceiptDraft, ReportingTerminal, Salt, Terminal,
     TransactionFields, Txn, Verification, audit_commit, rid_text, transaction_commit,
 };
-use crate::store::{ClipRow, DecisionRow, MovementRow, UnitOfWork};
+use crate::store::{ClipRow, DecisionRow, MovementRow, RegisterRow, UnitOfWork};
 use crate::vault::{CustomerKeys, Place, Vault};
 
 /// What the models saw, reduced to what rules and the audit record may hold: it may be kept, sealed, to
@@ -181,10 +182,12 @@ impl Job for VerificationJob {
         self.pack = self.packs.at(unit, slot.now).await?;
         self.look_again(unit, slot).await?;
         let confirming = self.confirming(unit, slot).await?;
-        let facts = self.facts(unit, slot, &confirming).await?;
+        let registers = self.registers_in_force(unit).await?;
+        let facts = self.facts(unit, slot, &confirming, &registers).await?;
         let by_rules = policy::decide(&facts, &self.pack, slot.now);
         let rules_outcome = by_rules.outcome();
         let decision = confirming.weigh(by_rules);
+        let decision = self.keep_cases(unit, &facts, decision, slot).await?;
         let attempts = if matches!(decision.outcome(), Outcome::Inconclusive) {
             // Nothing was learnt about the person, so it costs no try.
             unit.add_to_counter(&self.attempts_key, -1, slot.now).await?
@@ -223,7 +226,7 @@ impl Job for VerificationJob {
         Ok(Step::Append(Box::new(NewEntry {
             receipt: self.receipt,
             terminal: Some(self.terminal.id.clone()),
-            draft: self.draft(&decision, &confirming, &audit)?,
+            draft: self.draft(&decision, &confirming, &audit, &registers)?,
             sealed_audit: Some(sealed_audit),
         })))
     }
@@ -393,6 +396,7 @@ impl VerificationJob {
         decision: &Decision,
         confirming: &Confirming,
         audit: &[u8],
+        registers: &[RegisterRow],
     ) -> Result<ReceiptDraft, GatewayError> {
         let outcome = decision.outcome();
         let (refers, confirmation) = confirming.in_receipt();
@@ -416,6 +420,7 @@ impl VerificationJob {
             id: self.pack.id().as_str().to_owned(),
             version: i64::from(self.pack.version()),
             hash: self.pack.hash().labelled(),
+            registers: used(registers),
         };
         let cap = outcome.cap_minor().zip(outcome.until());
         let cap = cap.map(|(amount_minor, until)| Cap { amount_minor, until: until.rfc3339() });

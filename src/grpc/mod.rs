@@ -1,6 +1,7 @@
 //! The gRPC server: one file a service, conversions, peers, statuses, limits.
 
 mod audit;
+mod case;
 mod confirmation;
 mod convert;
 mod cut;
@@ -11,6 +12,7 @@ pub mod peer;
 mod policy;
 mod receipt;
 pub mod reference;
+mod register;
 mod report;
 pub mod server;
 pub mod status;

@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 62] = [
+pub const ACCESS: [(&str, Access); 69] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -106,6 +106,13 @@ pub const ACCESS: [(&str, Access); 62] = [
     ("/tulga.v1.PolicyService/ListPacks", POLICY_READER),
     ("/tulga.v1.PolicyService/GetPack", POLICY_READER),
     ("/tulga.v1.PolicyService/GetActivePack", POLICY_READER),
+    ("/tulga.v1.RegisterService/ImportRegister", ADMIN),
+    ("/tulga.v1.RegisterService/ListRegisters", ADMIN),
+    ("/tulga.v1.RegisterService/GetRegister", ADMIN),
+    ("/tulga.v1.CaseService/ListCases", AUDITOR),
+    ("/tulga.v1.CaseService/GetCase", AUDITOR),
+    ("/tulga.v1.CaseService/ProposeResolution", ADMIN),
+    ("/tulga.v1.CaseService/ApproveResolution", ADMIN),
     ("/grpc.health.v1.Health/Check", Access::Open),
     ("/grpc.health.v1.Health/List", Access::Open),
     ("/grpc.health.v1.Health/Watch", Access::Open),
@@ -392,10 +399,13 @@ mod tests {
                 ("VerificationService", _) => &[Terminal],
                 ("EnrollmentService", "Erase" | "ResolveDuplicate")
                 | ("FootageService", "PlaceHold" | "LiftHold" | "ConfirmDeleted")
-                | ("RetentionService" | "TerminalService", _) => &[Admin],
+                | ("CaseService", "ProposeResolution" | "ApproveResolution")
+                | ("RegisterService" | "RetentionService" | "TerminalService", _) => &[Admin],
                 ("EnrollmentService", _) => &[Enroller, Admin],
                 ("AuditService", "GetEvidence") => &[Auditor],
-                ("AuditService", _) | ("FootageService", "ListFootage") => &[Auditor, Admin],
+                ("AuditService" | "CaseService", _) | ("FootageService", "ListFootage") => {
+                    &[Auditor, Admin]
+                }
                 ("ReportService", _) => &[Oversight, Auditor],
                 ("ReceiptService", _) => &[Host],
                 ("ConfirmationService", _) => &[AppBackend],

@@ -14,6 +14,7 @@ use tonic_health::server::HealthReporter;
 use zeroize::Zeroizing;
 
 use super::audit::Audit;
+use super::case::CaseDesk;
 use super::confirmation::Confirmations;
 use super::cut::Cutter;
 use super::enrollment::Enrollment;
@@ -22,17 +23,20 @@ use super::limits::{EnvelopeLayer, Limits};
 use super::peer::{Door, DoorLayer};
 use super::policy::PolicyDesk;
 use super::receipt::Receipts;
+use super::register::RegisterDesk;
 use super::report::Reports;
 use super::terminal::TerminalDesk;
 use super::verification::Verification;
 use crate::gateway::Gateway;
 use crate::proto;
 use crate::proto::audit_service_server::AuditServiceServer;
+use crate::proto::case_service_server::CaseServiceServer;
 use crate::proto::confirmation_service_server::ConfirmationServiceServer;
 use crate::proto::enrollment_service_server::EnrollmentServiceServer;
 use crate::proto::footage_service_server::FootageServiceServer;
 use crate::proto::policy_service_server::PolicyServiceServer;
 use crate::proto::receipt_service_server::ReceiptServiceServer;
+use crate::proto::register_service_server::RegisterServiceServer;
 use crate::proto::report_service_server::ReportServiceServer;
 use crate::proto::retention_service_server::RetentionServiceServer;
 use crate::proto::terminal_service_server::TerminalServiceServer;
@@ -148,6 +152,12 @@ impl Site {
         let reports = ReportServiceServer::new(Reports(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
+        let registers = RegisterServiceServer::new(RegisterDesk(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
+        let cases = CaseServiceServer::new(CaseDesk(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
         self.with(|routes| {
             routes
                 .add_service(footage)
@@ -160,6 +170,8 @@ impl Site {
                 .add_service(receipts)
                 .add_service(confirmations)
                 .add_service(terminals)
+                .add_service(registers)
+                .add_service(cases)
         })
     }
 

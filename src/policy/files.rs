@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::nesting::is_bounded;
-use super::pack::{CASES_DIR, FILE_BYTES_MAX, FILES_MAX, MANIFEST, SCHEMA, read_pack};
+use super::pack::{CALENDAR, CASES_DIR, FILE_BYTES_MAX, FILES_MAX, MANIFEST, SCHEMA, read_pack};
 use super::{CaseError, CaseFailure, PackError, PolicyPack};
 use crate::crypto::{Digest, length_prefixed, sha256};
 
@@ -132,6 +132,7 @@ fn is_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX
         && (name == MANIFEST
             || name == SCHEMA
+            || name == CALENDAR
             || within(name, ".cedar")
             || case.is_some_and(|case| within(case, ".toml")))
 }

@@ -7,7 +7,8 @@
 //!
 //! A rule says in annotations what it means: `@id` (its name), `@outcome`, `@reason` (a code of
 //! [`crate::domain::reason`]), and where the outcome needs them `@cap_minor` and `@cap_hours`,
-//! `@hold_hours`, or `@step_up`; `@law` and `@doc` are for people. A `permit` is an approval, capped
+//! `@hold_hours` or `@hold_days` (working days by the pack's `calendar.toml`), or `@step_up`; `@case`
+//! names the kind of case that a rule opens; `@law` and `@doc` are for people. A `permit` is an approval, capped
 //! or not; a `forbid` is anything but a plain approval.
 //!
 //! **Invariants.** Nothing is approved without a `permit` that holds. Every rule is asked, and the
@@ -15,6 +16,7 @@
 //! decision INCONCLUSIVE: Cedar itself would drop that rule, and a dropped `forbid` approves. A
 //! capture that cannot be used is INCONCLUSIVE before any rule is asked.
 
+mod calendar;
 mod cases;
 mod compiled;
 mod decide;
@@ -28,6 +30,7 @@ mod rule;
 mod signing;
 mod view;
 
+pub use calendar::CalendarError;
 pub use cases::{CaseError, CaseFailure};
 pub use decide::{decide, decide_by_cedar};
 pub use document::document;
@@ -38,5 +41,5 @@ pub use facts::{
 pub use facts_json::FactsError;
 pub use files::{PACK_BYTES_MAX, PackFiles};
 pub use pack::{Bars, Described, PackError, PackId, PolicyPack, Retention};
-pub use rule::RuleError;
+pub use rule::{CaseBegun, RuleError};
 pub use signing::PackConsent;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use cedar_policy::{
     CedarSchemaError, Effect, Entities, ParseErrors, Policy, PolicyId, PolicySet, Schema,
@@ -11,16 +12,18 @@ use cedar_policy::{
 };
 use serde::Deserialize;
 
+use super::calendar;
 use super::cases::{self, CaseError};
 use super::compiled::Compiled;
 use super::decide::Uids;
-use super::rule::{Rule, RuleError};
+use super::rule::{CaseBegun, Rule, RuleError};
 use super::view::View;
 use crate::crypto::{Digest, length_prefixed, sha256};
 use crate::domain::decision::{Decision, RuleId, SignCode};
 use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::reason::Reason;
 use crate::domain::time::UnixMillis;
+use crate::domain::working_days::WorkingCalendar;
 
 /// A checked policy pack; see the room's documentation for what it consists of.
 #[derive(Debug, Clone)]
@@ -327,6 +330,14 @@ impl PolicyPack {
         self.compiled.as_deref()
     }
 
+    /// The cases that a decision's rules open, or add to.
+    #[must_use]
+    pub fn cases_begun(&self, decision: &Decision, now: UnixMillis) -> Vec<CaseBegun> {
+        let rules = decision.rules().iter();
+        let rules = rules.filter_map(|id| self.rules.get(&PolicyId::new(id.as_str())));
+        rules.filter_map(|rule| rule.begins_case(now)).collect()
+    }
+
     pub(super) const fn view(&self) -> &View {
         &self.view
     }
@@ -427,6 +438,9 @@ pub enum PackError {
     /// A value of `pack.toml` is out of range.
     #[error("{0} in pack.toml is out of range")]
     Field(&'static str),
+    /// `calendar.toml` is not what it should be.
+    #[error("calendar.toml is malformed")]
+    Calendar(#[from] calendar::CalendarError),
     /// The schema is not Cedar.
     #[error("the schema of the policy pack is malformed")]
     Schema {
@@ -486,6 +500,7 @@ impl PackError {
             Self::TooLarge => "PACK_TOO_LARGE",
             Self::File => "PACK_FILES",
             Self::Manifest(_) | Self::Field(_) => "PACK_MANIFEST",
+            Self::Calendar(_) => "PACK_CALENDAR",
             Self::Schema { .. } => "PACK_SCHEMA",
             Self::Nested { .. }
             | Self::Syntax { .. }
@@ -622,6 +637,9 @@ pub(super) fn read_pack(dir: &Path) -> Result<BTreeMap<String, String>, PackErro
     for name in [MANIFEST, SCHEMA] {
         read_into(&mut files, &dir.join(name), name.to_owned())?;
     }
+    if dir.join(CALENDAR).exists() {
+        read_into(&mut files, &dir.join(CALENDAR), CALENDAR.to_owned())?;
+    }
     for (path, name) in listed(dir, "cedar")? {
         read_into(&mut files, &path, name)?;
     }
@@ -633,9 +651,10 @@ pub(super) fn read_pack(dir: &Path) -> Result<BTreeMap<String, String>, PackErro
 
 /// Every rule of every file, in order; each name once.
 fn read_rules(files: &BTreeMap<String, String>) -> Result<Vec<(Policy, Rule)>, PackError> {
+    let calendar = files.get(CALENDAR).map(|text| calendar::read(text)).transpose()?.map(Arc::new);
     let mut rules: Vec<(Policy, Rule)> = Vec::new();
     for (name, text) in files.iter().filter(|(name, _)| is_rules(name)) {
-        for (policy, rule) in rules_of(name, text)? {
+        for (policy, rule) in rules_of(name, text, calendar.as_ref())? {
             if rules.iter().any(|(_, other)| other.id == rule.id) {
                 return Err(PackError::Duplicate { id: rule.id.to_string() });
             }
@@ -646,7 +665,11 @@ fn read_rules(files: &BTreeMap<String, String>) -> Result<Vec<(Policy, Rule)>, P
 }
 
 /// The policies of one file, each under its rule's name.
-fn rules_of(name: &str, text: &str) -> Result<Vec<(Policy, Rule)>, PackError> {
+fn rules_of(
+    name: &str,
+    text: &str,
+    calendar: Option<&Arc<WorkingCalendar>>,
+) -> Result<Vec<(Policy, Rule)>, PackError> {
     let parsed = PolicySet::from_str(text)
         .map_err(|source| PackError::Syntax { name: name.to_owned(), source: Box::new(source) })?;
     if parsed.templates().next().is_some() {
@@ -654,7 +677,7 @@ fn rules_of(name: &str, text: &str) -> Result<Vec<(Policy, Rule)>, PackError> {
     }
     let mut rules = Vec::new();
     for (index, policy) in parsed.policies().enumerate() {
-        let rule = Rule::of(policy).map_err(|source| PackError::Rule {
+        let rule = Rule::of(policy, calendar).map_err(|source| PackError::Rule {
             name: name.to_owned(),
             number: index + 1,
             source,
@@ -739,6 +762,8 @@ fn is_cases(name: &str) -> bool {
 const FOOTAGE_DAYS_BY_LAW: u32 = 180;
 /// A hundred years.
 const DAYS_MAX: u32 = 36_500;
+/// The working days, where the pack counts them.
+pub(super) const CALENDAR: &str = "calendar.toml";
 pub(super) const MANIFEST: &str = "pack.toml";
 pub(super) const SCHEMA: &str = "schema.cedarschema";
 pub(super) const CASES_DIR: &str = "tests";

@@ -1,12 +1,16 @@
 //! What a rule means when it holds: read once from its annotations.
 
+use std::sync::Arc;
+
 use cedar_policy::{Effect, Policy};
 
 use super::facts::Facts;
+use crate::domain::case::CaseKind;
 use crate::domain::decision::{Outcome, RuleId, SignCode, StepUp};
 use crate::domain::reason::Reason;
 use crate::domain::time::UnixMillis;
 use crate::domain::turnover::{Direction, Party, Window};
+use crate::domain::working_days::{WorkingCalendar, WorkingEnd};
 
 /// A rule's name and what follows when it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub(super) struct Rule {
     pub(super) reason: Option<Reason>,
     /// By which sign whatever it holds of is suspicious; never told to terminals.
     pub(super) sign: Option<SignCode>,
+    /// The kind of case that it opens.
+    case: Option<CaseKind>,
     consequence: Consequence,
 }
 
@@ -24,8 +30,46 @@ enum Consequence {
     Cap(CapRule),
     StepUp(StepUp),
     Inconclusive,
-    Hold { hours: i64 },
+    Hold(Hold),
     Deny,
+}
+
+/// How long a hold lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Hold {
+    Hours(i64),
+    WorkingDays(i64, Arc<WorkingCalendar>),
+}
+
+impl Hold {
+    fn of(
+        policy: &Policy,
+        calendar: Option<&Arc<WorkingCalendar>>,
+    ) -> Result<(Self, &'static [&'static str]), RuleError> {
+        if policy.annotation("hold_days").is_none() {
+            let hours = positive(policy, "hold_hours", HOURS_MAX)?;
+            return Ok((Self::Hours(hours), &["hold_hours"]));
+        }
+        let days = positive(policy, "hold_days", HOLD_DAYS_MAX)?;
+        let calendar = calendar.ok_or(RuleError::NoCalendar)?;
+        Ok((Self::WorkingDays(days, Arc::clone(calendar)), &["hold_days"]))
+    }
+
+    fn end(&self, now: UnixMillis) -> WorkingEnd {
+        match self {
+            Self::Hours(hours) => WorkingEnd { until: after(now, *hours), beyond_calendar: false },
+            Self::WorkingDays(days, calendar) => calendar.end(now, *days),
+        }
+    }
+}
+
+/// A case that a rule opens, or adds to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseBegun {
+    /// What the rule calls it; none for a hold whose rule names no case.
+    pub kind: Option<CaseKind>,
+    /// When the hold ends, where the rule holds.
+    pub hold: Option<WorkingEnd>,
 }
 
 /// The most that may be paid: of one transaction, or together with what moved in a window.
@@ -60,6 +104,9 @@ pub enum RuleError {
     /// It means nothing with this outcome, or at all.
     #[error("@{0} has no meaning here")]
     Meaningless(String),
+    /// Working days are counted by the pack's calendar, and it has none.
+    #[error("@hold_days needs a calendar.toml in the pack")]
+    NoCalendar,
     /// A permit that refuses, or a forbid that approves without a cap.
     #[error("a permit approves and a forbid does not: the outcome contradicts the effect")]
     Contradiction,
@@ -71,7 +118,10 @@ impl Rule {
     /// # Errors
     ///
     /// [`RuleError`]: also for an annotation nobody reads, since a mistyped `@reason` must not pass.
-    pub(super) fn of(policy: &Policy) -> Result<Self, RuleError> {
+    pub(super) fn of(
+        policy: &Policy,
+        calendar: Option<&Arc<WorkingCalendar>>,
+    ) -> Result<Self, RuleError> {
         let word = |key| policy.annotation(key);
         let id = word("id").ok_or(RuleError::Missing("id"))?;
         let id = RuleId::try_from(id).map_err(|_| RuleError::Value("id"))?;
@@ -94,8 +144,8 @@ impl Rule {
             }
             "INCONCLUSIVE" => (Consequence::Inconclusive, &[]),
             "HELD" => {
-                let hours = positive(policy, "hold_hours", HOURS_MAX)?;
-                (Consequence::Hold { hours }, &["hold_hours"])
+                let (hold, keys) = Hold::of(policy, calendar)?;
+                (Consequence::Hold(hold), keys)
             }
             "DENIED" => (Consequence::Deny, &[]),
             _ => return Err(RuleError::Value("outcome")),
@@ -112,7 +162,9 @@ impl Rule {
                 return Err(RuleError::Meaningless(key.to_owned()));
             }
         }
-        Ok(Self { id, reason, sign, consequence })
+        let case = word("case").map(CaseKind::try_from).transpose();
+        let case = case.map_err(|_| RuleError::Value("case"))?;
+        Ok(Self { id, reason, sign, case, consequence })
     }
 
     /// What follows when the rule holds now.
@@ -122,7 +174,7 @@ impl Rule {
             Consequence::Cap(cap) => cap.outcome(facts, now),
             Consequence::StepUp(what) => Outcome::StepUp { what: *what },
             Consequence::Inconclusive => Outcome::Inconclusive,
-            Consequence::Hold { hours } => Outcome::Held { until: after(now, *hours) },
+            Consequence::Hold(hold) => Outcome::Held { until: hold.end(now).until },
             Consequence::Deny => Outcome::Denied,
         }
     }
@@ -145,9 +197,20 @@ impl Rule {
             }
             Consequence::StepUp(what) => format!("STEP_UP: {}", what.as_str()),
             Consequence::Inconclusive => "INCONCLUSIVE".to_owned(),
-            Consequence::Hold { hours } => format!("HELD: {hours} hours"),
+            Consequence::Hold(Hold::Hours(hours)) => format!("HELD: {hours} hours"),
+            Consequence::Hold(Hold::WorkingDays(days, _)) => format!("HELD: {days} working days"),
             Consequence::Deny => "DENIED".to_owned(),
         }
+    }
+
+    /// The case that it opens when it holds now.
+    pub(super) fn begins_case(&self, now: UnixMillis) -> Option<CaseBegun> {
+        let hold = match &self.consequence {
+            Consequence::Hold(hold) => Some(hold.end(now)),
+            _ => None,
+        };
+        let kind = self.case.clone();
+        (kind.is_some() || hold.is_some()).then_some(CaseBegun { kind, hold })
     }
 
     /// Until when the cap runs that begins when the rule holds now; `None` for a rule that begins none.
@@ -226,12 +289,15 @@ fn positive(policy: &Policy, key: &'static str, max: i64) -> Result<i64, RuleErr
 }
 
 /// Annotations that any rule may have; `law` and `doc` are for people.
-const COMMON_KEYS: [&str; 6] = ["id", "outcome", "reason", "law", "doc", "sign"];
+const COMMON_KEYS: [&str; 7] = ["id", "outcome", "reason", "case", "law", "doc", "sign"];
 
 const HOUR_MS: i64 = 3_600_000;
 
 /// Ten years: whatever lasts longer is a refusal and should say so.
 const HOURS_MAX: i64 = 87_600;
+
+/// Two years of working days: whatever lasts longer is a refusal and should say so.
+const HOLD_DAYS_MAX: i64 = 500;
 
 #[cfg(test)]
 mod tests {
@@ -244,7 +310,7 @@ mod tests {
 
     fn read(annotations: &str, effect: &str) -> Result<Rule, RuleError> {
         let source = format!("{annotations} {effect}(principal, action, resource);");
-        Rule::of(&Policy::from_str(&source).unwrap())
+        Rule::of(&Policy::from_str(&source).unwrap(), None)
     }
 
     fn facts() -> Facts {
@@ -327,6 +393,16 @@ mod tests {
     fn each_wrong_annotation_is_named() {
         let deny = r#"@id("a") @outcome("DENIED")"#;
         let wrong = [
+            (
+                r#"@id("a") @outcome("HELD") @reason("POL_HELD") @hold_days("5")"#,
+                "forbid",
+                RuleError::NoCalendar,
+            ),
+            (
+                r#"@id("a") @outcome("HELD") @reason("POL_HELD") @hold_hours("5") @case("mule")"#,
+                "forbid",
+                RuleError::Value("case"),
+            ),
             ("", "permit", RuleError::Missing("id")),
             (r#"@id("a b")"#, "permit", RuleError::Value("id")),
             (r#"@id("a")"#, "forbid", RuleError::Missing("outcome")),

@@ -235,6 +235,18 @@ pub struct Policy {
     pub version: i64,
     /// Hash of its bytes.
     pub hash: String,
+    /// The registers that its rules asked, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub registers: Vec<RegisterUsed>,
+}
+
+/// A version of a register that rules asked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RegisterUsed {
+    /// The register's name.
+    pub name: String,
+    /// Hash of the version's content.
+    pub hash: String,
 }
 
 /// A lower amount than was asked for.

@@ -16,8 +16,8 @@ mod verify;
 
 pub use body::{
     Actor, Administration, Bio, Cap, Confirmation, Content, Erasure, Exception, IndexRange,
-    LogBlock, Outcome, Policy, ReceiptBody, ReceiptDraft, Redemption, Refers, ReportingTerminal,
-    Reversal, Terminal, Txn, Verification, Witnessed, rid_text,
+    LogBlock, Outcome, Policy, ReceiptBody, ReceiptDraft, Redemption, Refers, RegisterUsed,
+    ReportingTerminal, Reversal, Terminal, Txn, Verification, Witnessed, rid_text,
 };
 pub use commit::{
     InvalidSalt, Salt, TransactionFields, audit_commit, footage_commit, transaction_commit,

@@ -8,6 +8,7 @@
 //! Secrets arrive here sealed: no method takes a plain template, number, token or account.
 
 mod activations;
+mod cases;
 mod confirmations;
 mod evidence;
 mod footage;
@@ -17,6 +18,7 @@ pub mod memory;
 mod movements;
 mod packs;
 mod past;
+mod registers;
 mod rows;
 mod shelf;
 pub mod sql;
@@ -31,6 +33,7 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
 pub use activations::{ActivationProposalRow, ActivationQuestions, Activations};
+pub use cases::{CaseEvidenceRow, CaseRow, Cases, ProposalRow};
 pub use confirmations::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
     Confirmations,
@@ -44,6 +47,7 @@ pub use guests::{GUESTS_OF_NUMBER_MAX, GuestRow, Guests};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf, Starts};
 pub use packs::{ActivationRow, PackRow, PackShelf, PackSignature, Packs};
 pub use past::Past;
+pub use registers::{RegisterQuestion, RegisterRow, RegisterValueRow, Registers};
 pub use rows::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
     CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
@@ -163,6 +167,8 @@ pub trait UnitOfWork:
     + Evidences
     + Activations
     + Packs
+    + Registers
+    + Cases
 {
     /// Makes everything durable (synced to the disk) before it returns.
     ///

@@ -23,7 +23,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use crate::crypto::{AeadError, Digest, Entropy, EntropyError, MacKey, SealingKey, random_bytes};
-use crate::domain::id::{CustomerId, TenantId};
+use crate::domain::id::{CustomerId, TenantId, TerminalId};
 use crate::domain::iin::Iin;
 use crate::domain::transaction::{OpaqueToken, TokenKind};
 use crate::store::CustomerKeyRow;
@@ -172,6 +172,12 @@ impl Vault {
     #[must_use]
     pub fn guest_index(&self, tenant: &TenantId, iin: &Iin) -> Digest {
         self.index_key.mac(&[b"guest", tenant.as_str().as_bytes(), iin.expose()])
+    }
+
+    /// The keyed hash of a terminal's id, by which registers list terminals.
+    #[must_use]
+    pub fn device_index(&self, tenant: &TenantId, terminal: &TerminalId) -> Digest {
+        self.index_key.mac(&[b"device", tenant.as_str().as_bytes(), terminal.as_str().as_bytes()])
     }
 
     /// A pseudonym for whoever a reference leads to when it leads to nobody: of the same shape, and the

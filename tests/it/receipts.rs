@@ -107,7 +107,12 @@ pub fn verification() -> Content {
         subject: Some(URL_SAFE_NO_PAD.encode([3; 32])),
         guest: None,
         bio: Bio { modality: "face".into(), models: vec![hash("model")], required_db: 40 },
-        policy: Policy { id: "kz-2026".into(), version: 3, hash: hash("policy") },
+        policy: Policy {
+            id: "kz-2026".into(),
+            version: 3,
+            hash: hash("policy"),
+            registers: Vec::new(),
+        },
         build: hash("binary"),
         outcome: "APPROVED_CAPPED".into(),
         cap: Some(Cap { amount_minor: 3_000_000, until: "2026-11-21T23:59:59.000Z".into() }),

@@ -1,6 +1,7 @@
 //! One suite that every store passes, and what is particular to each.
 
 mod activations;
+mod cases;
 mod confirmations;
 #[cfg(feature = "test-support")]
 mod faults;
@@ -11,6 +12,7 @@ mod movements;
 mod oversight;
 mod packs;
 mod past;
+mod registers;
 mod sqlite_file;
 
 use std::time::Duration;
@@ -27,6 +29,10 @@ use tulga::store::{
 };
 
 use self::activations::a_proposed_activation_is_replaced_taken_away_and_goes_with_the_customer;
+use self::cases::{
+    a_case_keeps_each_decision_once, cases_come_by_score_and_change,
+    linked_people_share_an_account_a_card_or_a_face,
+};
 use self::confirmations::{
     a_confirmation_is_asked_for_once_answered_once_and_settled_once,
     a_device_key_is_one_customers_and_goes_with_them,
@@ -63,6 +69,11 @@ use self::past::{
     an_activation_is_remembered_and_a_resumption_is_none, an_open_pair_is_seen_from_both_sides,
     cards_that_have_not_expired_are_counted, others_and_other_terminals_are_counted_once_each,
     refusals_are_counted_since,
+};
+use self::registers::{
+    a_register_counts_by_its_highest_version,
+    a_value_is_listed_in_its_register_and_version_until_its_end,
+    values_of_a_register_come_in_pages_and_old_versions_go,
 };
 
 const ORIGIN: &str = "cash.bank.example/gw07/2026h2";
@@ -129,6 +140,12 @@ on_every_store!(
     footage_is_missing_due_or_on_hold,
     footage_comes_in_pages_and_by_filter,
     evidence_is_destroyed_when_it_is_due_and_not_held,
+    cases_come_by_score_and_change,
+    a_case_keeps_each_decision_once,
+    linked_people_share_an_account_a_card_or_a_face,
+    a_register_counts_by_its_highest_version,
+    values_of_a_register_come_in_pages_and_old_versions_go,
+    a_value_is_listed_in_its_register_and_version_until_its_end,
     the_head_moves_from_where_it_is_only,
     entries_come_in_order_in_pages_and_by_filter,
     a_gap_among_the_leaves_is_noticed,

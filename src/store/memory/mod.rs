@@ -1,6 +1,7 @@
 //! A store in memory for tests, which fails when it is told to.
 
 mod activations;
+mod cases;
 mod confirmations;
 mod evidence;
 mod footage;
@@ -8,6 +9,7 @@ mod guests;
 mod movements;
 mod packs;
 mod past;
+mod registers;
 mod unable;
 mod verifications;
 
@@ -19,16 +21,18 @@ use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    ActivationProposalRow, ActivationRow, AppKeyRow, CaptureRow, ChallengeRow, ChallengeState,
-    CheckpointRow, ConfirmationRow, CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow,
-    DuplicateRow, EntryFilter, EntryRow, GUESTS_OF_NUMBER_MAX, GuestRow, HeadRow, OutcomeRow,
-    PackRow, RedemptionRow, Store, StoreError, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
+    ActivationProposalRow, ActivationRow, AppKeyRow, CaptureRow, CaseEvidenceRow, CaseRow,
+    ChallengeRow, ChallengeState, CheckpointRow, ConfirmationRow, CustomerKeyRow, CustomerRow,
+    CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, GUESTS_OF_NUMBER_MAX,
+    GuestRow, HeadRow, OutcomeRow, PackRow, RedemptionRow, RegisterRow, RegisterValueRow, Store,
+    StoreError, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
 };
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
 use crate::domain::id::{
-    CaptureId, CaseReference, ConfirmationId, CustomerId, ReceiptId, TerminalId,
+    CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, ReceiptId, TerminalId,
 };
+use crate::domain::register::Register;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
@@ -143,6 +147,10 @@ struct State {
     evidence: BTreeMap<u64, evidence::Kept>,
     packs: BTreeMap<Digest, (PackRow, Vec<u8>)>,
     activations: BTreeMap<u64, ActivationRow>,
+    registers: BTreeMap<(Register, u64), RegisterRow>,
+    register_values: BTreeMap<(Register, u64, Digest), RegisterValueRow>,
+    cases: BTreeMap<CaseId, CaseRow>,
+    case_evidence: BTreeMap<(CaseId, u64), CaseEvidenceRow>,
     heads: BTreeMap<String, HeadRow>,
     entries: BTreeMap<(String, u64), Arc<EntryRow>>,
     checkpoints: BTreeMap<(String, u64), CheckpointRow>,

@@ -17,6 +17,11 @@ pub(super) struct Moved {
 }
 
 impl Moved {
+    /// The movement, whatever moved.
+    pub(super) const fn row(&self) -> &MovementRow {
+        &self.row
+    }
+
     /// The movement, if anything moved.
     pub(super) fn counted(&self) -> Option<&MovementRow> {
         (self.moved_minor > 0).then_some(&self.row)

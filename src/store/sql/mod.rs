@@ -5,6 +5,7 @@
 //! `secure_delete` overwrites what an erasure deletes, and the journal is emptied after it.
 
 mod activations;
+mod cases;
 mod confirmations;
 mod evidence;
 mod footage;
@@ -14,6 +15,7 @@ mod packs;
 mod parse;
 mod past;
 mod read;
+mod registers;
 mod unable;
 mod verifications;
 mod write;

@@ -4,23 +4,25 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::crypto::{Digest, PublicKey};
+use crate::domain::case::{CaseKind, CaseStatus, Resolution};
 use crate::domain::decision::RuleId;
 use crate::domain::id::{
-    Attempt, CaptureId, ConfirmationId, CustomerId, HostTransactionId, PrincipalName, ReceiptId,
-    TerminalId,
+    Attempt, CaptureId, CaseId, ConfirmationId, CustomerId, HostTransactionId, PrincipalName,
+    ReceiptId, TerminalId,
 };
 use crate::domain::modality::Modality;
 use crate::domain::money::Currency;
 use crate::domain::reference::SecondPersonReason;
+use crate::domain::register::{Register, SourceCode};
 use crate::domain::time::{BusinessDate, UnixMillis};
-use crate::domain::transaction::{CashOutcome, DecisionKey, TokenKind};
+use crate::domain::transaction::{CashOutcome, DecisionKey, Operation, TokenKind};
 use crate::domain::turnover::Direction;
 use crate::store::{
-    ActivationProposalRow, ActivationRow, AnswerKind, AppKeyRow, CaptureRow, ChallengeRow,
-    ChallengeState, CheckpointRow, ConfirmationAnswer, ConfirmationRow, CustomerKeyRow,
-    CustomerRow, CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow, MovedRow,
-    OutcomeRow, PackRow, PackSignature, RedemptionRow, StoreError, TerminalKeyRow, TokenRow,
-    UnableRow,
+    ActivationProposalRow, ActivationRow, AnswerKind, AppKeyRow, CaptureRow, CaseEvidenceRow,
+    CaseRow, ChallengeRow, ChallengeState, CheckpointRow, ConfirmationAnswer, ConfirmationRow,
+    CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow,
+    MovedRow, OutcomeRow, PackRow, PackSignature, ProposalRow, RedemptionRow, RegisterRow,
+    RegisterValueRow, StoreError, TerminalKeyRow, TokenRow, UnableRow,
 };
 
 /// One row of a table, read column by column.
@@ -155,6 +157,85 @@ impl<'a> Fields<'a> {
     pub fn cap(&self) -> Result<(RuleId, UnixMillis), StoreError> {
         let rule = RuleId::try_from(self.text("rule")?.as_str());
         Ok((rule.map_err(|_| self.broken("rule"))?, self.time("until")?))
+    }
+
+    pub fn register(&self) -> Result<Register, StoreError> {
+        self.word("register", &Register::ALL, Register::as_str)
+    }
+
+    pub fn register_version(&self) -> Result<RegisterRow, StoreError> {
+        Ok(RegisterRow {
+            register: self.register()?,
+            version: self.natural("version")?,
+            hash: self.digest("hash")?,
+            count: self.natural("row_count")?,
+            imported_at: self.time("imported_at")?,
+            index: self.natural("entry_index")?,
+        })
+    }
+
+    pub fn register_value(&self) -> Result<RegisterValueRow, StoreError> {
+        let note = self.maybe_text("note")?;
+        let note = note.as_deref().map(SourceCode::try_from).transpose();
+        Ok(RegisterValueRow {
+            value: self.digest("value_index")?,
+            note: note.map_err(|_| self.broken("note"))?,
+            valid_until: self.maybe_time("valid_until")?,
+        })
+    }
+
+    fn case_id(&self, column: &'static str) -> Result<CaseId, StoreError> {
+        CaseId::try_from(self.bytes(column)?.as_slice()).map_err(|_| self.broken(column))
+    }
+
+    fn small(&self, column: &'static str) -> Result<u32, StoreError> {
+        u32::try_from(self.integer(column)?).map_err(|_| self.broken(column))
+    }
+
+    pub fn case(&self) -> Result<CaseRow, StoreError> {
+        let kind = CaseKind::try_from(self.text("kind")?.as_str());
+        Ok(CaseRow {
+            id: self.case_id("id")?,
+            customer: self.customer("customer")?,
+            kind: kind.map_err(|_| self.broken("kind"))?,
+            status: self.word("status", &CaseStatus::ALL, CaseStatus::as_str)?,
+            opened_at: self.time("opened_at")?,
+            held_until: self.maybe_time("held_until")?,
+            beyond_calendar: self.flag("beyond_calendar")?,
+            weight: self.small("weight")?,
+            decisions: self.small("decisions")?,
+            score: self.small("score")?,
+            proposal: self.proposal()?,
+            closed_at: self.maybe_time("closed_at")?,
+        })
+    }
+
+    fn proposal(&self) -> Result<Option<ProposalRow>, StoreError> {
+        if self.maybe_text("proposal")?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(ProposalRow {
+            resolution: self.word("proposal", &Resolution::ALL, Resolution::as_str)?,
+            by: self.text("proposed_by")?,
+            key: self.digest("proposed_key")?,
+            at: self.time("proposed_at")?,
+        }))
+    }
+
+    pub fn case_evidence(&self) -> Result<CaseEvidenceRow, StoreError> {
+        let rules = self.text("rules")?;
+        let rules = rules.split_whitespace().map(RuleId::try_from).collect::<Result<_, _>>();
+        let operation = Operation::from_word(&self.text("operation")?);
+        Ok(CaseEvidenceRow {
+            case: self.case_id("case_id")?,
+            index: self.natural("entry_index")?,
+            at: self.time("at")?,
+            outcome: self.text("outcome")?,
+            rules: rules.map_err(|_| self.broken("rules"))?,
+            operation: operation.ok_or_else(|| self.broken("operation"))?,
+            amount_minor: self.integer("amount_minor")?,
+            currency: self.currency("currency")?,
+        })
     }
 
     pub fn customer_key(&self) -> Result<CustomerKeyRow, StoreError> {

@@ -1,0 +1,130 @@
+//! Cases and their evidence.
+
+use tulga::crypto::Digest;
+use tulga::domain::case::{CaseKind, CaseStatus, Resolution};
+use tulga::domain::decision::RuleId;
+use tulga::domain::id::CaseId;
+use tulga::domain::money::Currency;
+use tulga::domain::time::UnixMillis;
+use tulga::domain::transaction::Operation;
+use tulga::store::{CaseEvidenceRow, CaseRow, MovementRow, ProposalRow, Store};
+
+use super::fixtures::{add_customer, customer_id, digest, duplicate, write};
+use super::movements::movement;
+
+const fn at(ms: i64) -> UnixMillis {
+    UnixMillis::new(ms)
+}
+
+fn case(number: u8, customer: u8, score: u32) -> CaseRow {
+    CaseRow {
+        id: CaseId::new([number; 16]),
+        customer: customer_id(customer),
+        kind: CaseKind::try_from(format!("K{number}").as_str()).unwrap(),
+        status: CaseStatus::Open,
+        opened_at: at(i64::from(number)),
+        held_until: None,
+        beyond_calendar: false,
+        weight: score,
+        decisions: 1,
+        score,
+        proposal: None,
+        closed_at: None,
+    }
+}
+
+pub async fn cases_come_by_score_and_change(store: &dyn Store) {
+    add_customer(store, 1).await;
+    add_customer(store, 2).await;
+    let rows = [case(1, 1, 20), case(2, 2, 40), case(3, 1, 20), case(4, 2, 0)];
+    let key: Digest = digest(3);
+    let by = "second".to_owned();
+    let closed = CaseRow {
+        status: CaseStatus::Released,
+        held_until: Some(at(77)),
+        beyond_calendar: true,
+        decisions: 5,
+        proposal: Some(ProposalRow { resolution: Resolution::Release, by, key, at: at(8) }),
+        closed_at: Some(at(9)),
+        ..rows[2].clone()
+    };
+    write(store, async |unit| {
+        for row in &rows {
+            unit.put_case(row).await?;
+        }
+        let page = unit.cases(None, None, 3).await?;
+        assert_eq!(page, [rows[1].clone(), rows[0].clone(), rows[2].clone()]);
+        let after = Some((page[2].score, page[2].id));
+        assert_eq!(unit.cases(None, after, 3).await?, rows[3..]);
+        unit.put_case(&closed).await?;
+        assert_eq!(unit.case(&closed.id).await?.as_ref(), Some(&closed));
+        let released = unit.cases(Some(CaseStatus::Released), None, 9).await?;
+        assert_eq!(released, std::slice::from_ref(&closed));
+        assert_eq!(unit.cases(Some(CaseStatus::Open), None, 9).await?.len(), 3);
+        let of_one = unit.cases_of(&customer_id(1)).await?;
+        assert_eq!(of_one, [rows[0].clone(), closed.clone()]);
+        assert_eq!(unit.case(&CaseId::new([9; 16])).await?, None);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let nobody = write(store, async |unit| unit.put_case(&case(5, 9, 1)).await).await;
+    assert!(nobody.is_err());
+}
+
+pub async fn a_case_keeps_each_decision_once(store: &dyn Store) {
+    add_customer(store, 1).await;
+    let rules = ["KZ-08.dropper", "kz-2026.permit"].map(|id| RuleId::try_from(id).unwrap());
+    let decision = |index: u64| CaseEvidenceRow {
+        case: CaseId::new([1; 16]),
+        index,
+        at: at(5),
+        outcome: "HELD".to_owned(),
+        rules: rules.to_vec(),
+        operation: Operation::CashWithdrawal,
+        amount_minor: 100,
+        currency: Currency::try_from("KZT").unwrap(),
+    };
+    write(store, async |unit| {
+        unit.put_case(&case(1, 1, 20)).await?;
+        for index in [7, 3] {
+            unit.insert_case_evidence(&decision(index)).await?;
+        }
+        let id = CaseId::new([1; 16]);
+        assert_eq!(unit.case_evidence(&id, 9).await?, [decision(3), decision(7)]);
+        assert_eq!(unit.case_evidence(&id, 1).await?, [decision(3)]);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let again = write(store, async |unit| unit.insert_case_evidence(&decision(3)).await).await;
+    assert!(again.is_err());
+}
+
+pub async fn linked_people_share_an_account_a_card_or_a_face(store: &dyn Store) {
+    for number in 1..=6 {
+        add_customer(store, number).await;
+    }
+    let by = |host, customer, account, card: Option<u8>| MovementRow {
+        account: digest(account),
+        card: card.map(digest),
+        ..movement(host, customer_id(customer), 5, 100)
+    };
+    // 2 by the account, 3 by the card, 4 and 5 by the face from either side, 6 by nothing.
+    let rows =
+        [by(1, 1, 11, Some(21)), by(2, 2, 11, None), by(3, 3, 12, Some(21)), by(4, 6, 13, None)];
+    write(store, async |unit| {
+        for row in &rows {
+            unit.insert_movement(row).await?;
+        }
+        unit.insert_duplicate(&duplicate(1, 4, 40)).await?;
+        unit.insert_duplicate(&duplicate(5, 1, 40)).await?;
+        let linked = unit.linked(&customer_id(1), 9).await?;
+        assert_eq!(linked, [2, 3, 4, 5].map(customer_id));
+        assert_eq!(unit.linked(&customer_id(1), 2).await?, [2, 3].map(customer_id));
+        assert_eq!(unit.linked(&customer_id(6), 9).await?, []);
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
