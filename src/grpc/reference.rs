@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
+use x509_parser::pem::Pem;
 use zeroize::Zeroizing;
 
 use crate::domain::iin::Iin;
@@ -39,8 +40,15 @@ impl std::fmt::Debug for ReferenceEndpoint {
 
 /// The endpoint cannot be used as it is configured.
 #[derive(Debug, thiserror::Error)]
-#[error("the url, certificate, key or authority of the reference service cannot be used")]
-pub struct ReferenceEndpointError(#[source] tonic::transport::Error);
+#[non_exhaustive]
+pub enum ReferenceEndpointError {
+    /// The transport refuses the url, the certificate or the key.
+    #[error("the url, certificate or key of the reference service cannot be used")]
+    Transport(#[source] tonic::transport::Error),
+    /// Nobody would be trusted.
+    #[error("the authority of the reference service is no certificate")]
+    Authority,
+}
 
 impl ReferenceEndpoint {
     /// Checks what can be checked without a connection.
@@ -66,13 +74,20 @@ impl ReferenceEndpoint {
     }
 
     fn endpoint(&self) -> Result<Endpoint, ReferenceEndpointError> {
+        // The transport takes a text without any certificate, and then trusts nobody.
+        let mut blocks = Pem::iter_from_buffer(self.authority_pem.as_bytes());
+        let is_certificate =
+            |block: &Pem| block.label == "CERTIFICATE" && block.parse_x509().is_ok();
+        if !blocks.any(|block| block.is_ok_and(|block| is_certificate(&block))) {
+            return Err(ReferenceEndpointError::Authority);
+        }
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(&self.authority_pem))
             .identity(Identity::from_pem(&self.certificate_pem, self.key_pem.as_bytes()));
         Endpoint::from_shared(self.url.clone())
             .and_then(|endpoint| endpoint.tls_config(tls))
             .map(|endpoint| endpoint.connect_timeout(self.deadline))
-            .map_err(ReferenceEndpointError)
+            .map_err(ReferenceEndpointError::Transport)
     }
 }
 
