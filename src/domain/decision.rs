@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn an_impostor_is_not_told_what_holds_for_the_person() {
-        let beside = [Reason::LimDailyCap, Reason::PolHeld, Reason::PolStepUp];
+        let beside = [Reason::LimDailyCap, Reason::PolStepUp, Reason::PolHeld];
         let reasons = [&[Reason::MatNoMatch, Reason::LimAttempts, Reason::PolAmount], &beside[..]];
         let impostor = Decision::new(Outcome::Denied, reasons.concat(), vec![]);
         let told = [Reason::MatNotConfirmed, Reason::LimAttempts, Reason::PolAmount];
