@@ -187,6 +187,9 @@ impl Job for VerificationJob {
         let by_rules = policy::decide(&facts, &self.pack, slot.now);
         let rules_outcome = by_rules.outcome();
         let decision = confirming.weigh(by_rules);
+        if let Some(guest) = self.new_guest().filter(|_| self.is_written(&decision)) {
+            guest.insert(unit).await?;
+        }
         let decision = self.keep_cases(unit, &facts, decision, slot).await?;
         let attempts = if matches!(decision.outcome(), Outcome::Inconclusive) {
             // Nothing was learnt about the person, so it costs no try.
@@ -210,9 +213,6 @@ impl Job for VerificationJob {
         self.conclude(unit, slot, &decision, &confirming).await?;
         // The salt stands before the record, in the order in which they are hashed.
         let salted = Zeroizing::new([&self.audit_salt, audit.as_slice()].concat());
-        if let Some(guest) = self.new_guest().filter(|_| decision.outcome().approves()) {
-            guest.insert(unit).await?;
-        }
         if let Some(movement) = self.movement(&decision, slot)? {
             unit.insert_movement(&movement).await?;
         }
@@ -281,7 +281,15 @@ impl VerificationJob {
         }))
     }
 
-    /// Somebody who is a guest once the deposit is approved.
+    /// Whether the person is in the store after the decision: somebody new is not, unless cash may move
+    /// or a person of the bank is to look at the case.
+    fn is_written(&self, decision: &Decision) -> bool {
+        let outcome = decision.outcome();
+        let stays = outcome.approves() || matches!(outcome, Outcome::Held { .. });
+        self.new_guest().is_none() || stays
+    }
+
+    /// Somebody who is a guest once the deposit is approved or held.
     pub(super) fn new_guest(&self) -> Option<&NewGuest> {
         match &self.guest {
             Some(GuestIs::New(guest)) => Some(guest),
@@ -296,7 +304,7 @@ impl VerificationJob {
         decision: &Decision,
         slot: &Slot,
     ) -> Result<(), GatewayError> {
-        let is_written = self.new_guest().is_none() || decision.outcome().approves();
+        let is_written = self.is_written(decision);
         let Some(customer) = self.session.customer()?.filter(|_| is_written) else {
             return Ok(());
         };
@@ -428,7 +436,7 @@ impl VerificationJob {
         let reasons = reasons.iter().map(|reason| reason.code().to_owned()).collect();
         let audit = audit_commit(&Salt::new(self.audit_salt), audit);
         let (id, cert) = (self.terminal.id.as_str().to_owned(), self.terminal.spki.labelled());
-        let is_written = self.new_guest().is_none() || outcome.approves();
+        let is_written = self.is_written(decision);
         let subject = if is_written { &self.subject } else { &self.session.nobody };
         let guest =
             self.guest.as_ref().filter(|_| is_written).map(|guest| guest.as_str().to_owned());

@@ -274,8 +274,11 @@ async fn kz_08_one_face_and_many_terminals_are_held_and_social_payments_are_not(
             assert_eq!(paid.decided(terminal, "T2").await.outcome(), Approved);
         }
     }
+    // The hold lasts for working days, whatever comes of its first reason, and then lapses.
     bank.clock.advance_millis(HOUR_MS);
-    bank.expect(ask(), "T3", Approved, &[]).await;
+    bank.expect(ask(), "T3", Held, &["POL_HELD"]).await;
+    bank.clock.advance_millis(14 * 24 * HOUR_MS);
+    bank.expect(ask(), "T3b", Approved, &[]).await;
 
     // The same face under another number: both are held until a person has decided.
     let mut desk = EnrollmentServiceClient::new(bank.site.staff(Role::Admin).await);
@@ -288,7 +291,9 @@ async fn kz_08_one_face_and_many_terminals_are_held_and_social_payments_are_not(
     })
     .await
     .unwrap();
-    bank.expect(ask(), "T6", Approved, &[]).await;
+    bank.expect(ask(), "T6", Held, &["POL_HELD"]).await;
+    bank.clock.advance_millis(14 * 24 * HOUR_MS);
+    bank.expect(ask(), "T7", Approved, &[]).await;
     drop(desk);
     bank.finish().await;
 }
