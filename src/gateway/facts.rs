@@ -92,7 +92,7 @@ impl VerificationJob {
         Ok(owner.is_some_and(|row| row.status == CustomerStatus::Active))
     }
 
-    /// What moved before this transaction.
+    /// What moved before this transaction, as far as a rule sees it.
     async fn turnovers(
         &self,
         unit: &mut dyn UnitOfWork,
@@ -102,35 +102,40 @@ impl VerificationJob {
         if !self.pack.sees("turnover") {
             return Ok(turnovers);
         }
-        let currency = self.currency()?;
-        let starts = Window::ALL.map(|window| self.settings.zone.start(window, slot.now));
+        let zone = &self.settings.zone;
         for window in Window::ALL {
-            turnovers.set_end(window, self.settings.zone.end(window, slot.now));
+            turnovers.set_end(window, zone.end(window, slot.now));
         }
-        let customer = self.session.customer()?;
-        let terminal = &self.terminal.id;
+        let currency = self.currency()?;
         for party in Party::ALL {
-            if !self.pack.sees(&format!("turnover.{}", party.as_str())) {
-                continue;
-            }
-            let of = match party {
-                Party::Customer => customer.map(MovementsOf::Customer),
-                Party::Account => Some(MovementsOf::Account(self.session.account_index()?)),
-                Party::Card => self.session.card()?.map(MovementsOf::Card),
-                Party::Terminal => Some(MovementsOf::Terminal(terminal.clone())),
-                Party::CustomerAtTerminal => {
-                    customer.map(|id| MovementsOf::CustomerAtTerminal(id, terminal.clone()))
-                }
-            };
-            let Some(of) = of else { continue };
-            let sums = unit.turnover(&of, currency, &starts).await?;
-            for (direction, windows) in Direction::ALL.into_iter().zip(sums) {
-                for (window, turnover) in Window::ALL.into_iter().zip(windows) {
+            let Some(of) = self.movements_of(party)? else { continue };
+            for (direction, window) in Direction::ALL
+                .into_iter()
+                .flat_map(|direction| Window::ALL.map(|window| (direction, window)))
+            {
+                let words = [party.as_str(), direction.as_str(), window.as_str()].join(".");
+                if self.pack.sees(&format!("turnover.{words}")) {
+                    let since = zone.start(window, slot.now);
+                    let turnover = unit.turnover(&of, currency, direction, since).await?;
                     turnovers.set(party, direction, window, turnover);
                 }
             }
         }
         Ok(turnovers)
+    }
+
+    fn movements_of(&self, party: Party) -> Result<Option<MovementsOf>, GatewayError> {
+        let customer = self.session.customer()?;
+        let terminal = &self.terminal.id;
+        Ok(match party {
+            Party::Customer => customer.map(MovementsOf::Customer),
+            Party::Account => Some(MovementsOf::Account(self.session.account_index()?)),
+            Party::Card => self.session.card()?.map(MovementsOf::Card),
+            Party::Terminal => Some(MovementsOf::Terminal(terminal.clone())),
+            Party::CustomerAtTerminal => {
+                customer.map(|id| MovementsOf::CustomerAtTerminal(id, terminal.clone()))
+            }
+        })
     }
 
     async fn history(

@@ -144,7 +144,7 @@ impl Facts {
 }
 
 impl PolicyPack {
-    /// The facts that its rules may see, turnovers by party, without its own bars. What is not among them
+    /// The facts that its rules may see, turnovers by window, without its own bars. What is not among them
     /// is not found out for a decision.
     #[must_use]
     pub fn facts_seen(&self) -> BTreeSet<String> {
@@ -152,7 +152,10 @@ impl PolicyPack {
             let mut words = path.split('.');
             match (words.next()?, words.next()) {
                 ("bars", _) => None,
-                ("turnover", Some(party)) => Some(format!("turnover.{party}")),
+                ("turnover", Some(party)) => {
+                    let (direction, window) = (words.next()?, words.next()?);
+                    Some(format!("turnover.{party}.{direction}.{window}"))
+                }
                 (name, _) => Some(name.to_owned()),
             }
         };

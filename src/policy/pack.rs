@@ -197,6 +197,12 @@ impl PolicyPack {
             uids: Uids::new().ok_or(PackError::Field("schema actions"))?,
             cases: 0,
         };
+        for path in rules.iter().filter_map(|(_, rule)| rule.counts()) {
+            if !pack.view.sees(&path) {
+                let finding = format!("a cap counts {path}, which the schema does not name");
+                return Err(PackError::Invalid { finding });
+            }
+        }
         for (policy, rule) in rules {
             let state = manifest.rules.get(rule.id.as_str());
             pack.described.push(Described::of(&policy, &rule, state));

@@ -213,6 +213,17 @@ impl Rule {
         (kind.is_some() || hold.is_some()).then_some(CaseBegun { kind, hold })
     }
 
+    /// The turnover that its cap counts, as the schema must name it.
+    pub(super) fn counts(&self) -> Option<String> {
+        let Consequence::Cap(CapRule { counted: Some((party, direction, window)), .. }) =
+            &self.consequence
+        else {
+            return None;
+        };
+        let path = [party.as_str(), direction.as_str(), window.as_str()].join(".");
+        Some(format!("turnover.{path}"))
+    }
+
     /// Until when the cap runs that begins when the rule holds now; `None` for a rule that begins none.
     pub(super) fn begins_cap(&self, now: UnixMillis) -> Option<UnixMillis> {
         match &self.consequence {

@@ -44,7 +44,7 @@ pub use footage::{
     Footages,
 };
 pub use guests::{GUESTS_OF_NUMBER_MAX, GuestRow, Guests};
-pub use movements::{MovedRow, MovementRow, Movements, MovementsOf, Starts};
+pub use movements::{MovedRow, MovementRow, Movements, MovementsOf};
 pub use packs::{ActivationRow, PackRow, PackShelf, PackSignature, Packs};
 pub use past::Past;
 pub use registers::{RegisterQuestion, RegisterRow, RegisterValueRow, Registers};

@@ -8,7 +8,7 @@ use crate::domain::id::{CustomerId, TerminalId};
 use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
-use crate::domain::turnover::{Direction, Turnover, Window};
+use crate::domain::turnover::{Direction, Turnover};
 
 /// Cash that an approval lets move. It counts as moved in full until the host says otherwise.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,9 +59,6 @@ pub enum MovementsOf {
     CustomerAtTerminal(CustomerId, TerminalId),
 }
 
-/// The first instant that counts to each window, in the order of [`Window::ALL`].
-pub type Starts = [UnixMillis; Window::ALL.len()];
-
 /// Movements inside a write transaction, where limits must be decided to hold.
 #[async_trait]
 pub trait Movements: Send {
@@ -79,12 +76,13 @@ pub trait Movements: Send {
         index: u64,
     ) -> Result<bool, StoreError>;
 
-    /// For each direction, in the order of [`Direction::ALL`], and window: how many movements of one
-    /// currency there were, and their sum. A movement of nothing is none.
+    /// How many movements of one currency and direction there were since, and their sum. A movement of
+    /// nothing is none.
     async fn turnover(
         &mut self,
         of: &MovementsOf,
         currency: Currency,
-        starts: &Starts,
-    ) -> Result<[[Turnover; Window::ALL.len()]; Direction::ALL.len()], StoreError>;
+        direction: Direction,
+        since: UnixMillis,
+    ) -> Result<Turnover, StoreError>;
 }

@@ -591,13 +591,13 @@ fn every_number_and_every_rule_of_a_pack_is_held_by_a_case() {
     assert!(mutants >= 20, "only {mutants} mutants");
 }
 
-/// The text with each number one more and one less, and what was done. Comments, the names of rules and
+/// The text with each number one more and one less, and what was done. Comments, the names of rules, signs and
 /// of laws are for people: their numbers decide nothing.
 fn numbers_moved(text: &str, from: usize) -> Vec<(String, String)> {
     let mut mutants = Vec::new();
     let mut offset = 0;
     for line in text.split_inclusive('\n') {
-        let is_label = line.starts_with("@id(") || line.starts_with("@law(");
+        let is_label = ["@id(", "@law(", "@sign("].iter().any(|label| line.starts_with(label));
         let code = if is_label { "" } else { line.split(['#', '/']).next().unwrap() };
         let mut at = 0;
         while let Some(start) = code[at..].find(|c: char| c.is_ascii_digit()).map(|n| n + at) {
@@ -672,6 +672,18 @@ fn a_schema_that_names_no_facts_is_refused() {
         let refused = PolicyPack::from_files(&files).unwrap_err();
         assert!(refused.to_string().contains(finding), "{refused}");
     }
+}
+
+/// What a cap counts is found out only where the schema names it.
+#[test]
+fn a_cap_that_counts_what_the_schema_does_not_name_is_refused() {
+    let mut files = files_of(&dev_dir().with_file_name("ru-cbr-2025-09"));
+    let schema = files.get_mut("schema.cedarschema").unwrap();
+    *schema = schema.replace("day: Sum, month: Sum", "day: Sum");
+    let refused = PolicyPack::from_files(&files).unwrap_err();
+    let finding =
+        "a cap counts turnover.customer.withdrawals.month, which the schema does not name";
+    assert!(refused.to_string().contains(finding), "{refused}");
 }
 
 /// The command that authors run, on a good pack and on one whose case does not hold.

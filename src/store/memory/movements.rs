@@ -4,9 +4,10 @@ use async_trait::async_trait;
 
 use super::{MemoryUnit, insert};
 use crate::domain::money::Currency;
+use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
-use crate::domain::turnover::{Direction, Turnover, Window};
-use crate::store::{MovedRow, MovementRow, Movements, MovementsOf, Starts, StoreError};
+use crate::domain::turnover::{Direction, Turnover};
+use crate::store::{MovedRow, MovementRow, Movements, MovementsOf, StoreError};
 
 /// A movement, and what moved in truth.
 #[derive(Clone)]
@@ -78,24 +79,17 @@ impl Movements for MemoryUnit {
         &mut self,
         of: &MovementsOf,
         currency: Currency,
-        starts: &Starts,
-    ) -> Result<[[Turnover; Window::ALL.len()]; Direction::ALL.len()], StoreError> {
-        let state = self.state()?;
-        let rows: Vec<_> = state
-            .movements
-            .values()
-            .filter(|moved| of.includes(&moved.row) && moved.row.currency == currency)
-            .filter(|moved| moved.moved_minor > 0)
-            .collect();
-        Ok(Direction::ALL.map(|direction| {
-            starts.map(|start| {
-                let counted =
-                    rows.iter().filter(|m| m.row.direction == direction && m.row.at >= start);
-                counted.fold(Turnover::default(), |sum, moved| Turnover {
-                    count: sum.count + 1,
-                    amount_minor: sum.amount_minor.saturating_add(moved.moved_minor),
-                })
-            })
+        direction: Direction,
+        since: UnixMillis,
+    ) -> Result<Turnover, StoreError> {
+        let counted = self.state()?.movements.values().filter(|moved| {
+            let row = &moved.row;
+            let is_asked = row.currency == currency && row.direction == direction;
+            of.includes(row) && is_asked && row.at >= since && moved.moved_minor > 0
+        });
+        Ok(counted.fold(Turnover::default(), |sum, moved| Turnover {
+            count: sum.count + 1,
+            amount_minor: sum.amount_minor.saturating_add(moved.moved_minor),
         }))
     }
 }

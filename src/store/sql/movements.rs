@@ -8,35 +8,21 @@ use super::read::{Statement, keyed};
 use super::unavailable;
 use super::write::SqlUnit;
 use crate::domain::money::Currency;
+use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
-use crate::domain::turnover::{Direction, Turnover, Window};
-use crate::store::{MovedRow, MovementRow, Movements, MovementsOf, Starts, StoreError};
+use crate::domain::turnover::{Direction, Turnover};
+use crate::store::{MovedRow, MovementRow, Movements, MovementsOf, StoreError};
 
-/// The sums of one party's movements by direction, behind a condition on the party. The windows'
-/// starts are $1 to $5, the earliest of them $6, the currency $7.
-macro_rules! sums_where {
+/// How many, and their sum, behind a condition on the party from $4 on.
+macro_rules! sum_where {
     ($party:literal) => {
         concat!(
-            "SELECT direction, ",
-            "SUM(at >= $1) AS count_0, SUM(CASE WHEN at >= $1 THEN moved_minor ELSE 0 END) AS sum_0, ",
-            "SUM(at >= $2) AS count_1, SUM(CASE WHEN at >= $2 THEN moved_minor ELSE 0 END) AS sum_1, ",
-            "SUM(at >= $3) AS count_2, SUM(CASE WHEN at >= $3 THEN moved_minor ELSE 0 END) AS sum_2, ",
-            "SUM(at >= $4) AS count_3, SUM(CASE WHEN at >= $4 THEN moved_minor ELSE 0 END) AS sum_3, ",
-            "SUM(at >= $5) AS count_4, SUM(CASE WHEN at >= $5 THEN moved_minor ELSE 0 END) AS sum_4 ",
-            "FROM movements WHERE at >= $6 AND currency = $7 AND moved_minor > 0 AND ",
-            $party,
-            " GROUP BY direction"
+            "SELECT COUNT(*) AS count, COALESCE(SUM(moved_minor), 0) AS sum FROM movements ",
+            "WHERE at >= $1 AND currency = $2 AND direction = $3 AND moved_minor > 0 AND ",
+            $party
         )
     };
 }
-
-const COLUMNS: [(&str, &str); Window::ALL.len()] = [
-    ("count_0", "sum_0"),
-    ("count_1", "sum_1"),
-    ("count_2", "sum_2"),
-    ("count_3", "sum_3"),
-    ("count_4", "sum_4"),
-];
 
 #[async_trait]
 impl Movements for SqlUnit {
@@ -78,44 +64,31 @@ impl Movements for SqlUnit {
         &mut self,
         of: &MovementsOf,
         currency: Currency,
-        starts: &Starts,
-    ) -> Result<[[Turnover; Window::ALL.len()]; Direction::ALL.len()], StoreError> {
-        let sums = |sql: &'static str| -> Statement<'_> {
-            let statement = starts.iter().fold(query(sql), |all, start| all.bind(start.get()));
-            let earliest = starts.iter().min().map_or(0, |start| start.get());
-            statement.bind(earliest).bind(currency.as_str().to_owned())
+        direction: Direction,
+        since: UnixMillis,
+    ) -> Result<Turnover, StoreError> {
+        let sum = |sql: &'static str| -> Statement<'_> {
+            query(sql).bind(since.get()).bind(currency.as_str().to_owned()).bind(direction.as_str())
         };
         let statement = match of {
             MovementsOf::Customer(id) => {
-                sums(sums_where!("customer = $8")).bind(id.as_bytes().as_slice())
+                sum(sum_where!("customer = $4")).bind(id.as_bytes().as_slice())
             }
             MovementsOf::Account(index) => {
-                sums(sums_where!("account = $8")).bind(index.as_bytes().as_slice())
+                sum(sum_where!("account = $4")).bind(index.as_bytes().as_slice())
             }
             MovementsOf::Card(index) => {
-                sums(sums_where!("card = $8")).bind(index.as_bytes().as_slice())
+                sum(sum_where!("card = $4")).bind(index.as_bytes().as_slice())
             }
-            MovementsOf::Terminal(id) => sums(sums_where!("terminal = $8")).bind(id.as_str()),
+            MovementsOf::Terminal(id) => sum(sum_where!("terminal = $4")).bind(id.as_str()),
             MovementsOf::CustomerAtTerminal(id, terminal) => {
-                sums(sums_where!("customer = $8 AND terminal = $9"))
+                sum(sum_where!("customer = $4 AND terminal = $5"))
                     .bind(id.as_bytes().as_slice())
                     .bind(terminal.as_str())
             }
         };
-        let rows = statement.fetch_all(self.connection()).await.map_err(unavailable)?;
-        let mut turnovers = [[Turnover::default(); Window::ALL.len()]; Direction::ALL.len()];
-        for row in &rows {
-            let fields = Fields::of("movements", row);
-            let direction = fields.direction()?;
-            let of_direction = turnovers
-                .iter_mut()
-                .zip(Direction::ALL)
-                .filter_map(|(sums, each)| (each == direction).then_some(sums));
-            for (turnover, (count, sum)) in of_direction.flatten().zip(COLUMNS) {
-                *turnover =
-                    Turnover { count: fields.integer(count)?, amount_minor: fields.integer(sum)? };
-            }
-        }
-        Ok(turnovers)
+        let row = statement.fetch_one(self.connection()).await.map_err(unavailable)?;
+        let fields = Fields::of("movements", &row);
+        Ok(Turnover { count: fields.integer("count")?, amount_minor: fields.integer("sum")? })
     }
 }

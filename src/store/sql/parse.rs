@@ -16,7 +16,6 @@ use crate::domain::reference::SecondPersonReason;
 use crate::domain::register::{Register, SourceCode};
 use crate::domain::time::{BusinessDate, UnixMillis};
 use crate::domain::transaction::{CashOutcome, DecisionKey, Operation, TokenKind};
-use crate::domain::turnover::Direction;
 use crate::store::{
     ActivationProposalRow, ActivationRow, AnswerKind, AppKeyRow, CaptureRow, CaseEvidenceRow,
     CaseRow, ChallengeRow, ChallengeState, CheckpointRow, ConfirmationAnswer, ConfirmationRow,
@@ -96,10 +95,6 @@ impl<'a> Fields<'a> {
 
     pub fn receipt(&self, column: &'static str) -> Result<ReceiptId, StoreError> {
         ReceiptId::try_from(self.bytes(column)?.as_slice()).map_err(|_| self.broken(column))
-    }
-
-    pub fn direction(&self) -> Result<Direction, StoreError> {
-        self.word("direction", &Direction::ALL, Direction::as_str)
     }
 
     pub fn flag(&self, column: &'static str) -> Result<bool, StoreError> {

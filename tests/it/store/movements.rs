@@ -6,6 +6,7 @@ use tulga::domain::money::Currency;
 use tulga::domain::time::UnixMillis;
 use tulga::domain::transaction::DecisionKey;
 use tulga::domain::turnover::{Direction, Turnover, Window};
+use tulga::store::sql::SqliteStore;
 use tulga::store::{MovedRow, MovementRow, MovementsOf, Store, StoreError};
 
 use super::fixtures::{add_customer, customer_id, decision, digest, terminal, write};
@@ -44,8 +45,23 @@ fn of(count: i64, amount_minor: i64) -> Turnover {
 }
 
 async fn withdrawn(store: &dyn Store, party: &MovementsOf) -> [Turnover; Window::ALL.len()] {
-    let sums = write(store, async |unit| unit.turnover(party, kzt(), &STARTS).await).await;
-    sums.unwrap()[0]
+    sums(store, party, Direction::Withdrawals).await
+}
+
+async fn sums(
+    store: &dyn Store,
+    party: &MovementsOf,
+    direction: Direction,
+) -> [Turnover; Window::ALL.len()] {
+    write(store, async |unit| {
+        let mut sums = [Turnover::default(); Window::ALL.len()];
+        for (sum, start) in sums.iter_mut().zip(STARTS) {
+            *sum = unit.turnover(party, kzt(), direction, start).await?;
+        }
+        Ok(sums)
+    })
+    .await
+    .unwrap()
 }
 
 async fn insert(store: &dyn Store, rows: &[MovementRow]) {
@@ -93,9 +109,8 @@ pub async fn movements_add_up_for_each_party_window_and_currency(store: &dyn Sto
     let unknown = withdrawn(store, &MovementsOf::Account(Digest::new([99; 32]))).await;
     assert_eq!(unknown, [of(0, 0); 5]);
 
-    let deposits = MovementsOf::Customer(one);
-    let sums = write(store, async |unit| unit.turnover(&deposits, kzt(), &STARTS).await).await;
-    assert_eq!(sums.unwrap()[1], [of(1, 64); 5]);
+    let deposits = sums(store, &MovementsOf::Customer(one), Direction::Deposits).await;
+    assert_eq!(deposits, [of(1, 64); 5]);
     let again = write(store, async |unit| unit.insert_movement(&rows[0]).await).await;
     assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
 }
@@ -128,4 +143,36 @@ pub async fn a_movement_counts_for_what_moved_in_truth(store: &dyn Store) {
     })
     .await
     .unwrap();
+}
+
+/// What the facts of `kz-2026` cost for a customer with 10,000 past transactions, all of this month:
+/// `cargo test --release --features test-support --test it ten_thousand -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement, not a check"]
+async fn the_facts_of_a_customer_with_ten_thousand_transactions() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&dir.path().join("tulga.sqlite")).await.unwrap();
+    add_customer(&store, 1).await;
+    let one = customer_id(1);
+    let rows: Vec<_> =
+        (0..10_000).map(|number| movement(number, one, 5, 100 + i64::from(number))).collect();
+    insert(&store, &rows).await;
+    let (terminal, account) = (terminal("ATM-1"), digest(11));
+    let mut times = Vec::new();
+    for _ in 0..50 {
+        let mut unit = store.begin().await.unwrap();
+        let start = std::time::Instant::now();
+        let day = UnixMillis::new(9_000);
+        let (customer, account_of) = (MovementsOf::Customer(one), MovementsOf::Account(account));
+        unit.turnover(&customer, kzt(), Direction::Deposits, day).await.unwrap();
+        let month = UnixMillis::new(100);
+        unit.turnover(&account_of, kzt(), Direction::Withdrawals, month).await.unwrap();
+        unit.cards(&one, UnixMillis::new(10_000)).await.unwrap();
+        unit.others_on_account(&account, &one, UnixMillis::new(9_000)).await.unwrap();
+        unit.other_terminals(&terminal, &one, UnixMillis::new(9_900)).await.unwrap();
+        unit.has_open_duplicate(&one).await.unwrap();
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    println!("median {:?}, worst {:?}", times[times.len() / 2], times[times.len() - 1]);
 }
