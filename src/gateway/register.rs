@@ -271,6 +271,7 @@ impl VerificationJob {
             Some(id) => unit.customer(&id).await?.and_then(|row| row.iin_index),
             None => None,
         };
+        let number = self.session.number()?;
         let card = self.session.card()?;
         let account = self.session.account_index()?;
         let tenant = &self.settings.tenant;
@@ -283,7 +284,7 @@ impl VerificationJob {
         let mut questions = Vec::new();
         for row in versions {
             let values = match row.register.lists() {
-                Listed::Persons => [person, None],
+                Listed::Persons => [person, number],
                 Listed::Cards => [card, None],
                 Listed::Accounts => [Some(account), counterparty],
                 Listed::Terminals => [Some(terminal), None],

@@ -42,6 +42,9 @@ pub(super) struct Session {
     /// Whether the person was named by their IIN.
     pub iin_given: bool,
     bank: KeptSupplied,
+    /// Keyed index of the number by which the person was named: registers are asked by it too, since whom
+    /// it leads to may be a guest or nobody.
+    number: Option<String>,
     /// The depositor who would be a guest.
     pub guest: Option<KeptGuest>,
 }
@@ -76,7 +79,7 @@ impl Session {
             account,
             counterparty,
         } = transaction;
-        let Resolved { customer, token, nobody, named_by } = resolved;
+        let Resolved { customer, token, number, nobody, named_by } = resolved;
         Self {
             customer: customer.map(|id| id.to_string()),
             token: token.map(|index| index.hex()),
@@ -94,6 +97,7 @@ impl Session {
             is_card: named_by == NamedBy::Card,
             iin_given: named_by == NamedBy::Iin,
             bank: KeptSupplied::of(supplied),
+            number: number.map(|index| index.hex()),
             guest: None,
         }
     }
@@ -118,6 +122,11 @@ impl Session {
 
     pub fn token(&self) -> Result<Option<Digest>, GatewayError> {
         self.token.as_deref().map(digest_from_hex).transpose()
+    }
+
+    /// The number, where the person was named by one.
+    pub fn number(&self) -> Result<Option<Digest>, GatewayError> {
+        self.number.as_deref().map(digest_from_hex).transpose()
     }
 
     /// The card, where the person was named by one.
@@ -204,6 +213,8 @@ pub(super) struct Resolved {
     pub customer: Option<CustomerId>,
     /// The keyed index of the token, where it was one.
     pub token: Option<Digest>,
+    /// The keyed index of the IIN, where it was one.
+    pub number: Option<Digest>,
     pub nobody: String,
     pub named_by: NamedBy,
 }

@@ -362,7 +362,8 @@ impl Gateway {
             }
         };
         let nobody = self.vault.pseudonym_of_nobody(tenant, &index);
-        Ok(Resolved { customer, token, nobody, named_by })
+        let number = (named_by == NamedBy::Iin).then_some(index);
+        Ok(Resolved { customer, token, number, nobody, named_by })
     }
 
     /// Uses the challenge up and counts one try, durably, before anything is compared.

@@ -12,12 +12,13 @@ use tonic::transport::Channel;
 use tulga::pki::Role;
 use tulga::proto;
 use tulga::proto::RegisterKind as Kind;
+use tulga::proto::customer_reference::Reference;
 use tulga::proto::import_register_request::Part;
 use tulga::proto::import_register_response::Answer;
 use tulga::proto::register_service_client::RegisterServiceClient;
 
-use crate::rules::{Ask, Bank, CARD, IIN, said};
-use crate::site::{field, reason};
+use crate::rules::{Ask, Bank, CARD, IIN, altered, bind, said};
+use crate::site::{consent, field, reason};
 
 pub type Desk = RegisterServiceClient<Channel>;
 
@@ -118,7 +119,7 @@ fn withdrawal() -> Ask {
     Ask::new(proto::Operation::Withdrawal, 100, "KZT")
 }
 
-use proto::Outcome::{Approved, Denied};
+use proto::Outcome::{Approved, ApprovedCapped, Denied};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kz_11_and_ru_03_each_register_hits_what_it_lists_and_receipts_name_the_versions() {
@@ -250,6 +251,72 @@ async fn each_wrong_part_of_an_import_is_named() {
     }
     let ask = proto::GetRegisterRequest { kind: 0 };
     assert_eq!(field(&desk.get_register(ask).await.unwrap_err()), "kind");
+    drop(desk);
+    bank.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ru_03_somebody_in_the_register_takes_100_000_roubles_a_month() {
+    let mut bank = Bank::by("ru-cbr-2025-09").await;
+    let mut desk = RegisterServiceClient::new(bank.site.staff(Role::Admin).await);
+    let ask = |amount_minor| Ask::new(proto::Operation::Withdrawal, amount_minor, "RUB");
+    bank.expect(ask(2_000_000), "T0", Approved, &[]).await;
+    replace(&mut desk, Kind::Dropper, &[IIN]).await;
+    // What was taken before counts; just under, at and over 100,000 roubles.
+    let under = bank.decide(ask(7_999_999), "T1").await;
+    assert_eq!(said(&under), (ApprovedCapped, vec!["LIM_MONTHLY_CAP"]));
+    assert_eq!(under.cap.unwrap().amount_minor, 8_000_000);
+    let at = bank.decide(ask(2), "T2").await;
+    assert_eq!((said(&at).0, at.cap.as_ref().unwrap().amount_minor), (ApprovedCapped, 1));
+    bank.expect(ask(1), "T3", Denied, &["LIM_MONTHLY_CAP"]).await;
+    let deposit = Ask { operation: proto::Operation::Deposit, ..ask(1) };
+    bank.expect(deposit, "T4", Approved, &[]).await;
+    replace(&mut desk, Kind::Dropper, &["000000300029"]).await;
+    bank.expect(ask(1), "T5", Approved, &[]).await;
+    drop(desk);
+    bank.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kz_11_an_unlicensed_platform_where_the_bank_switched_the_rule_on() {
+    for (state, outcome) in [("in_force = false", Approved), ("in_force = true", Denied)] {
+        let pack = altered("kz-2026", "pack.toml", "in_force = false", state);
+        // Its cases say that the rule is off; two that hold all the same are enough here.
+        let cases = pack.path().join("tests/kz-2026.toml");
+        let text = fs::read_to_string(&cases).unwrap();
+        let two = text.split("[[case]]").take(2).collect::<Vec<_>>().join("[[case]]");
+        fs::write(cases, two).unwrap();
+        let mut bank = Bank::new_by(pack.path(), 0).await;
+        let mut desk = RegisterServiceClient::new(bank.site.staff(Role::Admin).await);
+        replace(&mut desk, Kind::UnlicensedPlatform, &["account-token-1"]).await;
+        let deposit = |account: &str| Ask {
+            account: account.into(),
+            ..Ask::new(proto::Operation::Deposit, 100, "KZT")
+        };
+        assert_eq!(bank.decide(deposit("account-token-1"), "T1").await.outcome(), outcome);
+        assert_eq!(bank.decide(deposit("account-token-2"), "T2").await.outcome(), Approved);
+        drop(desk);
+        bank.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_whose_number_is_listed_is_refused() {
+    const STRANGER: &str = "000000300029";
+    let mut bank = Bank::by("kz-2026").await;
+    bind(&bank, proto::TokenKind::Account, "owner-account").await;
+    let mut desk = RegisterServiceClient::new(bank.site.staff(Role::Admin).await);
+    let deposit = || Ask {
+        account: "owner-account".into(),
+        reference: Reference::Iin(STRANGER.into()),
+        face: "biden.jpg",
+        consent: Some(consent()),
+        ..Ask::new(proto::Operation::DepositThirdParty, 1_000, "KZT")
+    };
+    replace(&mut desk, Kind::HotlistPerson, &[STRANGER]).await;
+    bank.expect(deposit(), "T1", Denied, &["POL_NOT_PERMITTED"]).await;
+    replace(&mut desk, Kind::HotlistPerson, &[IIN]).await;
+    bank.expect(deposit(), "T2", Approved, &[]).await;
     drop(desk);
     bank.finish().await;
 }

@@ -550,7 +550,7 @@ pub async fn bind(bank: &Bank, kind: proto::TokenKind, token: &str) {
 }
 
 /// A copy of a pack with a text in one of its files replaced, and without the cases that say otherwise.
-fn altered(pack: &str, file: &str, from: &str, to: &str) -> tempfile::TempDir {
+pub fn altered(pack: &str, file: &str, from: &str, to: &str) -> tempfile::TempDir {
     let from_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies").join(pack);
     let dir = tempfile::tempdir().unwrap();
     for folder in ["", "tests"] {
