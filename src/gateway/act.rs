@@ -12,6 +12,7 @@ use super::register::put_register;
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use crate::crypto::{Digest, random_bytes};
+use crate::domain::case::CaseStatus;
 use crate::domain::id::{
     CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, PrincipalName, ReceiptId,
     TerminalId,
@@ -156,7 +157,7 @@ impl Write {
                 unit.resolve_duplicates(id, word, slot.now).await?;
             }
             Self::SetStatus(id, from, to) => set_status(unit, id, from, *to, slot.now).await?,
-            Self::Erase(id) => found("customer", unit.erase_customer(id, slot.now).await?)?,
+            Self::Erase(id) => erase(unit, id, slot.now).await?,
             Self::InsertTerminalKey(row) => {
                 exists("terminal key", unit.insert_terminal_key(row).await)?;
             }
@@ -291,6 +292,18 @@ async fn set_status(
     }
     unit.set_customer_status(id, to, now).await?;
     Ok(())
+}
+
+/// Erasing and enrolling again must not lift a hold.
+async fn erase(
+    unit: &mut dyn UnitOfWork,
+    id: &CustomerId,
+    now: UnixMillis,
+) -> Result<(), GatewayError> {
+    if unit.cases_of(id).await?.iter().any(|case| case.status != CaseStatus::Released) {
+        return Err(GatewayError::State("a case about the customer was not released"));
+    }
+    found("customer", unit.erase_customer(id, now).await?)
 }
 
 /// The status is read here, where nobody can change it before the capture is in.

@@ -13,7 +13,7 @@ use crate::domain::case::{CaseKind, CaseStatus, Resolution};
 use crate::domain::decision::{Decision, Outcome};
 use crate::domain::id::{CaseId, CustomerId};
 use crate::domain::working_days::WorkingEnd;
-use crate::policy::{CaseBegun, Facts};
+use crate::policy::{CaseBegun, Confirmation, Facts};
 use crate::store::{CaseEvidenceRow, CaseRow, ProposalRow, UnitOfWork};
 
 /// Most decisions of a case that are shown.
@@ -72,10 +72,10 @@ impl VerificationJob {
         slot: &Slot,
     ) -> Result<Decision, GatewayError> {
         let is_held = matches!(decision.outcome(), Outcome::Held { .. });
-        // Somebody with another face must not be able to open a case about the person.
-        let is_them =
-            facts.strength_db.is_some_and(|strength| strength >= self.pack.bars().required_db);
-        let customer = self.session.customer()?.filter(|_| is_held || is_them);
+        // Somebody with another face, or with none, must not be able to open a case about the person.
+        let is_proved = self.challenge_hash.is_some() || facts.confirmation != Confirmation::None;
+        let may_begin = (is_held && is_proved) || self.is_them(facts);
+        let customer = self.session.customer()?.filter(|_| may_begin);
         let begun = self.pack.cases_begun(&decision, slot.now);
         let Some(customer) = customer.filter(|_| !begun.is_empty()) else { return Ok(decision) };
         let known = unit.cases_of(&customer).await?;

@@ -272,6 +272,11 @@ impl VerificationJob {
             None => None,
         };
         let number = self.session.number()?;
+        let owner = unit.customer_by_token(&self.session.account_index()?, slot.now).await?;
+        let owner = match owner {
+            Some(id) => unit.customer(&id).await?.and_then(|row| row.iin_index),
+            None => None,
+        };
         let card = self.session.card()?;
         let account = self.session.account_index()?;
         let tenant = &self.settings.tenant;
@@ -284,10 +289,10 @@ impl VerificationJob {
         let mut questions = Vec::new();
         for row in versions {
             let values = match row.register.lists() {
-                Listed::Persons => [person, number],
-                Listed::Cards => [card, None],
-                Listed::Accounts => [Some(account), counterparty],
-                Listed::Terminals => [Some(terminal), None],
+                Listed::Persons => [person, number, owner],
+                Listed::Cards => [card, None, None],
+                Listed::Accounts => [Some(account), counterparty, None],
+                Listed::Terminals => [Some(terminal), None, None],
             };
             let RegisterRow { register, version, .. } = *row;
             let of = |value| RegisterQuestion { register, version, value };

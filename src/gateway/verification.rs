@@ -419,7 +419,9 @@ impl Gateway {
         let Verify { image, media_type, challenge, footage, .. } = request;
         let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
         let looked = if let Some(kept) = session.guest.clone() {
-            let guest = self.look_for_guest(kept, &terminal.id, image.clone(), media_type);
+            let may_compare = attempts <= pack.bars().attempts_max;
+            let guest =
+                self.look_for_guest(kept, may_compare, &terminal.id, image.clone(), media_type);
             timeout_at(deadline, guest).await
         } else {
             // Beyond the last try nothing is compared: the answer must not depend on the face.

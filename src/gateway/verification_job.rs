@@ -34,7 +34,7 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{DecisionKey, Operation};
 use crate::domain::turnover::Direction;
 use crate::face::Refusal;
-use crate::policy::{self, CaptureFact, CustomerStanding, Facts, PolicyPack};
+use crate::policy::{self, CaptureFact, CustomerStanding, Facts, LivenessFact, PolicyPack};
 use crate::receipt::{
     Bio, Cap, Content, Exception, Policy, ReceiptDraft, ReportingTerminal, Salt, Terminal,
     TransactionFields, Txn, Verification, audit_commit, rid_text, transaction_commit,
@@ -216,7 +216,7 @@ impl Job for VerificationJob {
         if let Some(movement) = self.movement(&decision, slot)? {
             unit.insert_movement(&movement).await?;
         }
-        self.remember(unit, &decision, slot).await?;
+        self.remember(unit, &facts, &decision, slot).await?;
         self.leave_for_oversight(unit, &decision, slot).await?;
         let sealed_audit = self.vault.seal_system(
             &audit_place(&self.settings, slot.index),
@@ -281,6 +281,12 @@ impl VerificationJob {
         }))
     }
 
+    /// Whether the face is the person's, and alive as far as anybody looked.
+    pub(super) fn is_them(&self, facts: &Facts) -> bool {
+        let is_live = !matches!(facts.liveness, LivenessFact::Suspect { .. });
+        is_live && facts.strength_db.is_some_and(|db| db >= self.pack.bars().required_db)
+    }
+
     /// Whether the person is in the store after the decision: somebody new is not, unless cash may move
     /// or a person of the bank is to look at the case.
     fn is_written(&self, decision: &Decision) -> bool {
@@ -301,6 +307,7 @@ impl VerificationJob {
     async fn remember(
         &self,
         unit: &mut dyn UnitOfWork,
+        facts: &Facts,
         decision: &Decision,
         slot: &Slot,
     ) -> Result<(), GatewayError> {
@@ -308,7 +315,9 @@ impl VerificationJob {
         let Some(customer) = self.session.customer()?.filter(|_| is_written) else {
             return Ok(());
         };
-        for (rule, until) in self.pack.caps_begun(decision, slot.now) {
+        // An impostor must not be able to keep a cap on the person running.
+        let begun = self.pack.caps_begun(decision, slot.now);
+        for (rule, until) in begun.into_iter().filter(|_| self.is_them(facts)) {
             unit.put_cap(&customer, &rule, until).await?;
         }
         let is_withdrawal = self.session.operation()? == Operation::CashWithdrawal;
@@ -436,7 +445,9 @@ impl VerificationJob {
         let reasons = reasons.iter().map(|reason| reason.code().to_owned()).collect();
         let audit = audit_commit(&Salt::new(self.audit_salt), audit);
         let (id, cert) = (self.terminal.id.as_str().to_owned(), self.terminal.spki.labelled());
-        let is_written = self.is_written(decision);
+        // Of a guest only who may pay in, or is held, is told: a refusal tells no face from another.
+        let stays = outcome.approves() || matches!(outcome, Outcome::Held { .. });
+        let is_written = self.guest.is_none() || stays;
         let subject = if is_written { &self.subject } else { &self.session.nobody };
         let guest =
             self.guest.as_ref().filter(|_| is_written).map(|guest| guest.as_str().to_owned());

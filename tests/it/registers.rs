@@ -315,8 +315,11 @@ async fn a_guest_whose_number_is_listed_is_refused() {
     };
     replace(&mut desk, Kind::HotlistPerson, &[STRANGER]).await;
     bank.expect(deposit(), "T1", Denied, &["POL_NOT_PERMITTED"]).await;
-    replace(&mut desk, Kind::HotlistPerson, &[IIN]).await;
+    replace(&mut desk, Kind::HotlistPerson, &["000000300030"]).await;
     bank.expect(deposit(), "T2", Approved, &[]).await;
+    // The account's owner counts as well as who pays in.
+    replace(&mut desk, Kind::HotlistPerson, &[IIN]).await;
+    bank.expect(deposit(), "T3", Denied, &["POL_NOT_PERMITTED"]).await;
     drop(desk);
     bank.finish().await;
 }

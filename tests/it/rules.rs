@@ -387,12 +387,15 @@ async fn kz_11_is_off_until_a_bank_switches_it_on() {
 async fn kz_15_somebody_new_takes_little() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/kz-2026");
     let mut bank = Bank::new_by(&root, 0).await;
-    let ask = || Ask::new(proto::Operation::Withdrawal, 20_000_000, "KZT");
-    let capped = bank.decide(ask(), "T1").await;
-    assert_eq!(said(&capped), (ApprovedCapped, vec!["LIM_DAILY_CAP"]));
-    assert_eq!(capped.cap.unwrap().amount_minor, 10_000_000);
+    let ask = || Ask::new(proto::Operation::Withdrawal, 6_000_000, "KZT");
+    for (id, left) in [("T1", 10_000_000), ("T2", 4_000_000)] {
+        let capped = bank.decide(ask(), id).await;
+        assert_eq!(said(&capped), (ApprovedCapped, vec!["LIM_DAILY_CAP"]));
+        assert_eq!(capped.cap.unwrap().amount_minor, left);
+    }
+    bank.expect(ask(), "T2b", Denied, &["LIM_DAILY_CAP"]).await;
     bank.clock.advance_millis(48 * HOUR_MS - 60_000);
-    bank.expect(ask(), "T2", ApprovedCapped, &["LIM_DAILY_CAP"]).await;
+    bank.expect(ask(), "T2c", Denied, &["LIM_DAILY_CAP"]).await;
     bank.clock.advance_millis(60_000);
     bank.expect(ask(), "T3", Approved, &[]).await;
     bank.finish().await;
