@@ -9,6 +9,7 @@ use tulga::pki::Role;
 use tulga::proto;
 use tulga::proto::RegisterKind as Kind;
 use tulga::proto::case_service_client::CaseServiceClient;
+use tulga::proto::enrollment_service_client::EnrollmentServiceClient;
 use tulga::proto::register_service_client::RegisterServiceClient;
 use tulga::proto::{CaseResolution as Resolution, CaseStatus};
 
@@ -146,7 +147,11 @@ async fn kz_08_a_refused_person_stays_held() {
     let ask = proto::GetCaseRequest { case_id: id.clone() };
     let file = desk.get_case(ask).await.unwrap().into_inner();
     assert_eq!(file.evidence.len(), 2);
-    drop((desk, second));
+    // To be erased and enrolled again is no way out of it.
+    let mut office = EnrollmentServiceClient::new(bank.site.staff(Role::Admin).await);
+    let erase = proto::EraseRequest { customer_id: bank.customer.clone() };
+    assert_eq!(reason(&office.erase(erase).await.unwrap_err()), "REQ_STATE");
+    drop((desk, second, office));
     bank.finish().await;
 }
 
