@@ -12,6 +12,7 @@ use crate::crypto::{length_prefixed, sha256};
 use crate::domain::case::{CaseKind, CaseStatus, Resolution};
 use crate::domain::decision::{Decision, Outcome};
 use crate::domain::id::{CaseId, CustomerId};
+use crate::domain::time::UnixMillis;
 use crate::domain::working_days::WorkingEnd;
 use crate::policy::{CaseBegun, Confirmation, Facts};
 use crate::store::{CaseEvidenceRow, CaseRow, ProposalRow, UnitOfWork};
@@ -44,19 +45,24 @@ pub struct CaseFile {
 }
 
 impl VerificationJob {
-    /// Whether withdrawals of the person are held: by a case whose hold runs, or that was refused.
+    /// Whether the person's transactions, or the account owner's, are held: by a case whose hold runs, or
+    /// that was refused.
     pub(super) async fn case_open(
         &self,
         unit: &mut dyn UnitOfWork,
         customer: Option<CustomerId>,
         slot: &Slot,
     ) -> Result<bool, GatewayError> {
-        let Some(customer) = customer.filter(|_| self.pack.sees("case_open")) else {
+        if !self.pack.sees("case_open") {
             return Ok(false);
-        };
-        let cases = unit.cases_of(&customer).await?;
+        }
+        let owner = self.owner(unit, slot).await?.map(|row| row.id);
+        let mut cases = Vec::new();
+        for person in customer.into_iter().chain(owner.filter(|id| Some(*id) != customer)) {
+            cases.extend(unit.cases_of(&person).await?);
+        }
         Ok(cases.iter().any(|row| match row.status {
-            CaseStatus::Open => row.held_until.is_some_and(|until| until > slot.now),
+            CaseStatus::Open => runs(row, slot.now),
             CaseStatus::Released => false,
             CaseStatus::Refused => true,
         }))
@@ -80,7 +86,7 @@ impl VerificationJob {
         let Some(customer) = customer.filter(|_| !begun.is_empty()) else { return Ok(decision) };
         let known = unit.cases_of(&customer).await?;
         let mut held_until = None;
-        for (kind, hold) in by_kind(begun, &known) {
+        for (kind, hold) in by_kind(begun, &known, slot.now) {
             let row = self.case_with(&known, customer, kind, hold, facts, slot);
             unit.put_case(&row).await?;
             unit.insert_case_evidence(&self.case_evidence(&row, &decision, facts, slot)).await?;
@@ -287,10 +293,17 @@ async fn open_case(unit: &mut dyn UnitOfWork, id: &CaseId) -> Result<CaseRow, Ga
 }
 
 /// The holds by the kinds of their cases. A hold that names no case is of the one that there is.
-fn by_kind(begun: Vec<CaseBegun>, known: &[CaseRow]) -> BTreeMap<CaseKind, Option<WorkingEnd>> {
+fn by_kind(
+    begun: Vec<CaseBegun>,
+    known: &[CaseRow],
+    now: UnixMillis,
+) -> BTreeMap<CaseKind, Option<WorkingEnd>> {
     let named = begun.iter().find_map(|case| case.kind.clone());
     let of = |status| known.iter().find(|row| row.status == status).map(|row| row.kind.clone());
-    let known = of(CaseStatus::Open).or_else(|| of(CaseStatus::Refused));
+    // First the case whose hold runs: on another one trying again would begin a new hold.
+    let runs = known.iter().find(|row| row.status == CaseStatus::Open && runs(row, now));
+    let known = runs.map(|row| row.kind.clone());
+    let known = known.or_else(|| of(CaseStatus::Refused)).or_else(|| of(CaseStatus::Open));
     let unnamed = named.or(known).unwrap_or_else(CaseKind::hold);
     let mut kinds: BTreeMap<CaseKind, Option<WorkingEnd>> = BTreeMap::new();
     for CaseBegun { kind, hold } in begun {
@@ -301,6 +314,10 @@ fn by_kind(begun: Vec<CaseBegun>, known: &[CaseRow]) -> BTreeMap<CaseKind, Optio
         }
     }
     kinds
+}
+
+fn runs(row: &CaseRow, now: UnixMillis) -> bool {
+    row.held_until.is_some_and(|until| until > now)
 }
 
 /// The case of a kind to which decisions are added: the open one, or one that was refused.

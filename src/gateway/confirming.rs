@@ -200,7 +200,13 @@ impl VerificationJob {
                 let row = row.ok_or(GatewayError::State(NOT_YET))?;
                 let none = Confirmation::None;
                 let (fact, refusal) = match Standing::of(&row, slot.now) {
-                    Standing::Agreed(fact) if self.is_fresh(slot.now) => (fact, None),
+                    Standing::Agreed(fact) if self.is_fresh(slot.now) => {
+                        if self.still_counts(unit, &row).await? {
+                            (fact, None)
+                        } else {
+                            (none, Some(Reason::PolConfirmationExpired))
+                        }
+                    }
                     Standing::Waiting | Standing::Agreed(_) => {
                         return Err(GatewayError::State(NOT_YET));
                     }
@@ -231,11 +237,32 @@ impl VerificationJob {
             if row.settled_by.is_some() || row.customer != customer {
                 continue;
             }
+            if !self.still_counts(unit, &row).await? {
+                continue;
+            }
             if Kept::open(self.settings.tenant.as_str(), keys, &row)?.fits(&self.session) {
                 return Ok(Confirming { row: Some(row), fact, refusal: None });
             }
         }
         Ok(none)
+    }
+
+    /// Whether the word that a confirmation rests on is still taken: a key that was unbound since, as after
+    /// a theft, speaks for nobody, nor does a back end that the pack in force does not trust.
+    async fn still_counts(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        row: &ConfirmationRow,
+    ) -> Result<bool, GatewayError> {
+        let Some(answer) = &row.answer else { return Ok(false) };
+        Ok(match (answer.kind, answer.app_key) {
+            (AnswerKind::CustomerKey, Some(key)) => {
+                let keys = unit.app_keys(&row.customer).await?;
+                keys.iter().any(|bound| bound.fingerprint == key)
+            }
+            (AnswerKind::BackEnd, _) => self.pack.bars().accept_back_end_word,
+            _ => false,
+        })
     }
 
     /// Notes what the decision means for the confirmation, or asks the customer for one.

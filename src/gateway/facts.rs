@@ -14,7 +14,7 @@ use crate::domain::supplied::Supplied;
 use crate::domain::time::UnixMillis;
 use crate::domain::turnover::{Direction, Party, Turnovers, Window};
 use crate::policy::{BankFacts, DeviceLevel, Facts, History, LivenessFact};
-use crate::store::{CustomerStatus, MovementsOf, RegisterRow, UnitOfWork};
+use crate::store::{CustomerRow, CustomerStatus, MovementsOf, RegisterRow, UnitOfWork};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -84,12 +84,21 @@ impl VerificationJob {
         if !self.pack.sees("owner_known") {
             return Ok(false);
         }
-        let account = self.session.account_index()?;
-        let Some(owner) = unit.customer_by_token(&account, slot.now).await? else {
-            return Ok(false);
-        };
-        let owner = unit.customer(&owner).await?;
+        let owner = self.owner(unit, slot).await?;
         Ok(owner.is_some_and(|row| row.status == CustomerStatus::Active))
+    }
+
+    /// Whom the account's token stands for, where the bank bound it.
+    pub(super) async fn owner(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        slot: &Slot,
+    ) -> Result<Option<CustomerRow>, GatewayError> {
+        let account = self.session.account_index()?;
+        match unit.customer_by_token(&account, slot.now).await? {
+            Some(owner) => Ok(unit.customer(&owner).await?),
+            None => Ok(None),
+        }
     }
 
     /// What moved before this transaction, as far as a rule sees it.
@@ -127,12 +136,16 @@ impl VerificationJob {
     fn movements_of(&self, party: Party) -> Result<Option<MovementsOf>, GatewayError> {
         let customer = self.session.customer()?;
         let terminal = &self.terminal.id;
-        Ok(match party {
-            Party::Customer => customer.map(MovementsOf::Customer),
-            Party::Account => Some(MovementsOf::Account(self.session.account_index()?)),
-            Party::Card => self.session.card()?.map(MovementsOf::Card),
-            Party::Terminal => Some(MovementsOf::Terminal(terminal.clone())),
-            Party::CustomerAtTerminal => {
+        Ok(match (party, &self.session.guest) {
+            // Another face under the number is another guest, and splits nothing.
+            (Party::Customer, Some(kept)) => {
+                Some(MovementsOf::GuestsOfNumber(kept.number_index()?))
+            }
+            (Party::Customer, None) => customer.map(MovementsOf::Customer),
+            (Party::Account, _) => Some(MovementsOf::Account(self.session.account_index()?)),
+            (Party::Card, _) => self.session.card()?.map(MovementsOf::Card),
+            (Party::Terminal, _) => Some(MovementsOf::Terminal(terminal.clone())),
+            (Party::CustomerAtTerminal, _) => {
                 customer.map(|id| MovementsOf::CustomerAtTerminal(id, terminal.clone()))
             }
         })

@@ -20,7 +20,7 @@ use super::session::digest_from_hex;
 use super::verification::Looked;
 use super::verification_job::Seen;
 use crate::capture::{DecodedImage, MediaType};
-use crate::crypto::random_bytes;
+use crate::crypto::{Digest, random_bytes};
 use crate::domain::embedding::FaceEmbedding;
 use crate::domain::id::{CaptureId, CustomerId, TerminalId};
 use crate::domain::iin::Iin;
@@ -41,6 +41,13 @@ pub(super) struct KeptGuest {
     number_index: String,
     /// The number and the consent, as they are sealed with the guest.
     record: String,
+}
+
+impl KeptGuest {
+    /// The keyed hash of the number.
+    pub fn number_index(&self) -> Result<Digest, GatewayError> {
+        digest_from_hex(&self.number_index)
+    }
 }
 
 /// A guest who may stand there again.
@@ -125,7 +132,7 @@ impl Gateway {
     /// The guests who gave this number, with their templates.
     async fn known_guests(&self, kept: &KeptGuest) -> Result<Vec<KnownGuest>, GatewayError> {
         let mut known = Vec::new();
-        for id in self.store.guests(&digest_from_hex(&kept.number_index)?).await? {
+        for id in self.store.guests(&kept.number_index()?).await? {
             let Some(keys) = self.customer_keys(&id).await? else { continue };
             let captures = self.open_captures(&keys, &self.store.captures(&id).await?)?;
             if let Some(template) = self.template(&captures)? {
@@ -169,7 +176,7 @@ impl Gateway {
             keys.seal(&self.capture_place(&capture), &embedding.to_bytes(), &*self.entropy)?;
         let guest = GuestRow {
             customer: id,
-            number_index: digest_from_hex(&kept.number_index)?,
+            number_index: kept.number_index()?,
             terminal: terminal.clone(),
             at: now,
         };

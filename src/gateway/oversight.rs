@@ -49,7 +49,7 @@ impl VerificationJob {
             outcome: outcome.as_str().to_owned(),
             reasons: decision.reasons().to_vec(),
             signs: self.pack.signs(decision.rules()),
-            subject: self.subject.clone(),
+            subject: self.told_subject(decision).to_owned(),
         })
         .await?;
         let footage_days = self.pack.retention().footage_days;

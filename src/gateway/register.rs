@@ -272,11 +272,7 @@ impl VerificationJob {
             None => None,
         };
         let number = self.session.number()?;
-        let owner = unit.customer_by_token(&self.session.account_index()?, slot.now).await?;
-        let owner = match owner {
-            Some(id) => unit.customer(&id).await?.and_then(|row| row.iin_index),
-            None => None,
-        };
+        let owner = self.owner(unit, slot).await?.and_then(|row| row.iin_index);
         let card = self.session.card()?;
         let account = self.session.account_index()?;
         let tenant = &self.settings.tenant;

@@ -290,9 +290,14 @@ impl VerificationJob {
     /// Whether the person is in the store after the decision: somebody new is not, unless cash may move
     /// or a person of the bank is to look at the case.
     fn is_written(&self, decision: &Decision) -> bool {
-        let outcome = decision.outcome();
-        let stays = outcome.approves() || matches!(outcome, Outcome::Held { .. });
-        self.new_guest().is_none() || stays
+        self.new_guest().is_none() || stays(decision.outcome())
+    }
+
+    /// The pseudonym in receipt and reports. Of a guest it is told only who may pay in, or is held: a
+    /// refusal tells no face from another.
+    pub(super) fn told_subject(&self, decision: &Decision) -> &str {
+        let is_told = self.guest.is_none() || stays(decision.outcome());
+        if is_told { &self.subject } else { &self.session.nobody }
     }
 
     /// Somebody who is a guest once the deposit is approved or held.
@@ -445,13 +450,10 @@ impl VerificationJob {
         let reasons = reasons.iter().map(|reason| reason.code().to_owned()).collect();
         let audit = audit_commit(&Salt::new(self.audit_salt), audit);
         let (id, cert) = (self.terminal.id.as_str().to_owned(), self.terminal.spki.labelled());
-        // Of a guest only who may pay in, or is held, is told: a refusal tells no face from another.
-        let stays = outcome.approves() || matches!(outcome, Outcome::Held { .. });
-        let is_written = self.guest.is_none() || stays;
-        let subject = if is_written { &self.subject } else { &self.session.nobody };
-        let guest =
-            self.guest.as_ref().filter(|_| is_written).map(|guest| guest.as_str().to_owned());
-        let (subject, build) = (Some(subject.clone()), self.settings.build.labelled());
+        let guest = self.guest.as_ref().filter(|_| stays(outcome));
+        let guest = guest.map(|guest| guest.as_str().to_owned());
+        let subject = Some(self.told_subject(decision).to_owned());
+        let build = self.settings.build.labelled();
         let outcome = outcome.as_str().to_owned();
         let content = match &self.challenge_hash {
             Some(challenge) => Content::Verification(Verification {
@@ -512,4 +514,9 @@ pub(super) fn audit_place(settings: &Settings, index: u64) -> Place {
         &index.to_be_bytes(),
     ]);
     Place::system("entries", "sealed_audit", settings.tenant.as_str(), &row)
+}
+
+/// Whether somebody new is a guest after it.
+const fn stays(outcome: Outcome) -> bool {
+    outcome.approves() || matches!(outcome, Outcome::Held { .. })
 }

@@ -55,6 +55,8 @@ pub enum MovementsOf {
     Card(Digest),
     /// A terminal's.
     Terminal(TerminalId),
+    /// Those of all guests who gave this number, by its keyed hash.
+    GuestsOfNumber(Digest),
     /// A person's at one terminal.
     CustomerAtTerminal(CustomerId, TerminalId),
 }

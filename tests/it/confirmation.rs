@@ -470,6 +470,23 @@ async fn a_devices_key_is_bound_with_its_proof_and_signs_nothing_once_it_is_unbo
     bank.close().await;
 }
 
+/// A stolen phone signs, and its key is unbound before cash moves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agreement_does_not_outlive_the_key_that_gave_it() {
+    let mut bank = Bank::open("").await;
+    let (device, customer) = (Device::ed25519(7), bank.customer.clone());
+    let key_id = bank.bind(&device, &customer).await;
+    bank.stepped_up("T1").await;
+    let [pending] = bank.pending().await.try_into().unwrap();
+    bank.app.confirm(device.confirms(&key_id, &pending)).await.unwrap();
+    let unbind = proto::UnbindAppKeyRequest { customer_id: customer, key_id };
+    bank.desk.unbind_app_key(unbind).await.unwrap();
+    let last = decided(bank.waiting("T1", 0).await);
+    assert_eq!(said(&last), (proto::Outcome::Denied, vec!["POL_CONFIRMATION_EXPIRED"]));
+    assert!(body(&last)["confirmation"].is_null());
+    bank.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_waited_for_is_refused_by_its_field() {
     type Spoil = fn(&mut proto::AwaitDecisionRequest);

@@ -1,13 +1,16 @@
 //! Movements in memory.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use super::{MemoryUnit, insert};
+use crate::domain::id::CustomerId;
 use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 use crate::domain::turnover::{Direction, Turnover};
-use crate::store::{MovedRow, MovementRow, Movements, MovementsOf, StoreError};
+use crate::store::{GuestRow, MovedRow, MovementRow, Movements, MovementsOf, StoreError};
 
 /// A movement, and what moved in truth.
 #[derive(Clone)]
@@ -35,12 +38,15 @@ impl Moved {
 }
 
 impl MovementsOf {
-    fn includes(&self, row: &MovementRow) -> bool {
+    fn includes(&self, row: &MovementRow, guests: &BTreeMap<CustomerId, GuestRow>) -> bool {
         match self {
             Self::Customer(id) => row.customer == *id,
             Self::Account(index) => row.account == *index,
             Self::Card(index) => row.card == Some(*index),
             Self::Terminal(id) => row.key.terminal == *id,
+            Self::GuestsOfNumber(index) => {
+                guests.get(&row.customer).is_some_and(|guest| guest.number_index == *index)
+            }
             Self::CustomerAtTerminal(id, terminal) => {
                 row.customer == *id && row.key.terminal == *terminal
             }
@@ -82,10 +88,11 @@ impl Movements for MemoryUnit {
         direction: Direction,
         since: UnixMillis,
     ) -> Result<Turnover, StoreError> {
-        let counted = self.state()?.movements.values().filter(|moved| {
+        let state = self.state()?;
+        let counted = state.movements.values().filter(|moved| {
             let row = &moved.row;
             let is_asked = row.currency == currency && row.direction == direction;
-            of.includes(row) && is_asked && row.at >= since && moved.moved_minor > 0
+            of.includes(row, &state.guests) && is_asked && row.at >= since && moved.moved_minor > 0
         });
         Ok(counted.fold(Turnover::default(), |sum, moved| Turnover {
             count: sum.count + 1,

@@ -81,6 +81,10 @@ impl Movements for SqlUnit {
                 sum(sum_where!("card = $4")).bind(index.as_bytes().as_slice())
             }
             MovementsOf::Terminal(id) => sum(sum_where!("terminal = $4")).bind(id.as_str()),
+            MovementsOf::GuestsOfNumber(index) => {
+                sum(sum_where!("customer IN (SELECT customer FROM guests WHERE number_index = $4)"))
+                    .bind(index.as_bytes().as_slice())
+            }
             MovementsOf::CustomerAtTerminal(id, terminal) => {
                 sum(sum_where!("customer = $4 AND terminal = $5"))
                     .bind(id.as_bytes().as_slice())

@@ -1,9 +1,12 @@
 //! Guests, by the number that they gave.
 
+use tulga::domain::money::Currency;
 use tulga::domain::time::UnixMillis;
-use tulga::store::{GUESTS_OF_NUMBER_MAX, GuestRow, Store, StoreError};
+use tulga::domain::turnover::{Direction, Turnover};
+use tulga::store::{GUESTS_OF_NUMBER_MAX, GuestRow, MovementsOf, Store, StoreError};
 
 use super::fixtures::{add_customer, customer_id, digest, terminal, write};
+use super::movements::movement;
 
 fn guest(number: u8, index: u8, at: i64) -> GuestRow {
     GuestRow {
@@ -34,6 +37,21 @@ pub async fn guests_come_by_number_the_newest_first_and_are_counted_by_terminal(
     assert_eq!(u32::try_from(found.len()).unwrap(), GUESTS_OF_NUMBER_MAX);
     assert_eq!(store.guests(&digest(51)).await.unwrap(), [customer_id(8)]);
     assert_eq!(store.guests(&digest(52)).await.unwrap(), []);
+    let kzt = Currency::try_from("KZT").unwrap();
+    write(store, async |unit| {
+        for (host, customer) in [(1, 1), (2, 2), (3, 8)] {
+            unit.insert_movement(&movement(host, customer_id(customer), 5, 100)).await?;
+        }
+        for (index, count) in [(50, 2), (51, 1), (52, 0)] {
+            let of = MovementsOf::GuestsOfNumber(digest(index));
+            let since = UnixMillis::new(100);
+            let sum = unit.turnover(&of, kzt, Direction::Withdrawals, since).await?;
+            assert_eq!(sum, Turnover { count, amount_minor: 5 * count }, "{index}");
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
     let again = write(store, async |unit| unit.insert_guest(&guest(8, 52, 9)).await).await;
     assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
 }
