@@ -101,8 +101,10 @@ impl DataDir {
 }
 
 /// The names of the development certificates, by role.
-pub const DEVELOPMENT_CLIENTS: [(Role, &str); 8] = [
+pub const DEVELOPMENT_CLIENTS: [(Role, &str); 9] = [
     (Role::Admin, "dev"),
+    // Another person, who approves what the first one proposes.
+    (Role::Admin, SECOND_PERSON),
     (Role::Enroller, "dev"),
     (Role::Auditor, "dev"),
     (Role::Host, "dev"),
@@ -113,7 +115,7 @@ pub const DEVELOPMENT_CLIENTS: [(Role, &str); 8] = [
     (Role::PolicyApprover, SECOND_PERSON),
 ];
 
-/// The name of the development certificate that approves packs of rules.
+/// The name of the development certificates of a second person.
 pub const SECOND_PERSON: &str = "dev-second";
 
 /// Makes a data folder: a development PKI, the key-encryption key, root, receipt and ledger keys, and

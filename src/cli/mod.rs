@@ -7,7 +7,6 @@ pub mod audit_verify;
 mod check_config;
 mod client;
 mod demo;
-mod demo_day;
 mod enroll;
 pub mod evaluate;
 mod models;

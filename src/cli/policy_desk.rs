@@ -13,9 +13,9 @@ use super::{REFUSED, runtime};
 use crate::app::{DataDir, SECOND_PERSON};
 use crate::config::Config;
 use crate::crypto::{Ed25519Key, Signer as _};
-use crate::domain::id::PrincipalName;
+use crate::domain::id::{PrincipalName, TenantId};
 use crate::pki::{Directory, Role};
-use crate::policy::{PackConsent, PackFiles};
+use crate::policy::{PackConsent, PackFiles, PolicyPack};
 use crate::proto;
 use crate::proto::policy_service_client::PolicyServiceClient;
 
@@ -101,15 +101,7 @@ pub(super) fn sign(config: &Config, args: &SignArgs) -> Result<ExitCode> {
     let (files, pack) = read(dir)?;
     let caller = Caller::new(config, common, Role::PolicyAuthor, name)?;
     let key = caller.key(key.as_deref())?;
-    let message = PackConsent::Propose.message_about(&config.identity.tenant, &pack);
-    let request = proto::ProposePackRequest {
-        files: files
-            .iter()
-            .map(|(name, text)| proto::PackFile { name: name.to_owned(), content: text.into() })
-            .collect(),
-        public_key: key.public_key().as_bytes().to_vec(),
-        signature: key.sign(&message)?,
-    };
+    let request = proposal(&files, &pack, &config.identity.tenant, &key)?;
     caller.call(async |mut client: Client| {
         let answer = client.propose_pack(request).await?.into_inner();
         Ok(said(answer.pack.as_ref(), common.json, "proposed; it waits for a second person until"))
@@ -122,15 +114,40 @@ pub(super) fn approve(config: &Config, args: &ApproveArgs) -> Result<ExitCode> {
     let (_, pack) = read(dir)?;
     let caller = Caller::new(config, common, Role::PolicyApprover, name)?;
     let key = caller.key(key.as_deref())?;
-    let message = PackConsent::Approve.message_about(&config.identity.tenant, &pack);
-    let request = proto::ApprovePackRequest {
-        hash: pack.hash().hex(),
-        public_key: key.public_key().as_bytes().to_vec(),
-        signature: key.sign(&message)?,
-    };
+    let request = approval(&pack, &config.identity.tenant, &key)?;
     caller.call(async |mut client: Client| {
         let answer = client.approve_pack(request).await?.into_inner();
         Ok(said(answer.pack.as_ref(), common.json, "approved; activate it by"))
+    })
+}
+
+/// A pack with its author's signature.
+pub(super) fn proposal(
+    files: &PackFiles,
+    pack: &PolicyPack,
+    tenant: &TenantId,
+    key: &Ed25519Key,
+) -> Result<proto::ProposePackRequest> {
+    Ok(proto::ProposePackRequest {
+        files: files
+            .iter()
+            .map(|(name, text)| proto::PackFile { name: name.to_owned(), content: text.into() })
+            .collect(),
+        public_key: key.public_key().as_bytes().to_vec(),
+        signature: key.sign(&PackConsent::Propose.message_about(tenant, pack))?,
+    })
+}
+
+/// A pack's hash with its approver's signature.
+pub(super) fn approval(
+    pack: &PolicyPack,
+    tenant: &TenantId,
+    key: &Ed25519Key,
+) -> Result<proto::ApprovePackRequest> {
+    Ok(proto::ApprovePackRequest {
+        hash: pack.hash().hex(),
+        public_key: key.public_key().as_bytes().to_vec(),
+        signature: key.sign(&PackConsent::Approve.message_about(tenant, pack))?,
     })
 }
 
@@ -217,7 +234,8 @@ fn write(files: &PackFiles, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn read(dir: &Path) -> Result<(PackFiles, crate::policy::PolicyPack)> {
+/// A pack's files, and the pack that they are.
+pub(super) fn read(dir: &Path) -> Result<(PackFiles, PolicyPack)> {
     let files = PackFiles::read(dir).with_context(|| format!("the pack in {}", dir.display()))?;
     let pack = files.load();
     let pack = pack.map_err(|fault| anyhow::anyhow!("{}", fault.faults().join("; ")));

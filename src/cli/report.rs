@@ -186,7 +186,7 @@ async fn to_file(
 }
 
 /// Receives a report; the outer error is this side's, the inner one the gateway's.
-async fn fetch(
+pub(super) async fn fetch(
     channel: Channel,
     request: MakeReportRequest,
     out: &mut dyn Write,

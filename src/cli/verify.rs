@@ -16,10 +16,11 @@ use crate::app::DataDir;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::pki::Role;
+use crate::proto::customer_reference::Reference;
 use crate::proto::verification_service_client::VerificationServiceClient;
 use crate::proto::{
-    BeginCaptureRequest, Capture, CustomerReference, Decision, HolderVerification, Modality,
-    Operation, Outcome, Transaction, VerifyRequest, customer_reference,
+    BankFacts, BeginCaptureRequest, Capture, Consent, CustomerReference, Decision,
+    HolderVerification, Modality, Operation, Outcome, Transaction, VerifyRequest,
 };
 
 #[derive(Debug, clap::Args)]
@@ -63,19 +64,21 @@ pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
     let image = std::fs::read(&args.image)
         .with_context(|| format!("{} cannot be read", args.image.display()))?;
     let now = SystemClock.now();
-    let withdrawal = Withdrawal {
-        card: args.card,
-        host_id: args.transaction.unwrap_or_else(|| format!("CLI-{}", now.get())),
-        business_date: now.rfc3339().chars().take(10).collect(),
-        amount_minor: args.amount_minor,
-        currency: args.currency,
+    let visit = Visit {
         language: args.language,
+        ..Visit::withdrawal(
+            &args.card,
+            args.transaction.unwrap_or_else(|| format!("CLI-{}", now.get())),
+            now.rfc3339().chars().take(10).collect(),
+            args.amount_minor,
+            &args.currency,
+        )
     };
     runtime()?.block_on(async {
         let channel = connect(&pki, &address, Role::Terminal, &args.terminal).await?;
         let decision = async {
-            let challenge = withdrawal.begin(channel.clone()).await?;
-            withdrawal.verify(channel, challenge, args.attempt, image).await
+            let challenge = visit.begin(channel.clone()).await?;
+            visit.verify(channel, challenge, args.attempt, image).await
         };
         match decision.await {
             Ok(decision) => {
@@ -96,38 +99,57 @@ pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
     })
 }
 
-/// A withdrawal that a terminal asks about.
+/// Somebody at a terminal who wants something done with cash.
 #[derive(Clone)]
-pub(super) struct Withdrawal {
-    pub card: String,
-    pub host_id: String,
-    pub business_date: String,
-    pub amount_minor: i64,
-    pub currency: String,
+pub(super) struct Visit {
+    pub customer: Reference,
+    pub transaction: Transaction,
+    pub bank: Option<BankFacts>,
+    pub consent: Option<Consent>,
     pub language: String,
 }
 
-impl Withdrawal {
+impl Visit {
+    /// A withdrawal with a card, from an account named after it.
+    pub fn withdrawal(
+        card: &str,
+        host_id: String,
+        business_date: String,
+        amount_minor: i64,
+        currency: &str,
+    ) -> Self {
+        Self {
+            customer: Reference::CardToken(card.to_owned()),
+            transaction: Transaction {
+                host_transaction_id: host_id,
+                business_date,
+                operation: Operation::Withdrawal.into(),
+                amount_minor,
+                currency: currency.to_owned(),
+                account_currency: currency.to_owned(),
+                account: format!("account-of-{card}"),
+                counterparty: None,
+            },
+            bank: None,
+            consent: None,
+            language: "en".to_owned(),
+        }
+    }
+
+    /// Whom the terminal serves.
+    pub fn customer(&self) -> CustomerReference {
+        CustomerReference { reference: Some(self.customer.clone()) }
+    }
+
     /// Asks for a challenge.
     pub async fn begin(&self, channel: Channel) -> Result<Vec<u8>, Status> {
         let request = BeginCaptureRequest {
-            customer: Some(CustomerReference {
-                reference: Some(customer_reference::Reference::CardToken(self.card.clone())),
-            }),
-            transaction: Some(Transaction {
-                host_transaction_id: self.host_id.clone(),
-                business_date: self.business_date.clone(),
-                operation: Operation::Withdrawal.into(),
-                amount_minor: self.amount_minor,
-                currency: self.currency.clone(),
-                account_currency: self.currency.clone(),
-                account: format!("account-of-{}", self.card),
-                counterparty: None,
-            }),
+            customer: Some(self.customer()),
+            transaction: Some(self.transaction.clone()),
             modality: Modality::Face.into(),
             finger_position: 0,
-            bank: None,
-            consent: None,
+            bank: self.bank.clone(),
+            consent: self.consent.clone(),
             holder_verification: HolderVerification::CardAndPin.into(),
             language: self.language.clone(),
         };
@@ -148,8 +170,8 @@ impl Withdrawal {
     ) -> Result<Decision, Status> {
         let request = VerifyRequest {
             challenge,
-            host_transaction_id: self.host_id.clone(),
-            business_date: self.business_date.clone(),
+            host_transaction_id: self.transaction.host_transaction_id.clone(),
+            business_date: self.transaction.business_date.clone(),
             attempt,
             capture: Some(Capture { image: image.into(), ..Capture::default() }),
             language: self.language.clone(),

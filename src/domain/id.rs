@@ -100,6 +100,18 @@ text_id! {
     PrincipalName
 }
 
+fn bytes_from_hex<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
+    bytes?.try_into().ok()
+}
+
 macro_rules! binary_id {
     ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
         $(#[$doc])*
@@ -111,6 +123,13 @@ macro_rules! binary_id {
             #[must_use]
             pub const fn new(bytes: [u8; $bytes]) -> Self {
                 Self(bytes)
+            }
+
+            /// The identifier that is written as these hexadecimal digits, lower case only: one thing has
+            /// one name.
+            #[must_use]
+            pub fn from_hex(text: &str) -> Option<Self> {
+                bytes_from_hex(text).map(Self)
             }
 
             /// The identifier's bytes.
@@ -221,6 +240,13 @@ mod tests {
     fn a_binary_identifier_has_one_length() {
         assert!(CustomerId::try_from([1u8; 16].as_slice()).is_ok());
         assert_eq!(CustomerId::try_from([1u8; 15].as_slice()), Err(InvalidId::Length));
-        assert_eq!(CustomerId::new([0xab; 16]).to_string(), "ab".repeat(16));
+        let text = "0a".repeat(15) + "f7";
+        let id = CustomerId::from_hex(&text).unwrap();
+        assert_eq!(id.to_string(), text);
+        assert_eq!(id.as_bytes()[15], 0xf7);
+        for bad in ["", "0a", &text.to_uppercase(), &text[1..], &(text.clone() + "0"), "0g"] {
+            assert_eq!(CustomerId::from_hex(bad), None, "{bad}");
+        }
+        assert_eq!(CustomerId::from_hex(&text.replace("f7", "-7")), None);
     }
 }

@@ -208,7 +208,7 @@ impl EnrollmentService for Enrollment {
         EnrollerPermit::of(request.extensions())?;
         let proto::ListCustomersRequest { page_size, page_token } = request.into_inner();
         let limit = noun::page_size(page_size)?;
-        let after = noun::page_after(&page_token, |token| noun::hex16(token).map(CustomerId::new))?;
+        let after = noun::page_after(&page_token, CustomerId::from_hex)?;
         let page = self.0.customers(after.as_ref(), limit).await?;
         let next = noun::next_page(&page, limit, |customer| customer.id.to_string());
         Ok(Response::new(proto::ListCustomersResponse {

@@ -39,9 +39,23 @@ fn the_demonstration_plays_as_scripted_and_its_ledger_verifies() {
     let seen: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(seen["as_scripted"], true, "{}", seen["rows"]);
     assert_eq!(seen["ledger_good"], true, "{}", seen["ledger"]);
-    let approved =
-        seen["rows"].as_array().unwrap().iter().filter(|row| row["answer"] == "APPROVED");
-    assert_eq!(approved.count(), 5);
+    let rows = seen["rows"].as_array().unwrap();
+    let answers = |scene: &str| -> Vec<&str> {
+        let rows = rows.iter().filter(|row| row["scene"].as_str().unwrap().contains(scene));
+        rows.map(|row| row["answer"].as_str().unwrap()).collect()
+    };
+    let machine = answers("At the machine");
+    assert_eq!(machine.iter().filter(|answer| **answer == "APPROVED").count(), 5);
+    // The day in Almaty has every outcome, and each decision a rule that made it.
+    let almaty = answers("Almaty");
+    for outcome in ["APPROVED", "APPROVED_CAPPED", "DENIED", "STEP_UP", "HELD", "INCONCLUSIVE"] {
+        assert!(almaty.contains(&outcome), "{outcome}");
+    }
+    let held = rows.iter().find(|row| row["answer"] == "HELD").unwrap();
+    assert!(held["rules"].as_array().unwrap().contains(&"KZ-08.shared_face".into()));
+    let reports = seen["reports"].as_array().unwrap();
+    assert!(reports.iter().all(|report| report["rows"].as_u64() > Some(0)), "{reports:?}");
+    assert_eq!(reports.len(), 3);
     assert_eq!(output.status.code(), Some(0));
 }
 

@@ -10,7 +10,7 @@ use crate::proto;
 
 /// A case's id.
 pub fn id(wire: &str) -> Result<CaseId, InvalidField> {
-    noun::hex16(wire).map(CaseId::new).ok_or_else(|| {
+    CaseId::from_hex(wire).ok_or_else(|| {
         InvalidField::wrong("case_id", "it must be 32 lower-case hexadecimal digits")
     })
 }
@@ -39,7 +39,7 @@ pub fn resolution(wire: i32) -> Result<Resolution, InvalidField> {
 /// The place of a case in the order of a list.
 pub fn place(token: &str) -> Option<(u32, CaseId)> {
     let (score, id) = token.split_once('-')?;
-    Some((score.parse().ok()?, CaseId::new(noun::hex16(id)?)))
+    Some((score.parse().ok()?, CaseId::from_hex(id)?))
 }
 
 /// The place as a page token.

@@ -89,21 +89,21 @@ pub fn terminal_id(wire: &str) -> Result<TerminalId, InvalidField> {
 
 /// A customer's id: 32 hexadecimal digits.
 pub fn customer_id(wire: &str) -> Result<CustomerId, InvalidField> {
-    hex16(wire).map(CustomerId::new).ok_or_else(|| {
+    CustomerId::from_hex(wire).ok_or_else(|| {
         InvalidField::wrong("customer_id", "it must be 32 lower-case hexadecimal digits")
     })
 }
 
 /// A capture's id: 32 hexadecimal digits.
 pub fn capture_id(wire: &str) -> Result<CaptureId, InvalidField> {
-    hex16(wire).map(CaptureId::new).ok_or_else(|| {
+    CaptureId::from_hex(wire).ok_or_else(|| {
         InvalidField::wrong("capture_id", "it must be 32 lower-case hexadecimal digits")
     })
 }
 
 /// A confirmation's id: 32 hexadecimal digits.
 pub fn confirmation_id(wire: &str) -> Result<ConfirmationId, InvalidField> {
-    hex16(wire).map(ConfirmationId::new).ok_or_else(|| {
+    ConfirmationId::from_hex(wire).ok_or_else(|| {
         InvalidField::wrong("confirmation_id", "it must be 32 lower-case hexadecimal digits")
     })
 }
@@ -436,15 +436,6 @@ pub fn media_type(
 /// An enumeration's value that exists.
 pub fn named<T: TryFrom<i32>>(path: &'static str, wire: i32) -> Result<T, InvalidField> {
     T::try_from(wire).map_err(|_| InvalidField::wrong(path, "it has no such value"))
-}
-
-/// Sixteen bytes from 32 hexadecimal digits.
-pub fn hex16(text: &str) -> Option<[u8; 16]> {
-    // Lower case only, so that one thing has one name.
-    if text.len() != 32 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)
 }
 
 #[cfg(test)]
