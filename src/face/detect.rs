@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 
 use super::FaceError;
 use super::geometry::{BoundingBox, Landmarks, Point};
-use super::raster::letterbox;
+use super::raster::{Reduced, letterbox_input};
 use crate::capture::DecodedImage;
 use crate::inference::{DetectorSpec, ManifestError, Model, Output};
+use zeroize::Zeroizing;
 
 /// A face in a picture, in the picture's pixels.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -36,8 +37,13 @@ impl Detector {
         })
     }
 
+    /// The picture as it is looked at.
+    pub(super) fn reduced<'a>(&self, image: &'a DecodedImage) -> Reduced<'a> {
+        Reduced::of(image, self.retry.side_px())
+    }
+
     /// All faces, the largest first; the finer input is tried when the coarse one shows none.
-    pub(super) fn find(&self, image: &DecodedImage) -> Result<Vec<DetectedFace>, FaceError> {
+    pub(super) fn find(&self, image: &Reduced<'_>) -> Result<Vec<DetectedFace>, FaceError> {
         let found = self.look(&self.first, image, self.spec.score_min)?;
         if found.is_empty() {
             self.look(&self.retry, image, self.spec.score_min)
@@ -49,7 +55,7 @@ impl Detector {
     /// As [`Self::find`], then with ever lower demands on the score.
     pub(super) fn find_at_any_score(
         &self,
-        image: &DecodedImage,
+        image: &Reduced<'_>,
     ) -> Result<Vec<DetectedFace>, FaceError> {
         let found = self.find(image)?;
         if !found.is_empty() {
@@ -71,7 +77,7 @@ impl Detector {
     /// false non-match rate at 1e-4 from 2.0 to 1.6 %.
     pub(super) fn refine(
         &self,
-        image: &DecodedImage,
+        image: &Reduced<'_>,
         face: &DetectedFace,
     ) -> Result<DetectedFace, FaceError> {
         let again = self.look(&self.retry, image, self.spec.score_min)?;
@@ -99,15 +105,16 @@ impl Detector {
     fn look(
         &self,
         model: &Model,
-        image: &DecodedImage,
+        image: &Reduced<'_>,
         score_min: f32,
     ) -> Result<Vec<DetectedFace>, FaceError> {
-        let (chip, scale) = letterbox(image, model.side_px());
-        let outputs = model.run(&chip.input(&self.spec.source))?;
+        let (input, scale) = letterbox_input(image.image(), model.side_px(), &self.spec.source);
+        let input = Zeroizing::new(input);
+        let outputs = model.run(&input)?;
         let candidates = decode(&outputs, model.side_px(), score_min)?;
         let mut faces = suppress(candidates, self.spec.overlap_max);
         for face in &mut faces {
-            *face = scaled(face, 1.0 / scale);
+            *face = scaled(face, image.factor() / scale);
         }
         faces.sort_by(|a, b| descending(a.bounds.area(), b.bounds.area()));
         Ok(faces)

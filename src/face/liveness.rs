@@ -2,10 +2,11 @@
 
 use super::FaceError;
 use super::geometry::BoundingBox;
-use super::raster::{Region, crop_to};
+use super::raster::{Region, crop_input};
 use crate::capture::DecodedImage;
 use crate::domain::liveness::LivenessScore;
 use crate::inference::{LivenessSpec, ManifestError, Model};
+use zeroize::Zeroizing;
 
 /// One liveness model and how its input is cropped.
 #[derive(Clone, Debug)]
@@ -21,8 +22,8 @@ impl LivenessModel {
 
     fn probability(&self, image: &DecodedImage, face: &BoundingBox) -> Result<f32, FaceError> {
         let region = Region::enlarged(image, face, self.spec.crop_scale);
-        let chip = crop_to(image, region, self.spec.side_px);
-        let outputs = self.model.run(&chip.input(&self.spec.source))?;
+        let input = crop_input(image, region, self.spec.side_px, &self.spec.source);
+        let outputs = self.model.run(&Zeroizing::new(input))?;
         let [classes] = outputs.as_slice() else {
             return Err(FaceError::Impossible("a liveness model does not have one output"));
         };

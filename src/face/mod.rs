@@ -190,7 +190,7 @@ impl FacePipeline {
     ///
     /// [`FaceError`] when the detector failed.
     pub fn detect(&self, image: &DecodedImage) -> Result<Vec<DetectedFace>, FaceError> {
-        self.detector.find(image)
+        self.detector.find(&self.detector.reduced(image))
     }
 
     /// The one face that a picture is about, its landmarks refined, or why there is none.
@@ -202,11 +202,12 @@ impl FacePipeline {
         &self,
         image: &DecodedImage,
     ) -> Result<Result<DetectedFace, QualityRefusal>, FaceError> {
-        let faces = self.detector.find(image)?;
+        let reduced = self.detector.reduced(image);
+        let faces = self.detector.find(&reduced)?;
         Ok(match faces.first() {
             None => Err(QualityRefusal::NoFace),
             Some(_) if self.detector.is_ambiguous(&faces) => Err(QualityRefusal::MultipleFaces),
-            Some(face) => Ok(self.detector.refine(image, face)?),
+            Some(face) => Ok(self.detector.refine(&reduced, face)?),
         })
     }
 
@@ -273,9 +274,10 @@ impl FacePipeline {
         image: &DecodedImage,
         making: Making,
     ) -> Result<Option<FaceEmbedding>, FaceError> {
-        let faces = self.detector.find_at_any_score(image)?;
+        let reduced = self.detector.reduced(image);
+        let faces = self.detector.find_at_any_score(&reduced)?;
         let Some(face) = nearest_to_centre(image, &faces) else { return Ok(None) };
-        let face = self.detector.refine(image, &face)?;
+        let face = self.detector.refine(&reduced, &face)?;
         let Some(assessed) = self.assess(image, face)? else { return Ok(None) };
         self.embed_any(&assessed, making).map(Some)
     }

@@ -1,0 +1,96 @@
+//! A large picture, made smaller once for everything that only looks for faces.
+
+use std::borrow::Cow;
+
+use super::size;
+use crate::capture::DecodedImage;
+
+/// A picture no more than a detector needs, and how many times smaller it is.
+pub(in crate::face) struct Reduced<'a> {
+    image: Cow<'a, DecodedImage>,
+    factor: usize,
+}
+
+impl<'a> Reduced<'a> {
+    /// Each block of whole pixels becomes their mean, as long as the longer side keeps twice the
+    /// detector's finest input; smaller pictures stay as they are.
+    pub fn of(image: &'a DecodedImage, side_px: usize) -> Self {
+        let (width, height) = size(image);
+        let factor = (width.max(height) / (2 * side_px.max(1)))
+            .min(FACTOR_MAX)
+            .min(width.min(height))
+            .max(1);
+        let reduced = if factor > 1 { shrunk(image, factor) } else { None };
+        match reduced {
+            Some(reduced) => Self { image: Cow::Owned(reduced), factor },
+            None => Self { image: Cow::Borrowed(image), factor: 1 },
+        }
+    }
+
+    pub fn image(&self) -> &DecodedImage {
+        &self.image
+    }
+
+    /// By how much its points are to be multiplied to be the picture's.
+    pub fn factor(&self) -> f32 {
+        self.factor as f32
+    }
+}
+
+/// Sums of so many bytes squared fit their integers.
+const FACTOR_MAX: usize = 16;
+
+/// Means of blocks of `factor` by `factor` pixels; what is left over at the edges is left out.
+fn shrunk(image: &DecodedImage, factor: usize) -> Option<DecodedImage> {
+    let (full_width, full_height) = size(image);
+    let (width, height) = (full_width / factor, full_height / factor);
+    let (stride, length) = (full_width * 3, width * factor * 3);
+    let area = (factor * factor) as u32;
+    let mut rgb = Vec::with_capacity(width * height * 3);
+    let mut sums = vec![0u16; length];
+    for row in 0..height {
+        sums.fill(0);
+        for y in row * factor..(row + 1) * factor {
+            let pixels = &image.rgb()[y * stride..][..length];
+            sums.iter_mut().zip(pixels).for_each(|(sum, value)| *sum += u16::from(*value));
+        }
+        for block in sums.chunks_exact(3 * factor) {
+            let mut total = [area / 2; 3];
+            for pixel in block.as_chunks::<3>().0 {
+                total.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += u32::from(*value));
+            }
+            rgb.extend(total.map(|sum| (sum / area) as u8));
+        }
+    }
+    DecodedImage::from_rgb(width as u32, height as u32, rgb)
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "small whole numbers are exact")]
+mod tests {
+    use super::super::tests::image;
+    use super::*;
+
+    #[test]
+    fn a_large_picture_becomes_means_of_blocks_and_a_small_one_stays() {
+        let large = image(41, 23, |x, y| [x as u8, y as u8, 200]);
+        let reduced = Reduced::of(&large, 7);
+        assert_eq!(reduced.factor(), 2.0);
+        assert_eq!((reduced.image().width(), reduced.image().height()), (20, 11));
+        // Columns 2 and 3, rows 0 and 1: means of a half are rounded up.
+        assert_eq!(reduced.image().rgb()[3..6], [3, 1, 200]);
+        let same = Reduced::of(&large, 11);
+        assert_eq!((same.factor(), same.image().rgb()), (1.0, large.rgb()));
+    }
+
+    #[test]
+    fn the_longest_picture_and_the_brightest_fit() {
+        let long = image(4_000, 3, |_, _| [255; 3]);
+        let reduced = Reduced::of(&long, 10);
+        assert_eq!((reduced.image().width(), reduced.image().height()), (1_333, 1));
+        assert!(reduced.image().rgb().iter().all(|value| *value == 255));
+        let wide = image(4_000, 40, |_, _| [255; 3]);
+        assert_eq!(Reduced::of(&wide, 10).factor(), 16.0);
+        assert!(Reduced::of(&wide, 10).image().rgb().iter().all(|value| *value == 255));
+    }
+}
