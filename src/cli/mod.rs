@@ -4,6 +4,7 @@
 
 mod audit;
 pub mod audit_verify;
+mod bench;
 mod check_config;
 mod client;
 mod demo;
@@ -93,6 +94,9 @@ enum Command {
     /// Measure error rates on pictures of known people
     #[command(subcommand)]
     Evaluate(Evaluate),
+    /// Measure a gateway under load
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Load everything that serving needs, without a port
     CheckConfig,
 }
@@ -143,6 +147,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Reference(command) => reference::run(&load()?, &command),
         Command::Register(command) => register::run(&load()?, command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
+        Command::Bench(command) => bench::run(&load()?, command),
         Command::CheckConfig => Ok(check_config::run(&load()?)),
     }
 }

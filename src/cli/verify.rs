@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use serde_json::json;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -168,7 +169,18 @@ impl Visit {
         attempt: u32,
         image: Vec<u8>,
     ) -> Result<Decision, Status> {
-        let request = VerifyRequest {
+        let request = self.capture(challenge, attempt, image);
+        Ok(VerificationServiceClient::new(channel).verify(request).await?.into_inner())
+    }
+
+    /// The capture as it is sent.
+    pub fn capture(
+        &self,
+        challenge: Vec<u8>,
+        attempt: u32,
+        image: impl Into<Bytes>,
+    ) -> VerifyRequest {
+        VerifyRequest {
             challenge,
             host_transaction_id: self.transaction.host_transaction_id.clone(),
             business_date: self.transaction.business_date.clone(),
@@ -176,8 +188,7 @@ impl Visit {
             capture: Some(Capture { image: image.into(), ..Capture::default() }),
             language: self.language.clone(),
             footage: None,
-        };
-        Ok(VerificationServiceClient::new(channel).verify(request).await?.into_inner())
+        }
     }
 }
 
