@@ -1,0 +1,134 @@
+"""From a JPEG to an embedding, beside OpenCV's FaceDetectorYN and FaceRecognizerSF, in one run.
+
+See README.md for how to run it. Both take the same pictures in turn, each in one thread: ours decodes,
+detects at two sizes, measures quality and embeds with two models; OpenCV decodes, detects at the picture's
+size (and, for comparison, at 320), aligns and embeds with one. Medians and ratios are printed.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Ours:
+    """The Rust side, at the other end of a pipe."""
+
+    def __init__(self):
+        self.pipe = subprocess.Popen(
+            ["cargo", "bench", "-q", "--bench", "face_path"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.pipe.stdout.readline().strip() == "ready"
+
+    def ask(self, path):
+        """Milliseconds of the whole and of decoding; none for a picture that is refused."""
+        self.pipe.stdin.write(f"{path}\n")
+        self.pipe.stdin.flush()
+        words = self.pipe.stdout.readline().split()
+        return None if words == ["-"] else [int(word) / 1000 for word in words]
+
+
+class OpenCv:
+    """Detects in a square of one side, or at the picture's own size."""
+
+    def __init__(self, models, side):
+        self.side = side
+        detector, recogniser = str(models / "yunet.onnx"), str(models / "sface.onnx")
+        self.detector = cv2.FaceDetectorYN.create(detector, "", (320, 320), 0.6, 0.3, 5000)
+        self.recogniser = cv2.FaceRecognizerSF.create(recogniser, "")
+
+    def ask(self, path):
+        begun = time.perf_counter()
+        data = np.fromfile(path, dtype=np.uint8)
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        height, width = picture.shape[:2]
+        scale = 1.0 if self.side is None else self.side / max(width, height)
+        looked_at = picture
+        if scale != 1.0:
+            size = (round(width * scale), round(height * scale))
+            looked_at = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        self.detector.setInputSize((looked_at.shape[1], looked_at.shape[0]))
+        _, faces = self.detector.detect(looked_at)
+        if faces is None:
+            return None
+        face = max(faces, key=lambda face: face[2] * face[3])
+        face = np.concatenate([face[:14] / scale, face[14:]]).astype(np.float32)
+        self.recogniser.feature(self.recogniser.alignCrop(picture, face))
+        return [(time.perf_counter() - begun) * 1000]
+
+
+def pictures_at(width, height, folder):
+    """The demonstration's photographs, cut and scaled to one size."""
+    paths = []
+    for source in sorted((ROOT / "demo").glob("*.jpg")):
+        picture = cv2.imread(str(source))
+        rows, columns = picture.shape[:2]
+        side = min(columns / width, rows / height)
+        cut = picture[: round(height * side), (columns - round(width * side)) // 2 :]
+        cut = cut[:, : round(width * side)]
+        path = Path(folder) / f"{source.stem}-{width}x{height}.jpg"
+        resized = cv2.resize(cut, (width, height), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(path), resized, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        paths.append(path)
+    return paths
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--sizes", nargs="+", default=["640x480", "1280x960", "4000x3000"])
+    parser.add_argument("--models", type=Path, default=ROOT / "models")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    sides = {
+        "OpenCV, picture's size": OpenCv(args.models, None),
+        "OpenCV, 320": OpenCv(args.models, 320),
+    }
+    ours, rows = Ours(), []
+    for size in args.sizes:
+        width, height = map(int, size.split("x"))
+        with tempfile.TemporaryDirectory() as folder:
+            paths = pictures_at(width, height, folder)
+            times = {name: [] for name in ["Tulga", "Tulga, decode", *sides]}
+            for number in range(args.rounds + 1):
+                for path in paths:
+                    mine = ours.ask(path)
+                    others = {name: side.ask(path) for name, side in sides.items()}
+                    # The first round warms up; a picture counts where all found a face.
+                    if number > 0 and mine and all(others.values()):
+                        times["Tulga"].append(mine[0])
+                        times["Tulga, decode"].append(mine[1])
+                        for name, other in others.items():
+                            times[name].append(other[0])
+        medians = {name: statistics.median(values) for name, values in times.items() if values}
+        for name, median in medians.items():
+            rows.append({"picture": size, "side": name, "samples": len(times[name]),
+                         "median_ms": round(median, 2),
+                         "ours_by_it": round(medians["Tulga"] / median, 2)})
+    load = os.getloadavg()[0]
+    if args.json:
+        print(json.dumps({"opencv": cv2.__version__, "load_average": load, "rows": rows}, indent=2))
+        return
+    print(f"OpenCV {cv2.__version__}, load average {load:.2f}")
+    print(f"{'picture':<10} {'side':<24} {'samples':>7} {'median ms':>10} {'ours / it':>10}")
+    for row in rows:
+        print(f"{row['picture']:<10} {row['side']:<24} {row['samples']:>7} "
+              f"{row['median_ms']:>10.2f} {row['ours_by_it']:>10.2f}")
+
+
+if __name__ == "__main__":
+    main()
