@@ -16,6 +16,7 @@ use super::calendar;
 use super::cases::{self, CaseError};
 use super::compiled::Compiled;
 use super::decide::Uids;
+use super::document::without_annotations;
 use super::rule::{CaseBegun, Rule, RuleError};
 use super::view::View;
 use crate::crypto::{Digest, length_prefixed, sha256};
@@ -75,8 +76,6 @@ pub struct Described {
 
 impl Described {
     fn of(policy: &Policy, rule: &Rule, state: Option<&RawRule>) -> Self {
-        let source = policy.to_string();
-        let body = source.find("permit").into_iter().chain(source.find("forbid")).min();
         Self {
             id: rule.id.clone(),
             effect: rule.effect(),
@@ -84,7 +83,7 @@ impl Described {
             law: policy.annotation("law").map(str::to_owned),
             in_force: state.is_none_or(|state| state.in_force),
             legal_basis: state.map(|state| state.legal_basis.clone()),
-            text: body.and_then(|at| source.get(at..)).unwrap_or_default().to_owned(),
+            text: without_annotations(&policy.to_string()).to_owned(),
         }
     }
 }
