@@ -33,6 +33,7 @@ mod retention;
 mod reversal;
 mod sequencer;
 mod session;
+mod teller;
 mod terminal;
 mod under_way;
 mod verification;
@@ -79,6 +80,7 @@ pub use register::{ListedRow, ListedValue, RegisterDiff, RegisterDraft, Repeated
 pub use report::{MakeReport, ReportFormat, ReportKind, ReportPiece, SealedReport};
 pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
+pub use teller::ExceptionsOf;
 pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
 pub use verification::CallingTerminal;
 pub use vision::VisionLimits;

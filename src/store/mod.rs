@@ -36,7 +36,7 @@ pub use activations::{ActivationProposalRow, ActivationQuestions, Activations};
 pub use cases::{CaseEvidenceRow, CaseRow, Cases, ProposalRow};
 pub use confirmations::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
-    Confirmations,
+    Confirmations, PendingOf, TellerProposal,
 };
 pub use evidence::{EvidenceCounts, EvidenceReads, EvidenceRow, Evidences};
 pub use footage::{

@@ -47,5 +47,6 @@ mod reports;
 mod rules;
 mod site;
 mod store;
+mod tellers;
 mod vision;
 mod working_days;
