@@ -61,11 +61,11 @@ use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
 pub use crate::store::{
-    CaseEvidenceRow, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow, RegisterRow,
+    CaseEvidenceRow, CaseFile, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow,
+    RegisterRow,
 };
 pub use activation::{Activation, SecondPerson};
 pub use audit::{AuditRecord, ExportFile, Redeem};
-pub use cases::CaseFile;
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
 pub use error::GatewayError;
