@@ -47,6 +47,7 @@ mod reports;
 mod rules;
 mod site;
 mod store;
+mod strength;
 mod tellers;
 mod vision;
 mod working_days;
