@@ -23,6 +23,7 @@ mod case_work;
 mod cli;
 mod config;
 mod confirmation;
+mod consent;
 mod crash;
 mod door;
 mod durability;

@@ -176,9 +176,15 @@ impl Site {
     }
 
     pub async fn finish(self) {
+        drop(self.stopped().await);
+    }
+
+    /// Stops the gateway; what it leaves in its folder.
+    pub async fn stopped(self) -> TempDir {
         self.stop.send(()).unwrap();
         assert_eq!(self.ended.await.unwrap().unwrap(), Ended::Drained);
         assert!(self.gateway.upgrade().is_none(), "something still holds the gateway");
+        self.dir
     }
 }
 
@@ -192,7 +198,7 @@ pub fn consent() -> proto::Consent {
         operator: "Bank A".into(),
         subject: "the customer".into(),
         purpose: "cash at terminals".into(),
-        term: Some(proto::consent::Term::Days(365)),
+        term: Some(proto::consent::Term::Days(36_500)),
         given_at: "2026-01-01T00:00:00Z".into(),
         evidence_ref: "archive/7".into(),
     }
