@@ -35,6 +35,7 @@ mod foreign;
 mod guests;
 mod ledger;
 mod office;
+mod office_cli;
 mod packs;
 #[cfg(feature = "test-support")]
 mod packs_in_time;

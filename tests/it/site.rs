@@ -1,6 +1,7 @@
 //! A gateway in this process on real models behind real TLS, and requests as vendors make them.
 
 use std::path::Path;
+use std::process::{Command, Output};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -168,6 +169,16 @@ impl Site {
             .into_inner();
         assert_eq!(activated.status(), proto::CustomerStatus::Active);
         customer_id
+    }
+
+    /// Runs the built program against the gateway, with the certificates of its folder.
+    pub async fn tulga(&self, arguments: &[&str]) -> Output {
+        let config = self.dir.path().join("client.toml");
+        let text = format!("[paths]\ndata_dir = '{}'\n", self.data().display());
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tulga"));
+        command.arg("--config").arg(config).args(arguments).args(["--gateway", self.address()]);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
 
     /// Where the gateway listens.
