@@ -1,9 +1,10 @@
-//! The office at the command line: registers from files.
+//! The office at the command line: registers from files, and the second person of an enrolment.
 
 use std::process::Output;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tulga::pki::Role;
 
 use crate::site::Site;
 
@@ -109,5 +110,37 @@ async fn a_register_with_a_bad_row_is_refused_and_told_its_line() {
     assert_eq!(code, Some(70));
     assert!(told.contains("names no column `value`"), "{told}");
     assert_eq!(in_force(&site).await, [(json!("dropper"), json!(1), json!(2))]);
+    site.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_person_activates_at_the_command_line() {
+    let more = "[rate]\nper_terminal_per_minute = 10000\n[enrolment]\ntwo_people = true\n";
+    let site = Site::with(more).await;
+    drop(site.named(Role::Enroller, "second").await);
+    let photograph = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/obama.jpg");
+    let enrol = ["enroll", photograph, "--iin", "000000300017", "--subject", "A. B."];
+    let enrolled =
+        site.tulga(&[&enrol[..], &["--consent-ref", "archive/7", "--json"]].concat()).await;
+    assert_eq!(enrolled.status.code(), Some(1), "nobody is active yet");
+    let [waits] = lines(&enrolled).try_into().unwrap();
+    let customer = waits["customer_id"].as_str().unwrap();
+    assert_eq!(waits["needs_second_person"]["reason"], "SECOND_PERSON_REASON_TWO_PEOPLE");
+
+    let (code, _, told) = code_and_text(&site.tulga(&["activate", customer]).await);
+    assert_eq!(code, Some(1), "the first person again");
+    assert!(told.contains("REQ_STATE"), "{told}");
+    let (code, _, told) = code_and_text(&site.tulga(&["activate", "7", "--as", "second"]).await);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("REQ_INVALID") && told.contains("customer_id"), "{told}");
+    let activated = site.tulga(&["activate", customer, "--as", "second", "--json"]).await;
+    assert_eq!(activated.status.code(), Some(0));
+    let [active] = lines(&activated).try_into().unwrap();
+    assert_eq!(
+        (&active["customer_id"], &active["status"]),
+        (&json!(customer), &json!("CUSTOMER_STATUS_ACTIVE"))
+    );
+    let again = site.tulga(&["activate", customer, "--as", "second"]).await;
+    assert_eq!(again.status.code(), Some(1));
     site.finish().await;
 }
