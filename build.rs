@@ -6,7 +6,7 @@ use protox::prost::Message;
 
 const ROOT: &str = "proto";
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "tulga/v1/audit.proto",
     "tulga/v1/case.proto",
     "tulga/v1/common.proto",
@@ -18,6 +18,7 @@ const FILES: [&str; 13] = [
     "tulga/v1/register.proto",
     "tulga/v1/report.proto",
     "tulga/v1/reference.proto",
+    "tulga/v1/teller.proto",
     "tulga/v1/terminal.proto",
     "tulga/v1/verification.proto",
 ];
@@ -34,8 +35,9 @@ const VIEWS: [&str; 4] = [
 ];
 
 /// Messages that hold what must never be printed; `src/proto.rs` gives them a blind `Debug`.
-const BLIND: [&str; 24] = [
+const BLIND: [&str; 26] = [
     ".tulga.v1.AddCaptureRequest",
+    ".tulga.v1.ApproveExceptionRequest",
     ".tulga.v1.ApproveUnableRequest",
     ".tulga.v1.BindAppKeyRequest",
     ".tulga.v1.BindTokenRequest",
@@ -52,6 +54,7 @@ const BLIND: [&str; 24] = [
     ".tulga.v1.GetPortraitResponse.answer",
     ".tulga.v1.ImportToken",
     ".tulga.v1.PendingConfirmation",
+    ".tulga.v1.ProposeExceptionRequest",
     ".tulga.v1.ProposeUnableRequest",
     ".tulga.v1.RedeemRequest",
     ".tulga.v1.RegisterRow",

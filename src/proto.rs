@@ -33,6 +33,7 @@ macro_rules! blind {
 
 blind! {
     AddCaptureRequest => "AddCaptureRequest",
+    ApproveExceptionRequest => "ApproveExceptionRequest",
     ApproveUnableRequest => "ApproveUnableRequest",
     BindAppKeyRequest => "BindAppKeyRequest",
     BindTokenRequest => "BindTokenRequest",
@@ -51,6 +52,7 @@ blind! {
     get_portrait_response::Answer => "get_portrait_response::Answer",
     ImportToken => "ImportToken",
     PendingConfirmation => "PendingConfirmation",
+    ProposeExceptionRequest => "ProposeExceptionRequest",
     ProposeUnableRequest => "ProposeUnableRequest",
     RedeemRequest => "RedeemRequest",
     RegisterRow => "RegisterRow",
@@ -105,6 +107,7 @@ mod tests {
             "ReportService",
             "RetentionService",
             "RegisterService",
+            "TellerService",
             "TerminalService",
             "VerificationService",
         ];

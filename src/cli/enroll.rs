@@ -78,10 +78,7 @@ pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
             images,
         };
         match enroll(channel, person).await {
-            Ok(enrolled) => {
-                enrolled.print(args.json);
-                Ok(if enrolled.is_active() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
-            }
+            Ok(enrolled) => Ok(enrolled.told(args.json)),
             Err(status) => {
                 eprintln!("tulga: {}", explain(&status));
                 Ok(ExitCode::from(REFUSED))
@@ -111,6 +108,23 @@ pub(super) struct Enrolled {
 }
 
 impl Enrolled {
+    /// Before anybody has activated them.
+    pub const fn pending(customer_id: String, captures: Vec<(bool, Vec<String>)>) -> Self {
+        Self {
+            customer_id,
+            status: CustomerStatus::Pending,
+            captures,
+            duplicates: Vec::new(),
+            needs_second_person: None,
+        }
+    }
+
+    /// Prints it; the exit code says whether they are active.
+    pub fn told(&self, json: bool) -> ExitCode {
+        self.print(json);
+        if self.is_active() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) }
+    }
+
     pub fn is_active(&self) -> bool {
         self.status == CustomerStatus::Active
     }
@@ -152,7 +166,11 @@ impl Enrolled {
             println!("  looks like customer {id} ({strength_db} dB): a person must decide");
         }
         if let Some((reason, until)) = &self.needs_second_person {
-            println!("  {}: somebody else must activate them until {until}", reason.as_str_name());
+            println!(
+                "  {}: somebody else must activate them until {until}: `tulga activate {} --as NAME`",
+                reason.as_str_name(),
+                self.customer_id
+            );
         }
     }
 }
@@ -183,24 +201,25 @@ pub(super) async fn enroll(channel: Channel, person: Person) -> Result<Enrolled,
             answer.reasons.into_iter().map(|reason| reason.code).collect(),
         ));
     }
-    let mut enrolled = Enrolled {
-        customer_id: customer_id.clone(),
-        status: CustomerStatus::Pending,
-        captures,
-        duplicates: Vec::new(),
-        needs_second_person: None,
-    };
+    let mut enrolled = Enrolled::pending(customer_id, captures);
     if enrolled.captures.iter().any(|(accepted, _)| *accepted) {
-        let answer = client.activate(ActivateRequest { customer_id }).await?.into_inner();
-        enrolled.status = answer.status();
-        enrolled.needs_second_person = answer.needs_second_person.as_ref().map(|waits| {
-            (waits.reason(), waits.until.clone().map(|until| until.rfc3339).unwrap_or_default())
-        });
-        enrolled.duplicates = answer
-            .duplicates
-            .into_iter()
-            .map(|other| (other.customer_id, other.strength_db))
-            .collect();
+        activate(&mut client, &mut enrolled).await?;
     }
     Ok(enrolled)
+}
+
+/// Activates, and notes what came of it.
+pub(super) async fn activate(
+    client: &mut EnrollmentServiceClient<Channel>,
+    enrolled: &mut Enrolled,
+) -> Result<(), Status> {
+    let request = ActivateRequest { customer_id: enrolled.customer_id.clone() };
+    let answer = client.activate(request).await?.into_inner();
+    enrolled.status = answer.status();
+    enrolled.needs_second_person = answer.needs_second_person.as_ref().map(|waits| {
+        (waits.reason(), waits.until.clone().map(|until| until.rfc3339).unwrap_or_default())
+    });
+    enrolled.duplicates =
+        answer.duplicates.into_iter().map(|other| (other.customer_id, other.strength_db)).collect();
+    Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 good, 1 refused or denied, 64 usage or configuration, 70 internal.
 
+mod activate;
 mod audit;
 pub mod audit_verify;
 mod bench;
@@ -65,6 +66,8 @@ enum Command {
     Demo(demo::Args),
     /// Enrol a person from photographs
     Enroll(enroll::Args),
+    /// Activate a customer whom somebody else enrolled and who waits for a second person
+    Activate(activate::Args),
     /// Verify a person at a terminal, as the terminal would
     Verify(verify::Args),
     /// Register, revoke and list terminals
@@ -137,6 +140,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Init => serve::init(&load()?),
         Command::Demo(args) => demo::run(load()?, args),
         Command::Enroll(args) => enroll::run(&load()?, args),
+        Command::Activate(args) => activate::run(&load()?, &args),
         Command::Verify(args) => verify::run(&load()?, args),
         Command::Terminal(command) => terminal::run(&load()?, &command),
         Command::Audit(command) => audit::run(&load()?, command),

@@ -40,7 +40,8 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
     /// The register, such as `dropper` or `hotlist_card`; a wrong one is answered with the list
-    kind: String,
+    #[arg(value_parser = register)]
+    kind: Register,
     /// The file; its first line names the columns, of which only `value` must be there
     file: PathBuf,
     /// Only tell what would change
@@ -81,12 +82,13 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
     })
 }
 
+fn register(word: &str) -> Result<Register, String> {
+    let known = || Register::ALL.map(Register::as_str).join(", ");
+    Register::from_word(word).ok_or_else(|| format!("there are {}", known()))
+}
+
 async fn import(channel: Channel, args: Import) -> Result<ExitCode> {
-    let Some(register) = Register::from_word(&args.kind) else {
-        let known = Register::ALL.map(Register::as_str).join(", ");
-        bail!("there is no register {}; there are {known}", args.kind);
-    };
-    let name = format!("REGISTER_KIND_{}", register.as_str().to_uppercase());
+    let name = format!("REGISTER_KIND_{}", args.kind.as_str().to_uppercase());
     let kind = proto::RegisterKind::from_str_name(&name).unwrap_or_default();
     let begin = proto::RegisterImport {
         kind: kind.into(),

@@ -11,6 +11,7 @@ use super::footage::confirm_deleted;
 use super::register::put_register;
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, NewEntry, Slot, Step};
+use super::teller::{propose as propose_exception, require_second as require_second_teller};
 use crate::crypto::{Digest, random_bytes};
 use crate::domain::case::CaseStatus;
 use crate::domain::id::{
@@ -24,7 +25,7 @@ use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
     ActivationProposalRow, AppKeyRow, CaptureRow, ConfirmationAnswer, CustomerKeyRow, CustomerRow,
     CustomerStatus, DuplicateRow, ProposalRow, RedemptionRow, RegisterRow, StoreError,
-    TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
+    TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
 };
 
 /// How a duplicate was resolved that is one person twice.
@@ -56,6 +57,10 @@ pub(super) enum Write {
     SetMoved(DecisionKey, i64, Currency),
     /// Answers a confirmation while its time lasts; the answer counts for so many milliseconds.
     AnswerConfirmation(ConfirmationId, Box<ConfirmationAnswer>, i64),
+    /// Notes the word of the first of two tellers on a confirmation.
+    ProposeException(ConfirmationId, Box<TellerProposal>),
+    /// Refuses whoever may not be the second of two tellers, the first's word being this one.
+    RequireSecondTeller(ConfirmationId, Box<TellerProposal>, PrincipalName, Digest),
     /// Binds a key of a customer's device if they have fewer than the most.
     InsertAppKey(AppKeyRow),
     DeleteAppKey(Digest, CustomerId),
@@ -177,6 +182,10 @@ impl Write {
             }
             Self::AnswerConfirmation(id, answer, counts_ms) => {
                 answer_confirmation(unit, id, answer, *counts_ms, slot).await?;
+            }
+            Self::ProposeException(id, first) => propose_exception(unit, id, first, slot).await?,
+            Self::RequireSecondTeller(id, first, name, key) => {
+                require_second_teller(unit, id, first, name, key).await?;
             }
             Self::InsertAppKey(row) => insert_app_key(unit, row).await?,
             Self::DeleteAppKey(fingerprint, customer) => {

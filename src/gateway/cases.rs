@@ -15,7 +15,7 @@ use crate::domain::id::{CaseId, CustomerId};
 use crate::domain::time::UnixMillis;
 use crate::domain::working_days::WorkingEnd;
 use crate::policy::{CaseBegun, Confirmation, Facts};
-use crate::store::{CaseEvidenceRow, CaseRow, ProposalRow, UnitOfWork};
+use crate::store::{CaseEvidenceRow, CaseFile, CaseRow, ProposalRow, UnitOfWork};
 
 /// Most decisions of a case that are shown.
 const EVIDENCE_MAX: u32 = 1_000;
@@ -32,17 +32,6 @@ const OTHERS_MAX: i64 = 4;
 
 /// Most that further decisions add to a score.
 const FURTHER_MAX: u32 = 50;
-
-/// A case with its evidence.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CaseFile {
-    /// The case.
-    pub case: CaseRow,
-    /// Its decisions, oldest first.
-    pub evidence: Vec<CaseEvidenceRow>,
-    /// Customers linked to the person.
-    pub linked: Vec<CustomerId>,
-}
 
 impl VerificationJob {
     /// Whether the person's transactions, or the account owner's, are held: by a case whose hold runs, or
@@ -178,7 +167,7 @@ impl Gateway {
         after: Option<(u32, CaseId)>,
         limit: u32,
     ) -> Result<Vec<CaseRow>, GatewayError> {
-        Ok(self.store.begin().await?.cases(status, after, limit).await?)
+        Ok(self.store.cases(status, after, limit).await?)
     }
 
     /// A case with its evidence.
@@ -187,11 +176,8 @@ impl Gateway {
     ///
     /// [`GatewayError::NotFound`] when there is none.
     pub async fn case(&self, id: &CaseId) -> Result<CaseFile, GatewayError> {
-        let mut unit = self.store.begin().await?;
-        let case = unit.case(id).await?.ok_or(GatewayError::NotFound("case"))?;
-        let evidence = unit.case_evidence(id, EVIDENCE_MAX).await?;
-        let linked = unit.linked(&case.customer, LINKED_MAX).await?;
-        Ok(CaseFile { case, evidence, linked })
+        let file = self.store.case_file(id, EVIDENCE_MAX, LINKED_MAX).await?;
+        file.ok_or(GatewayError::NotFound("case"))
     }
 
     /// One person proposes how a case ends.
@@ -247,8 +233,8 @@ impl Gateway {
     ) -> Result<CaseRow, GatewayError> {
         let act = Act { act, actor, subject: Some(id.to_string()), terminal: None };
         self.perform(act, vec![write]).await?;
-        let row = self.store.begin().await?.case(id).await?;
-        row.ok_or(GatewayError::NotFound("case"))
+        let file = self.store.case_file(id, 0, 0).await?;
+        file.map(|file| file.case).ok_or(GatewayError::NotFound("case"))
     }
 }
 

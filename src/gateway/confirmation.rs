@@ -15,12 +15,12 @@ use super::session::digest_from_hex;
 use super::verification::{CallingTerminal, Which};
 use super::verification_job::VerificationJob;
 use crate::crypto::{DeviceKey, Digest, length_prefixed, random_bytes, sha256};
-use crate::domain::id::{ConfirmationId, CustomerId, ReceiptId, TerminalId};
+use crate::domain::id::{ConfirmationId, CustomerId, PrincipalName, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey};
 use crate::policy::CustomerStanding;
 use crate::receipt::{Administration, Content};
-use crate::store::{AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationRow};
+use crate::store::{AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationRow, PendingOf};
 
 /// Most confirmations in one answer.
 const PENDING_MAX: u32 = 100;
@@ -44,6 +44,10 @@ pub struct Pending {
     pub expires_at: UnixMillis,
     /// Where the first decision stands.
     pub index: u64,
+    /// Whether it is of somebody who is unable to give a biometric: then two tellers may agree.
+    pub is_exception: bool,
+    /// The first of two tellers, and when they agreed.
+    pub first: Option<(PrincipalName, UnixMillis)>,
 }
 
 /// A customer's signature.
@@ -86,7 +90,7 @@ impl Gateway {
         reference: &CustomerReference,
     ) -> Result<Vec<Pending>, GatewayError> {
         match self.resolve(reference, self.clock.now()).await?.customer {
-            Some(customer) => self.pending(Some(&customer), 0).await,
+            Some(customer) => self.pending(PendingOf::Customer(&customer), 0).await,
             None => Ok(Vec::new()),
         }
     }
@@ -104,31 +108,37 @@ impl Gateway {
         let mut changes = self.confirmations.subscribe();
         loop {
             changes.borrow_and_update();
-            let pending = self.pending(None, after).await?;
+            let pending = self.pending(PendingOf::Anybody, after).await?;
             if !pending.is_empty() || timeout_at(until, changes.changed()).await.is_err() {
                 return Ok(pending);
             }
         }
     }
 
-    async fn pending(
+    pub(super) async fn pending(
         &self,
-        customer: Option<&CustomerId>,
+        of: PendingOf<'_>,
         after: u64,
     ) -> Result<Vec<Pending>, GatewayError> {
         let now = self.clock.now();
-        let rows = self.store.pending_confirmations(customer, after, now, PENDING_MAX).await?;
+        let rows = self.store.pending_confirmations(of, after, now, PENDING_MAX).await?;
         let mut pending = Vec::with_capacity(rows.len());
         for row in rows {
             // Erased in between: nothing waits for nobody.
             let Some(kept) = self.kept_for(&row).await? else { continue };
+            let is_exception = kept.is_exception();
+            let first = row.proposal.map(|first| (first.by, first.at));
             let ConfirmationRow { id, customer, expires_at, index, .. } = row;
-            pending.push(Pending { id, customer, shown: kept.shown, expires_at, index });
+            let shown = kept.shown;
+            pending.push(Pending { id, customer, shown, expires_at, index, is_exception, first });
         }
         Ok(pending)
     }
 
-    async fn kept_for(&self, row: &ConfirmationRow) -> Result<Option<Kept>, GatewayError> {
+    pub(super) async fn kept_for(
+        &self,
+        row: &ConfirmationRow,
+    ) -> Result<Option<Kept>, GatewayError> {
         let Some(keys) = self.customer_keys(&row.customer).await? else { return Ok(None) };
         Kept::open(self.settings.tenant.as_str(), &keys, row).map(Some)
     }
@@ -149,9 +159,9 @@ impl Gateway {
         let missing = GatewayError::NotFound("confirmation");
         let Some(row) = self.store.confirmation(id).await? else { return Err(missing) };
         let pack = self.packs.current(self.clock.now()).await?;
-        let (kind, app_key, signature, details) = match signed {
+        let answering = match signed {
             None if pack.bars().accept_back_end_word => {
-                (AnswerKind::BackEnd, None, Vec::new(), None)
+                Answering::unsigned(AnswerKind::BackEnd, "transaction_confirmed")
             }
             None => {
                 return Err(GatewayError::Invalid {
@@ -169,14 +179,29 @@ impl Gateway {
                 })?;
                 let proof = [&b"tulga-confirmation-proof-v1"[..], &message, &signature];
                 let details = sha256(&length_prefixed(&proof)).labelled();
-                (AnswerKind::CustomerKey, Some(key), signature, Some(details))
+                Answering {
+                    app_key: Some(key),
+                    signature,
+                    details: Some(details),
+                    ..Answering::unsigned(AnswerKind::CustomerKey, "transaction_confirmed")
+                }
             }
         };
-        let answer = Answering { kind, app_key, signature };
-        let entry = self.answer(actor, row, "transaction_confirmed", details, answer).await?;
-        let row = self.store.confirmation(id).await?.and_then(|row| row.answer);
-        let counts_until = row.ok_or(GatewayError::broken("an answer is missing"))?.counts_until;
-        Ok(Confirmed { entry, counts_until })
+        self.agree(actor, row, answering).await
+    }
+
+    /// Takes an agreement; until when it counts is known with its entry.
+    pub(super) async fn agree(
+        &self,
+        actor: &Actor,
+        row: ConfirmationRow,
+        answering: Answering,
+    ) -> Result<Confirmed, GatewayError> {
+        let id = row.id;
+        let entry = self.answer(actor, row, answering).await?;
+        let answer = self.store.confirmation(&id).await?.and_then(|row| row.answer);
+        let answer = answer.ok_or(GatewayError::broken("an answer is missing"))?;
+        Ok(Confirmed { entry, counts_until: answer.counts_until })
     }
 
     /// Takes a customer's refusal.
@@ -191,18 +216,17 @@ impl Gateway {
     ) -> Result<Logged, GatewayError> {
         let row = self.store.confirmation(id).await?;
         let row = row.ok_or(GatewayError::NotFound("confirmation"))?;
-        let answer = Answering { kind: AnswerKind::Declined, app_key: None, signature: Vec::new() };
-        self.answer(actor, row, "transaction_declined", None, answer).await
+        let answering = Answering::unsigned(AnswerKind::Declined, "transaction_declined");
+        self.answer(actor, row, answering).await
     }
 
     async fn answer(
         &self,
         actor: &Actor,
         row: ConfirmationRow,
-        act: &'static str,
-        details: Option<String>,
         answering: Answering,
     ) -> Result<Logged, GatewayError> {
+        let Answering { kind, act, details, app_key, signature, before } = answering;
         let receipt = ReceiptId::new(random_bytes(&*self.entropy)?);
         let subject = self.customer_keys(&row.customer).await?;
         let subject = subject.map(|keys| keys.pseudonym(&self.settings.tenant, &row.customer));
@@ -213,8 +237,10 @@ impl Gateway {
             details,
         });
         let pack = self.packs.current(self.clock.now()).await?;
-        let counts_ms = seconds_ms(pack.bars().confirmation_ttl_s);
-        let Answering { kind, app_key, signature } = answering;
+        let counts_s = match kind {
+            AnswerKind::TwoTellers => pack.bars().exception_ttl_s,
+            _ => pack.bars().confirmation_ttl_s,
+        };
         // Time and place are the entry's own, and are set where they are known.
         let answer = ConfirmationAnswer {
             kind,
@@ -225,9 +251,10 @@ impl Gateway {
             app_key,
             signature,
         };
-        let write = Write::AnswerConfirmation(row.id, Box::new(answer), counts_ms);
+        let write = Write::AnswerConfirmation(row.id, Box::new(answer), seconds_ms(counts_s));
+        let writes = before.into_iter().chain([write]).collect();
         let terminal = Some(row.key.terminal.clone());
-        let logged = self.perform_under(receipt, content, terminal, vec![write]).await;
+        let logged = self.perform_under(receipt, content, terminal, writes).await;
         // Whatever became of it: who waits looks again.
         self.confirmations.send_replace(());
         logged
@@ -433,10 +460,22 @@ impl Gateway {
 }
 
 /// An answer before it has its entry.
-struct Answering {
-    kind: AnswerKind,
-    app_key: Option<Digest>,
-    signature: Vec<u8>,
+pub(super) struct Answering {
+    pub kind: AnswerKind,
+    pub act: &'static str,
+    /// What the entry commits to.
+    pub details: Option<String>,
+    pub app_key: Option<Digest>,
+    pub signature: Vec<u8>,
+    /// What must hold first, in the answer's transaction.
+    pub before: Option<Write>,
+}
+
+impl Answering {
+    /// An answer without a key.
+    pub const fn unsigned(kind: AnswerKind, act: &'static str) -> Self {
+        Self { kind, act, details: None, app_key: None, signature: Vec::new(), before: None }
+    }
 }
 
 /// The bytes by which a device proves at registration that it has a key.

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::error::GatewayError;
 use super::sequencer::Slot;
 use super::session::Session;
+use super::verification::Which;
 use super::verification_job::{Seen, VerificationJob};
 use crate::crypto::{Digest, length_prefixed, random_bytes};
 use crate::domain::decision::{Decision, Outcome, StepUp};
@@ -97,9 +98,14 @@ impl Kept {
         serde_json::from_slice(&plain).map_err(|cause| GatewayError::internal(KEPT, cause))
     }
 
+    /// Whether nothing was captured.
+    pub const fn is_exception(&self) -> bool {
+        self.challenge_hash.is_none()
+    }
+
     /// Whether cash may still move on what was captured; what was not captured does not age.
     pub fn is_fresh(&self, seconds: u32, now: UnixMillis) -> bool {
-        self.challenge_hash.is_none() || is_fresh(self.captured_at, seconds, now)
+        self.is_exception() || is_fresh(self.captured_at, seconds, now)
     }
 
     /// Whether it was the same that is asked now.
@@ -131,6 +137,7 @@ impl Standing {
                 _ if now > answer.counts_until => Self::Expired,
                 AnswerKind::CustomerKey => Self::Agreed(Confirmation::CustomerKey),
                 AnswerKind::BackEnd => Self::Agreed(Confirmation::BackEnd),
+                AnswerKind::TwoTellers => Self::Agreed(Confirmation::TwoTellers),
             },
         }
     }
@@ -145,9 +152,12 @@ pub(super) struct Confirming {
 }
 
 impl Confirming {
-    /// The pack's decision, unless the customer refused or never answered.
-    pub fn weigh(&self, decision: Decision) -> Decision {
-        let Some(reason) = self.refusal else { return decision };
+    /// The pack's decision, unless the customer refused or never answered, or the word that was given in
+    /// the end is not the one that the rules want: nobody is asked again by a final decision.
+    pub fn weigh(&self, decision: Decision, which: Which) -> Decision {
+        let is_not_enough = which == Which::Final && asks_app(&decision);
+        let not_enough = is_not_enough.then_some(Reason::PolAppNeeded);
+        let Some(reason) = self.refusal.or(not_enough) else { return decision };
         // That a confirmation is needed is no news to somebody who refused it.
         let mut reasons = match decision.outcome() {
             Outcome::StepUp { .. } => Vec::new(),
@@ -176,8 +186,17 @@ impl Confirming {
         let Some(row) = &self.row else { return serde_json::Value::Null };
         let answer = row.answer.as_ref();
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let first = row.proposal.as_ref().map(|first| {
+            serde_json::json!({
+                "name": first.by.as_str(),
+                "cert": first.key.labelled(),
+                "index": first.index,
+            })
+        });
         serde_json::json!({
             "id": row.id.to_string(),
+            // The first of two tellers; the second one's entry is the agreement.
+            "first": first,
             "answer": answer.map(|answer| answer.kind.as_str()),
             "at": answer.map(|answer| answer.at.rfc3339()),
             "key": answer.and_then(|answer| answer.app_key).map(|key| key.labelled()),
@@ -261,6 +280,8 @@ impl VerificationJob {
                 keys.iter().any(|bound| bound.fingerprint == key)
             }
             (AnswerKind::BackEnd, _) => self.pack.bars().accept_back_end_word,
+            // Where somebody can be captured, no teller stands in for them.
+            (AnswerKind::TwoTellers, _) => self.challenge_hash.is_none(),
             _ => false,
         })
     }
@@ -273,15 +294,15 @@ impl VerificationJob {
         decision: &Decision,
         confirming: &Confirming,
     ) -> Result<(), GatewayError> {
-        let outcome = decision.outcome();
+        let asks = asks_app(decision);
         if let Some(row) = &confirming.row {
             // A capture that failed does not use the customer's agreement up: the next one may rest on it.
-            if outcome.approves() || matches!(self.stage, Stage::Answered(_)) {
+            // One that is not the word which the rules want ends here, and another one is asked for.
+            if decision.outcome().approves() || asks || matches!(self.stage, Stage::Answered(_)) {
                 unit.settle_confirmation(&row.id, self.key.attempt).await?;
             }
-            return Ok(());
         }
-        if outcome.step_up() == Some(StepUp::AppConfirmation) {
+        if asks {
             self.ask_customer(unit, slot).await?;
         }
         Ok(())
@@ -316,6 +337,9 @@ impl VerificationJob {
         let plain = Zeroizing::new(
             serde_json::to_vec(&kept).map_err(|cause| GatewayError::internal(KEPT, cause))?,
         );
+        let bars = self.pack.bars();
+        let is_exception = self.challenge_hash.is_none();
+        let ttl_s = if is_exception { bars.exception_ttl_s } else { bars.confirmation_ttl_s };
         let mut row = ConfirmationRow {
             id: ConfirmationId::new(random_bytes(&*self.entropy)?),
             customer,
@@ -324,7 +348,8 @@ impl VerificationJob {
             index: slot.index,
             sealed: Vec::new(),
             created_at: slot.now,
-            expires_at: slot.now.plus_millis(seconds_ms(self.pack.bars().confirmation_ttl_s)),
+            expires_at: slot.now.plus_millis(seconds_ms(ttl_s)),
+            proposal: None,
             answer: None,
             settled_by: None,
         };
@@ -337,6 +362,11 @@ impl VerificationJob {
         let seconds = self.pack.bars().capture_fresh_s;
         self.challenge_hash.is_none() || is_fresh(self.captured_at, seconds, now)
     }
+}
+
+/// Whether the rules want nothing graver than a confirmation in the application.
+fn asks_app(decision: &Decision) -> bool {
+    decision.outcome().step_up() == Some(StepUp::AppConfirmation)
 }
 
 /// Whether cash may still move on a capture of that time.

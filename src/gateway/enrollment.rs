@@ -22,6 +22,7 @@ use crate::domain::id::{CaptureId, CustomerId};
 use crate::domain::modality::Modality;
 use crate::domain::quality::QualityReport;
 use crate::domain::reason::Reason;
+use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{OpaqueToken, TokenKind};
 use crate::face::Acquisition;
 use crate::matching::{Hit, Matcher, TEMPLATE_CAPTURES_MAX, Template};
@@ -45,7 +46,7 @@ impl Gateway {
         request: CreateCustomer,
     ) -> Result<CustomerId, GatewayError> {
         let CreateCustomer { iin, consent } = request;
-        check_consent(&consent)?;
+        check_consent(&consent, self.clock.now())?;
         let tenant = &self.settings.tenant;
         let id = CustomerId::new(random_bytes(&*self.entropy)?);
         let (keys, key_row) = self.vault.new_customer(tenant, &id, &*self.entropy)?;
@@ -404,32 +405,28 @@ pub(super) fn consent_json(consent: &Consent) -> serde_json::Value {
         "operator": consent.operator,
         "subject": consent.subject,
         "purpose": consent.purpose,
-        "until": term_text(consent),
+        "until": ends_at(consent).rfc3339(),
         "given_at": consent.given_at.rfc3339(),
         "evidence_ref": consent.evidence_ref,
     })
 }
 
-pub(super) fn check_consent(consent: &Consent) -> Result<(), GatewayError> {
-    let Consent { until, given_at, .. } = consent;
-    let ends_early = match until {
-        ConsentTerm::Days(days) => *days == 0,
-        ConsentTerm::Until(until) => until <= given_at,
-    };
-    if ends_early {
-        return Err(GatewayError::Invalid {
-            field: "consent.term",
-            problem: "it ends before it begins",
-        });
+pub(super) fn check_consent(consent: &Consent, now: UnixMillis) -> Result<(), GatewayError> {
+    let ends = ends_at(consent);
+    let invalid = |problem| Err(GatewayError::Invalid { field: "consent.term", problem });
+    if ends <= consent.given_at {
+        return invalid("it ends before it begins");
+    }
+    if ends <= now {
+        return invalid("it is over");
     }
     Ok(())
 }
 
-fn term_text(consent: &Consent) -> String {
+/// The first instant at which it holds no more.
+fn ends_at(consent: &Consent) -> UnixMillis {
     match consent.until {
-        ConsentTerm::Days(days) => {
-            consent.given_at.plus_millis(i64::from(days) * 86_400_000).rfc3339()
-        }
-        ConsentTerm::Until(until) => until.rfc3339(),
+        ConsentTerm::Days(days) => consent.given_at.plus_millis(i64::from(days) * 86_400_000),
+        ConsentTerm::Until(until) => until,
     }
 }

@@ -33,6 +33,7 @@ mod retention;
 mod reversal;
 mod sequencer;
 mod session;
+mod teller;
 mod terminal;
 mod under_way;
 mod verification;
@@ -60,11 +61,11 @@ use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
 pub use crate::store::{
-    CaseEvidenceRow, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow, RegisterRow,
+    CaseEvidenceRow, CaseFile, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow,
+    RegisterRow,
 };
 pub use activation::{Activation, SecondPerson};
 pub use audit::{AuditRecord, ExportFile, Redeem};
-pub use cases::CaseFile;
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
 pub use error::GatewayError;
@@ -79,6 +80,7 @@ pub use register::{ListedRow, ListedValue, RegisterDiff, RegisterDraft, Repeated
 pub use report::{MakeReport, ReportFormat, ReportKind, ReportPiece, SealedReport};
 pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
+pub use teller::ExceptionsOf;
 pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
 pub use verification::CallingTerminal;
 pub use vision::VisionLimits;

@@ -185,7 +185,7 @@ impl Gateway {
     ///
     /// What the store cannot do.
     pub async fn registers(&self) -> Result<Vec<RegisterRow>, GatewayError> {
-        Ok(self.store.begin().await?.registers().await?)
+        Ok(self.store.registers().await?)
     }
 
     /// The version of a register that is in force.
@@ -206,9 +206,9 @@ impl Gateway {
         let mut diff = RegisterDiff::default();
         let (mut after, mut stay) = (None, 0);
         loop {
-            let mut unit = self.store.begin().await?;
-            let page = unit.register_values(draft.register, version, after.as_ref(), PAGE).await?;
-            drop(unit);
+            let after_value = after.as_ref();
+            let page =
+                self.store.register_values(draft.register, version, after_value, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.value);
             for row in &page {

@@ -144,7 +144,7 @@ impl Gateway {
         if let (Some(consent), CustomerReference::Iin(iin)) =
             (&request.guest_consent, &request.customer)
         {
-            check_consent(consent)?;
+            check_consent(consent, now)?;
             if session.customer()?.is_none() {
                 session.guest = Some(self.kept_guest(iin, consent)?);
             }

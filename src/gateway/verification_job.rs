@@ -186,7 +186,7 @@ impl Job for VerificationJob {
         let facts = self.facts(unit, slot, &confirming, &registers).await?;
         let by_rules = policy::decide(&facts, &self.pack, slot.now);
         let rules_outcome = by_rules.outcome();
-        let decision = confirming.weigh(by_rules);
+        let decision = confirming.weigh(by_rules, self.which());
         if let Some(guest) = self.new_guest().filter(|_| self.is_written(&decision)) {
             guest.insert(unit).await?;
         }

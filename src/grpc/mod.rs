@@ -16,5 +16,6 @@ mod register;
 mod report;
 pub mod server;
 pub mod status;
+mod teller;
 mod terminal;
 mod verification;

@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 69] = [
+pub const ACCESS: [(&str, Access); 72] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -95,6 +95,9 @@ pub const ACCESS: [(&str, Access); 69] = [
     ("/tulga.v1.ConfirmationService/AwaitPending", APP_BACKEND),
     ("/tulga.v1.ConfirmationService/Confirm", APP_BACKEND),
     ("/tulga.v1.ConfirmationService/Decline", APP_BACKEND),
+    ("/tulga.v1.TellerService/ListExceptions", ENROLLER),
+    ("/tulga.v1.TellerService/ProposeException", ENROLLER),
+    ("/tulga.v1.TellerService/ApproveException", ENROLLER),
     ("/tulga.v1.TerminalService/RegisterTerminal", ADMIN),
     ("/tulga.v1.TerminalService/RotateTerminal", ADMIN),
     ("/tulga.v1.TerminalService/RevokeTerminal", ADMIN),
@@ -401,7 +404,7 @@ mod tests {
                 | ("FootageService", "PlaceHold" | "LiftHold" | "ConfirmDeleted")
                 | ("CaseService", "ProposeResolution" | "ApproveResolution")
                 | ("RegisterService" | "RetentionService" | "TerminalService", _) => &[Admin],
-                ("EnrollmentService", _) => &[Enroller, Admin],
+                ("EnrollmentService" | "TellerService", _) => &[Enroller, Admin],
                 ("AuditService", "GetEvidence") => &[Auditor],
                 ("AuditService" | "CaseService", _) | ("FootageService", "ListFootage") => {
                     &[Auditor, Admin]

@@ -25,6 +25,7 @@ use super::policy::PolicyDesk;
 use super::receipt::Receipts;
 use super::register::RegisterDesk;
 use super::report::Reports;
+use super::teller::TellerDesk;
 use super::terminal::TerminalDesk;
 use super::verification::Verification;
 use crate::gateway::Gateway;
@@ -39,6 +40,7 @@ use crate::proto::receipt_service_server::ReceiptServiceServer;
 use crate::proto::register_service_server::RegisterServiceServer;
 use crate::proto::report_service_server::ReportServiceServer;
 use crate::proto::retention_service_server::RetentionServiceServer;
+use crate::proto::teller_service_server::TellerServiceServer;
 use crate::proto::terminal_service_server::TerminalServiceServer;
 use crate::proto::verification_service_server::VerificationServiceServer;
 
@@ -137,6 +139,9 @@ impl Site {
         let confirmations = ConfirmationServiceServer::new(Confirmations(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
+        let tellers = TellerServiceServer::new(TellerDesk(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
         let terminals = TerminalServiceServer::new(TerminalDesk(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
@@ -169,6 +174,7 @@ impl Site {
                 .add_service(audit)
                 .add_service(receipts)
                 .add_service(confirmations)
+                .add_service(tellers)
                 .add_service(terminals)
                 .add_service(registers)
                 .add_service(cases)

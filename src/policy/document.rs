@@ -49,3 +49,59 @@ fn write_page(page: &mut String, pack: &PolicyPack) -> std::fmt::Result {
     }
     Ok(())
 }
+
+/// A rule from its word `permit` or `forbid` on: the first that stands in no text, comment or other word.
+pub(super) fn without_annotations(source: &str) -> &str {
+    let mut rest = source;
+    let mut before = ' ';
+    while let Some(next) = rest.chars().next() {
+        let is_inside = before.is_alphanumeric() || matches!(before, '_' | '@');
+        if !is_inside && ["permit", "forbid"].iter().any(|word| rest.starts_with(word)) {
+            return rest;
+        }
+        let length = match next {
+            '"' => text_length(rest),
+            '/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
+            _ => next.len_utf8(),
+        };
+        before = next;
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    ""
+}
+
+/// How many bytes a quoted text takes, its quotes included.
+fn text_length(quoted: &str) -> usize {
+    let mut is_escaped = false;
+    for (at, next) in quoted.char_indices().skip(1) {
+        match next {
+            '"' if !is_escaped => return at + 1,
+            _ => is_escaped = next == '\\' && !is_escaped,
+        }
+    }
+    quoted.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rules_text_begins_with_its_own_word_and_not_with_one_in_its_annotations() {
+        for before in [
+            "",
+            "@id(\"a.permit\")\n",
+            "@permit(\"forbid (\")",
+            "@law(\"a \\\"permit\\\" in a text\")\n",
+            "// permit what\n@law(\"http://permit\") ",
+            "@no_permit(\"\\\\\")\n",
+        ] {
+            for rule in
+                ["permit (principal, action, resource);", "forbid(principal) when { permit };"]
+            {
+                assert_eq!(without_annotations(&format!("{before}{rule}")), rule, "{before}");
+            }
+        }
+        assert_eq!(without_annotations("@id(\"permit"), "");
+    }
+}

@@ -45,7 +45,7 @@ pub struct Facts {
     pub device_level: DeviceLevel,
     /// Whether the terminal named the person by their IIN.
     pub iin_given: bool,
-    /// How the transaction was confirmed in the bank's app.
+    /// How the transaction was confirmed.
     pub confirmation: Confirmation,
     /// Whether the person is marked as unable to give a biometric.
     pub unable: bool,
@@ -146,12 +146,14 @@ impl Default for BankFacts {
 }
 
 words! {
-    /// How a transaction was confirmed in the bank's app.
+    /// How a transaction was confirmed: in the bank's app, or at a desk.
     Confirmation {
         /// Not at all.
         None = "none",
         /// The app's back end says so.
         BackEnd = "back_end",
+        /// Two tellers say so, of somebody who is unable to give a biometric.
+        TwoTellers = "two_tellers",
         /// The customer's own key signed it.
         CustomerKey = "customer_key",
     }

@@ -16,6 +16,7 @@ use super::calendar;
 use super::cases::{self, CaseError};
 use super::compiled::Compiled;
 use super::decide::Uids;
+use super::document::without_annotations;
 use super::rule::{CaseBegun, Rule, RuleError};
 use super::view::View;
 use crate::crypto::{Digest, length_prefixed, sha256};
@@ -75,8 +76,6 @@ pub struct Described {
 
 impl Described {
     fn of(policy: &Policy, rule: &Rule, state: Option<&RawRule>) -> Self {
-        let source = policy.to_string();
-        let body = source.find("permit").into_iter().chain(source.find("forbid")).min();
         Self {
             id: rule.id.clone(),
             effect: rule.effect(),
@@ -84,7 +83,7 @@ impl Described {
             law: policy.annotation("law").map(str::to_owned),
             in_force: state.is_none_or(|state| state.in_force),
             legal_basis: state.map(|state| state.legal_basis.clone()),
-            text: body.and_then(|at| source.get(at..)).unwrap_or_default().to_owned(),
+            text: without_annotations(&policy.to_string()).to_owned(),
         }
     }
 }
@@ -101,6 +100,9 @@ pub struct Bars {
     /// How long a customer may take to confirm in the bank's application, and how long that counts, in
     /// seconds, 1..=3600.
     pub confirmation_ttl_s: u32,
+    /// How long somebody who is unable to give a biometric may take to confirm, in the application or at a
+    /// desk, and how long the word of two tellers counts, in seconds, 1..=3600.
+    pub exception_ttl_s: u32,
     /// How old a capture may be when cash moves on a confirmation, in seconds, 1..=3600.
     pub capture_fresh_s: u32,
     /// Whether the application's back end may confirm by its own word, without the customer's key.
@@ -550,6 +552,8 @@ struct RawBars {
     liveness_min_e4: i64,
     #[serde(default = "two_minutes_s")]
     confirmation_ttl_s: u32,
+    #[serde(default = "ten_minutes_s")]
+    exception_ttl_s: u32,
     #[serde(default = "two_minutes_s")]
     capture_fresh_s: u32,
     #[serde(default)]
@@ -559,6 +563,11 @@ struct RawBars {
 
 const fn two_minutes_s() -> u32 {
     120
+}
+
+/// Two people walk to a desk.
+const fn ten_minutes_s() -> u32 {
+    600
 }
 
 #[derive(Deserialize)]
@@ -614,6 +623,9 @@ impl RawBars {
         if !(1..=SECONDS_MAX).contains(&self.confirmation_ttl_s) {
             return Err(PackError::Field("bars.confirmation_ttl_s"));
         }
+        if !(1..=SECONDS_MAX).contains(&self.exception_ttl_s) {
+            return Err(PackError::Field("bars.exception_ttl_s"));
+        }
         if !(1..=SECONDS_MAX).contains(&self.capture_fresh_s) {
             return Err(PackError::Field("bars.capture_fresh_s"));
         }
@@ -630,6 +642,7 @@ impl RawBars {
             attempts_max: self.attempts_max,
             liveness_min_e4: self.liveness_min_e4,
             confirmation_ttl_s: self.confirmation_ttl_s,
+            exception_ttl_s: self.exception_ttl_s,
             capture_fresh_s: self.capture_fresh_s,
             accept_back_end_word: self.accept_back_end_word,
             amount_max_minor,

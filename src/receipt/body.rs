@@ -173,10 +173,10 @@ pub struct Exception {
     pub audit: String,
 }
 
-/// A customer's agreement in the bank's application.
+/// A customer's agreement in the bank's application, or two tellers' in its place.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Confirmation {
-    /// On whose word: `customer_key` or `back_end`.
+    /// On whose word: `customer_key`, `back_end` or `two_tellers`.
     pub by: String,
     /// When it was given.
     pub at: String,

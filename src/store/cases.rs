@@ -74,6 +74,36 @@ pub struct CaseEvidenceRow {
     pub currency: Currency,
 }
 
+/// A case with what belongs to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CaseFile {
+    /// The case.
+    pub case: CaseRow,
+    /// Its decisions, oldest first.
+    pub evidence: Vec<CaseEvidenceRow>,
+    /// Customers who moved cash on an account or with a card that this one used, or whose face is alike.
+    pub linked: Vec<CustomerId>,
+}
+
+/// Questions about cases, answered from committed state.
+#[async_trait]
+pub trait CaseReads {
+    /// Cases of a status or of all, the highest score first, after the given score and id.
+    async fn cases(
+        &self,
+        status: Option<CaseStatus>,
+        after: Option<(u32, CaseId)>,
+        limit: u32,
+    ) -> Result<Vec<CaseRow>, StoreError>;
+    /// A case, with as many decisions and linked customers as are wanted, all as of one instant.
+    async fn case_file(
+        &self,
+        id: &CaseId,
+        evidence_max: u32,
+        linked_max: u32,
+    ) -> Result<Option<CaseFile>, StoreError>;
+}
+
 /// Cases inside a write transaction.
 #[async_trait]
 pub trait Cases: Send {
@@ -81,27 +111,8 @@ pub trait Cases: Send {
     async fn case(&mut self, id: &CaseId) -> Result<Option<CaseRow>, StoreError>;
     /// The cases about a customer, oldest first, closed ones too.
     async fn cases_of(&mut self, customer: &CustomerId) -> Result<Vec<CaseRow>, StoreError>;
-    /// Cases of a status or of all, the highest score first, after the given score and id.
-    async fn cases(
-        &mut self,
-        status: Option<CaseStatus>,
-        after: Option<(u32, CaseId)>,
-        limit: u32,
-    ) -> Result<Vec<CaseRow>, StoreError>;
     /// Adds a case, or takes the place of the row with its id.
     async fn put_case(&mut self, row: &CaseRow) -> Result<(), StoreError>;
     /// Adds a decision to a case; [`StoreError::Exists`] if it has it.
     async fn insert_case_evidence(&mut self, row: &CaseEvidenceRow) -> Result<(), StoreError>;
-    /// The decisions of a case, oldest first.
-    async fn case_evidence(
-        &mut self,
-        id: &CaseId,
-        limit: u32,
-    ) -> Result<Vec<CaseEvidenceRow>, StoreError>;
-    /// Customers who moved cash on an account or with a card that this one used, or whose face is alike.
-    async fn linked(
-        &mut self,
-        customer: &CustomerId,
-        limit: u32,
-    ) -> Result<Vec<CustomerId>, StoreError>;
 }

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 
 use super::{DecisionRow, StoreError};
 use crate::crypto::Digest;
-use crate::domain::id::{Attempt, ConfirmationId, CustomerId, ReceiptId, TerminalId};
+use crate::domain::id::{
+    Attempt, ConfirmationId, CustomerId, PrincipalName, ReceiptId, TerminalId,
+};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
@@ -28,10 +30,38 @@ pub struct ConfirmationRow {
     pub created_at: UnixMillis,
     /// Until when it may be answered.
     pub expires_at: UnixMillis,
+    /// What one teller proposes, where tellers may agree in place of the customer.
+    pub proposal: Option<TellerProposal>,
     /// The answer.
     pub answer: Option<ConfirmationAnswer>,
     /// The attempt whose decision it ended in: its own, or a later one of the same transaction.
     pub settled_by: Option<Attempt>,
+}
+
+/// The word of the first of two tellers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TellerProposal {
+    /// Who.
+    pub by: PrincipalName,
+    /// With which key.
+    pub key: Digest,
+    /// Where the evidence of who stood at the desk is kept, sealed under the customer's data key.
+    pub sealed: Vec<u8>,
+    /// When.
+    pub at: UnixMillis,
+    /// The entry that says so.
+    pub index: u64,
+}
+
+/// Whose confirmations are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PendingOf<'a> {
+    /// Everybody's.
+    Anybody,
+    /// One customer's.
+    Customer(&'a CustomerId),
+    /// Those that one terminal waits for.
+    Terminal(&'a TerminalId),
 }
 
 /// How a confirmation was answered.
@@ -60,13 +90,15 @@ pub enum AnswerKind {
     CustomerKey,
     /// Yes, by the back end's word.
     BackEnd,
+    /// Yes, by two tellers.
+    TwoTellers,
     /// No.
     Declined,
 }
 
 impl AnswerKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::CustomerKey, Self::BackEnd, Self::Declined];
+    pub const ALL: [Self; 4] = [Self::CustomerKey, Self::BackEnd, Self::TwoTellers, Self::Declined];
 
     /// The word that is stored.
     #[must_use]
@@ -74,6 +106,7 @@ impl AnswerKind {
         match self {
             Self::CustomerKey => "customer_key",
             Self::BackEnd => "back_end",
+            Self::TwoTellers => "two_tellers",
             Self::Declined => "declined",
         }
     }
@@ -105,11 +138,10 @@ pub trait ConfirmationQuestions {
         &self,
         key: &DecisionKey,
     ) -> Result<Option<ConfirmationRow>, StoreError>;
-    /// What may be answered at `now`, of everybody or one customer, behind an index of the ledger, in the
-    /// order of the indices.
+    /// What may be answered at `now`, behind an index of the ledger, in the order of the indices.
     async fn pending_confirmations(
         &self,
-        customer: Option<&CustomerId>,
+        of: PendingOf<'_>,
         after: u64,
         now: UnixMillis,
         limit: u32,
@@ -137,6 +169,12 @@ pub trait Confirmations: Send {
         &mut self,
         key: &DecisionKey,
     ) -> Result<Vec<ConfirmationRow>, StoreError>;
+    /// Notes a first teller's word in place of an earlier one; false if it is answered or unknown.
+    async fn propose_confirmation(
+        &mut self,
+        id: &ConfirmationId,
+        proposal: &TellerProposal,
+    ) -> Result<bool, StoreError>;
     /// Answers one; false if it is answered or unknown.
     async fn answer_confirmation(
         &mut self,

@@ -33,10 +33,10 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
 pub use activations::{ActivationProposalRow, ActivationQuestions, Activations};
-pub use cases::{CaseEvidenceRow, CaseRow, Cases, ProposalRow};
+pub use cases::{CaseEvidenceRow, CaseFile, CaseReads, CaseRow, Cases, ProposalRow};
 pub use confirmations::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
-    Confirmations,
+    Confirmations, PendingOf, TellerProposal,
 };
 pub use evidence::{EvidenceCounts, EvidenceReads, EvidenceRow, Evidences};
 pub use footage::{
@@ -47,7 +47,7 @@ pub use guests::{GUESTS_OF_NUMBER_MAX, GuestRow, Guests};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf};
 pub use packs::{ActivationRow, PackRow, PackShelf, PackSignature, Packs};
 pub use past::Past;
-pub use registers::{RegisterQuestion, RegisterRow, RegisterValueRow, Registers};
+pub use registers::{RegisterQuestion, RegisterReads, RegisterRow, RegisterValueRow, Registers};
 pub use rows::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
     CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
@@ -67,6 +67,8 @@ pub trait Store:
     + VerificationReads
     + FootageReads
     + EvidenceReads
+    + CaseReads
+    + RegisterReads
     + PackShelf
     + std::fmt::Debug
     + ActivationQuestions

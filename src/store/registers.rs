@@ -46,6 +46,21 @@ pub struct RegisterQuestion {
     pub value: Digest,
 }
 
+/// Questions about registers, answered from committed state.
+#[async_trait]
+pub trait RegisterReads {
+    /// The versions in force, by the registers' names.
+    async fn registers(&self) -> Result<Vec<RegisterRow>, StoreError>;
+    /// The values of a version in their order, after the given one.
+    async fn register_values(
+        &self,
+        register: Register,
+        version: u64,
+        after: Option<&Digest>,
+        limit: u32,
+    ) -> Result<Vec<RegisterValueRow>, StoreError>;
+}
+
 /// Registers inside a write transaction, where rules ask them.
 #[async_trait]
 pub trait Registers: Send {
@@ -60,14 +75,6 @@ pub trait Registers: Send {
         version: u64,
         rows: &[RegisterValueRow],
     ) -> Result<(), StoreError>;
-    /// The values of a version in their order, after the given one.
-    async fn register_values(
-        &mut self,
-        register: Register,
-        version: u64,
-        after: Option<&Digest>,
-        limit: u32,
-    ) -> Result<Vec<RegisterValueRow>, StoreError>;
     /// Deletes values of all versions but one, at most `limit`; how many.
     async fn delete_register_values(
         &mut self,

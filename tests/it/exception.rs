@@ -15,20 +15,25 @@ use crate::bank::{
 };
 use crate::site::{begin, consent, field, reason};
 
-const HANDLESS_IIN: &str = "000000300029";
-const HANDLESS_CARD: &str = "card-token-2";
+pub const HANDLESS_IIN: &str = "000000300029";
+pub const HANDLESS_CARD: &str = "card-token-2";
 const EVIDENCE: &str = "certificate-canary-4711";
 
 /// A customer who has no captures, and the desks of two people.
-struct Marking {
-    bank: Bank,
-    customer: String,
-    second: Desk,
+pub struct Marking {
+    pub bank: Bank,
+    pub customer: String,
+    pub second: Desk,
 }
 
 impl Marking {
     async fn begin() -> Self {
-        let mut bank = Bank::open("").await;
+        Self::begin_by("").await
+    }
+
+    /// By the pack with lines added to its bars.
+    async fn begin_by(bars: &str) -> Self {
+        let mut bank = Bank::open(bars).await;
         let request =
             proto::CreateCustomerRequest { iin: HANDLESS_IIN.into(), consent: Some(consent()) };
         let customer = bank.desk.create_customer(request).await.unwrap().into_inner().customer_id;
@@ -43,11 +48,21 @@ impl Marking {
         Self { bank, customer, second }
     }
 
-    /// With the mark, and a device's key.
-    async fn marked() -> (Self, Device, String) {
-        let mut marking = Self::begin().await;
+    /// With the mark, and no device.
+    pub async fn without_app(bars: &str) -> Self {
+        let mut marking = Self::begin_by(bars).await;
         marking.bank.desk.propose_unable(marking.proposal()).await.unwrap();
         marking.second.approve_unable(marking.approval()).await.unwrap();
+        marking
+    }
+
+    /// With the mark, and a device's key.
+    async fn marked() -> (Self, Device, String) {
+        Self::marked_by("").await
+    }
+
+    pub async fn marked_by(bars: &str) -> (Self, Device, String) {
+        let mut marking = Self::without_app(bars).await;
         let device = Device::ed25519(7);
         let customer = marking.customer.clone();
         let key_id = marking.bank.bind(&device, &customer).await;
@@ -69,7 +84,7 @@ impl Marking {
         self.bank.desk.get_customer(asked).await.unwrap().into_inner().status()
     }
 
-    async fn request(
+    pub async fn request(
         &mut self,
         request: proto::RequestExceptionRequest,
     ) -> Result<proto::Decision, Status> {
@@ -77,14 +92,14 @@ impl Marking {
     }
 
     /// What waits for the marked customer.
-    async fn pending(&mut self) -> Vec<proto::PendingConfirmation> {
+    pub async fn pending(&mut self) -> Vec<proto::PendingConfirmation> {
         let reference = Some(Reference::CardToken(HANDLESS_CARD.into()));
         let customer = Some(proto::CustomerReference { reference });
         let asked = proto::ListPendingRequest { customer };
         self.bank.app.list_pending(asked).await.unwrap().into_inner().pending
     }
 
-    async fn close(self) {
+    pub async fn close(self) {
         let Self { bank, second, .. } = self;
         drop(second);
         bank.close().await;
@@ -92,13 +107,13 @@ impl Marking {
 }
 
 /// A small deposit: nothing but the person is in question.
-fn deposit(id: &str, card: &str) -> proto::RequestExceptionRequest {
+pub fn deposit(id: &str, card: &str) -> proto::RequestExceptionRequest {
     let mut request = exception(id, card);
     request.transaction.as_mut().unwrap().operation = proto::Operation::Deposit.into();
     request
 }
 
-fn exception(id: &str, card: &str) -> proto::RequestExceptionRequest {
+pub fn exception(id: &str, card: &str) -> proto::RequestExceptionRequest {
     let proto::BeginCaptureRequest { customer, transaction, holder_verification, .. } =
         begin(id, card);
     proto::RequestExceptionRequest {

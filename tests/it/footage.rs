@@ -1,8 +1,12 @@
 //! Footage and evidence through the API: KZ-02 and KZ-05, from the naming of a clip to its end.
 
+use std::time::{Duration, Instant};
+
 use sha2::{Digest as _, Sha256};
 use tonic::Code;
 use tonic::transport::Channel;
+use tulga::crypto::{SystemEntropy, random_bytes};
+use tulga::domain::id::{ReceiptId, TenantId};
 use tulga::pki::Role;
 use tulga::proto;
 use tulga::proto::audit_service_client::AuditServiceClient;
@@ -10,8 +14,9 @@ use tulga::proto::enrollment_service_client::EnrollmentServiceClient;
 use tulga::proto::footage_service_client::FootageServiceClient;
 use tulga::proto::retention_service_client::RetentionServiceClient;
 use tulga::proto::verification_service_client::VerificationServiceClient;
-use tulga::store::Store as _;
 use tulga::store::sql::SqliteStore;
+use tulga::store::{FileShelves, Shelves as _, Store as _};
+use tulga::vault::Vault;
 
 use crate::site::{
     SetClock, Site, begin, demo, dev_pack_with, field, payload, reason, taken, verify,
@@ -403,4 +408,34 @@ async fn kz_05_a_capture_is_kept_as_evidence_until_its_years_are_over() {
     );
     drop((terminal, auditor, retention, footage, desk));
     site.finish().await;
+}
+
+/// What each decision waits for where pictures are kept; docs/footage.md has the figures.
+#[test]
+#[ignore = "a measurement of the machine's disk"]
+fn what_keeping_a_picture_costs() {
+    const TIMES: usize = 101;
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (shelves, vault) = (FileShelves::at(dir.path()), Vault::new([7; 32]));
+    let tenant = TenantId::try_from("dev").unwrap();
+    let median = |mut took: Vec<Duration>| {
+        took.sort_unstable();
+        took[took.len() / 2]
+    };
+    for bytes in [300_000, 4 << 20] {
+        let picture = vec![0xA5; bytes];
+        let (mut sealing, mut writing) = (Vec::new(), Vec::new());
+        for _ in 0..TIMES {
+            let receipt = ReceiptId::new(random_bytes(&SystemEntropy).unwrap());
+            let begun = Instant::now();
+            let sealed =
+                vault.seal_evidence(&tenant, &receipt, &picture, &SystemEntropy).unwrap().sealed;
+            sealing.push(begun.elapsed());
+            let begun = Instant::now();
+            shelves.put("2026-11-21", &receipt, &sealed).unwrap();
+            writing.push(begun.elapsed());
+        }
+        let (sealing, writing) = (median(sealing), median(writing));
+        println!("{bytes} bytes: sealed in {sealing:?}, written and synced in {writing:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! A gateway in this process on real models behind real TLS, and requests as vendors make them.
 
 use std::path::Path;
+use std::process::{Command, Output};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -170,15 +171,31 @@ impl Site {
         customer_id
     }
 
+    /// Runs the built program against the gateway, with the certificates of its folder.
+    pub async fn tulga(&self, arguments: &[&str]) -> Output {
+        let config = self.dir.path().join("client.toml");
+        let text = format!("[paths]\ndata_dir = '{}'\n", self.data().display());
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tulga"));
+        command.arg("--config").arg(config).args(arguments).args(["--gateway", self.address()]);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
     /// Where the gateway listens.
     pub fn address(&self) -> &str {
         self.address.trim_start_matches("https://")
     }
 
     pub async fn finish(self) {
+        drop(self.stopped().await);
+    }
+
+    /// Stops the gateway; what it leaves in its folder.
+    pub async fn stopped(self) -> TempDir {
         self.stop.send(()).unwrap();
         assert_eq!(self.ended.await.unwrap().unwrap(), Ended::Drained);
         assert!(self.gateway.upgrade().is_none(), "something still holds the gateway");
+        self.dir
     }
 }
 
@@ -192,7 +209,7 @@ pub fn consent() -> proto::Consent {
         operator: "Bank A".into(),
         subject: "the customer".into(),
         purpose: "cash at terminals".into(),
-        term: Some(proto::consent::Term::Days(365)),
+        term: Some(proto::consent::Term::Days(36_500)),
         given_at: "2026-01-01T00:00:00Z".into(),
         evidence_ref: "archive/7".into(),
     }

@@ -38,6 +38,7 @@ use self::confirmations::{
     a_device_key_is_one_customers_and_goes_with_them,
     a_final_decision_stands_beside_the_first_and_counts_as_an_approval,
     a_mark_of_inability_is_proposed_and_approved_and_goes_with_the_customer,
+    a_tellers_word_is_replaced_until_there_is_an_answer,
     a_terminal_stands_where_it_was_last_said_to,
     what_waits_comes_in_the_order_of_the_ledger_until_its_time_is_over,
 };
@@ -119,6 +120,7 @@ on_every_store!(
     movements_add_up_for_each_party_window_and_currency,
     a_movement_counts_for_what_moved_in_truth,
     a_confirmation_is_asked_for_once_answered_once_and_settled_once,
+    a_tellers_word_is_replaced_until_there_is_an_answer,
     what_waits_comes_in_the_order_of_the_ledger_until_its_time_is_over,
     a_final_decision_stands_beside_the_first_and_counts_as_an_approval,
     a_device_key_is_one_customers_and_goes_with_them,

@@ -546,6 +546,23 @@ reasons! {
         iso8583_field39: "68",
         next_screen: NextScreen::StartAgain,
     },
+    PolAppNeeded => ReasonRow {
+        code: "POL_APP_NEEDED",
+        family: ReasonFamily::Policy,
+        meaning: "The rules ask for the customer’s own confirmation in the bank’s application, and somebody \
+                  else’s word was given.",
+        customer: CustomerText {
+            kk: "Бұл операцияны банк қосымшасында өзіңіз растауыңыз керек.",
+            ru: "Эту операцию нужно подтвердить вам самим в приложении банка.",
+            en: "You need to confirm this operation yourself in the bank’s app.",
+        },
+        operator: "None; the customer confirms with their device’s key in another attempt, or asks for less.",
+        probable_cause: "Two tellers or the application’s back end agreed to what the law wants in the app.",
+        retryable: false,
+        disclosable: true,
+        iso8583_field39: "1A",
+        next_screen: NextScreen::ContactBranch,
+    },
     ReqInvalid => ReasonRow {
         code: "REQ_INVALID",
         family: ReasonFamily::Request,

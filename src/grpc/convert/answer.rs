@@ -90,27 +90,36 @@ pub fn awaited(awaited: Awaited, language: Language) -> proto::AwaitDecisionResp
 
 /// What waits for customers.
 pub fn pending(origin: &str, pending: Vec<Pending>) -> Vec<proto::PendingConfirmation> {
-    let one = |one: Pending| {
-        let Pending { id, customer, shown, expires_at, index } = one;
-        let Shown { operation, amount_minor, currency, payee, terminal, place, displayed_at } =
-            shown;
-        proto::PendingConfirmation {
-            confirmation_id: id.to_string(),
-            customer_id: customer.to_string(),
-            operation: Operation::from_word(&operation)
-                .map_or(proto::Operation::Unspecified, self::operation)
-                .into(),
-            amount_minor,
-            currency,
-            payee,
-            terminal_id: terminal,
-            place,
-            displayed_at,
-            expires_at: Some(expires_at.into()),
-            position: Some(proto::LogPosition { origin: origin.to_owned(), index }),
-        }
-    };
-    pending.into_iter().map(one).collect()
+    pending.into_iter().map(|one| confirmation(origin, one)).collect()
+}
+
+fn confirmation(origin: &str, pending: Pending) -> proto::PendingConfirmation {
+    let Pending { id, customer, shown, expires_at, index, is_exception: _, first: _ } = pending;
+    let Shown { operation, amount_minor, currency, payee, terminal, place, displayed_at } = shown;
+    proto::PendingConfirmation {
+        confirmation_id: id.to_string(),
+        customer_id: customer.to_string(),
+        operation: Operation::from_word(&operation)
+            .map_or(proto::Operation::Unspecified, self::operation)
+            .into(),
+        amount_minor,
+        currency,
+        payee,
+        terminal_id: terminal,
+        place,
+        displayed_at,
+        expires_at: Some(expires_at.into()),
+        position: Some(proto::LogPosition { origin: origin.to_owned(), index }),
+    }
+}
+
+/// What waits for two tellers.
+pub fn exception(origin: &str, mut pending: Pending) -> proto::WaitingException {
+    let first = pending.first.take().map(|(name, at)| proto::FirstTeller {
+        name: name.as_str().to_owned(),
+        at: Some(at.into()),
+    });
+    proto::WaitingException { transaction: Some(confirmation(origin, pending)), first }
 }
 
 const fn operation(operation: Operation) -> proto::Operation {

@@ -15,7 +15,7 @@ use crate::gateway::request::{
     BeginCapture, BindToken, Consent, ConsentTerm, CreateCustomer, DuplicateResolution, ImportRow,
     ReportOutcome, RequestException, Verify,
 };
-use crate::gateway::{Redeem, Reverse, Signed};
+use crate::gateway::{ExceptionsOf, Redeem, Reverse, Signed};
 use crate::grpc::status::InvalidField;
 use crate::proto;
 
@@ -154,6 +154,16 @@ pub fn confirm(
     }
     let key = noun::key_id(&key_id)?;
     Ok((id, Some(Signed { key, signature: noun::device_bytes("signature", signature)? })))
+}
+
+/// Whose exceptions a teller asks for.
+pub fn exceptions_of(wire: proto::ListExceptionsRequest) -> Result<ExceptionsOf, InvalidField> {
+    use proto::list_exceptions_request::Of;
+    let proto::ListExceptionsRequest { of } = wire;
+    Ok(match noun::present("of", of)? {
+        Of::Customer(customer) => ExceptionsOf::Customer(noun::customer_reference(Some(customer))?),
+        Of::TerminalId(terminal) => ExceptionsOf::Terminal(noun::terminal_id(&terminal)?),
+    })
 }
 
 /// A terminal reports what became of the cash.

@@ -9,7 +9,7 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 use crate::store::{
     AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow, Confirmations,
-    DecisionRow, StoreError,
+    DecisionRow, PendingOf, StoreError, TellerProposal,
 };
 
 impl State {
@@ -54,7 +54,7 @@ impl ConfirmationQuestions for MemoryStore {
 
     async fn pending_confirmations(
         &self,
-        customer: Option<&CustomerId>,
+        of: PendingOf<'_>,
         after: u64,
         now: UnixMillis,
         limit: u32,
@@ -64,7 +64,11 @@ impl ConfirmationQuestions for MemoryStore {
                 && row.expires_at >= now
                 && row.answer.is_none()
                 && row.settled_by.is_none()
-                && customer.is_none_or(|id| row.customer == *id)
+                && match of {
+                    PendingOf::Anybody => true,
+                    PendingOf::Customer(id) => row.customer == *id,
+                    PendingOf::Terminal(id) => row.key.terminal == *id,
+                }
         });
         Ok(at_most(rows.into_iter(), limit))
     }
@@ -108,6 +112,16 @@ impl Confirmations for MemoryUnit {
             (key.terminal.clone(), key.business_date.clone(), key.host_id.clone())
         };
         Ok(self.state()?.confirmations(|row| of(&row.key) == of(key)))
+    }
+
+    async fn propose_confirmation(
+        &mut self,
+        id: &ConfirmationId,
+        proposal: &TellerProposal,
+    ) -> Result<bool, StoreError> {
+        let row = self.state()?.confirmations.get_mut(id);
+        let open = row.filter(|row| row.answer.is_none() && row.settled_by.is_none());
+        Ok(open.map(|row| row.proposal = Some(proposal.clone())).is_some())
     }
 
     async fn answer_confirmation(

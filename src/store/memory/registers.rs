@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
-use super::{MemoryUnit, at_most, insert};
+use super::{MemoryStore, MemoryUnit, State, at_most, insert};
 use crate::crypto::Digest;
 use crate::domain::register::Register;
 use crate::domain::time::UnixMillis;
-use crate::store::{RegisterQuestion, RegisterRow, RegisterValueRow, Registers, StoreError};
+use crate::store::{
+    RegisterQuestion, RegisterReads, RegisterRow, RegisterValueRow, Registers, StoreError,
+};
 
-#[async_trait]
-impl Registers for MemoryUnit {
-    async fn registers(&mut self) -> Result<Vec<RegisterRow>, StoreError> {
-        let rows = &self.state()?.registers;
+impl State {
+    fn registers_in_force(&self) -> Vec<RegisterRow> {
+        let rows = &self.registers;
         let mut newest: Vec<_> = Register::ALL
             .into_iter()
             .filter_map(|register| {
@@ -22,7 +23,36 @@ impl Registers for MemoryUnit {
             .cloned()
             .collect();
         newest.sort_by_key(|row| row.register.as_str());
-        Ok(newest)
+        newest
+    }
+}
+
+#[async_trait]
+impl RegisterReads for MemoryStore {
+    async fn registers(&self) -> Result<Vec<RegisterRow>, StoreError> {
+        Ok(self.read()?.registers_in_force())
+    }
+
+    async fn register_values(
+        &self,
+        register: Register,
+        version: u64,
+        after: Option<&Digest>,
+        limit: u32,
+    ) -> Result<Vec<RegisterValueRow>, StoreError> {
+        let state = self.read()?;
+        let values = state.register_values.iter();
+        let of = values.filter(|((of, number, value), _)| {
+            (*of, *number) == (register, version) && after.is_none_or(|after| value > after)
+        });
+        Ok(at_most(of.map(|(_, row)| row.clone()), limit))
+    }
+}
+
+#[async_trait]
+impl Registers for MemoryUnit {
+    async fn registers(&mut self) -> Result<Vec<RegisterRow>, StoreError> {
+        Ok(self.state()?.registers_in_force())
     }
 
     async fn insert_register(&mut self, row: &RegisterRow) -> Result<(), StoreError> {
@@ -37,20 +67,6 @@ impl Registers for MemoryUnit {
     ) -> Result<(), StoreError> {
         let values = &mut self.state()?.register_values;
         rows.iter().try_for_each(|row| insert(values, (register, version, row.value), row.clone()))
-    }
-
-    async fn register_values(
-        &mut self,
-        register: Register,
-        version: u64,
-        after: Option<&Digest>,
-        limit: u32,
-    ) -> Result<Vec<RegisterValueRow>, StoreError> {
-        let values = self.state()?.register_values.iter();
-        let of = values.filter(|((of, number, value), _)| {
-            (*of, *number) == (register, version) && after.is_none_or(|after| value > after)
-        });
-        Ok(at_most(of.map(|(_, row)| row.clone()), limit))
     }
 
     async fn delete_register_values(

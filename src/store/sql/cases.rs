@@ -1,34 +1,60 @@
 //! Cases in SQL.
 
 use async_trait::async_trait;
-use sqlx::query;
+use sqlx::{SqliteConnection, query};
 
 use super::parse::{Fields, stored};
-use super::unavailable;
 use super::write::SqlUnit;
+use super::{SqliteStore, unavailable};
 use crate::domain::case::CaseStatus;
 use crate::domain::decision::RuleId;
 use crate::domain::id::{CaseId, CustomerId};
 use crate::domain::time::UnixMillis;
-use crate::store::{CaseEvidenceRow, CaseRow, Cases, StoreError};
+use crate::store::{CaseEvidenceRow, CaseFile, CaseReads, CaseRow, Cases, StoreError};
+
+async fn case(
+    connection: &mut SqliteConnection,
+    id: &CaseId,
+) -> Result<Option<CaseRow>, StoreError> {
+    let row = query("SELECT * FROM cases WHERE id = $1").bind(id.as_bytes().as_slice());
+    let row = row.fetch_optional(connection).await.map_err(unavailable)?;
+    row.map(|row| Fields::of("cases", &row).case()).transpose()
+}
+
+async fn case_evidence(
+    connection: &mut SqliteConnection,
+    id: &CaseId,
+    limit: u32,
+) -> Result<Vec<CaseEvidenceRow>, StoreError> {
+    let sql = "SELECT * FROM case_evidence WHERE case_id = $1 ORDER BY entry_index LIMIT $2";
+    let rows = query(sql).bind(id.as_bytes().as_slice()).bind(i64::from(limit));
+    let rows = rows.fetch_all(connection).await.map_err(unavailable)?;
+    rows.iter().map(|row| Fields::of("case_evidence", row).case_evidence()).collect()
+}
+
+async fn linked(
+    connection: &mut SqliteConnection,
+    customer: &CustomerId,
+    limit: u32,
+) -> Result<Vec<CustomerId>, StoreError> {
+    let sql = "SELECT other.customer AS id FROM movements AS own \
+               JOIN movements AS other ON other.account = own.account \
+               WHERE own.customer = $1 AND other.customer <> $1 \
+               UNION SELECT other.customer FROM movements AS own \
+               JOIN movements AS other ON other.card = own.card \
+               WHERE own.customer = $1 AND other.customer <> $1 \
+               UNION SELECT other FROM duplicates WHERE customer = $1 \
+               UNION SELECT customer FROM duplicates WHERE other = $1 \
+               ORDER BY id LIMIT $2";
+    let rows = query(sql).bind(customer.as_bytes().as_slice()).bind(i64::from(limit));
+    let rows = rows.fetch_all(connection).await.map_err(unavailable)?;
+    rows.iter().map(|row| Fields::of("movements", row).customer("id")).collect()
+}
 
 #[async_trait]
-impl Cases for SqlUnit {
-    async fn case(&mut self, id: &CaseId) -> Result<Option<CaseRow>, StoreError> {
-        let row = query("SELECT * FROM cases WHERE id = $1").bind(id.as_bytes().as_slice());
-        let row = row.fetch_optional(self.connection()).await.map_err(unavailable)?;
-        row.map(|row| Fields::of("cases", &row).case()).transpose()
-    }
-
-    async fn cases_of(&mut self, customer: &CustomerId) -> Result<Vec<CaseRow>, StoreError> {
-        let sql = "SELECT * FROM cases WHERE customer = $1 ORDER BY opened_at, id";
-        let rows = query(sql).bind(customer.as_bytes().as_slice());
-        let rows = rows.fetch_all(self.connection()).await.map_err(unavailable)?;
-        rows.iter().map(|row| Fields::of("cases", row).case()).collect()
-    }
-
+impl CaseReads for SqliteStore {
     async fn cases(
-        &mut self,
+        &self,
         status: Option<CaseStatus>,
         after: Option<(u32, CaseId)>,
         limit: u32,
@@ -40,8 +66,35 @@ impl Cases for SqlUnit {
             (i64::from(score), id.as_bytes().to_vec())
         });
         let rows = query(sql).bind(status.map(CaseStatus::as_str)).bind(score).bind(id);
-        let rows = rows.bind(i64::from(limit)).fetch_all(self.connection()).await;
-        let rows = rows.map_err(unavailable)?;
+        let rows = self.many(rows.bind(i64::from(limit))).await?;
+        rows.iter().map(|row| Fields::of("cases", row).case()).collect()
+    }
+
+    async fn case_file(
+        &self,
+        id: &CaseId,
+        evidence_max: u32,
+        linked_max: u32,
+    ) -> Result<Option<CaseFile>, StoreError> {
+        // A transaction of a reader sees one instant, and keeps no writer waiting.
+        let mut reader = self.readers.begin().await.map_err(unavailable)?;
+        let Some(case) = case(&mut reader, id).await? else { return Ok(None) };
+        let evidence = case_evidence(&mut reader, id, evidence_max).await?;
+        let linked = linked(&mut reader, &case.customer, linked_max).await?;
+        Ok(Some(CaseFile { case, evidence, linked }))
+    }
+}
+
+#[async_trait]
+impl Cases for SqlUnit {
+    async fn case(&mut self, id: &CaseId) -> Result<Option<CaseRow>, StoreError> {
+        case(self.connection(), id).await
+    }
+
+    async fn cases_of(&mut self, customer: &CustomerId) -> Result<Vec<CaseRow>, StoreError> {
+        let sql = "SELECT * FROM cases WHERE customer = $1 ORDER BY opened_at, id";
+        let rows = query(sql).bind(customer.as_bytes().as_slice());
+        let rows = rows.fetch_all(self.connection()).await.map_err(unavailable)?;
         rows.iter().map(|row| Fields::of("cases", row).case()).collect()
     }
 
@@ -91,35 +144,5 @@ impl Cases for SqlUnit {
             .bind(row.amount_minor)
             .bind(row.currency.as_str());
         if self.run(statement).await? == 1 { Ok(()) } else { Err(StoreError::Exists) }
-    }
-
-    async fn case_evidence(
-        &mut self,
-        id: &CaseId,
-        limit: u32,
-    ) -> Result<Vec<CaseEvidenceRow>, StoreError> {
-        let sql = "SELECT * FROM case_evidence WHERE case_id = $1 ORDER BY entry_index LIMIT $2";
-        let rows = query(sql).bind(id.as_bytes().as_slice()).bind(i64::from(limit));
-        let rows = rows.fetch_all(self.connection()).await.map_err(unavailable)?;
-        rows.iter().map(|row| Fields::of("case_evidence", row).case_evidence()).collect()
-    }
-
-    async fn linked(
-        &mut self,
-        customer: &CustomerId,
-        limit: u32,
-    ) -> Result<Vec<CustomerId>, StoreError> {
-        let sql = "SELECT other.customer AS id FROM movements AS own \
-                   JOIN movements AS other ON other.account = own.account \
-                   WHERE own.customer = $1 AND other.customer <> $1 \
-                   UNION SELECT other.customer FROM movements AS own \
-                   JOIN movements AS other ON other.card = own.card \
-                   WHERE own.customer = $1 AND other.customer <> $1 \
-                   UNION SELECT other FROM duplicates WHERE customer = $1 \
-                   UNION SELECT customer FROM duplicates WHERE other = $1 \
-                   ORDER BY id LIMIT $2";
-        let rows = query(sql).bind(customer.as_bytes().as_slice()).bind(i64::from(limit));
-        let rows = rows.fetch_all(self.connection()).await.map_err(unavailable)?;
-        rows.iter().map(|row| Fields::of("movements", row).customer("id")).collect()
     }
 }

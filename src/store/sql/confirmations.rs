@@ -14,7 +14,7 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 use crate::store::{
     AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow, Confirmations,
-    DecisionRow, StoreError,
+    DecisionRow, PendingOf, StoreError, TellerProposal,
 };
 
 /// Every column of a confirmation, behind a condition.
@@ -23,7 +23,8 @@ macro_rules! confirmations_where {
         concat!(
             "SELECT id, customer, terminal, business_date, host_id, attempt, receipt, entry_index, ",
             "sealed, created_at, expires_at, answer, answered_at, counts_until, answer_receipt, ",
-            "answer_index, app_key, signature, settled_by FROM confirmations WHERE ",
+            "answer_index, app_key, signature, settled_by, proposed_by, proposed_key, ",
+            "proposal_sealed, proposed_at, proposal_index FROM confirmations WHERE ",
             $condition
         )
     };
@@ -75,7 +76,7 @@ impl ConfirmationQuestions for SqliteStore {
 
     async fn pending_confirmations(
         &self,
-        customer: Option<&CustomerId>,
+        of: PendingOf<'_>,
         after: u64,
         now: UnixMillis,
         limit: u32,
@@ -83,16 +84,21 @@ impl ConfirmationQuestions for SqliteStore {
         let common = |sql: &'static str| -> Statement<'_> {
             query(sql).bind(stored(after)).bind(now.get()).bind(i64::from(limit))
         };
-        let statement = match customer {
-            None => common(confirmations_where!(
+        let statement = match of {
+            PendingOf::Anybody => common(confirmations_where!(
                 "entry_index > $1 AND expires_at >= $2 AND answer IS NULL AND settled_by IS NULL \
                  ORDER BY entry_index LIMIT $3"
             )),
-            Some(id) => common(confirmations_where!(
+            PendingOf::Customer(id) => common(confirmations_where!(
                 "entry_index > $1 AND expires_at >= $2 AND answer IS NULL AND settled_by IS NULL \
                  AND customer = $4 ORDER BY entry_index LIMIT $3"
             ))
             .bind(id.as_bytes().as_slice()),
+            PendingOf::Terminal(id) => common(confirmations_where!(
+                "entry_index > $1 AND expires_at >= $2 AND answer IS NULL AND settled_by IS NULL \
+                 AND terminal = $4 ORDER BY entry_index LIMIT $3"
+            ))
+            .bind(id.as_str()),
         };
         self.many(statement).await?.iter().map(confirmation).collect()
     }
@@ -154,6 +160,24 @@ impl Confirmations for SqlUnit {
             .bind(key.host_id.as_str());
         let rows = statement.fetch_all(self.connection()).await.map_err(unavailable)?;
         rows.iter().map(confirmation).collect()
+    }
+
+    async fn propose_confirmation(
+        &mut self,
+        id: &ConfirmationId,
+        proposal: &TellerProposal,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE confirmations SET proposed_by = $2, proposed_key = $3, \
+                   proposal_sealed = $4, proposed_at = $5, proposal_index = $6 \
+                   WHERE id = $1 AND answer IS NULL AND settled_by IS NULL";
+        let statement = query(sql)
+            .bind(id.as_bytes().as_slice())
+            .bind(proposal.by.as_str())
+            .bind(proposal.key.as_bytes().as_slice())
+            .bind(proposal.sealed.as_slice())
+            .bind(proposal.at.get())
+            .bind(stored(proposal.index));
+        Ok(self.run(statement).await? > 0)
     }
 
     async fn answer_confirmation(

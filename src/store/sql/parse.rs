@@ -21,7 +21,7 @@ use crate::store::{
     CaseRow, ChallengeRow, ChallengeState, CheckpointRow, ConfirmationAnswer, ConfirmationRow,
     CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow,
     MovedRow, OutcomeRow, PackRow, PackSignature, ProposalRow, RedemptionRow, RegisterRow,
-    RegisterValueRow, StoreError, TerminalKeyRow, TokenRow, UnableRow,
+    RegisterValueRow, StoreError, TellerProposal, TerminalKeyRow, TokenRow, UnableRow,
 };
 
 /// One row of a table, read column by column.
@@ -317,9 +317,23 @@ impl<'a> Fields<'a> {
             sealed: self.bytes("sealed")?,
             created_at: self.time("created_at")?,
             expires_at: self.time("expires_at")?,
+            proposal: self.teller_proposal()?,
             answer: self.confirmation_answer()?,
             settled_by: settled_by.map(|number| self.attempt("settled_by", number)).transpose()?,
         })
+    }
+
+    fn teller_proposal(&self) -> Result<Option<TellerProposal>, StoreError> {
+        if self.maybe_text("proposed_by")?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(TellerProposal {
+            by: self.name("proposed_by")?,
+            key: self.digest("proposed_key")?,
+            sealed: self.bytes("proposal_sealed")?,
+            at: self.time("proposed_at")?,
+            index: self.natural("proposal_index")?,
+        }))
     }
 
     fn confirmation_answer(&self) -> Result<Option<ConfirmationAnswer>, StoreError> {

@@ -4,24 +4,52 @@ use async_trait::async_trait;
 use sqlx::{QueryBuilder, Sqlite, query};
 
 use super::parse::{Fields, stored};
-use super::unavailable;
 use super::write::SqlUnit;
+use super::{SqliteStore, unavailable};
 use crate::crypto::Digest;
 use crate::domain::register::{Register, SourceCode};
 use crate::domain::time::UnixMillis;
-use crate::store::{RegisterQuestion, RegisterRow, RegisterValueRow, Registers, StoreError};
+use crate::store::{
+    RegisterQuestion, RegisterReads, RegisterRow, RegisterValueRow, Registers, StoreError,
+};
 
 /// Values in one statement: five arguments each, of 32,766 at most.
 const VALUES_MAX: usize = 1_000;
 
+const SELECT_IN_FORCE: &str = "SELECT register, version, hash, row_count, imported_at, entry_index \
+     FROM registers AS newest WHERE version = \
+     (SELECT MAX(version) FROM registers WHERE register = newest.register) ORDER BY register";
+
+#[async_trait]
+impl RegisterReads for SqliteStore {
+    async fn registers(&self) -> Result<Vec<RegisterRow>, StoreError> {
+        let rows = self.many(query(SELECT_IN_FORCE)).await?;
+        rows.iter().map(|row| Fields::of("registers", row).register_version()).collect()
+    }
+
+    async fn register_values(
+        &self,
+        register: Register,
+        version: u64,
+        after: Option<&Digest>,
+        limit: u32,
+    ) -> Result<Vec<RegisterValueRow>, StoreError> {
+        let sql = "SELECT value_index, note, valid_until FROM register_rows \
+                   WHERE register = $1 AND version = $2 AND value_index > $3 \
+                   ORDER BY value_index LIMIT $4";
+        // Nothing comes before every digest but the empty text of bytes.
+        let after = after.map_or(&[][..], |value| value.as_bytes().as_slice());
+        let statement = query(sql).bind(register.as_str()).bind(stored(version)).bind(after);
+        let rows = self.many(statement.bind(i64::from(limit))).await?;
+        rows.iter().map(|row| Fields::of("register_rows", row).register_value()).collect()
+    }
+}
+
 #[async_trait]
 impl Registers for SqlUnit {
     async fn registers(&mut self) -> Result<Vec<RegisterRow>, StoreError> {
-        let sql = "SELECT register, version, hash, row_count, imported_at, entry_index \
-                   FROM registers AS newest WHERE version = \
-                   (SELECT MAX(version) FROM registers WHERE register = newest.register) \
-                   ORDER BY register";
-        let rows = query(sql).fetch_all(self.connection()).await.map_err(unavailable)?;
+        let rows = query(SELECT_IN_FORCE).fetch_all(self.connection()).await;
+        let rows = rows.map_err(unavailable)?;
         rows.iter().map(|row| Fields::of("registers", row).register_version()).collect()
     }
 
@@ -64,24 +92,6 @@ impl Registers for SqlUnit {
             }
         }
         Ok(())
-    }
-
-    async fn register_values(
-        &mut self,
-        register: Register,
-        version: u64,
-        after: Option<&Digest>,
-        limit: u32,
-    ) -> Result<Vec<RegisterValueRow>, StoreError> {
-        let sql = "SELECT value_index, note, valid_until FROM register_rows \
-                   WHERE register = $1 AND version = $2 AND value_index > $3 \
-                   ORDER BY value_index LIMIT $4";
-        // Nothing comes before every digest but the empty text of bytes.
-        let after = after.map_or(&[][..], |value| value.as_bytes().as_slice());
-        let statement = query(sql).bind(register.as_str()).bind(stored(version)).bind(after);
-        let rows = statement.bind(i64::from(limit)).fetch_all(self.connection()).await;
-        let rows = rows.map_err(unavailable)?;
-        rows.iter().map(|row| Fields::of("register_rows", row).register_value()).collect()
     }
 
     async fn delete_register_values(

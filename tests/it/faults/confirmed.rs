@@ -64,6 +64,64 @@ async fn a_fault_at_any_step_of_a_confirmation_costs_no_more_than_a_repeat() {
     }
 }
 
+/// Each fault at each step of the tellers' two calls and of the terminal's, and the call again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_at_any_step_of_two_tellers_words_costs_no_more_than_a_repeat() {
+    for call in 0..3 {
+        let mut struck = 0;
+        for fault in FAULTS {
+            for step in 0.. {
+                let marked = Marked::new().await;
+                let at = format!("{fault:?} at {step} of call {call}");
+                marked.asked().await.unwrap();
+                let pending = marked.pending().await;
+                let strike = |at: u32| {
+                    if at == call {
+                        marked.rig.store.fail_after(step, fault);
+                    }
+                };
+                let has_struck = |at: u32| at != call || marked.rig.store.script_is_done();
+                strike(0);
+                let proposed = marked.propose(&pending).await;
+                if !has_struck(0) {
+                    break;
+                }
+                if proposed.is_err() {
+                    marked
+                        .propose(&pending)
+                        .await
+                        .unwrap_or_else(|error| panic!("{at}: {error:?}"));
+                }
+                strike(1);
+                let approved = marked.approve(&pending).await;
+                if !has_struck(1) {
+                    break;
+                }
+                if approved.is_err() {
+                    match marked.approve(&pending).await {
+                        // It had been taken: a second answer is one too many.
+                        Ok(()) | Err(GatewayError::State(_)) => {}
+                        Err(error) => panic!("{at}: {error:?}"),
+                    }
+                }
+                strike(2);
+                let last = marked.awaited().await;
+                if !has_struck(2) {
+                    break;
+                }
+                let last = repeated(last, || marked.awaited(), &at).await;
+                assert!(last.outcome.approves(), "{at}: {:?}", last.outcome);
+                assert_eq!(marked.awaited().await.unwrap(), last, "{at}");
+                let entries = marked.entries().await;
+                let decisions = entries.iter().filter(|kind| *kind == "exception").count();
+                assert_eq!(decisions, 2, "{at}: {entries:?}");
+                struck += 1;
+            }
+        }
+        assert!(struck >= 8, "only {struck} faults struck call {call}");
+    }
+}
+
 /// The answer, or that of the same call again.
 async fn repeated<F: Future<Output = Result<Answer, GatewayError>>>(
     first: Result<Answer, GatewayError>,
@@ -123,6 +181,16 @@ impl Marked {
         let signed = Signed { key: self.key_id, signature };
         let back_end = staff("back-end", 7);
         self.rig.gateway().confirm(&back_end, &pending.id, Some(signed)).await.map(drop)
+    }
+
+    async fn propose(&self, pending: &Pending) -> Result<(), GatewayError> {
+        let first = staff("one", 5);
+        self.rig.gateway().propose_exception(&first, &pending.id, "archive/9").await.map(drop)
+    }
+
+    async fn approve(&self, pending: &Pending) -> Result<(), GatewayError> {
+        let second = staff("two", 6);
+        self.rig.gateway().approve_exception(&second, &pending.id, "archive/9").await.map(drop)
     }
 
     async fn awaited(&self) -> Result<Answer, GatewayError> {

@@ -52,15 +52,19 @@ pub async fn cases_come_by_score_and_change(store: &dyn Store) {
         for row in &rows {
             unit.put_case(row).await?;
         }
-        let page = unit.cases(None, None, 3).await?;
-        assert_eq!(page, [rows[1].clone(), rows[0].clone(), rows[2].clone()]);
-        let after = Some((page[2].score, page[2].id));
-        assert_eq!(unit.cases(None, after, 3).await?, rows[3..]);
+        // Questions see what was committed.
+        assert_eq!(store.cases(None, None, 3).await?, []);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let page = store.cases(None, None, 3).await.unwrap();
+    assert_eq!(page, [rows[1].clone(), rows[0].clone(), rows[2].clone()]);
+    let after = Some((page[2].score, page[2].id));
+    assert_eq!(store.cases(None, after, 3).await.unwrap(), rows[3..]);
+    write(store, async |unit| {
         unit.put_case(&closed).await?;
         assert_eq!(unit.case(&closed.id).await?.as_ref(), Some(&closed));
-        let released = unit.cases(Some(CaseStatus::Released), None, 9).await?;
-        assert_eq!(released, std::slice::from_ref(&closed));
-        assert_eq!(unit.cases(Some(CaseStatus::Open), None, 9).await?.len(), 3);
         let of_one = unit.cases_of(&customer_id(1)).await?;
         assert_eq!(of_one, [rows[0].clone(), closed.clone()]);
         assert_eq!(unit.case(&CaseId::new([9; 16])).await?, None);
@@ -68,6 +72,11 @@ pub async fn cases_come_by_score_and_change(store: &dyn Store) {
     })
     .await
     .unwrap();
+    let released = store.cases(Some(CaseStatus::Released), None, 9).await.unwrap();
+    assert_eq!(released, std::slice::from_ref(&closed));
+    assert_eq!(store.cases(Some(CaseStatus::Open), None, 9).await.unwrap().len(), 3);
+    assert_eq!(store.case_file(&closed.id, 9, 9).await.unwrap().unwrap().case, closed);
+    assert_eq!(store.case_file(&CaseId::new([9; 16]), 9, 9).await.unwrap(), None);
     let nobody = write(store, async |unit| unit.put_case(&case(5, 9, 1)).await).await;
     assert!(nobody.is_err());
 }
@@ -90,13 +99,15 @@ pub async fn a_case_keeps_each_decision_once(store: &dyn Store) {
         for index in [7, 3] {
             unit.insert_case_evidence(&decision(index)).await?;
         }
-        let id = CaseId::new([1; 16]);
-        assert_eq!(unit.case_evidence(&id, 9).await?, [decision(3), decision(7)]);
-        assert_eq!(unit.case_evidence(&id, 1).await?, [decision(3)]);
         Ok(())
     })
     .await
     .unwrap();
+    let id = CaseId::new([1; 16]);
+    for (evidence_max, expected) in [(9, &[decision(3), decision(7)][..]), (1, &[decision(3)])] {
+        let file = store.case_file(&id, evidence_max, 0).await.unwrap().unwrap();
+        assert_eq!(file.evidence, expected);
+    }
     let again = write(store, async |unit| unit.insert_case_evidence(&decision(3)).await).await;
     assert!(again.is_err());
 }
@@ -119,12 +130,16 @@ pub async fn linked_people_share_an_account_a_card_or_a_face(store: &dyn Store) 
         }
         unit.insert_duplicate(&duplicate(1, 4, 40)).await?;
         unit.insert_duplicate(&duplicate(5, 1, 40)).await?;
-        let linked = unit.linked(&customer_id(1), 9).await?;
-        assert_eq!(linked, [2, 3, 4, 5].map(customer_id));
-        assert_eq!(unit.linked(&customer_id(1), 2).await?, [2, 3].map(customer_id));
-        assert_eq!(unit.linked(&customer_id(6), 9).await?, []);
+        for number in [1, 6] {
+            unit.put_case(&case(number, number, 0)).await?;
+        }
         Ok(())
     })
     .await
     .unwrap();
+    for (about, linked_max, expected) in [(1, 9, &[2, 3, 4, 5][..]), (1, 2, &[2, 3]), (6, 9, &[])] {
+        let file = store.case_file(&CaseId::new([about; 16]), 0, linked_max).await.unwrap();
+        let expected: Vec<_> = expected.iter().map(|number| customer_id(*number)).collect();
+        assert_eq!(file.unwrap().linked, expected, "{about}");
+    }
 }

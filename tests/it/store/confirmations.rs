@@ -5,8 +5,8 @@ use tulga::domain::money::Currency;
 use tulga::domain::time::UnixMillis;
 use tulga::domain::transaction::CashOutcome;
 use tulga::store::{
-    AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationRow, OutcomeRow, Store, StoreError,
-    UnableRow,
+    AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationRow, OutcomeRow, PendingOf, Store,
+    StoreError, TellerProposal, UnableRow,
 };
 
 use super::fixtures::{add_customer, customer_id, decision, digest, receipt, terminal, write};
@@ -30,6 +30,7 @@ fn confirmation(number: u8, of: u8) -> ConfirmationRow {
         sealed: vec![number; 30],
         created_at: UnixMillis::new(i64::from(number)),
         expires_at: UnixMillis::new(i64::from(number) + 100),
+        proposal: None,
         answer: None,
         settled_by: None,
     }
@@ -92,6 +93,40 @@ pub async fn a_confirmation_is_asked_for_once_answered_once_and_settled_once(sto
     assert!(!unknown.unwrap());
 }
 
+pub async fn a_tellers_word_is_replaced_until_there_is_an_answer(store: &dyn Store) {
+    add_customer(store, 1).await;
+    let row = confirmation(3, 1);
+    add(store, std::slice::from_ref(&row)).await;
+    let word = |number: u8| TellerProposal {
+        by: PrincipalName::try_from(format!("desk-{number}").as_str()).unwrap(),
+        key: digest(number),
+        sealed: vec![number; 30],
+        at: UnixMillis::new(i64::from(number)),
+        index: u64::from(number),
+    };
+    let propose = async |of: u8, number: u8| {
+        let (id, proposal) = (id(of), word(number));
+        write(store, async |unit| unit.propose_confirmation(&id, &proposal).await).await.unwrap()
+    };
+    for number in [5, 6] {
+        assert!(propose(3, number).await);
+        let expected = ConfirmationRow { proposal: Some(word(number)), ..row.clone() };
+        assert_eq!(store.confirmation(&id(3)).await.unwrap(), Some(expected));
+    }
+    assert!(!propose(4, 5).await, "an unknown one");
+    let given = answer(AnswerKind::TwoTellers);
+    let taken = write(store, async |unit| unit.answer_confirmation(&id(3), &given).await).await;
+    assert!(taken.unwrap());
+    assert!(!propose(3, 7).await, "an answered one");
+    let expected = ConfirmationRow { proposal: Some(word(6)), answer: Some(given), ..row.clone() };
+    assert_eq!(store.confirmation(&id(3)).await.unwrap(), Some(expected));
+    // One that ended without an answer.
+    let settled = confirmation(8, 1);
+    add(store, std::slice::from_ref(&settled)).await;
+    write(store, async |unit| unit.settle_confirmation(&id(8), attempt(1)).await).await.unwrap();
+    assert!(!propose(8, 5).await, "a settled one");
+}
+
 pub async fn what_waits_comes_in_the_order_of_the_ledger_until_its_time_is_over(store: &dyn Store) {
     for number in 1..=2 {
         add_customer(store, number).await;
@@ -106,20 +141,24 @@ pub async fn what_waits_comes_in_the_order_of_the_ledger_until_its_time_is_over(
     .await
     .unwrap();
     let one = customer_id(1);
-    for (customer, after, now, limit, expected) in [
-        (None, 0, 50, 9, &[3, 4, 5][..]),
-        (None, 3, 50, 9, &[4, 5]),
-        (None, 0, 50, 2, &[3, 4]),
-        (Some(&one), 0, 50, 9, &[4, 5]),
+    let (here, elsewhere) = (terminal("ATM-1"), terminal("ATM-2"));
+    for (of, after, now, limit, expected) in [
+        (PendingOf::Anybody, 0, 50, 9, &[3, 4, 5][..]),
+        (PendingOf::Anybody, 3, 50, 9, &[4, 5]),
+        (PendingOf::Anybody, 0, 50, 2, &[3, 4]),
+        (PendingOf::Customer(&one), 0, 50, 9, &[4, 5]),
+        (PendingOf::Terminal(&here), 0, 50, 9, &[3, 4, 5]),
+        (PendingOf::Terminal(&here), 3, 50, 1, &[4]),
+        (PendingOf::Terminal(&elsewhere), 0, 50, 9, &[]),
         // The last instant counts.
-        (None, 0, 103, 9, &[3, 4, 5]),
-        (None, 0, 104, 9, &[4, 5]),
-        (None, 5, 50, 9, &[]),
+        (PendingOf::Anybody, 0, 103, 9, &[3, 4, 5]),
+        (PendingOf::Anybody, 0, 104, 9, &[4, 5]),
+        (PendingOf::Anybody, 5, 50, 9, &[]),
     ] {
         let now = UnixMillis::new(now);
-        let rows = store.pending_confirmations(customer, after, now, limit).await.unwrap();
+        let rows = store.pending_confirmations(of, after, now, limit).await.unwrap();
         let found: Vec<_> = rows.iter().map(|row| row.index).collect();
-        assert_eq!(found, expected, "{customer:?} after {after} at {now:?}");
+        assert_eq!(found, expected, "{of:?} after {after} at {now:?}");
     }
     // Of one transaction, whatever the attempt.
     let mut later = confirmation(8, 1);
