@@ -502,8 +502,9 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     write().with_context(|| format!("{} cannot be written", path.display()))
 }
 
-/// Pictures that may wait for one worker: at a third of a second each, what a terminal still waits for.
-const WAITING_PER_WORKER: usize = 32;
+/// Pictures that may wait for one worker: what comes in more than that is turned away at once, so that
+/// who is let in is soon answered.
+const WAITING_PER_WORKER: usize = 12;
 
 /// Loads everything that serving needs, without a port and without opening the database; what was
 /// found, a line each.

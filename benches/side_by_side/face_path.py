@@ -16,6 +16,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
+
+from plain_model import plain
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,9 +49,12 @@ class OpenCv:
 
     def __init__(self, models, side):
         self.side = side
-        detector, recogniser = str(models / "yunet.onnx"), str(models / "sface.onnx")
-        self.detector = cv2.FaceDetectorYN.create(detector, "", (320, 320), 0.6, 0.3, 5000)
-        self.recogniser = cv2.FaceRecognizerSF.create(recogniser, "")
+        with tempfile.TemporaryDirectory() as folder:
+            files = {name: str(Path(folder) / f"{name}.onnx") for name in ("yunet", "sface")}
+            for name, file in files.items():
+                onnx.save(plain(models / f"{name}.onnx"), file)
+            self.detector = cv2.FaceDetectorYN.create(files["yunet"], "", (320, 320), 0.6, 0.3, 5000)
+            self.recogniser = cv2.FaceRecognizerSF.create(files["sface"], "")
 
     def ask(self, path):
         begun = time.perf_counter()

@@ -86,13 +86,17 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// What the store cannot do.
+    /// [`GatewayError::Overloaded`], and what the store cannot do.
     pub async fn begin_capture(
         &self,
         terminal: &CallingTerminal,
         request: BeginCapture,
     ) -> Result<IssuedChallenge, GatewayError> {
         let Modality::Face = request.modality;
+        if !self.vision.has_room() {
+            // The capture would be turned away: nobody is asked to look into a camera for that.
+            return Err(GatewayError::Overloaded);
+        }
         let now = self.clock.now();
         let session = self.session_for(&request, now).await?;
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &terminal.id);
@@ -226,6 +230,7 @@ impl Gateway {
         if let Some(footage) = &asked.request.footage {
             check_footage(footage, asked.arrived_at)?;
         }
+        let _admitted = self.vision.admit()?;
         let debited = self.debit(&asked).await?;
         let (key, attempts_key) = (asked.key.clone(), debited.attempts_key);
         let result = self.decide(asked, debited).await;

@@ -18,7 +18,7 @@ pub struct VisionLimits {
     pub workers: usize,
     /// Longest wait for a place.
     pub queue_wait: Duration,
-    /// Most jobs that wait.
+    /// Most jobs that wait, and most verifications beyond those at work.
     pub waiting_max: usize,
     /// Bounds of a picture.
     pub decode: DecodeLimits,
@@ -31,12 +31,38 @@ pub(super) struct VisionPool {
     limits: VisionLimits,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+    verifications: AtomicUsize,
 }
 
 impl VisionPool {
     pub fn new(pipeline: Arc<FacePipeline>, limits: VisionLimits) -> Self {
         let places = Arc::new(Semaphore::new(limits.workers.max(1)));
-        Self { pipeline, limits, places, waiting: AtomicUsize::new(0) }
+        let (waiting, verifications) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { pipeline, limits, places, waiting, verifications }
+    }
+
+    /// Lets a verification in, for as long as the guard lives: what would wait too long is turned away
+    /// here, before a challenge is used and before anything is written.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Overloaded`] while as many are under way as may be.
+    pub fn admit(&self) -> Result<Waiting<'_>, GatewayError> {
+        let admitted = Waiting::join(&self.verifications);
+        if admitted.before < self.verifications_max() {
+            Ok(admitted)
+        } else {
+            Err(GatewayError::Overloaded)
+        }
+    }
+
+    /// Whether a verification would be let in now.
+    pub fn has_room(&self) -> bool {
+        self.verifications.load(Ordering::SeqCst) < self.verifications_max()
+    }
+
+    fn verifications_max(&self) -> usize {
+        self.limits.workers.max(1) + self.limits.waiting_max
     }
 
     pub fn pipeline(&self) -> &FacePipeline {
@@ -85,7 +111,7 @@ impl VisionPool {
 }
 
 /// A place in the queue, left also when the caller goes away while it waits.
-struct Waiting<'queue> {
+pub(super) struct Waiting<'queue> {
     queue: &'queue AtomicUsize,
     /// How many waited already.
     before: usize,
@@ -115,5 +141,25 @@ mod tests {
         assert_eq!((first.before, second.before), (0, 1));
         drop((first, second));
         assert_eq!(queue.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn so_many_verifications_are_let_in_and_the_next_when_one_has_ended() {
+        let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let pipeline = Arc::new(FacePipeline::load(&models).unwrap());
+        let limits = VisionLimits {
+            workers: 2,
+            queue_wait: Duration::from_secs(1),
+            waiting_max: 1,
+            decode: DecodeLimits::default(),
+        };
+        let pool = VisionPool::new(pipeline, limits);
+        let mut inside: Vec<_> = (0..3).map(|_| pool.admit().unwrap()).collect();
+        assert!(!pool.has_room());
+        assert!(matches!(pool.admit(), Err(GatewayError::Overloaded)));
+        // Who was turned away takes no place.
+        inside.pop();
+        assert!(pool.has_room());
+        assert!(pool.admit().is_ok());
     }
 }

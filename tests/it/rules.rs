@@ -152,9 +152,14 @@ impl Ask {
         transaction.account_currency = self.currency.into();
         transaction.account = self.account;
         loop {
-            let opened = terminal.begin_capture(request.clone()).await.unwrap().into_inner();
-            let asked = verify(id, 1, &opened.challenge, demo(self.face));
-            match terminal.verify(asked).await {
+            let decided = match terminal.begin_capture(request.clone()).await {
+                Ok(opened) => {
+                    let challenge = opened.into_inner().challenge;
+                    terminal.verify(verify(id, 1, &challenge, demo(self.face))).await
+                }
+                Err(status) => Err(status),
+            };
+            match decided {
                 Ok(decision) => return decision.into_inner(),
                 // Nothing was decided: the terminal waits and begins again.
                 Err(status) => assert_eq!(crate::site::reason(&status), "SYS_OVERLOADED"),
