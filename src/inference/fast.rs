@@ -61,8 +61,8 @@ fn proven(
 /// The largest difference between the outputs of two plans for the input of [`trial`], as a share
 /// of the largest number of that output where it is over one; infinite when it is no number.
 fn difference(plain: &Arc<TypedRunnableModel>, fast: &Arc<TypedRunnableModel>) -> TractResult<f32> {
-    let fact = plain.model().input_fact(0)?;
-    let shape = fact.shape.as_concrete().map_or_else(Vec::new, <[usize]>::to_vec);
+    let input = plain.model().input_fact(0)?;
+    let shape = input.shape.as_concrete().map_or_else(Vec::new, <[usize]>::to_vec);
     let input = Tensor::from_shape(&shape, &trial(shape.iter().product()))?.into_tvalue();
     let (plain, fast) = (plain.run(tvec!(input.clone()))?, fast.run(tvec!(input))?);
     let mut worst = if plain.len() == fast.len() { 0.0 } else { f32::INFINITY };

@@ -142,12 +142,12 @@ impl<S: Simd> Channels<'_, S> {
 
 /// `LINES` rows of input from row `y`, column `x` on, as many columns as a tile reads.
 #[inline(always)]
-fn lines<'a, S: Simd, const LINES: usize>(
-    input: View<'a>,
+fn lines<S: Simd, const LINES: usize>(
+    input: View<'_>,
     [y, x]: [usize; 2],
     columns: usize,
     count: usize,
-) -> [&'a [S::Array]; LINES] {
+) -> [&[S::Array]; LINES] {
     let mut lines: [&[S::Array]; LINES] = [&[]; LINES];
     for (number, line) in lines.iter_mut().enumerate() {
         let from = (y + number) * input.row + x * input.pixel;
@@ -240,17 +240,17 @@ impl ByChannel<'_> {
         x: usize,
     ) {
         let count = channels.bias.len();
-        let [a, b, c, d] = lines::<S, 4>(self.input, [y, x], COLUMNS, count);
-        let first = y * self.output.row + x * self.output.pixel;
-        let (upper, lower) = self.output.data[first..].split_at_mut(self.output.row);
+        let [above, first, second, below] = lines::<S, 4>(self.input, [y, x], COLUMNS, count);
+        let place = y * self.output.row + x * self.output.pixel;
+        let (upper, lower) = self.output.data[place..].split_at_mut(self.output.row);
         let upper = &mut S::vectors_mut(upper)[..ACROSS * count];
         let lower = &mut S::vectors_mut(lower)[..ACROSS * count];
         for vector in 0..count {
-            let sums = channels.outputs::<1, ACROSS, COLUMNS>([a, b, c], vector);
+            let sums = channels.outputs::<1, ACROSS, COLUMNS>([above, first, second], vector);
             for (across, sum) in sums.into_iter().enumerate() {
                 channels.simd.store(&mut upper[across * count + vector], sum);
             }
-            let sums = channels.outputs::<1, ACROSS, COLUMNS>([b, c, d], vector);
+            let sums = channels.outputs::<1, ACROSS, COLUMNS>([first, second, below], vector);
             for (across, sum) in sums.into_iter().enumerate() {
                 channels.simd.store(&mut lower[across * count + vector], sum);
             }
@@ -278,12 +278,13 @@ impl ByChannel<'_> {
         x: usize,
     ) {
         let (simd, count) = (channels.simd, channels.bias.len());
-        let [a, b, c, d] = lines::<S, 4>(self.input, [2 * y, 2 * x], COLUMNS, count);
-        let first = y * self.output.row + x * self.output.pixel;
-        let row = &mut S::vectors_mut(&mut self.output.data[first..])[..KEPT * count];
+        let input = [2 * y, 2 * x];
+        let [above, first, second, below] = lines::<S, 4>(self.input, input, COLUMNS, count);
+        let place = y * self.output.row + x * self.output.pixel;
+        let row = &mut S::vectors_mut(&mut self.output.data[place..])[..KEPT * count];
         for vector in 0..count {
-            let upper = channels.outputs::<1, ACROSS, COLUMNS>([a, b, c], vector);
-            let lower = channels.outputs::<1, ACROSS, COLUMNS>([b, c, d], vector);
+            let upper = channels.outputs::<1, ACROSS, COLUMNS>([above, first, second], vector);
+            let lower = channels.outputs::<1, ACROSS, COLUMNS>([first, second, below], vector);
             for kept in 0..KEPT {
                 let (left, right) = (2 * kept, 2 * kept + 1);
                 let upper = simd.max(upper[left], upper[right]);

@@ -22,6 +22,7 @@ mod constant;
 mod depthwise;
 mod matrix;
 mod memory;
+mod pending;
 mod planar;
 mod program;
 mod rewrite;
@@ -176,7 +177,7 @@ impl TypedOp for RunTrunk {
     as_op!();
 
     fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        Ok(self.shapes().map(|shape| f32::fact(shape)).collect())
+        Ok(self.shapes().map(f32::fact).collect())
     }
 }
 

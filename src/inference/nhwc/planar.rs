@@ -87,7 +87,8 @@ impl Planes {
                 }
             }
             _ => {
-                numbers.iter_mut().zip(row.iter().step_by(step)).for_each(|(to, from)| *to = *from)
+                let columns = row.iter().step_by(step);
+                numbers.iter_mut().zip(columns).for_each(|(to, from)| *to = *from);
             }
         }
     }

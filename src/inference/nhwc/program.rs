@@ -72,7 +72,9 @@ impl Convolution {
     pub(super) fn scale(&mut self, factors: &[f32]) {
         let each = (self.weights.len() / self.bias.len().max(1)).max(1);
         for (weights, factor) in self.weights.chunks_mut(each).zip(factors) {
-            weights.iter_mut().for_each(|weight| *weight *= factor);
+            for weight in weights {
+                *weight *= factor;
+            }
         }
         self.bias.iter_mut().zip(factors).for_each(|(bias, factor)| *bias *= factor);
     }

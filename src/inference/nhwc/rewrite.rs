@@ -23,6 +23,7 @@ use tract_onnx::tract_hir::internal::{
 use super::super::prelu::PRelu;
 use super::constant::{constant, numbers, per_channel, scalar};
 use super::memory::Extent;
+use super::pending::{Known, Operand, Pending};
 use super::program::{Convolution, Export, Program, Step, Value, Work};
 use super::simple::{Keep, Order, Window};
 
@@ -51,86 +52,7 @@ pub(super) fn find(model: &TypedModel) -> TractResult<Option<Found>> {
     for id in &order {
         finder.take(model.node(*id))?;
     }
-    finder.finish(&order)
-}
-
-/// What is known of a value of the graph that belongs to the trunk.
-enum Known {
-    /// A step that has not been written, since more may go into it.
-    Pending(Pending),
-    /// A value of the program.
-    Ready(Operand),
-    /// All pixels of a value added up, for a division.
-    Total(Value),
-    /// The logistic function of a value of one pixel, for a multiplication.
-    Squashed(Value),
-    /// A value with its channels moved to the end, for an export.
-    Moved(Value),
-}
-
-struct Pending {
-    work: Work,
-    inputs: Vec<Value>,
-    extent: Extent,
-}
-
-impl Pending {
-    fn convolution(&self) -> Option<&Convolution> {
-        match &self.work {
-            Work::FromPlanes(last) | Work::Dense(last) | Work::ByChannel(last) => Some(last),
-            Work::Strip(_, last) => Some(last),
-            _ => None,
-        }
-    }
-
-    fn convolution_mut(&mut self) -> Option<&mut Convolution> {
-        match &mut self.work {
-            Work::FromPlanes(last) | Work::Dense(last) | Work::ByChannel(last) => Some(last),
-            Work::Strip(_, last) => Some(last),
-            _ => None,
-        }
-    }
-
-    fn slope_mut(&mut self) -> Option<&mut Option<Vec<f32>>> {
-        match &mut self.work {
-            Work::Sum(slope) => Some(slope),
-            Work::FromPlanes(last) | Work::Dense(last) | Work::ByChannel(last) => {
-                Some(&mut last.slope)
-            }
-            Work::Strip(_, last) => Some(&mut last.slope),
-            _ => None,
-        }
-    }
-
-    /// Whether nothing has been taken in that must be the last.
-    fn is_open(&self) -> bool {
-        match (&self.work, self.convolution()) {
-            (Work::Sum(slope), _) => slope.is_none(),
-            (_, Some(last)) => last.slope.is_none() && !last.pooled,
-            _ => false,
-        }
-    }
-
-    /// A convolution without a residual.
-    fn is_bare_convolution(&self) -> bool {
-        self.convolution().is_some() && self.inputs.len() < 2
-    }
-
-    /// A convolution whose kernel can keep the greatest of each 2×2 results.
-    fn may_pool(&self) -> bool {
-        let by_channel = matches!(self.work, Work::ByChannel(_) | Work::Strip(..));
-        by_channel
-            && self
-                .convolution()
-                .is_some_and(|last| last.kernel == [3, 3] && last.stride == [1, 1] && !last.pooled)
-    }
-}
-
-/// A value, or one that counts as larger, with zeros beyond.
-#[derive(Clone, Copy)]
-struct Operand {
-    value: Value,
-    extent: Extent,
+    Ok(finder.finish(&order))
 }
 
 struct Finder<'a> {
@@ -181,7 +103,7 @@ impl Finder<'_> {
         let Some(geometry) = self.geometry(node, conv)? else { return Ok(None) };
         let Geometry { from, to, by_channel, convolution } = geometry;
         let source = input(node, 0)?;
-        let pending = |work, inputs| Some(Known::Pending(Pending { work, inputs, extent: to }));
+        let pending = |work, inputs| Some(Known::pending(work, inputs, to));
         if !self.known.contains_key(&source) {
             if *self.entry.get_or_insert(source) != source {
                 return Ok(None);
@@ -194,15 +116,16 @@ impl Finder<'_> {
             let work = if by_channel { Work::ByChannel } else { Work::Dense };
             return Ok(pending(work(convolution), vec![value]));
         }
-        if by_channel && convolution.kernel == [3, 3] {
-            if let Some(Pending { work: Work::Dense(first), inputs, .. }) =
-                self.pending_if(source, |before| {
-                    matches!(&before.work, Work::Dense(first) if first.is_pointwise())
-                        && before.inputs.len() == 1
-                })
-            {
-                return Ok(pending(Work::Strip(first, convolution), inputs));
-            }
+        let pointwise = |before: &Pending| {
+            matches!(&before.work, Work::Dense(first) if first.is_pointwise())
+                && before.inputs.len() == 1
+        };
+        if by_channel
+            && convolution.kernel == [3, 3]
+            && let Some(before) = self.pending_if(source, pointwise)
+            && let Pending { work: Work::Dense(first), inputs, .. } = *before
+        {
+            return Ok(pending(Work::Strip(first, convolution), inputs));
         }
         let work = if by_channel { Work::ByChannel } else { Work::Dense };
         Ok(self.exact(source).and_then(|value| pending(work(convolution), vec![value])))
@@ -219,11 +142,16 @@ impl Finder<'_> {
         let known = conv.kernel_fmt == KernelFormat::OIHW
             && conv.q_params.is_none()
             && (conv.group == 1 || by_channel);
-        let (Some(weights), Some(bias), Some((kernel, stride, padding, _))) = (
+        let (
+            Some(weights),
+            Some(bias),
+            Some(Reading { size: kernel, stride, before: padding, .. }),
+        ) = (
             constant(self.model, input(node, 1)?),
             constant(self.model, input(node, 2)?),
-            window(spec, from),
-        ) else {
+            reading(spec, from),
+        )
+        else {
             return Ok(None);
         };
         let (Some(weights), Some(mut bias)) = (numbers(&weights), numbers(&bias)) else {
@@ -261,7 +189,7 @@ impl Finder<'_> {
         }
         let Operand { value, extent } = self.operand(source)?;
         let work = Work::Sum(Some(slope));
-        Some(Known::Pending(Pending { work, inputs: vec![value], extent }))
+        Some(Known::pending(work, vec![value], extent))
     }
 
     fn binary(&mut self, node: &TypedNode, op: &TypedBinOp) -> TractResult<Option<Known>> {
@@ -275,7 +203,7 @@ impl Finder<'_> {
         let Some(fixed) = constant(self.model, other) else {
             let both = self.known.contains_key(&other);
             return Ok(match &op.0 {
-                op if both && op.is::<math::Add>() => self.add(a, b)?,
+                op if both && op.is::<math::Add>() => self.add(a, b),
                 op if both && op.is::<math::Mul>() => self.gate(a, b),
                 _ => None,
             });
@@ -305,12 +233,10 @@ impl Finder<'_> {
     }
 
     /// The sum of two values: a residual of a convolution where one is pending.
-    fn add(&mut self, a: OutletId, b: OutletId) -> TractResult<Option<Known>> {
-        let (Some(extent), Some(other)) = (self.known_extent(a), self.known_extent(b)) else {
-            return Ok(None);
-        };
-        if extent != other || a == b {
-            return Ok(None);
+    fn add(&mut self, a: OutletId, b: OutletId) -> Option<Known> {
+        let extent = self.known_extent(a)?;
+        if Some(extent) != self.known_extent(b) || a == b {
+            return None;
         }
         for (last, earlier) in [(a, b), (b, a)] {
             let open = |before: &Pending| {
@@ -321,19 +247,18 @@ impl Finder<'_> {
             if !self.is_pending(last, open) {
                 continue;
             }
-            let Some(residual) = self.operand(earlier) else { return Ok(None) };
+            let residual = self.operand(earlier)?;
             let there = self.program.extent(residual.value);
             if (there.height, there.width) != (extent.height, extent.width) {
                 continue;
             }
             if let Some(mut before) = self.pending_if(last, open) {
                 before.inputs.push(residual.value);
-                return Ok(Some(Known::Pending(before)));
+                return Some(Known::Pending(before));
             }
         }
-        let (Some(a), Some(b)) = (self.operand(a), self.operand(b)) else { return Ok(None) };
-        let inputs = vec![a.value, b.value];
-        Ok(Some(Known::Pending(Pending { work: Work::Sum(None), inputs, extent })))
+        let inputs = vec![self.operand(a)?.value, self.operand(b)?.value];
+        Some(Known::pending(Work::Sum(None), inputs, extent))
     }
 
     fn gate(&mut self, a: OutletId, b: OutletId) -> Option<Known> {
@@ -359,7 +284,7 @@ impl Finder<'_> {
         let source = *node.inputs.first()?;
         let from = self.known_extent(source)?;
         let to = self.extent(node.id.into()).ok()??;
-        let (size, stride, padding, after) = window(spec, from)?;
+        let Reading { size, stride, before, after } = reading(spec, from)?;
         let window = Window { keep, size, stride };
         let ends =
             [(to.height, from.height, 0), (to.width, from.width, 1)].map(|(to, from, axis)| {
@@ -374,15 +299,17 @@ impl Finder<'_> {
             Keep::Greatest => start < from,
             Keep::Mean => end <= from,
         });
-        if padding != [0, 0] || (keep == Keep::Mean && after != [0, 0]) || !inside {
+        if before != [0, 0] || (keep == Keep::Mean && after != [0, 0]) || !inside {
             return None;
         }
         let halves = Window { keep: Keep::Greatest, size: [2, 2], stride: [2, 2] };
-        if window == halves && (to.height, to.width) == (from.height / 2, from.width / 2) {
-            if let Some(mut before) = self.pending_if(source, Pending::may_pool) {
-                before.convolution_mut()?.pooled = true;
-                return Some(Known::Pending(Pending { extent: to, ..before }));
-            }
+        if window == halves
+            && (to.height, to.width) == (from.height / 2, from.width / 2)
+            && let Some(mut before) = self.pending_if(source, Pending::may_pool)
+        {
+            before.convolution_mut()?.pooled = true;
+            before.extent = to;
+            return Some(Known::Pending(before));
         }
         let value = self.exact(source)?;
         Some(self.push(Work::Pool(window), vec![value], to))
@@ -496,7 +423,11 @@ impl Finder<'_> {
     }
 
     /// Takes a pending step out, if nobody else reads it and it fits.
-    fn pending_if(&mut self, outlet: OutletId, fits: impl Fn(&Pending) -> bool) -> Option<Pending> {
+    fn pending_if(
+        &mut self,
+        outlet: OutletId,
+        fits: impl Fn(&Pending) -> bool,
+    ) -> Option<Box<Pending>> {
         if !self.is_pending(outlet, fits) {
             return None;
         }
@@ -508,13 +439,11 @@ impl Finder<'_> {
 
     /// A value to read; a pending step is written now.
     fn operand(&mut self, outlet: OutletId) -> Option<Operand> {
-        if let Some(Known::Pending(_)) = self.known.get(&outlet) {
-            if let Some(Known::Pending(Pending { work, inputs, extent })) =
-                self.known.remove(&outlet)
-            {
-                let ready = self.push(work, inputs, extent);
-                self.known.insert(outlet, ready);
-            }
+        if matches!(self.known.get(&outlet), Some(Known::Pending(_)))
+            && let Some(Known::Pending(pending)) = self.known.remove(&outlet)
+        {
+            let ready = self.push(pending.work, pending.inputs, pending.extent);
+            self.known.insert(outlet, ready);
         }
         match self.known.get(&outlet)? {
             Known::Ready(operand) => Some(*operand),
@@ -551,8 +480,8 @@ impl Finder<'_> {
     }
 
     /// Notes what others read of the trunk.
-    fn finish(mut self, order: &[usize]) -> TractResult<Option<Found>> {
-        let Some(entry) = self.entry else { return Ok(None) };
+    fn finish(mut self, order: &[usize]) -> Option<Found> {
+        let entry = self.entry?;
         let mut exports = Vec::new();
         for id in order {
             let outlet = OutletId::from(*id);
@@ -568,14 +497,40 @@ impl Finder<'_> {
                 Some(value) => (Some(value), Order::Pixels),
                 None => (self.exact(outlet), Order::Planes),
             };
-            let Some(value) = value else { return Ok(None) };
+            let value = value?;
             let extent = self.program.extent(value);
             self.program.exports.push(Export { value, first: 0, extent, order });
             exports.push(outlet);
         }
         self.program.merge_heads();
-        Ok(Some(Found { program: self.program, entry, exports }))
+        Some(Found { program: self.program, entry, exports })
     }
+}
+
+fn input(node: &TypedNode, number: usize) -> TractResult<OutletId> {
+    node.inputs.get(number).copied().with_context(|| format!("{} lacks an input", node.name))
+}
+
+/// A window over rows and columns.
+struct Reading {
+    size: [usize; 2],
+    stride: [usize; 2],
+    before: [usize; 2],
+    after: [usize; 2],
+}
+
+fn reading(spec: &PoolSpec, from: Extent) -> Option<Reading> {
+    let sides = spec.computed_padding(&[from.height, from.width]);
+    let ([high, across], [rows, columns]) = (spec.kernel_shape.as_slice(), sides.as_slice()) else {
+        return None;
+    };
+    let plain = spec.data_format == DataFormat::NCHW && spec.dilations().iter().all(|by| *by == 1);
+    plain.then_some(Reading {
+        size: [*high, *across],
+        stride: [spec.stride(0), spec.stride(1)],
+        before: [rows.pad_before, columns.pad_before],
+        after: [rows.pad_after, columns.pad_after],
+    })
 }
 
 struct Geometry {
@@ -583,28 +538,6 @@ struct Geometry {
     to: Extent,
     by_channel: bool,
     convolution: Convolution,
-}
-
-fn input(node: &TypedNode, number: usize) -> TractResult<OutletId> {
-    node.inputs.get(number).copied().with_context(|| format!("{} lacks an input", node.name))
-}
-
-/// Size, stride, and padding before and after, of a window over rows and columns.
-fn window(
-    spec: &PoolSpec,
-    from: Extent,
-) -> Option<([usize; 2], [usize; 2], [usize; 2], [usize; 2])> {
-    let sides = spec.computed_padding(&[from.height, from.width]);
-    let ([high, across], [rows, columns]) = (spec.kernel_shape.as_slice(), sides.as_slice()) else {
-        return None;
-    };
-    let plain = spec.data_format == DataFormat::NCHW && spec.dilations().iter().all(|by| *by == 1);
-    plain.then_some((
-        [*high, *across],
-        [spec.stride(0), spec.stride(1)],
-        [rows.pad_before, columns.pad_before],
-        [rows.pad_after, columns.pad_after],
-    ))
 }
 
 /// With fewer channels than this, a picture is read plane by plane.

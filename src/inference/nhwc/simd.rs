@@ -74,6 +74,7 @@ fn with_avx2(simd: Avx2, kernel: impl Kernel) {
 }
 
 /// One kind of vector.
+#[expect(clippy::inline_always, reason = "registers do not cross a call")]
 pub(super) trait Simd: Copy {
     /// A register.
     type V: Copy;

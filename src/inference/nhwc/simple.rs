@@ -137,7 +137,9 @@ pub(super) fn total(input: View<'_>, from: Extent, divisor: f32, output: ViewMut
             place.iter_mut().zip(pixel).for_each(|(sum, number)| *sum += number);
         }
     }
-    place.iter_mut().for_each(|sum| *sum /= divisor);
+    for sum in place {
+        *sum /= divisor;
+    }
 }
 
 /// Multiplies each channel by the logistic function of its gate.

@@ -85,11 +85,11 @@ impl Rows<'_> {
         let (begin, end) = (left * pixel, (left + self.work.width) * pixel);
         let inside = above..above + self.work.height;
         for (padded, line) in made.clone().zip(self.lines(kept)) {
-            if !inside.contains(&padded) {
-                line.fill(0.0);
-            } else {
+            if inside.contains(&padded) {
                 line.iter_mut().take(begin).for_each(|number| *number = 0.0);
                 line.iter_mut().skip(end).for_each(|number| *number = 0.0);
+            } else {
+                line.fill(0.0);
             }
         }
         if first < last {
