@@ -3,11 +3,16 @@
 //! A model is loaded once, from bytes whose SHA-256 the manifest states, and then shared by all
 //! threads: a plan is immutable, and each run keeps its own state.
 
+mod fast;
 mod fold;
+mod isa;
 mod manifest;
 mod model;
+#[cfg(target_arch = "x86_64")]
+mod nhwc;
 mod prelu;
 
+pub use isa::{Isa, IsaError};
 pub use manifest::{
     Colour, DetectorSpec, EmbedderSpec, LivenessSpec, ManifestError, ModelManifest, ModelSource,
 };

@@ -8,7 +8,8 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 
 use super::fold::{FoldError, fold_constants};
-use super::prelu;
+use super::isa::{Isa, IsaError};
+use super::{fast, prelu};
 use crate::domain::embedding::ModelId;
 
 /// A compiled model, shared by all threads.
@@ -16,6 +17,7 @@ use crate::domain::embedding::ModelId;
 pub struct Model {
     id: ModelId,
     input_shape: [usize; 4],
+    isa: Isa,
     plan: Arc<TypedRunnableModel>,
 }
 
@@ -32,6 +34,9 @@ pub enum LoadError {
     /// tract cannot compile it for this input.
     #[error("the model cannot be compiled for its input: {0}")]
     Compile(String),
+    /// `TULGA_ISA` asks for what cannot be had.
+    #[error("the instruction set for models is misconfigured")]
+    Isa(#[from] IsaError),
     /// It compiled, but does not run on an even grey picture.
     #[error("the model does not run")]
     TrialRun(#[source] RunError),
@@ -85,20 +90,42 @@ impl fmt::Debug for Output {
 }
 
 impl Model {
-    /// Compiles a model for one picture of 3 planes (NCHW) of `side_px` × `side_px` f32, and runs
-    /// it once on even grey, so that what cannot run is refused at the start.
+    /// Compiles a model for one picture of 3 planes (NCHW) of `side_px` × `side_px` f32, for the
+    /// instructions that [`Isa::chosen`] names, and runs it once on even grey, so that what cannot
+    /// run is refused at the start.
     ///
     /// # Errors
     ///
-    /// [`LoadError`] when the bytes are no model, or none that runs on such an input.
+    /// [`LoadError`] when the bytes are no model, or none that runs on such an input, and for a
+    /// `TULGA_ISA` that cannot be followed.
     pub fn compile(id: ModelId, onnx_bytes: &[u8], side_px: usize) -> Result<Self, LoadError> {
+        Self::compile_for(id, onnx_bytes, side_px, Isa::chosen()?)
+    }
+
+    /// The same for given instructions. Where fast kernels are to be used they are tried first,
+    /// against the plain operators; if the two disagree the plain ones are used, and a warning is
+    /// logged.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::compile`].
+    pub fn compile_for(
+        id: ModelId,
+        onnx_bytes: &[u8],
+        side_px: usize,
+        isa: Isa,
+    ) -> Result<Self, LoadError> {
+        if !isa.is_present() {
+            return Err(IsaError::Absent(isa).into());
+        }
         let mut proto =
             ModelProto::decode(onnx_bytes).map_err(|error| LoadError::NotOnnx(Some(error)))?;
         fold_constants(proto.graph.as_mut().ok_or(LoadError::NotOnnx(None))?)?;
         let input_shape = [1, 3, side_px, side_px];
-        let plan =
-            plan(&proto, input_shape).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-        let model = Self { id, input_shape, plan };
+        let compile = |error: TractError| LoadError::Compile(format!("{error:#}"));
+        let graph = graph(&proto, input_shape).map_err(compile)?;
+        let plan = fast::plan(id, graph, isa).map_err(compile)?;
+        let model = Self { id, input_shape, isa: plan.isa, plan: plan.runnable };
         let grey = vec![127.5; input_shape.iter().product()];
         model.run(&grey).map_err(LoadError::TrialRun)?;
         Ok(model)
@@ -125,6 +152,12 @@ impl Model {
         self.id
     }
 
+    /// The instructions that its kernels use; [`Isa::Plain`] where tract's own operators run.
+    #[must_use]
+    pub const fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// The side of its square input, in pixels.
     #[must_use]
     pub const fn side_px(&self) -> usize {
@@ -138,15 +171,15 @@ impl fmt::Debug for Model {
     }
 }
 
-fn plan(proto: &ModelProto, input_shape: [usize; 4]) -> TractResult<Arc<TypedRunnableModel>> {
+/// The model as tract reads it, for one size of input.
+fn graph(proto: &ModelProto, input_shape: [usize; 4]) -> TractResult<TypedModel> {
     // The shapes in the file belong to the size it was exported for, which need not be ours.
     prelu::onnx()
         .with_ignore_output_shapes(true)
         .with_ignore_value_info(true)
         .model_for_proto_model(proto)?
         .with_input_fact(0, f32::fact(input_shape).into())?
-        .into_optimized()?
-        .into_runnable()
+        .into_typed()
 }
 
 fn read_output(tensor: &Tensor) -> Result<Output, RunError> {
@@ -165,6 +198,8 @@ fn read_output(tensor: &Tensor) -> Result<Output, RunError> {
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "small whole numbers and halves are exact")]
 mod tests {
+    use std::path::{Path, PathBuf};
+
     use super::*;
     use tract_onnx::pb::tensor_proto::DataType;
     use tract_onnx::pb::{
@@ -254,6 +289,81 @@ mod tests {
             let _ignored = Model::compile(ID, &whole[..length], 4);
         }
         assert!(Model::compile(ID, &network("NoSuchOperator", 1.0), 4).is_err());
+    }
+
+    /// The models of the project, and those for liveness where they are: path, sides of the input,
+    /// and how far an output may be from the plain one's.
+    fn real_models() -> Vec<(PathBuf, Vec<usize>, f32)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let models = root.join("models");
+        let mut real = vec![
+            (models.join("yunet.onnx"), vec![320, 96], 1e-4),
+            (models.join("sface.onnx"), vec![112], 1e-4),
+            (models.join("dlib.onnx"), vec![150], 1e-5),
+        ];
+        let data = std::env::var_os("TULGA_EVAL_DIR")
+            .map_or_else(|| root.join("../shared/data"), PathBuf::from);
+        for name in ["minifasnet_v2_2.7.onnx", "minifasnet_v1se_4.0.onnx"] {
+            let path = data.join("models").join(name);
+            if path.exists() {
+                real.push((path, vec![80], 1e-5));
+            } else {
+                println!("skipped: {name} is not in the folder that TULGA_EVAL_DIR names");
+            }
+        }
+        real
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn no_convolution_of_a_real_model_is_left_to_the_plain_operators() {
+        for isa in Isa::ALL.into_iter().filter(|isa| *isa != Isa::Plain && isa.is_present()) {
+            for (path, sides, _) in real_models() {
+                let mut proto =
+                    ModelProto::decode(std::fs::read(&path).unwrap().as_slice()).unwrap();
+                fold_constants(proto.graph.as_mut().unwrap()).unwrap();
+                let graph = graph(&proto, [1, 3, sides[0], sides[0]]).unwrap();
+                let fast = super::super::nhwc::rewrite(&graph, isa).unwrap().unwrap();
+                let left = super::super::nhwc::tests::plain_left(&fast);
+                assert_eq!(left, Vec::<String>::new(), "{}", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn real_models_answer_alike_with_all_instructions() {
+        for (path, sides, difference_max) in real_models() {
+            let bytes = std::fs::read(&path).unwrap();
+            for side in sides {
+                // A gradient with a coarse pattern: unlike the noise of the start-up trial.
+                let picture: Vec<f32> = (0..3 * side * side)
+                    .map(|at| (at % side * 255 / side / 2 + at / side % 32 * 4) as f32)
+                    .collect();
+                let compile = |isa| Model::compile_for(ID, &bytes, side, isa).unwrap();
+                let plain = compile(Isa::Plain).run(&picture).unwrap();
+                for isa in Isa::ALL.into_iter().filter(|isa| isa.is_present()) {
+                    let model = compile(isa);
+                    assert_eq!(model.isa(), isa, "{} fell back", path.display());
+                    let fast = model.run(&picture).unwrap();
+                    assert_eq!(plain.len(), fast.len());
+                    for (plain, fast) in plain.iter().zip(&fast) {
+                        assert_eq!(plain.shape, fast.shape);
+                        for (plain, fast) in plain.values.iter().zip(&fast.values) {
+                            let near = (plain - fast).abs() <= difference_max;
+                            assert!(near, "{}, {isa}: {fast}, not {plain}", path.display());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn instructions_that_the_processor_lacks_are_refused() {
+        for isa in Isa::ALL {
+            let model = Model::compile_for(ID, &network("Mul", 2.0), 4, isa);
+            assert_eq!(matches!(model, Err(LoadError::Isa(_))), !isa.is_present());
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) fn onnx() -> tract_onnx::Onnx {
 
 /// x where x ≥ 0, slope·x elsewhere; one slope for each channel of an NC… tensor, or one for all.
 #[derive(Debug, Clone, Hash, PartialEq, Eq)]
-struct PRelu;
+pub(super) struct PRelu;
 
 impl Op for PRelu {
     fn name(&self) -> StaticName {

@@ -1,0 +1,129 @@
+//! Which instructions the fast kernels use.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The instruction set that models are compiled for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Isa {
+    /// tract's own operators, on any processor.
+    Plain,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512F.
+    Avx512,
+}
+
+/// A word in `TULGA_ISA` that this processor cannot follow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IsaError {
+    /// No such word.
+    #[error("TULGA_ISA is {0:?}; it may be plain, avx2 or avx512")]
+    Unknown(String),
+    /// The processor lacks the instructions.
+    #[error("TULGA_ISA is {0}, which this processor has not")]
+    Absent(Isa),
+}
+
+impl Isa {
+    /// Every one, from the simplest on.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Avx2, Self::Avx512];
+
+    /// What the environment variable `TULGA_ISA` forces, or else the best that this processor has.
+    ///
+    /// # Errors
+    ///
+    /// [`IsaError`] for an unknown word, and for instructions that the processor lacks: a switch
+    /// that is not followed would make a measurement or a test say something false.
+    pub fn chosen() -> Result<Self, IsaError> {
+        match std::env::var_os(VARIABLE) {
+            Some(word) => Self::forced(&word.to_string_lossy()),
+            None => Ok(Self::best()),
+        }
+    }
+
+    /// What a word forces.
+    ///
+    /// # Errors
+    ///
+    /// [`IsaError`] for an unknown word, and for instructions that the processor lacks.
+    pub fn forced(word: &str) -> Result<Self, IsaError> {
+        let isa: Self = word.parse()?;
+        if isa.is_present() { Ok(isa) } else { Err(IsaError::Absent(isa)) }
+    }
+
+    /// The best that this processor has.
+    #[must_use]
+    pub fn best() -> Self {
+        Self::ALL.into_iter().rev().find(|isa| isa.is_present()).unwrap_or(Self::Plain)
+    }
+
+    /// Whether this processor has the instructions.
+    #[must_use]
+    pub fn is_present(self) -> bool {
+        match self {
+            Self::Plain => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Self::Avx2.is_present() && is_x86_feature_detected!("avx512f"),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
+        }
+    }
+
+    /// Its word in `TULGA_ISA`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = IsaError;
+
+    fn from_str(word: &str) -> Result<Self, IsaError> {
+        Self::ALL
+            .into_iter()
+            .find(|isa| isa.word() == word)
+            .ok_or_else(|| IsaError::Unknown(word.to_owned()))
+    }
+}
+
+const VARIABLE: &str = "TULGA_ISA";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_is_read_back_and_no_other_is_taken() {
+        for isa in Isa::ALL {
+            assert_eq!(isa.to_string().parse(), Ok(isa));
+        }
+        for word in ["", "AVX2", "avx", "avx512f", "neon", " plain"] {
+            assert_eq!(Isa::forced(word), Err(IsaError::Unknown(word.to_owned())));
+        }
+    }
+
+    #[test]
+    fn what_the_processor_lacks_is_refused_not_replaced() {
+        for isa in Isa::ALL {
+            let expected = if isa.is_present() { Ok(isa) } else { Err(IsaError::Absent(isa)) };
+            assert_eq!(Isa::forced(isa.word()), expected);
+        }
+        assert!(Isa::Plain.is_present());
+        assert!(Isa::best().is_present());
+    }
+}

@@ -1,0 +1,136 @@
+//! Where the numbers lie: aligned memory, and windows into it.
+
+/// How many channels are stored together: the count of channels is rounded up to a multiple, and
+/// what is added holds zeros. One AVX-512 register, two of AVX2.
+pub(super) const LANE: usize = 16;
+
+/// A count of channels as it is stored.
+pub(super) const fn padded(channels: usize) -> usize {
+    channels.next_multiple_of(LANE)
+}
+
+/// Numbers that begin at a cache line, so that no vector load straddles two.
+#[derive(Debug, Default)]
+pub(super) struct Aligned {
+    store: Vec<f32>,
+    start: usize,
+    len: usize,
+}
+
+impl Aligned {
+    /// A copy of `numbers`.
+    pub(super) fn from_slice(numbers: &[f32]) -> Self {
+        let mut aligned = Self::default();
+        aligned.resize(numbers.len()).copy_from_slice(numbers);
+        aligned
+    }
+
+    /// Room for `len` numbers, which hold whatever was there before; it keeps its greatest size.
+    pub(super) fn resize(&mut self, len: usize) -> &mut [f32] {
+        if self.len < len {
+            self.store = vec![0.0; len + CACHE_LINE / size_of::<f32>()];
+            let start = self.store.as_ptr().align_offset(CACHE_LINE);
+            // Nobody promises that an offset is found; unaligned memory is slower, not wrong.
+            self.start = if start < CACHE_LINE { start } else { 0 };
+            self.len = len;
+        }
+        self.store.get_mut(self.start..self.start + len).unwrap_or_default()
+    }
+
+    /// All that there is room for.
+    pub(super) fn as_slice(&self) -> &[f32] {
+        self.store.get(self.start..self.start + self.len).unwrap_or_default()
+    }
+}
+
+const CACHE_LINE: usize = 64;
+
+/// Height, width and channels of one value of the network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Extent {
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
+}
+
+/// How a value lies in memory: rows of pixels of channels, and a border of zeros as wide as the
+/// widest padding of those who read it, so that no reader has to mind the edge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Layout {
+    pub(super) extent: Extent,
+    pub(super) border: usize,
+}
+
+impl Layout {
+    pub(super) const fn pixel(self) -> usize {
+        padded(self.extent.channels)
+    }
+
+    pub(super) const fn row(self) -> usize {
+        (self.extent.width + 2 * self.border) * self.pixel()
+    }
+
+    pub(super) const fn len(self) -> usize {
+        (self.extent.height + 2 * self.border) * self.row()
+    }
+
+    /// Where the window of the first output pixel begins for a reader with this padding.
+    const fn origin(self, padding: [usize; 2]) -> usize {
+        (self.border - padding[0]) * self.row() + (self.border - padding[1]) * self.pixel()
+    }
+
+    /// The value for a reader with this padding (rows, columns).
+    pub(super) fn view(self, numbers: &[f32], padding: [usize; 2]) -> View<'_> {
+        let data = numbers.get(self.origin(padding)..self.len()).unwrap_or_default();
+        View { data, row: self.row(), pixel: self.pixel() }
+    }
+
+    /// The value for its writer, with the border set to zero.
+    pub(super) fn prepare(self, numbers: &mut [f32]) -> ViewMut<'_> {
+        let (row, side) = (self.row(), self.border * self.pixel());
+        if self.border > 0 {
+            for (y, line) in numbers.chunks_exact_mut(row).enumerate() {
+                if y < self.border || y >= self.border + self.extent.height {
+                    line.fill(0.0);
+                } else {
+                    line.iter_mut().take(side).for_each(|number| *number = 0.0);
+                    line.iter_mut().skip(row - side).for_each(|number| *number = 0.0);
+                }
+            }
+        }
+        let data = numbers.get_mut(self.origin([0, 0])..).unwrap_or_default();
+        ViewMut { data, row, pixel: self.pixel() }
+    }
+}
+
+/// A value to read; `data` begins at the pixel that the reader counts from.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) data: &'a [f32],
+    /// Numbers from one row to the next.
+    pub(super) row: usize,
+    /// Numbers from one pixel to the next.
+    pub(super) pixel: usize,
+}
+
+impl View<'_> {
+    /// The same, from a later row on.
+    pub(super) fn down(self, rows: usize) -> Self {
+        Self { data: self.data.get(rows * self.row..).unwrap_or_default(), ..self }
+    }
+}
+
+/// A value to write.
+pub(super) struct ViewMut<'a> {
+    pub(super) data: &'a mut [f32],
+    pub(super) row: usize,
+    pub(super) pixel: usize,
+}
+
+impl ViewMut<'_> {
+    /// The same, from a later row on.
+    pub(super) fn down(&mut self, rows: usize) -> ViewMut<'_> {
+        let data = self.data.get_mut(rows * self.row..).unwrap_or_default();
+        ViewMut { data, row: self.row, pixel: self.pixel }
+    }
+}

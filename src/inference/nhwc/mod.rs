@@ -1,0 +1,187 @@
+//! The fast way through a network's trunk: pixels of channels instead of planes.
+//!
+//! tract keeps pictures as planes (NCHW) and runs one operator after the other, each a pass over
+//! memory. Here the part of the graph between its input and its last convolution, the **trunk**,
+//! becomes one operator with a program of its own:
+//!
+//! - **Layout** ([`memory`]): channels innermost (NHWC), their count rounded up to 16, so that a
+//!   register holds channels of one pixel and no kernel has a remainder. A value has a border of
+//!   zeros where a reader's kernel reaches over the edge, so that no kernel has an edge case.
+//!   Values lie in a few slots of memory that each thread uses again.
+//! - **Fusion** ([`rewrite`], [`program`]): a convolution takes in the batch norm, bias, residual,
+//!   (P)ReLU and 2×2 pool behind it. YuNet's narrow heads are computed side by side.
+//! - **Kernels**: dense convolutions as implicit matrix products ([`matrix`]), the first one straight
+//!   from the planes ([`planar`]), depthwise ones ([`depthwise`]), the pair of a 1×1 and a depthwise
+//!   one ([`strip`]), and what only moves or adds ([`simple`]); written once, for the vectors of
+//!   [`simd`].
+//!
+//! Sums are added in another order than tract's, with each product rounded once (FMA): results differ
+//! by rounding. `Model::compile` compares both ways at the start.
+
+mod constant;
+mod depthwise;
+mod matrix;
+mod memory;
+mod pending;
+mod planar;
+mod program;
+mod rewrite;
+mod simd;
+mod simple;
+mod strip;
+#[cfg(test)]
+pub(super) mod tests;
+mod trunk;
+
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tract_onnx::tract_core::ops::source::TypedSource;
+#[cfg_attr(
+    not(test),
+    expect(clippy::wildcard_imports, reason = "tract's macros expect its whole prelude in scope")
+)]
+use tract_onnx::tract_hir::internal::*;
+
+use super::isa::Isa;
+use rewrite::Found;
+use simd::Vectors;
+use simple::Order;
+use trunk::{Scratch, Trunk};
+
+/// The graph with its trunk as one operator; nothing where the processor has no vectors for it, or
+/// the graph no trunk.
+pub(super) fn rewrite(model: &TypedModel, isa: Isa) -> TractResult<Option<TypedModel>> {
+    let Some(vectors) = Vectors::of(isa) else { return Ok(None) };
+    let Some(Found { program, entry, exports }) = rewrite::find(model)? else { return Ok(None) };
+    let trunk = RunTrunk(Arc::new(Trunk::pack(program, vectors)));
+    let needed = needed(model, entry, &exports);
+    let mut target = TypedModel { symbols: model.symbols.clone(), ..TypedModel::default() };
+    let mut known: HashMap<OutletId, OutletId> = HashMap::new();
+    for id in model.eval_order()? {
+        if !needed.contains(&id) {
+            continue;
+        }
+        let node = model.node(id);
+        if node.inputs.iter().any(|outlet| exports.contains(outlet) && !known.contains_key(outlet))
+        {
+            wire_trunk(&mut target, &trunk, entry, &exports, &mut known)?;
+        }
+        let inputs: TVec<OutletId> =
+            node.inputs.iter().map(|outlet| find(&known, *outlet)).collect::<TractResult<_>>()?;
+        let outputs = if node.op_is::<TypedSource>() {
+            tvec!(target.add_source(&node.name, model.outlet_fact(id.into())?.clone())?)
+        } else {
+            target.wire_node(&node.name, node.op.clone(), &inputs)?
+        };
+        for (slot, outlet) in outputs.into_iter().enumerate() {
+            known.insert(OutletId::new(id, slot), outlet);
+        }
+    }
+    if exports.iter().any(|outlet| !known.contains_key(outlet)) {
+        wire_trunk(&mut target, &trunk, entry, &exports, &mut known)?;
+    }
+    let outputs: Vec<OutletId> =
+        model.outputs.iter().map(|outlet| find(&known, *outlet)).collect::<TractResult<_>>()?;
+    target.select_output_outlets(&outputs)?;
+    Ok(Some(target))
+}
+
+fn find(known: &HashMap<OutletId, OutletId>, outlet: OutletId) -> TractResult<OutletId> {
+    known.get(&outlet).copied().context("a value is read before it is made")
+}
+
+/// The nodes that the outputs are made of when the trunk is one operator.
+fn needed(model: &TypedModel, entry: OutletId, exports: &[OutletId]) -> HashSet<usize> {
+    let mut needed = HashSet::new();
+    let mut open: Vec<OutletId> = model.outputs.iter().copied().chain([entry]).collect();
+    open.extend(model.inputs.iter());
+    while let Some(outlet) = open.pop() {
+        if !exports.contains(&outlet) && needed.insert(outlet.node) {
+            open.extend(&model.node(outlet.node).inputs);
+        }
+    }
+    needed
+}
+
+fn wire_trunk(
+    target: &mut TypedModel,
+    trunk: &RunTrunk,
+    entry: OutletId,
+    exports: &[OutletId],
+    known: &mut HashMap<OutletId, OutletId>,
+) -> TractResult<()> {
+    let entry = find(known, entry)?;
+    let outputs = target.wire_node("trunk", trunk.clone(), &[entry])?;
+    known.extend(exports.iter().copied().zip(outputs));
+    Ok(())
+}
+
+/// The trunk as an operator of a graph.
+#[derive(Debug, Clone)]
+struct RunTrunk(Arc<Trunk>);
+
+impl PartialEq for RunTrunk {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for RunTrunk {}
+
+impl RunTrunk {
+    fn shapes(&self) -> impl Iterator<Item = [usize; 4]> {
+        self.0.exports().map(|export| {
+            let extent = export.extent;
+            match export.order {
+                Order::Planes => [1, extent.channels, extent.height, extent.width],
+                Order::Pixels => [1, extent.height, extent.width, extent.channels],
+            }
+        })
+    }
+}
+
+impl Op for RunTrunk {
+    fn name(&self) -> StaticName {
+        "Trunk".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for RunTrunk {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let picture = args_1!(inputs);
+        let picture = picture.to_plain_array_view::<f32>()?;
+        let picture = picture.as_slice().context("the picture is not contiguous")?;
+        ensure!(picture.len() == self.0.picture_len(), "the picture has another size");
+        let mut scratch = SCRATCH.take();
+        self.0.run(picture, &mut scratch);
+        let outputs = self.shapes().enumerate().map(|(number, shape)| {
+            let mut output = Tensor::zero::<f32>(&shape)?;
+            let mut view = output.to_plain_array_view_mut::<f32>()?;
+            let numbers = view.as_slice_mut().context("an output is not contiguous")?;
+            self.0.export(number, &scratch, numbers);
+            Ok(output.into_tvalue())
+        });
+        let outputs = outputs.collect();
+        SCRATCH.set(scratch);
+        outputs
+    }
+}
+
+impl TypedOp for RunTrunk {
+    as_op!();
+
+    fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(self.shapes().map(f32::fact).collect())
+    }
+}
+
+thread_local! {
+    /// Taken out for a run and put back; it grows to the largest model that the thread has run.
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
