@@ -162,3 +162,48 @@ fn above(number: f64) -> f32 {
 fn below(number: f64) -> f32 {
     (number as f32).next_down()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_fit_bounds_what_its_codes_leave_out(
+            values in prop::collection::vec(-1.0f32..1.0, 1..300),
+            power in prop::sample::select(vec![0.0f32, 1e-40, 1e-31, 1e-20, 1.0, 1e20, 1e31, 3e38]),
+        ) {
+            let values: Vec<f32> = values.into_iter().map(|value| value * power).collect();
+            let Coded { codes, fit } = &Coded::of(&values);
+            prop_assert!(codes.len().is_multiple_of(QUAD));
+            prop_assert!(codes.iter().all(|code| *code >= -127));
+            let coded = |code: i8| f64::from(fit.scale) * f64::from(code);
+            let length = |squares: f64| squares.sqrt() * (1.0 - 1e-12);
+            let left: f64 =
+                values.iter().zip(codes).map(|(v, code)| (f64::from(*v) - coded(*code)).powi(2)).sum();
+            let kept: f64 = codes.iter().map(|code| coded(*code).powi(2)).sum();
+            prop_assert!(f64::from(fit.error) >= length(left));
+            prop_assert!(f64::from(fit.norm) >= length(kept));
+            // And it is not merely large: half a step a number at most, but for the smallest.
+            let steps = f64::from(fit.scale) * 0.5001 * (values.len() as f64).sqrt();
+            prop_assert!(f64::from(fit.error) <= steps || fit.scale == 0.0);
+        }
+
+        #[test]
+        fn a_pair_s_own_score_never_rules_it_out(
+            pair in prop::collection::vec((-1.0f32..1.0, -1.0f32..1.0), 1..300),
+            offset in -10.0f32..10.0,
+            (a_power, b_power) in (-20i32..20, -20i32..20),
+        ) {
+            let (a, b): (Vec<f32>, Vec<f32>) =
+                pair.iter().map(|(a, b)| (a * 2.0f32.powi(a_power), b * 2.0f32.powi(b_power))).unzip();
+            let (probe, row) = (Coded::of(&a), Coded::of(&b));
+            let score = super::super::scan::dot(&a, &b) + offset;
+            let limit = Reach::new(&a, &probe).bar(score, offset).limit(row.fit.error, row.fit.norm);
+            let sum: i32 =
+                probe.codes.iter().zip(&row.codes).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+            prop_assert!(sum as f32 * row.fit.scale >= limit);
+        }
+    }
+}

@@ -303,6 +303,8 @@ fn kinds() -> impl Strategy<Value = Kind> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
     #[test]
     fn the_codes_leave_nobody_out(
         (kind, asked) in (kinds(), kinds()),
