@@ -16,14 +16,19 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
-    __m256i, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_storeu_si256, _mm256_xor_si256,
-    _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_load_si512, _mm512_set1_epi32,
-    _mm512_setzero_si512, _mm512_storeu_si512,
+    __m256, __m256i, __m512i, _CMP_NLT_UQ, _mm256_abs_epi8, _mm256_add_epi32, _mm256_cmp_ps,
+    _mm256_cvtepi32_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_movemask_ps, _mm256_mul_ps, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_storeu_si256,
+    _mm256_xor_si256, _mm512_add_epi32, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
+    _mm512_dpbusd_epi32, _mm512_load_si512, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_storeu_si512,
 };
 
 use zeroize::Zeroize;
+
+use super::quantise::Bar;
+use super::segment::Bound;
 
 /// Rows of a block: the 32-bit lanes of the widest register.
 pub(super) const LANES: usize = 16;
@@ -97,6 +102,9 @@ impl<const P: usize> Drop for Panel<P> {
 /// The sums of one block with each probe of a panel.
 pub(super) type Sums<const P: usize> = [[i32; LANES]; P];
 
+/// For each probe of a panel, which rows of a block reach its limit: a bit a row.
+pub(super) type Marks<const P: usize> = [u16; P];
+
 /// A way to multiply that this processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kernel(Instructions);
@@ -157,6 +165,48 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above, for AVX-512 F and VNNI.
             Instructions::Avx512Vnni => unsafe { multiply_avx512(groups, panel, sums) },
+        }
+    }
+
+    /// Marks the rows that are not below their limit, as [`is_below`] says.
+    pub(super) fn mark<const P: usize>(
+        self,
+        sums: &[Sums<P>],
+        bounds: &[Bound],
+        bars: &[Bar; P],
+        marks: &mut [Marks<P>],
+    ) {
+        match self.0 {
+            Instructions::Plain => mark_plain(sums, bounds, bars, marks),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this value is made only where the processor was found to have AVX2.
+            Instructions::Avx2 => unsafe { mark_avx2(sums, bounds, bars, marks) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above, for AVX-512 F and VNNI.
+            Instructions::Avx512Vnni => unsafe { mark_avx512(sums, bounds, bars, marks) },
+        }
+    }
+}
+
+/// Whether a row's codes rule it out; never with a number that is none.
+#[expect(clippy::cast_precision_loss, reason = "the bound allows for the rounding")]
+pub(super) fn is_below(sum: i32, scale: f32, limit: f32) -> bool {
+    (sum as f32) * scale < limit
+}
+
+fn mark_plain<const P: usize>(
+    sums: &[Sums<P>],
+    bounds: &[Bound],
+    bars: &[Bar; P],
+    marks: &mut [Marks<P>],
+) {
+    for ((sums, bound), marks) in sums.iter().zip(bounds).zip(marks) {
+        for ((sums, bar), mark) in sums.iter().zip(bars).zip(marks) {
+            let limit = bar.limit(bound.error, bound.norm);
+            let rows = sums.iter().zip(&bound.scales).enumerate();
+            *mark = rows.fold(0, |mark, (lane, (sum, scale))| {
+                mark | u16::from(!is_below(*sum, *scale, limit)) << lane
+            });
         }
     }
 }
@@ -243,7 +293,53 @@ fn multiply_avx512<const P: usize>(groups: &[Group], panel: &Panel<P>, sums: &mu
 }
 
 #[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn mark_avx2<const P: usize>(
+    sums: &[Sums<P>],
+    bounds: &[Bound],
+    bars: &[Bar; P],
+    marks: &mut [Marks<P>],
+) {
+    for ((sums, bound), marks) in sums.iter().zip(bounds).zip(marks) {
+        let (scales, _) = bound.scales.as_chunks();
+        for ((sums, bar), mark) in sums.iter().zip(bars).zip(marks) {
+            let limit = _mm256_set1_ps(bar.limit(bound.error, bound.norm));
+            let (sums, _) = sums.as_chunks();
+            // The upper half first, so that it is shifted to where it belongs.
+            *mark = sums.iter().zip(scales).rev().fold(0, |mark, (sums, scales)| {
+                let reached =
+                    _mm256_mul_ps(_mm256_cvtepi32_ps(load_sums(sums)), load_scales(scales));
+                let eight = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NLT_UQ>(reached, limit));
+                mark << (LANES / 2) | u16::try_from(eight).unwrap_or(u16::MAX)
+            });
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
+fn mark_avx512<const P: usize>(
+    sums: &[Sums<P>],
+    bounds: &[Bound],
+    bars: &[Bar; P],
+    marks: &mut [Marks<P>],
+) {
+    for ((sums, bound), marks) in sums.iter().zip(bounds).zip(marks) {
+        // SAFETY: sixteen f32 are 64 bytes; the load needs no alignment.
+        let scales = unsafe { _mm512_loadu_ps(bound.scales.as_ptr()) };
+        for ((sums, bar), mark) in sums.iter().zip(bars).zip(marks) {
+            let limit = _mm512_set1_ps(bar.limit(bound.error, bound.norm));
+            // SAFETY: sixteen i32 are 64 bytes; the load needs no alignment.
+            let sums = unsafe { _mm512_loadu_si512((&raw const *sums).cast()) };
+            let reached = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales);
+            *mark = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(reached, limit);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+#[inline]
 fn load(group: &Group) -> __m512i {
     // SAFETY: a group is 64 bytes, aligned to 64.
     unsafe { _mm512_load_si512((&raw const group.0).cast()) }
@@ -251,6 +347,7 @@ fn load(group: &Group) -> __m512i {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
+#[inline]
 fn store(sums: &mut [i32; LANES], total: __m512i) {
     // SAFETY: sixteen i32 are 64 bytes; the store needs no alignment.
     unsafe { _mm512_storeu_si512((&raw mut *sums).cast(), total) }
@@ -258,6 +355,23 @@ fn store(sums: &mut [i32; LANES], total: __m512i) {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
+#[inline]
+fn load_sums(sums: &[i32; LANES / 2]) -> __m256i {
+    // SAFETY: eight i32 are 32 bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_si256((&raw const *sums).cast()) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load_scales(scales: &[f32; LANES / 2]) -> __m256 {
+    // SAFETY: eight f32 are 32 bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_ps(scales.as_ptr()) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
 fn load_half(rows: &[u8; HALF]) -> __m256i {
     // SAFETY: 32 bytes are read; the load needs no alignment.
     unsafe { _mm256_loadu_si256((&raw const *rows).cast()) }
@@ -265,6 +379,7 @@ fn load_half(rows: &[u8; HALF]) -> __m256i {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
+#[inline]
 fn store_half(sums: &mut [i32; LANES / 2], total: __m256i) {
     // SAFETY: eight i32 are 32 bytes; the store needs no alignment.
     unsafe { _mm256_storeu_si256((&raw mut *sums).cast(), total) }
@@ -272,6 +387,7 @@ fn store_half(sums: &mut [i32; LANES / 2], total: __m256i) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::quantise::{Coded, Reach};
     use super::*;
     use proptest::prelude::*;
 
@@ -319,6 +435,41 @@ mod tests {
                 (0..8).map(|probe| (0..quads * QUAD).map(|i| draw(99 + probe, i)).collect()).collect();
             check(48, [&probes[0]], draw);
             check(32, std::array::from_fn::<_, 8, _>(|number| probes[number].as_slice()), draw);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_kernel_marks_the_same_rows(
+            sums in prop::collection::vec((-2_000_000i32..2_000_000, 0.0f32..2.0), LANES * 3),
+            specials in prop::collection::vec((0..LANES * 3, prop::sample::select(
+                vec![0.0, f32::NAN, f32::INFINITY, 1e-45, 3e38])), 0..6),
+            score in prop::sample::select(vec![-1e9f32, -3.5, 0.0, 2.0, 1e9, f32::MIN]),
+        ) {
+            let mut scales: Vec<f32> = sums.iter().map(|(_, scale)| *scale).collect();
+            specials.iter().for_each(|(place, special)| scales[*place] = *special);
+            let bounds: Vec<_> = scales
+                .as_chunks()
+                .0
+                .iter()
+                .map(|scales| Bound { scales: *scales, error: 0.1, norm: 3.0 })
+                .collect();
+            let sums: Vec<i32> = sums.iter().map(|(sum, _)| *sum).collect();
+            let sums: Vec<Sums<1>> = sums.as_chunks().0.iter().map(|sums| [*sums]).collect();
+            let probe = [0.25f32, -0.5, 0.125, 1.0];
+            let bar = Reach::new(&probe, &Coded::of(&probe)).bar(score, -1.0);
+            for kernel in Kernel::all() {
+                let mut marks = vec![[0xAAAA]; bounds.len()];
+                kernel.mark(&sums, &bounds, &[bar], &mut marks);
+                for (block, [mark]) in marks.into_iter().enumerate() {
+                    for lane in 0..LANES {
+                        let (bound, sum) = (&bounds[block], sums[block][0][lane]);
+                        let limit = bar.limit(bound.error, bound.norm);
+                        let expected = !is_below(sum, bound.scales[lane], limit);
+                        prop_assert_eq!(mark >> lane & 1 == 1, expected, "{:?}", kernel);
+                    }
+                }
+            }
         }
     }
 

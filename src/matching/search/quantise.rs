@@ -143,9 +143,10 @@ const CODED: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
 /// Half the distance from 1 to the next 32-bit float.
 const UNIT: f64 = 0.5 * (f32::EPSILON as f64);
 
-#[expect(clippy::cast_possible_truncation, reason = "clamped before, so the cast is exact")]
+#[expect(clippy::cast_possible_truncation, reason = "clamped before, and cut off on purpose")]
 fn nearest(number: f32) -> i8 {
-    number.round_ties_even().clamp(-CODE_MAX, CODE_MAX) as i8
+    // Not `round`: without SSE4.1 that is a call for each number.
+    (number + 0.5f32.copysign(number)).clamp(-CODE_MAX, CODE_MAX) as i8
 }
 
 /// A float at least the root of a sum of squares, whose own rounding is below 2⁻⁴⁰.

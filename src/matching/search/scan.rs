@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::kernels::{Kernel, LANES, Panel, Sums};
+use super::kernels::{Kernel, LANES, Marks, Panel, Sums, is_below};
 use super::people::People;
 use super::quantise::{Bar, Coded, Reach};
-use super::segment::{SEGMENT_BLOCKS, SEGMENT_ROWS, Segment};
+use super::segment::{Bound, SEGMENT_BLOCKS, SEGMENT_ROWS, Segment};
 use crate::domain::score::MatchScore;
 
 /// What is looked for: the same for every probe of a scan.
@@ -101,57 +101,62 @@ fn scan_part<'a, K>(
     first_segment: usize,
     kernel: Kernel,
 ) -> Vec<Question<'a>> {
-    let mut sums = vec![[[0; LANES]; TOGETHER]; SEGMENT_BLOCKS];
-    let mut single_sums = vec![[[0; LANES]; 1]; SEGMENT_BLOCKS];
+    let mut together = Scratch::new(kernel);
+    let mut single = Scratch::new(kernel);
     for (segment, number) in segments.iter().zip(first_segment..) {
         let first = number * SEGMENT_ROWS;
-        let (together, rest) = questions.as_chunks_mut();
-        for (panel, questions) in panels.full.iter().zip(together) {
-            kernel.multiply(segment.groups(), panel, &mut sums);
-            pick(questions, segment, first, &sums);
+        let (full, rest) = questions.as_chunks_mut();
+        for (panel, questions) in panels.full.iter().zip(full) {
+            together.ask(questions, panel, segment, first);
         }
         for (panel, question) in panels.single.iter().zip(rest) {
-            kernel.multiply(segment.groups(), panel, &mut single_sums);
-            pick(std::array::from_mut(question), segment, first, &single_sums);
+            single.ask(std::array::from_mut(question), panel, segment, first);
         }
     }
     questions
 }
 
-/// Compares the candidates of one segment in full.
-fn pick<const P: usize, K>(
-    questions: &mut [Question<'_>; P],
-    segment: &Segment<K>,
-    first: usize,
-    sums: &[Sums<P>],
-) {
-    for (block, (bound, sums)) in segment.bounds().iter().zip(sums).enumerate() {
-        for (question, sums) in questions.iter_mut().zip(sums) {
-            let limit = question.bar.limit(bound.error, bound.norm);
-            // Without a branch in the loop, so that the compiler uses vector registers: it is
-            // nearly always false.
-            let any = sums
-                .iter()
-                .zip(&bound.scales)
-                .fold(false, |any, (sum, scale)| any | !is_below(*sum, *scale, limit));
-            if any {
-                for (lane, (sum, scale)) in sums.iter().zip(&bound.scales).enumerate() {
-                    let slot = block * LANES + lane;
-                    if let Some(row) = segment.row(slot)
-                        && !is_below(*sum, *scale, limit)
-                    {
-                        question.compare(row, first + slot);
-                    }
+/// What is known of one segment's codes with `P` probes.
+struct Scratch<const P: usize> {
+    kernel: Kernel,
+    sums: Vec<Sums<P>>,
+    marks: Vec<Marks<P>>,
+}
+
+impl<const P: usize> Scratch<P> {
+    fn new(kernel: Kernel) -> Self {
+        Self {
+            kernel,
+            sums: vec![[[0; LANES]; P]; SEGMENT_BLOCKS],
+            marks: vec![[0; P]; SEGMENT_BLOCKS],
+        }
+    }
+
+    /// Asks one segment, whose first row is at the position `first`.
+    fn ask<K>(
+        &mut self,
+        questions: &mut [Question<'_>; P],
+        panel: &Panel<P>,
+        segment: &Segment<K>,
+        first: usize,
+    ) {
+        let bounds = segment.bounds();
+        let bars = questions.each_ref().map(|question| question.bar);
+        self.kernel.multiply(segment.groups(), panel, &mut self.sums);
+        self.kernel.mark(&self.sums, bounds, &bars, &mut self.marks);
+        for (block, ((sums, marks), bound)) in
+            self.sums.iter().zip(&self.marks).zip(bounds).enumerate()
+        {
+            if *marks == [0; P] {
+                continue;
+            }
+            for ((question, sums), mark) in questions.iter_mut().zip(sums).zip(marks) {
+                if *mark != 0 {
+                    question.pick(segment, first, block, bound, sums);
                 }
             }
         }
     }
-}
-
-/// Whether a row's codes rule it out; never with a number that is none.
-#[expect(clippy::cast_precision_loss, reason = "the bound allows for the rounding")]
-fn is_below(sum: i32, scale: f32, limit: f32) -> bool {
-    (sum as f32) * scale < limit
 }
 
 /// A probe, and what was found for it so far.
@@ -177,6 +182,26 @@ impl<'a> Question<'a> {
             reach: Arc::new(reach),
             bar,
             best: BinaryHeap::new(),
+        }
+    }
+
+    /// Compares the candidates of one block in full.
+    fn pick<K>(
+        &mut self,
+        segment: &Segment<K>,
+        first: usize,
+        block: usize,
+        bound: &Bound,
+        sums: &[i32; LANES],
+    ) {
+        for (lane, (sum, scale)) in sums.iter().zip(&bound.scales).enumerate() {
+            let slot = block * LANES + lane;
+            // The bar may have risen since the block was marked.
+            if !is_below(*sum, *scale, self.bar.limit(bound.error, bound.norm))
+                && let Some(row) = segment.row(slot)
+            {
+                self.compare(row, first + slot);
+            }
         }
     }
 
