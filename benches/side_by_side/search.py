@@ -144,23 +144,28 @@ def measure(ours, theirs, probes, threads, batches, rounds):
             for index in theirs:
                 took, _ = index.top(probes[:batch], threads)
                 seconds.setdefault((index.name, batch), []).append(took)
-    return {what: statistics.median(times) for what, times in seconds.items()}
+    medians = {what: statistics.median(times) for what, times in seconds.items()}
+    return medians | {"fastest read": max(seconds["read"])}
 
 
 def report(medians, people, width, batches):
-    bandwidth = medians["read"]
-    print(f"plain read: {bandwidth / 1e9:.1f} GB/s")
-    names = [name for name, batch in (key for key in medians if key != "read") if batch == batches[0]]
+    fastest = medians.pop("fastest read")
+    print(f"plain read: median {medians.pop('read') / 1e9:.1f} GB/s, fastest {fastest / 1e9:.1f} GB/s")
+    names = [name for name, batch in medians if batch == batches[0]]
     for batch in batches:
         ours = medians[("Tulga", batch)]
         for name in names:
             took = medians[(name, batch)]
-            gbs = people * width / took / 1e9
-            share = f", {gbs * 1e9 / bandwidth:.0%} of the plain read" if batch == 1 and name == "Tulga" else ""
-            print(
-                f"{batch:4} probes, {name:44} {1e3 * took / batch:9.2f} ms a probe, "
-                f"{took / ours:6.2f} of ours{share}"
-            )
+            line = f"{batch:4} probes, {name:44} {1e3 * took / batch:9.2f} ms a probe"
+            line += f", {took / ours:6.2f} of ours"
+            if batch == 1:
+                bandwidth = people * width * codes_bytes(name) / took
+                line += f", {bandwidth / 1e9:.1f} GB/s, {bandwidth / fastest:.0%} of the fastest read"
+            print(line)
+
+
+def codes_bytes(name):
+    return 4 if QUANTISERS.get(name, "") is None else 1
 
 
 def compare(ours, theirs, probes):
@@ -196,6 +201,11 @@ def main():
     medians = measure(ours, theirs, probes, args.threads, args.batches, args.rounds)
     print(f"load average after {os.getloadavg()[0]:.2f}")
     report(medians, args.people, args.width, args.batches)
+    median, greatest, scans = ours.answer("insert 300")
+    print(
+        f"inserting while scans are under way: median {1e3 * float(median):.2f} ms, "
+        f"greatest {1e3 * float(greatest):.2f} ms ({scans} scans)"
+    )
     if args.check:
         compare(ours, theirs, ours.floats(f"probes {args.check}", args.check))
         print("against a scan in full:", *ours.answer(f"check {args.check} 420"))

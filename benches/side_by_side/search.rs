@@ -15,7 +15,10 @@
 )]
 
 use std::io::{BufWriter, Write, stdin, stdout};
-use std::time::Instant;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -48,7 +51,7 @@ fn main() {
     }
     println!("ready {:.1}", begun.elapsed().as_secs_f64());
     let bytes = READ_BYTES_MAX.min(width * usize::try_from(people).unwrap());
-    let site = Site { source, people, everybody: gallery.snapshot(), plain: vec![1; bytes / 8] };
+    let site = Site { source, people, gallery: RwLock::new(gallery), plain: vec![1; bytes / 8] };
     for line in stdin().lines() {
         let line = line.unwrap();
         let words: Vec<&str> = line.split(' ').collect();
@@ -61,8 +64,15 @@ fn main() {
 struct Site {
     source: Source,
     people: u32,
-    everybody: Snapshot<u32>,
+    gallery: RwLock<Gallery<u32>>,
     plain: Vec<u64>,
+}
+
+impl Site {
+    /// As the gateway takes it: the lock is held no longer.
+    fn everybody(&self) -> Snapshot<u32> {
+        self.gallery.read().unwrap().snapshot()
+    }
 }
 
 /// | line | answer |
@@ -71,6 +81,7 @@ struct Site {
 /// | `probes COUNT` | the probes' rows |
 /// | `top COUNT THREADS` | the seconds it took, then for each of the first probes the best row and its score |
 /// | `read THREADS` | bytes and seconds of a plain read of memory, as many bytes as the codes have or a GiB |
+/// | `insert COUNT` | the median and the greatest seconds of an insertion while scans are under way, and how many |
 /// | `check COUNT TENTHS` | whether top-1 and all hits above a strength are, to the bit, those of a scan in full |
 fn answer(site: &Site, word: &str, numbers: &[u64]) {
     match (word, numbers) {
@@ -80,7 +91,7 @@ fn answer(site: &Site, word: &str, numbers: &[u64]) {
             let probes = site.source.probes(*count);
             let pool = pool(*threads);
             let begun = Instant::now();
-            let hits = pool.install(|| site.everybody.search_many(&probes, Strength::NONE, 1));
+            let hits = pool.install(|| site.everybody().search_many(&probes, Strength::NONE, 1));
             print!("{:.9}", begun.elapsed().as_secs_f64());
             hits.unwrap()
                 .iter()
@@ -91,13 +102,14 @@ fn answer(site: &Site, word: &str, numbers: &[u64]) {
         ("read", [threads]) => {
             let begun = Instant::now();
             let sum = pool(*threads).install(|| {
-                site.plain
-                    .par_chunks(1 << 15)
-                    .map(|part| plain_sum(part))
-                    .reduce(|| 0, u64::wrapping_add)
+                site.plain.par_chunks(1 << 15).map(plain_sum).reduce(|| 0, u64::wrapping_add)
             });
             let seconds = begun.elapsed().as_secs_f64();
             println!("{} {seconds:.9} {}", site.plain.len() * 8, sum % 10);
+        }
+        ("insert", [count]) => {
+            let (median, greatest, scans) = insert(site, *count);
+            println!("{median:.9} {greatest:.9} {scans}");
         }
         ("check", [count, tenths]) => {
             let bar = Strength::from_tenths(u16::try_from(*tenths).unwrap());
@@ -105,6 +117,33 @@ fn answer(site: &Site, word: &str, numbers: &[u64]) {
         }
         _ => panic!("{word} is no question"),
     }
+}
+
+/// Enrols people anew, all over the gallery, while another thread searches without a pause.
+fn insert(site: &Site, count: u64) -> (f64, f64, usize) {
+    let (is_over, scans) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut seconds = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let probes = site.source.probes(1);
+            while !is_over.load(Ordering::SeqCst) {
+                site.everybody().search_many(&probes, Strength::NONE, 1).unwrap();
+                scans.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        for number in 0..count {
+            let key = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % u64::from(site.people);
+            let template = site.source.template(key);
+            // As enrolments come: not one after the other without a breath.
+            thread::sleep(Duration::from_millis(3));
+            let begun = Instant::now();
+            site.gallery.write().unwrap().insert(u32::try_from(key).unwrap(), &template).unwrap();
+            seconds.push(begun.elapsed().as_secs_f64());
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+    seconds.sort_by(f64::total_cmp);
+    (seconds[seconds.len() / 2], seconds[seconds.len() - 1], scans.into_inner())
 }
 
 fn pool(threads: u64) -> ThreadPool {
@@ -123,8 +162,8 @@ fn plain_sum(part: &[u64]) -> u64 {
 /// Compares the search with one that reads every row in full.
 fn check(site: &Site, count: u64, bar: Strength) -> String {
     let probes = site.source.probes(count);
-    let top = site.everybody.search_many(&probes, Strength::NONE, 1).unwrap();
-    let above = site.everybody.search_many(&probes, bar, usize::MAX).unwrap();
+    let top = site.everybody().search_many(&probes, Strength::NONE, 1).unwrap();
+    let above = site.everybody().search_many(&probes, bar, usize::MAX).unwrap();
     let rows: Vec<_> = (0..count).map(|probe| site.source.row(PROBES_FROM + probe)).collect();
     let matcher = matcher();
     let score_min = matcher.parameters().template.score_at(bar).unwrap().get();
@@ -167,7 +206,7 @@ fn check(site: &Site, count: u64, bar: Strength) -> String {
 }
 
 fn better(a: (f32, u32), b: (f32, u32)) -> (f32, u32) {
-    if b.0 > a.0 || (b.0 == a.0 && b.1 < a.1) { b } else { a }
+    if b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).is_gt() { b } else { a }
 }
 
 /// As the gallery defines a score: eight sums side by side.
@@ -235,7 +274,7 @@ impl Source {
     }
 }
 
-/// Nearly normal: the sum of four uniform numbers, from one step of SplitMix64.
+/// Nearly normal: the sum of four uniform numbers, from one step of `SplitMix64`.
 fn normal(state: &mut u64) -> f32 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut bits = *state;

@@ -164,7 +164,12 @@ impl Kernel {
             Instructions::Avx2 => unsafe { multiply_avx2(groups, panel, sums) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above, for AVX-512 F and VNNI.
-            Instructions::Avx512Vnni => unsafe { multiply_avx512(groups, panel, sums) },
+            Instructions::Avx512Vnni if P == 1 => unsafe {
+                multiply_avx512::<P, 4>(groups, panel, sums);
+            },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Instructions::Avx512Vnni => unsafe { multiply_avx512::<P, 1>(groups, panel, sums) },
         }
     }
 
@@ -257,38 +262,46 @@ fn multiply_avx2<const P: usize>(groups: &[Group], panel: &Panel<P>, sums: &mut 
     }
 }
 
+/// An addition waits some cycles for the one before. Eight probes do not wait on each other; one
+/// alone adds up in several `CHAINS`.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn multiply_avx512<const P: usize>(groups: &[Group], panel: &Panel<P>, sums: &mut [Sums<P>]) {
-    /// An addition waits some cycles for the one before; one probe alone would wait on itself.
-    const CHAINS: usize = 4;
-    let (fours, rest) = panel.quads.as_chunks::<CHAINS>();
+fn multiply_avx512<const P: usize, const CHAINS: usize>(
+    groups: &[Group],
+    panel: &Panel<P>,
+    sums: &mut [Sums<P>],
+) {
+    let (quads, quads_rest) = panel.quads.as_chunks::<CHAINS>();
     for (block, sums) in groups.chunks_exact(panel.quads.len()).zip(sums) {
-        let (block_fours, block_rest) = block.as_chunks::<CHAINS>();
-        let mut totals = [[_mm512_setzero_si512(); CHAINS]; P];
-        for (totals, start) in totals.iter_mut().zip(panel.starts) {
-            totals[0] = _mm512_set1_epi32(start);
-        }
-        for (groups, fours) in block_fours.iter().zip(fours) {
-            for (chain, (group, quads)) in groups.iter().zip(fours).enumerate() {
-                let rows = load(group);
-                // Many probes do not wait on each other.
-                let chain = if P >= CHAINS { 0 } else { chain };
-                for (totals, quad) in totals.iter_mut().zip(quads) {
-                    totals[chain] =
-                        _mm512_dpbusd_epi32(totals[chain], rows, _mm512_set1_epi32(*quad));
-                }
+        let (groups, groups_rest) = block.as_chunks::<CHAINS>();
+        let mut chains = [[_mm512_setzero_si512(); P]; CHAINS];
+        for (groups, quads) in groups.iter().zip(quads) {
+            for ((group, quads), totals) in groups.iter().zip(quads).zip(&mut chains) {
+                add_products(totals, group, quads);
             }
         }
-        for (group, quads) in block_rest.iter().zip(rest) {
-            let rows = load(group);
-            for (totals, quad) in totals.iter_mut().zip(quads) {
-                totals[0] = _mm512_dpbusd_epi32(totals[0], rows, _mm512_set1_epi32(*quad));
+        for ((group, quads), totals) in groups_rest.iter().zip(quads_rest).zip(&mut chains) {
+            add_products(totals, group, quads);
+        }
+        let mut totals = panel.starts.map(|start| _mm512_set1_epi32(start));
+        for chain in chains {
+            for (total, addend) in totals.iter_mut().zip(chain) {
+                *total = _mm512_add_epi32(*total, addend);
             }
         }
-        for (sums, [a, b, c, d]) in sums.iter_mut().zip(totals) {
-            store(sums, _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d)));
+        for (sums, total) in sums.iter_mut().zip(totals) {
+            store(sums, total);
         }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+fn add_products<const P: usize>(totals: &mut [__m512i; P], group: &Group, quads: &[i32; P]) {
+    let rows = load(group);
+    for (total, quad) in totals.iter_mut().zip(quads) {
+        *total = _mm512_dpbusd_epi32(*total, rows, _mm512_set1_epi32(*quad));
     }
 }
 
@@ -447,7 +460,9 @@ mod tests {
             score in prop::sample::select(vec![-1e9f32, -3.5, 0.0, 2.0, 1e9, f32::MIN]),
         ) {
             let mut scales: Vec<f32> = sums.iter().map(|(_, scale)| *scale).collect();
-            specials.iter().for_each(|(place, special)| scales[*place] = *special);
+            for (place, special) in &specials {
+                scales[*place] = *special;
+            }
             let bounds: Vec<_> = scales
                 .as_chunks()
                 .0
@@ -462,10 +477,10 @@ mod tests {
                 let mut marks = vec![[0xAAAA]; bounds.len()];
                 kernel.mark(&sums, &bounds, &[bar], &mut marks);
                 for (block, [mark]) in marks.into_iter().enumerate() {
-                    for lane in 0..LANES {
-                        let (bound, sum) = (&bounds[block], sums[block][0][lane]);
-                        let limit = bar.limit(bound.error, bound.norm);
-                        let expected = !is_below(sum, bound.scales[lane], limit);
+                    let bound = &bounds[block];
+                    let limit = bar.limit(bound.error, bound.norm);
+                    for (lane, sum) in sums[block][0].iter().enumerate() {
+                        let expected = !is_below(*sum, bound.scales[lane], limit);
                         prop_assert_eq!(mark >> lane & 1 == 1, expected, "{:?}", kernel);
                     }
                 }

@@ -71,9 +71,9 @@ impl Coded {
         let (mut error, mut norm) = (0.0f64, 0.0f64);
         for value in values {
             let code = nearest(value * inverse);
-            let coded = f64::from(scale) * f64::from(code);
-            error += (f64::from(*value) - coded).powi(2);
-            norm += coded * coded;
+            let kept = f64::from(scale) * f64::from(code);
+            error += (f64::from(*value) - kept).powi(2);
+            norm += kept * kept;
             codes.push(code);
         }
         codes.resize(values.len().next_multiple_of(QUAD), 0);
@@ -179,11 +179,11 @@ mod tests {
             let Coded { codes, fit } = &Coded::of(&values);
             prop_assert!(codes.len().is_multiple_of(QUAD));
             prop_assert!(codes.iter().all(|code| *code >= -127));
-            let coded = |code: i8| f64::from(fit.scale) * f64::from(code);
+            let value_of = |code: i8| f64::from(fit.scale) * f64::from(code);
             let length = |squares: f64| squares.sqrt() * (1.0 - 1e-12);
             let left: f64 =
-                values.iter().zip(codes).map(|(v, code)| (f64::from(*v) - coded(*code)).powi(2)).sum();
-            let kept: f64 = codes.iter().map(|code| coded(*code).powi(2)).sum();
+                values.iter().zip(codes).map(|(v, code)| (f64::from(*v) - value_of(*code)).powi(2)).sum();
+            let kept: f64 = codes.iter().map(|code| value_of(*code).powi(2)).sum();
             prop_assert!(f64::from(fit.error) >= length(left));
             prop_assert!(f64::from(fit.norm) >= length(kept));
             // And it is not merely large: half a step a number at most, but for the smallest.

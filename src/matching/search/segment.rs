@@ -152,10 +152,10 @@ mod tests {
             let nothing = Coded::of(&[0.0; 3]);
             let mut empty = Group::EMPTY;
             (0..LANES).for_each(|lane| empty.set(lane, nothing.codes.as_chunks().0[0]));
-            segment.rows.iter().all(|value| *value == 0.0)
+            segment.rows.iter().all(|value| value.to_bits() == 0)
                 && segment.groups[0] == empty
-                && segment.bounds[0].scales == [0.0; LANES]
-                && segment.bounds[0].norm == 0.0
+                && segment.bounds[0].scales.iter().all(|scale| scale.to_bits() == 0)
+                && segment.bounds[0].norm.to_bits() == 0
         };
         (0..LANES).for_each(|_| segment.push(1, &[0.5, -0.5, 0.25]));
         assert!(!wiped(&segment));

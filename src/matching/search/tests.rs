@@ -150,16 +150,17 @@ fn searches_see_everybody_once_while_people_come_and_go() {
     let score_of = |key: u16| {
         let now = gallery.read().unwrap().snapshot();
         let spread = spread(if key < STAYING { key } else { key - STAYING });
-        dot(&now.row(&probe), &now.row(&spread)) + now.matcher.parameters().fusion.offset()
+        let offset = now.matcher.parameters().fusion.offset();
+        MatchScore::new(dot(&now.row(&probe), &now.row(&spread)) + offset).unwrap()
     };
-    let scores: Vec<f32> = (0..STAYING + COMING).map(score_of).collect();
+    let scores: Vec<_> = (0..STAYING + COMING).map(score_of).collect();
     let (is_over, searches) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         let search = || {
             while !is_over.load(Ordering::SeqCst) {
                 let everybody = gallery.read().unwrap().snapshot();
                 let hits = everybody.search_from(&probe, Strength::NONE, 10_000).unwrap();
-                assert!(hits.iter().all(|hit| hit.score.get() == scores[usize::from(hit.key)]));
+                assert!(hits.iter().all(|hit| hit.score == scores[usize::from(hit.key)]));
                 let mut keys: Vec<_> = hits.iter().map(|hit| hit.key).collect();
                 keys.sort_unstable();
                 assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "somebody was seen twice");
@@ -171,7 +172,9 @@ fn searches_see_everybody_once_while_people_come_and_go() {
             }
         };
         let searching = [scope.spawn(search), scope.spawn(search)];
-        while searches.load(Ordering::SeqCst) < 20 && !searching.iter().any(|s| s.is_finished()) {
+        while searches.load(Ordering::SeqCst) < 20
+            && !searching.iter().any(thread::ScopedJoinHandle::is_finished)
+        {
             for index in 0..COMING {
                 assert!(gallery.write().unwrap().remove(&(STAYING + index)));
             }
@@ -184,7 +187,7 @@ fn searches_see_everybody_once_while_people_come_and_go() {
     assert!(searches.into_inner() >= 20);
 }
 
-/// Numbers from a seed: SplitMix64.
+/// Numbers from a seed: `SplitMix64`.
 struct Draws(u64);
 
 impl Draws {
@@ -259,7 +262,9 @@ fn rows(kind: Kind, people: usize, width: usize, draws: &mut Draws) -> Vec<Vec<f
                 let powers = [1e-45f32, 1e-38, 1e-31, 1e-20, 1.0, 1e15, 1e19, 1e30, 3e38];
                 let power = powers[draws.below(powers.len())];
                 if draws.below(2) == 0 {
-                    row.iter_mut().for_each(|value| *value *= power);
+                    for value in &mut row {
+                        *value *= power;
+                    }
                 } else {
                     let place = draws.below(width);
                     row[place] *= power;
@@ -273,7 +278,9 @@ fn rows(kind: Kind, people: usize, width: usize, draws: &mut Draws) -> Vec<Vec<f
 
 fn scale_to(values: &mut [f32], length: f32) {
     let norm = dot(values, values).sqrt().max(1e-6);
-    values.iter_mut().for_each(|value| *value *= length / norm);
+    for value in values {
+        *value *= length / norm;
+    }
 }
 
 /// What comparing with everybody in full gives.
@@ -330,7 +337,7 @@ proptest! {
             let wanted = Wanted { offset, score_min: bar, accepts: &accepts, hits_max };
             let expected: Vec<_> =
                 probes.iter().map(|probe| everybody(&rows, probe, &wanted)).collect();
-            let asked: Vec<&[f32]> = probes.iter().map(|probe| probe.as_slice()).collect();
+            let asked: Vec<&[f32]> = probes.iter().map(Vec::as_slice).collect();
             for kernel in Kernel::all() {
                 prop_assert_eq!(&scan(&held, &asked, &wanted, kernel), &expected, "{:?}", kernel);
             }
@@ -376,7 +383,9 @@ fn few_are_compared_in_full() {
     let mut draws = Draws(7);
     let rows = rows(Kind::Fused, PARALLEL_ROWS_MIN + 1_000, WIDTH, &mut draws);
     let mut gallery = People::new(WIDTH);
-    rows.iter().for_each(|row| gallery.push((), row));
+    for row in &rows {
+        gallery.push((), row);
+    }
     let probe = &self::rows(Kind::Fused, 1, WIDTH, &mut draws)[0];
     let mut scores: Vec<_> = rows.iter().map(|row| dot(probe, row)).collect();
     scores.sort_by(f32::total_cmp);
