@@ -216,16 +216,31 @@ impl Calibration {
         Strength(floor_tenths(db))
     }
 
-    /// The lowest score that reaches a strength; `None` when the table never does.
+    /// The lowest score that [`Self::strength`] reads as at least this strength, to the last bit;
+    /// `None` when it reads none so.
     #[must_use]
     pub fn score_at(&self, strength: Strength) -> Option<MatchScore> {
-        let db = f32::from(strength.0) / 10.0;
-        let at = self.points.iter().position(|point| point.1 >= db)?;
-        let b = self.points.get(at)?;
-        let Some(a) = at.checked_sub(1).and_then(|index| self.points.get(index)) else {
-            return Some(MatchScore(b.0));
-        };
-        Some(MatchScore(a.0 + (b.0 - a.0) * (db - a.1) / (b.1 - a.1)))
+        if strength == Strength::NONE {
+            return Some(MatchScore(f32::MIN));
+        }
+        let reaches = |score: f32| self.strength(MatchScore(score)) >= strength;
+        for (a, b) in self.points.iter().zip(self.points.iter().skip(1)) {
+            if reaches(a.0) {
+                return Some(MatchScore(a.0));
+            }
+            // From one point to the next every rounded step is monotone, so halving finds the place.
+            let (mut below, mut at) = (rank(a.0), rank(b.0.next_down()));
+            if !reaches(unranked(at)) {
+                continue;
+            }
+            while at - below > 1 {
+                let middle = i64::midpoint(below, at);
+                if reaches(unranked(middle)) { at = middle } else { below = middle }
+            }
+            return Some(MatchScore(unranked(at)));
+        }
+        let last = self.points.last()?.0;
+        reaches(last).then_some(MatchScore(last))
     }
 
     /// The points, rising: (fused score, decibels).
@@ -243,6 +258,21 @@ impl Calibration {
 fn floor_tenths(db: f32) -> u16 {
     // The hundredth forgives rounding in the interpolation at the table's own points.
     (db * 10.0 + 0.01).floor().clamp(0.0, 600.0) as u16
+}
+
+/// A number's place in the order of all that a float can be.
+fn rank(number: f32) -> i64 {
+    i64::from(flipped(number.to_bits().cast_signed()))
+}
+
+/// The number at a place that [`rank`] gave, or at one between two of them.
+fn unranked(place: i64) -> f32 {
+    f32::from_bits(flipped(i32::try_from(place).unwrap_or(i32::MAX)).cast_unsigned())
+}
+
+/// Turns the order of negative floats' bits round, there and back.
+const fn flipped(bits: i32) -> i32 {
+    if bits < 0 { bits ^ i32::MAX } else { bits }
 }
 
 /// Everything that turns two faces into a strength, frozen together in the model manifest.
@@ -327,8 +357,32 @@ mod tests {
         fn a_strength_s_score_reaches_it(tenths in 30u16..600) {
             let strength = Strength::from_tenths(tenths);
             let at = table().score_at(strength).unwrap();
-            prop_assert!(table().strength(score(at.get() + 1e-4)) >= strength);
-            prop_assert!(table().strength(score(at.get() - 0.05)) < strength);
+            prop_assert!(table().strength(at) >= strength);
+            prop_assert!(table().strength(score(at.get().next_down())) < strength);
+        }
+
+        #[test]
+        fn no_score_below_a_strength_s_score_reads_as_strong(
+            points in prop::collection::vec((-1e3f32..1e3, 0.0f32..60.0), 2..9),
+            tenths in 0u16..600,
+            low in -1e3f32..1e3,
+        ) {
+            let (mut scores, mut decibels): (Vec<_>, Vec<_>) = points.into_iter().unzip();
+            scores.sort_by(f32::total_cmp);
+            scores.dedup();
+            decibels.sort_by(f32::total_cmp);
+            prop_assume!(scores.len() >= 2);
+            let table = Calibration::new(scores.into_iter().zip(decibels).collect()).unwrap();
+            let strength = Strength::from_tenths(tenths);
+            let reads = |score_: f32| table.strength(score(score_)) >= strength;
+            match table.score_at(strength) {
+                None => prop_assert!(!reads(low) && !reads(f32::MAX)),
+                Some(at) => {
+                    prop_assert!(reads(at.get()));
+                    prop_assert!(tenths == 0 || !reads(at.get().next_down()));
+                    prop_assert!(low >= at.get() || !reads(low));
+                }
+            }
         }
     }
 }

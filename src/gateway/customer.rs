@@ -1,10 +1,13 @@
 //! A customer's keys, captures and template, opened for one use.
 
+use std::sync::RwLockReadGuard;
+use std::time::Instant;
+
 use super::Gateway;
 use super::error::GatewayError;
 use crate::domain::embedding::FaceEmbedding;
 use crate::domain::id::CustomerId;
-use crate::matching::Template;
+use crate::matching::{Gallery, Template};
 use crate::policy::CustomerStanding;
 use crate::store::{CaptureRow, CustomerStatus};
 use crate::vault::{CustomerKeys, Place};
@@ -94,10 +97,12 @@ impl Gateway {
     /// Reads every template into memory, for the search for duplicates.
     pub(super) async fn load_gallery(&self) -> Result<(), GatewayError> {
         const PAGE: u32 = 1000;
-        let mut after = None;
+        const PAGES_A_LOG_LINE: u32 = 100;
+        let begun = Instant::now();
+        let (mut after, mut pages) = (None, 0u32);
         loop {
             let customers = self.store.customers(after.as_ref(), PAGE).await?;
-            let Some(last) = customers.last() else { return Ok(()) };
+            let Some(last) = customers.last() else { break };
             after = Some(last.id);
             for customer in &customers {
                 if !matches!(customer.status, CustomerStatus::Active | CustomerStatus::Suspended) {
@@ -110,7 +115,20 @@ impl Gateway {
                     self.gallery_insert(customer.id, &template)?;
                 }
             }
+            pages += 1;
+            if pages.is_multiple_of(PAGES_A_LOG_LINE) {
+                let templates = self.gallery()?.len();
+                tracing::info!(templates, seconds = begun.elapsed().as_secs(), "loading templates");
+            }
         }
+        let templates = self.gallery()?.len();
+        tracing::info!(templates, seconds = begun.elapsed().as_secs(), "templates are loaded");
+        Ok(())
+    }
+
+    /// The gallery, to look at or to take a snapshot of: whoever inserts waits meanwhile.
+    pub(super) fn gallery(&self) -> Result<RwLockReadGuard<'_, Gallery<CustomerId>>, GatewayError> {
+        self.gallery.read().map_err(|_| GatewayError::broken("gallery lock"))
     }
 
     pub(super) fn gallery_insert(

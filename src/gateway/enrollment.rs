@@ -343,10 +343,10 @@ impl Gateway {
         &self,
         template: Template,
     ) -> Result<Vec<Hit<CustomerId>>, GatewayError> {
-        let gallery = Arc::clone(&self.gallery);
+        // The lock is held for the snapshot only, so that nobody waits for the scan.
+        let everybody = self.gallery()?.snapshot();
         spawn_blocking(move || {
-            let gallery = gallery.read().map_err(|_| GatewayError::broken("gallery lock"))?;
-            let hits = gallery.search(&template, DUPLICATES_MAX);
+            let hits = everybody.search(&template, DUPLICATES_MAX);
             hits.map_err(|cause| GatewayError::internal("gallery", cause))
         })
         .await

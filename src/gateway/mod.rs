@@ -189,7 +189,7 @@ pub struct Gateway {
     signing: Arc<Signing>,
     view: Arc<LedgerView>,
     sequencer: SequencerHandle,
-    gallery: Arc<RwLock<Gallery<CustomerId>>>,
+    gallery: RwLock<Gallery<CustomerId>>,
     /// Held over an activation's search and insertion, so that one person activated twice at one
     /// moment is found.
     activation: Mutex<()>,
@@ -267,7 +267,7 @@ impl Gateway {
             register,
             matcher,
             settings: parts.settings,
-            gallery: Arc::new(RwLock::new(gallery)),
+            gallery: RwLock::new(gallery),
             activation: Mutex::new(()),
             retention: Mutex::new(()),
             reports: Semaphore::new(REPORTS_MAX),

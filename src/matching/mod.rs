@@ -7,7 +7,7 @@ pub use crate::domain::score::{
     Calibration, Fusion, MatchScore, MatchingParameters, Similarity, Strength,
 };
 
-pub use search::{Gallery, Hit};
+pub use search::{Gallery, Hit, Snapshot};
 
 /// Most captures that one template is made of.
 pub const TEMPLATE_CAPTURES_MAX: usize = 5;
