@@ -4,10 +4,9 @@ use std::cmp::Ordering;
 
 use super::FaceError;
 use super::geometry::{BoundingBox, Landmarks, Point};
-use super::raster::{Reduced, letterbox_input};
+use super::raster::{Reduced, draw_letterbox};
 use crate::capture::DecodedImage;
 use crate::inference::{DetectorSpec, ManifestError, Model, Output};
-use zeroize::Zeroizing;
 
 /// A face in a picture, in the picture's pixels.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -108,9 +107,9 @@ impl Detector {
         image: &Reduced<'_>,
         score_min: f32,
     ) -> Result<Vec<DetectedFace>, FaceError> {
-        let (input, scale) = letterbox_input(image.image(), model.side_px(), &self.spec.source);
-        let input = Zeroizing::new(input);
-        let outputs = model.run(&input)?;
+        let (outputs, scale) = model.run_drawn(|input| {
+            draw_letterbox(image.image(), model.side_px(), &self.spec.source, input)
+        })?;
         let candidates = decode(&outputs, model.side_px(), score_min)?;
         let mut faces = suppress(candidates, self.spec.overlap_max);
         for face in &mut faces {

@@ -2,11 +2,10 @@
 
 use super::FaceError;
 use super::geometry::BoundingBox;
-use super::raster::{Region, crop_input};
+use super::raster::{Region, draw_crop};
 use crate::capture::DecodedImage;
 use crate::domain::liveness::LivenessScore;
 use crate::inference::{LivenessSpec, ManifestError, Model};
-use zeroize::Zeroizing;
 
 /// One liveness model and how its input is cropped.
 #[derive(Clone, Debug)]
@@ -22,8 +21,9 @@ impl LivenessModel {
 
     fn probability(&self, image: &DecodedImage, face: &BoundingBox) -> Result<f32, FaceError> {
         let region = Region::enlarged(image, face, self.spec.crop_scale);
-        let input = crop_input(image, region, self.spec.side_px, &self.spec.source);
-        let outputs = self.model.run(&Zeroizing::new(input))?;
+        let (outputs, ()) = self.model.run_drawn(|input| {
+            draw_crop(image, region, self.spec.side_px, &self.spec.source, input);
+        })?;
         let [classes] = outputs.as_slice() else {
             return Err(FaceError::Impossible("a liveness model does not have one output"));
         };

@@ -140,10 +140,28 @@ impl Model {
         if planes.len() != self.input_shape.iter().product::<usize>() {
             return Err(RunError::InputSize);
         }
+        self.run_drawn(|input| input.copy_from_slice(planes)).map(|(outputs, ())| outputs)
+    }
+
+    /// As [`Self::run`], with the planes drawn where the model reads them: they are zeros before. What
+    /// `draw` gives comes back beside the outputs.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] when the model fails or yields NaN.
+    pub fn run_drawn<T>(
+        &self,
+        draw: impl FnOnce(&mut [f32]) -> T,
+    ) -> Result<(Vec<Output>, T), RunError> {
         let failed = |error: TractError| RunError::Failed(format!("{error:#}"));
-        let input = Tensor::from_shape(&self.input_shape, planes).map_err(failed)?;
+        let mut input = Tensor::zero::<f32>(&self.input_shape).map_err(failed)?;
+        let drawn = {
+            let mut planes = input.to_plain_array_view_mut::<f32>().map_err(failed)?;
+            draw(planes.as_slice_mut().ok_or(RunError::InputSize)?)
+        };
         let outputs = self.plan.run(tvec!(input.into_tvalue())).map_err(failed)?;
-        outputs.iter().map(|tensor| read_output(tensor)).collect()
+        let outputs = outputs.iter().map(|tensor| read_output(tensor)).collect::<Result<_, _>>()?;
+        Ok((outputs, drawn))
     }
 
     /// The SHA-256 of the file that the model was made from.

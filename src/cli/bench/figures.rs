@@ -140,7 +140,6 @@ impl fmt::Display for Figures {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "whole milliseconds are exact")]
 mod tests {
     use super::*;
 

@@ -5,13 +5,14 @@ use super::{order, size};
 use crate::capture::DecodedImage;
 use crate::inference::ModelSource;
 
-/// The picture shrunk or enlarged into the top-left corner of a black square, as the model takes it,
-/// and by how much.
-pub(in crate::face) fn letterbox_input(
+/// Draws the picture, shrunk or enlarged into the top-left corner of a black square, into a model's input
+/// of zeros; by how much.
+pub(in crate::face) fn draw_letterbox(
     image: &DecodedImage,
     side: usize,
     source: &ModelSource,
-) -> (Vec<f32>, f32) {
+    input: &mut [f32],
+) -> f32 {
     let (width, height) = size(image);
     let scale = (side as f64 / width as f64).min(side as f64 / height as f64);
     let fitted =
@@ -23,19 +24,22 @@ pub(in crate::face) fn letterbox_input(
         (Taps::area(width, to_width), Taps::area(height, to_height))
     };
     let region = Region { x: 0, y: 0, width, height };
-    (resample(image, region, [&columns, &rows], side, source), scale as f32)
+    resample(image, region, [&columns, &rows], side, source, input);
+    scale as f32
 }
 
-/// A part of the picture, resized to a square without regard to its proportions, as the model takes it.
-pub(in crate::face) fn crop_input(
+/// Draws a part of the picture, resized to a square without regard to its proportions, into a model's
+/// input of zeros.
+pub(in crate::face) fn draw_crop(
     image: &DecodedImage,
     region: Region,
     side: usize,
     source: &ModelSource,
-) -> Vec<f32> {
+    input: &mut [f32],
+) {
     let columns = Taps::linear(region.width, side);
     let rows = Taps::linear(region.height, side);
-    resample(image, region, [&columns, &rows], side, source)
+    resample(image, region, [&columns, &rows], side, source, input);
 }
 
 /// A rectangle of whole pixels inside a picture.
@@ -126,13 +130,17 @@ fn resample(
     [columns, rows]: [&Taps; 2],
     side: usize,
     source: &ModelSource,
-) -> Vec<f32> {
+    input: &mut [f32],
+) {
     let (full_width, _) = size(image);
     let (stride, length) = (full_width * 3, region.width * 3);
     let (plane, width) = (side * side, columns.starts.len());
     let (black, step) =
         (source.input_value(0.0), source.input_value(1.0) - source.input_value(0.0));
-    let mut input = vec![black; 3 * plane];
+    // Zeros before.
+    if black.abs() > 0.0 {
+        input.fill(black);
+    }
     // One number more: a pixel is read as four.
     let mut mixed = vec![0.0f32; length + 1];
     let mut line = vec![[0.0f32; 4]; width];
@@ -158,7 +166,6 @@ fn resample(
             }
         }
     }
-    input
 }
 
 /// Adds a row times its weight; the first one replaces what was there.
@@ -230,10 +237,16 @@ mod tests {
         model(Colour::Rgb, (0.0, 255.0))
     }
 
+    fn letterboxed(image: &DecodedImage, side: usize, source: &ModelSource) -> (Vec<f32>, f32) {
+        let mut input = vec![0.0; 3 * side * side];
+        let scale = draw_letterbox(image, side, source, &mut input);
+        (input, scale)
+    }
+
     #[test]
     fn halving_averages_and_the_rest_of_the_square_is_black() {
         let checks = image(8, 4, |x, _| if x % 2 == 0 { [0, 100, 200] } else { [50, 100, 0] });
-        let (input, scale) = letterbox_input(&checks, 4, &plain());
+        let (input, scale) = letterboxed(&checks, 4, &plain());
         assert!((scale - 0.5).abs() < 1e-6);
         assert_eq!(input[0..4], [25.0; 4]);
         assert_eq!(input[16..20], [100.0; 4]);
@@ -245,7 +258,7 @@ mod tests {
     fn a_model_gets_its_order_of_colours_and_its_range() {
         let picture = image(4, 2, |_, _| [0, 51, 255]);
         let source = model(Colour::Bgr, (-1.0, 1.0));
-        let (input, _) = letterbox_input(&picture, 4, &source);
+        let (input, _) = letterboxed(&picture, 4, &source);
         for (plane, expected) in input.chunks_exact(16).zip([1.0, -0.6, -1.0]) {
             assert!(plane[..8].iter().all(|value| (value - expected).abs() < 1e-6));
             assert_eq!(plane[8..], [-1.0; 8], "the rest is black");
@@ -255,7 +268,7 @@ mod tests {
     #[test]
     fn enlarging_interpolates_between_pixel_centres() {
         let two = image(2, 1, |x, _| if x == 0 { [0; 3] } else { [100; 3] });
-        let (input, _) = letterbox_input(&two, 4, &plain());
+        let (input, _) = letterboxed(&two, 4, &plain());
         // OpenCV's resize of [0, 100] to four places.
         assert_eq!(input[0..4], [0.0, 25.0, 75.0, 100.0]);
     }
@@ -304,14 +317,15 @@ mod tests {
             prop_assert!(region.width >= 1 && region.height >= 1);
             prop_assert!(region.x + region.width <= width as usize);
             prop_assert!(region.y + region.height <= height as usize);
-            let input = crop_input(&picture, region, 16, &plain());
+            let mut input = vec![0.0; 3 * 16 * 16];
+            draw_crop(&picture, region, 16, &plain(), &mut input);
             prop_assert!(input.iter().all(|value| *value == 1.0));
         }
 
         #[test]
         fn any_size_fits_any_square(width in 1u32..90, height in 1u32..90, side in 1usize..70) {
             let picture = image(width, height, |_, _| [200, 100, 0]);
-            let (input, scale) = letterbox_input(&picture, side, &plain());
+            let (input, scale) = letterboxed(&picture, side, &plain());
             prop_assert_eq!(input.len(), 3 * side * side);
             prop_assert!(scale > 0.0);
             prop_assert_eq!(input[0], 200.0);
