@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, ConfigFaults};
+use crate::inference::IsaError;
 
 /// The version, and a warning where the program has the test doubles.
 const VERSION: &str = if cfg!(feature = "test-support") {
@@ -124,8 +125,9 @@ pub fn main() -> ExitCode {
     };
     run(arguments).unwrap_or_else(|error| {
         eprintln!("tulga: {error:#}");
-        let faulty =
-            error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<ConfigFaults>());
+        let faulty = error.chain().any(|cause| {
+            cause.is::<ConfigError>() || cause.is::<ConfigFaults>() || cause.is::<IsaError>()
+        });
         ExitCode::from(if faulty { USAGE } else { INTERNAL })
     })
 }

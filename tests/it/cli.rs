@@ -29,6 +29,19 @@ fn a_wrong_command_line_or_configuration_ends_with_64() {
 }
 
 #[test]
+fn an_instruction_set_that_cannot_be_had_is_refused_not_replaced() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tulga"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .arg("check-config")
+        .env("TULGA_ISA", "fastest")
+        .output()
+        .unwrap();
+    let told = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{told}");
+    assert!(told.contains("TULGA_ISA is \"fastest\"; it may be plain, avx2 or avx512"), "{told}");
+}
+
+#[test]
 fn the_demonstration_plays_as_scripted_and_its_ledger_verifies() {
     let root = env!("CARGO_MANIFEST_DIR");
     let output = Command::new(env!("CARGO_BIN_EXE_tulga"))

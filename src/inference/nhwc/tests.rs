@@ -130,8 +130,8 @@ impl Graph {
         self.wire(MaxPool { pool_spec, with_index_outputs: None }, &[x])
     }
 
-    /// Runs it plain and rewritten, with the vectors that there are, and compares. Returns how many
-    /// plain operators of the trunk are left.
+    /// Runs it plain and rewritten, with the vectors that there are, and compares; nothing that the
+    /// trunk knows may be left to the plain operators.
     #[track_caller]
     fn check(mut self, outputs: &[OutletId], length: usize) {
         self.model.select_output_outlets(outputs).unwrap();
@@ -173,7 +173,7 @@ fn tolerance(length: usize) -> f32 {
 pub(in super::super) fn plain_left(model: &TypedModel) -> Vec<String> {
     let known = ["Conv", "PRelu", "MaxPool", "SumPool", "Pad", "Resize", "Max"];
     let left = model.nodes.iter().filter(|node| known.contains(&node.op.name().as_ref()));
-    left.map(|node| node.to_string()).collect()
+    left.map(ToString::to_string).collect()
 }
 
 fn activation() -> impl Strategy<Value = Activation> {
