@@ -2,7 +2,12 @@
 //!
 //! For each line of standard input, a picture's file, it answers with the microseconds from the file's
 //! bytes to the fused embedding, and those of decoding alone; `-` where the picture was refused.
-#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a bench that fails may panic")]
+#![allow(
+    missing_docs,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench that fails may panic"
+)]
 
 use std::fs;
 use std::io::{Write as _, stdin, stdout};

@@ -686,6 +686,28 @@ fn a_cap_that_counts_what_the_schema_does_not_name_is_refused() {
     assert!(refused.to_string().contains(finding), "{refused}");
 }
 
+/// What no rule in force mentions need not be found out, though the schema names it.
+#[test]
+fn a_pack_asks_what_its_rules_in_force_mention() {
+    let pack = PolicyPack::embedded_dev().unwrap();
+    assert!(pack.asks("strength_db") && pack.asks("bars.required_db") && pack.asks("bars"));
+    assert!(!pack.asks("strength") && !pack.asks("bars.required"));
+    assert!(!pack.asks("device_level") && pack.sees("device_level"));
+    let rule = r#"@id("more") @outcome("DENIED") @reason("POL_AMOUNT")
+        forbid (principal, action, resource) when { context.device_level == "none" };"#;
+    assert!(dev_with(rule).asks("device_level"));
+    let mut files = dev_files();
+    files.insert("99-more.cedar".to_owned(), rule.to_owned());
+    let state = "[rules.more]\nin_force = false\nlegal_basis = \"none yet\"\n";
+    files.get_mut("pack.toml").unwrap().push_str(state);
+    let off = PolicyPack::from_files(&files).unwrap();
+    assert!(!off.asks("device_level"), "the rule is switched off");
+    // A cap asks what it counts.
+    let capped = PolicyPack::load(&dev_dir().with_file_name("ru-cbr-2025-09")).unwrap();
+    assert!(capped.asks("turnover.customer.withdrawals.month"));
+    assert!(!capped.asks("turnover.customer.deposits.month"));
+}
+
 /// The command that authors run, on a good pack and on one whose case does not hold.
 #[test]
 fn the_policy_command_says_what_is_good_and_what_is_not() {
