@@ -54,7 +54,9 @@ impl Asked {
             Json::Array(listed) => listed.iter().collect(),
             _ => return,
         };
-        operands.into_iter().for_each(|operand| self.expression(operand));
+        for operand in operands {
+            self.expression(operand);
+        }
     }
 }
 

@@ -59,6 +59,7 @@ const FACTS: &[(&str, Source)] = &[
     ("owner_known", Source::Bool(|facts| facts.owner_known)),
     ("case_open", Source::Bool(|facts| facts.case_open)),
     ("shared_face", Source::Bool(|facts| facts.shared_face)),
+    (Facts::FACE_OF_ANOTHER, Source::Bool(|facts| facts.face_of_another)),
     ("footage_named", Source::Bool(|facts| facts.footage_named)),
     (
         "registers",

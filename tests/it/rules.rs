@@ -359,7 +359,7 @@ async fn kz_11_is_off_until_a_bank_switches_it_on() {
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/kz-2026"),
     )
     .unwrap();
-    for id in ["KZ-03", "KZ-11"] {
+    for id in ["KZ-03", "KZ-08.face_of_another", "KZ-11"] {
         let rule = pack.described().iter().find(|rule| rule.id.as_str() == id).unwrap();
         assert!(!rule.in_force && rule.legal_basis.is_some(), "{id}");
     }
