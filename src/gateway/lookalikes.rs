@@ -98,3 +98,51 @@ async fn are_told_apart(
     }
     Ok(unit.was_lookalike_released(one, other).await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use CustomerStanding::{Active, Guest, NotActive, NotEnrolled, Suspended, Unknown};
+
+    use super::*;
+    use crate::gateway::verification_job::Seen;
+
+    /// As it was kept before there was a search.
+    const KEPT: &str = r#"{"refused":[],"strength_db":40,"strength_tenth_db":400,"liveness_e4":null,"quality":null}"#;
+
+    fn kept() -> Seen {
+        serde_json::from_str(KEPT).unwrap()
+    }
+
+    #[test]
+    fn whom_a_search_found_is_kept_for_the_final_decision() {
+        let mut seen = kept();
+        assert!(!seen.was_searched() && seen.others().unwrap().is_empty());
+        let others = [CustomerId::new([7; 16]), CustomerId::new([1; 16])];
+        seen.found(others.into_iter());
+        let again: Seen = serde_json::from_str(&serde_json::to_string(&seen).unwrap()).unwrap();
+        assert!(again.was_searched());
+        assert_eq!(again.others().unwrap(), others);
+        // That nobody was found is something else than that nobody was searched.
+        seen.found([].into_iter());
+        assert!(seen.was_searched() && seen.others().unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_a_living_face_of_the_customers_or_a_guests_may_be_searched() {
+        let pack = PolicyPack::embedded_dev().unwrap();
+        let may = |standing, strength_db, liveness_e4| {
+            let mut seen = kept();
+            (seen.strength_db, seen.liveness_e4) = (strength_db, liveness_e4);
+            let looked =
+                Looked { seen, standing, subject: None, keys: None, guest: None, face: None };
+            may_be_searched(&looked, pack.bars())
+        };
+        assert!(may(Active, Some(40), None) && may(Active, Some(40), Some(5_000)));
+        assert!(!may(Active, Some(39), None) && !may(Active, None, None));
+        assert!(!may(Active, Some(60), Some(4_999)));
+        assert!(may(Guest, None, None) && !may(Guest, Some(60), Some(4_999)));
+        for standing in [Unknown, NotActive, NotEnrolled, Suspended] {
+            assert!(!may(standing, Some(60), None), "{standing:?}");
+        }
+    }
+}

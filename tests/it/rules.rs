@@ -281,7 +281,7 @@ async fn kz_08_one_face_and_many_terminals_are_held_and_social_payments_are_not(
 }
 
 /// Enrols the customer's face under another number, up to the point where a duplicate is suspected.
-async fn second_enrollment(desk: &mut EnrollmentServiceClient<Channel>) -> String {
+pub async fn second_enrollment(desk: &mut EnrollmentServiceClient<Channel>) -> String {
     let create = proto::CreateCustomerRequest {
         iin: "000000300029".into(),
         consent: Some(crate::site::consent()),
