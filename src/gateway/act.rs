@@ -31,6 +31,9 @@ use crate::store::{
 /// How a duplicate was resolved that is one person twice.
 pub(super) const SAME_PERSON: &str = "same_person";
 
+/// How a duplicate was resolved that is two people.
+pub(super) const DIFFERENT_PEOPLE: &str = "different_people";
+
 /// One write of an act.
 pub(super) enum Write {
     InsertCustomer(Box<CustomerRow>, CustomerKeyRow),

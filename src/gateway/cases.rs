@@ -23,7 +23,7 @@ const EVIDENCE_MAX: u32 = 1_000;
 /// Most linked customers that are shown.
 const LINKED_MAX: u32 = 100;
 
-/// What a register, or a face under two numbers, weighs.
+/// What a register, a face under two numbers, or another person's face weighs.
 const LISTED_WEIGHT: i64 = 20;
 
 /// What each other person or terminal weighs, and how many of a sort count.
@@ -74,11 +74,15 @@ impl VerificationJob {
         let begun = self.pack.cases_begun(&decision, slot.now);
         let Some(customer) = customer.filter(|_| !begun.is_empty()) else { return Ok(decision) };
         let known = unit.cases_of(&customer).await?;
+        let lookalikes = self.lookalikes(unit, slot).await?;
         let mut held_until = None;
         for (kind, hold) in by_kind(begun, &known, slot.now) {
             let row = self.case_with(&known, customer, kind, hold, facts, slot);
             unit.put_case(&row).await?;
             unit.insert_case_evidence(&self.case_evidence(&row, &decision, facts, slot)).await?;
+            for other in &lookalikes {
+                unit.put_case_lookalike(&row.id, other).await?;
+            }
             held_until = held_until.max(row.held_until.filter(|until| *until > slot.now));
         }
         Ok(match held_until.filter(|_| is_held) {
@@ -315,7 +319,8 @@ fn standing<'a>(known: &'a [CaseRow], kind: &CaseKind) -> Option<&'a CaseRow> {
 /// How much speaks for looking at a case early; nothing of it is guilt.
 fn weight(facts: &Facts) -> u32 {
     let registers = i64::try_from(facts.registers.len()).unwrap_or(i64::MAX);
-    let listed = registers.saturating_add(i64::from(facts.shared_face));
+    let alike = i64::from(facts.shared_face) + i64::from(facts.face_of_another);
+    let listed = registers.saturating_add(alike);
     let history = &facts.history;
     let others =
         [history.others_on_account_h24, history.others_on_card_h24, history.other_terminals_h1];

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::Gateway;
-use super::act::{Act, SAME_PERSON, Write, receipt_actor};
+use super::act::{Act, DIFFERENT_PEOPLE, SAME_PERSON, Write, receipt_actor};
 use super::activation::SecondPerson;
 use super::error::GatewayError;
 use super::request::{
@@ -178,7 +178,7 @@ impl Gateway {
         let subject = self.subject_of(customer).await?;
         let _turn = self.activation.lock().await;
         let (word, to) = match resolution {
-            DuplicateResolution::DifferentPeople => ("different_people", CustomerStatus::Active),
+            DuplicateResolution::DifferentPeople => (DIFFERENT_PEOPLE, CustomerStatus::Active),
             DuplicateResolution::SamePerson => (SAME_PERSON, CustomerStatus::Suspended),
         };
         let act = Act { act: "duplicate_resolved", actor, subject: Some(subject), terminal: None };

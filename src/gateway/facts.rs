@@ -52,6 +52,7 @@ impl VerificationJob {
             registers: self.registers(unit, registers, customer, slot).await?,
             case_open: self.case_open(unit, customer, slot).await?,
             shared_face: self.shared_face(unit, customer).await?,
+            face_of_another: !self.lookalikes(unit, slot).await?.is_empty(),
             footage_named: self.clip.is_some()
                 || self.first(unit).await?.is_some_and(|it| it.is_named),
             bank: self.bank(slot)?,

@@ -111,13 +111,13 @@ impl Gateway {
             compare_guests(pipeline, &matcher, picture, &candidates, required_db)
         });
         let GuestSeen { seen, known: place, embedding } = seen.await?;
-        let guest = match (place.and_then(|place| known.get(place)), embedding) {
+        let guest = match (place.and_then(|place| known.get(place)), &embedding) {
             (Some(KnownGuest { id, subject, .. }), _) => {
                 Some(GuestIs::Known { id: *id, subject: subject.clone() })
             }
             (None, Some(embedding)) => {
                 let now = self.clock.now();
-                Some(GuestIs::New(Box::new(self.new_guest(&kept, &embedding, terminal, now)?)))
+                Some(GuestIs::New(Box::new(self.new_guest(&kept, embedding, terminal, now)?)))
             }
             (None, None) => None,
         };
@@ -126,7 +126,8 @@ impl Gateway {
             None => CustomerStanding::Unknown,
         };
         let subject = guest.as_ref().map(|guest| guest.subject().to_owned());
-        Ok(Looked { seen, standing, subject, keys: None, guest })
+        let face = embedding.filter(|_| may_compare);
+        Ok(Looked { seen, standing, subject, keys: None, guest, face })
     }
 
     /// The guests who gave this number, with their templates.

@@ -20,6 +20,7 @@ mod footage;
 mod guard;
 mod guest;
 mod import;
+mod lookalikes;
 mod oversight;
 mod pack_job;
 mod packs;

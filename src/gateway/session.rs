@@ -202,7 +202,7 @@ pub(super) fn digest_from_hex(hex: &str) -> Result<Digest, GatewayError> {
     Digest::from_hex(hex).map_err(|cause| GatewayError::internal(SESSION, cause))
 }
 
-fn customer_from_hex(hex: &str) -> Result<CustomerId, GatewayError> {
+pub(super) fn customer_from_hex(hex: &str) -> Result<CustomerId, GatewayError> {
     let parsed =
         u128::from_str_radix(hex, 16).map_err(|cause| GatewayError::internal(SESSION, cause))?;
     Ok(CustomerId::new(parsed.to_be_bytes()))

@@ -24,6 +24,7 @@ use super::under_way::Found;
 use super::verification_job::{Seen, VerificationJob};
 use crate::capture::{DecodedImage, MediaType};
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
+use crate::domain::embedding::FaceEmbedding;
 use crate::domain::footage::Footage;
 use crate::domain::id::{Challenge, CustomerId, ReceiptId, TerminalId};
 use crate::domain::modality::Modality;
@@ -32,7 +33,7 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey, TokenKind};
 use crate::face::{Acquisition, FacePipeline, Probe};
 use crate::matching::{Matcher, Template};
-use crate::policy::CustomerStanding;
+use crate::policy::{CustomerStanding, PolicyPack};
 use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
 use crate::store::{ChallengeRow, ChallengeState, ClipRow, DecisionRow, OutcomeRow, UnitOfWork};
 use crate::vault::{CustomerKeys, Place};
@@ -70,6 +71,8 @@ pub(super) struct Looked {
     pub subject: Option<String>,
     pub keys: Option<CustomerKeys>,
     pub guest: Option<GuestIs>,
+    /// The face, where it could be compared and might be.
+    pub face: Option<FaceEmbedding>,
 }
 
 /// A challenge that was debited, with everything needed to decide.
@@ -423,20 +426,12 @@ impl Gateway {
         let pack = self.packs.current(self.clock.now()).await?;
         let Verify { image, media_type, challenge, footage, .. } = request;
         let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
-        let looked = if let Some(kept) = session.guest.clone() {
-            let may_compare = attempts <= pack.bars().attempts_max;
-            let guest =
-                self.look_for_guest(kept, may_compare, &terminal.id, image.clone(), media_type);
-            timeout_at(deadline, guest).await
-        } else {
-            // Beyond the last try nothing is compared: the answer must not depend on the face.
-            let may_compare = attempts <= pack.bars().attempts_max;
-            let customer = session.customer()?;
-            let customer = self.look_at_customer(customer, may_compare, image.clone(), media_type);
-            timeout_at(deadline, customer).await
-        };
-        let Looked { seen, standing, subject, keys, guest } =
-            looked.map_err(|_| GatewayError::Deadline)??;
+        // Beyond the last try nothing is compared: the answer must not depend on the face.
+        let may_compare = attempts <= pack.bars().attempts_max;
+        let looked =
+            self.look_at(&session, &pack, may_compare, &terminal.id, image.clone(), media_type);
+        let looked = timeout_at(deadline, looked).await.map_err(|_| GatewayError::Deadline)??;
+        let Looked { seen, standing, subject, keys, guest, face: _ } = looked;
         if let Some(guest) = &guest {
             session.become_guest(&guest.id());
         }
@@ -480,7 +475,8 @@ impl Gateway {
             audit_salt: random_bytes(&*self.entropy)?,
             deadline,
         };
-        self.decided_by(job, Which::First).await
+        // On the heap: with the job in it the future is large.
+        Box::pin(self.decided_by(job, Which::First)).await
     }
 
     /// The row of the footage that a terminal named, and the salt of its commitment.
@@ -494,6 +490,24 @@ impl Gateway {
         Ok((row, salt))
     }
 
+    /// Looks whether the person stands there who is named, or which guest, and whom else they look like.
+    async fn look_at(
+        &self,
+        session: &Session,
+        pack: &PolicyPack,
+        may_compare: bool,
+        terminal: &TerminalId,
+        image: Bytes,
+        media_type: Option<MediaType>,
+    ) -> Result<Looked, GatewayError> {
+        let customer = session.customer()?;
+        let looked = match session.guest.clone() {
+            Some(kept) => self.look_for_guest(kept, may_compare, terminal, image, media_type).await,
+            None => self.look_at_customer(customer, may_compare, image, media_type).await,
+        };
+        self.look_for_others(looked?, customer, pack).await
+    }
+
     async fn look_at_customer(
         &self,
         customer: Option<CustomerId>,
@@ -504,10 +518,12 @@ impl Gateway {
         let enrolled = self.enrolled_template(customer.as_ref()).await?;
         let EnrolledTemplate { standing, subject, keys, template } = enrolled;
         let matcher = self.matcher.clone();
-        let seen = self.vision.run(image, media_type, move |pipeline, picture| {
+        let looked = self.vision.run(image, media_type, move |pipeline, picture| {
             look(pipeline, &matcher, picture, template.as_ref().filter(|_| may_compare))
         });
-        Ok(Looked { seen: seen.await?, standing, subject, keys, guest: None })
+        let (seen, face) = looked.await?;
+        let face = face.filter(|_| may_compare);
+        Ok(Looked { seen, standing, subject, keys, guest: None, face })
     }
 
     /// Lets a job decide, and gives its answer.
@@ -606,10 +622,10 @@ fn look(
     matcher: &Matcher,
     picture: &DecodedImage,
     template: Option<&Template>,
-) -> Result<Seen, GatewayError> {
+) -> Result<(Seen, Option<FaceEmbedding>), GatewayError> {
     let acquired = pipeline.probe(picture);
     match acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))? {
-        Acquisition::Refused(refusal) => Ok(Seen::refused(&refusal)),
+        Acquisition::Refused(refusal) => Ok((Seen::refused(&refusal), None)),
         Acquisition::Usable(Probe { embedding, quality, liveness }) => {
             let incomparable = |cause| GatewayError::internal("comparison", cause);
             let strength = if let Some(template) = template {
@@ -618,7 +634,7 @@ fn look(
                 matcher.verify_nobody(&embedding).map_err(incomparable)?;
                 None
             };
-            Ok(Seen::usable(strength, liveness, quality))
+            Ok((Seen::usable(strength, liveness, quality), Some(embedding)))
         }
     }
 }

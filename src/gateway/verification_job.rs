@@ -21,11 +21,11 @@ use super::packs::Packs;
 use super::register::used;
 use super::request::Salts;
 use super::sequencer::{Job, NewEntry, Slot, Step};
-use super::session::Session;
+use super::session::{Session, customer_from_hex};
 use super::verification::{CallingTerminal, Which, answer_place};
 use crate::crypto::{Digest, Entropy};
 use crate::domain::decision::{Decision, Outcome, RuleId, SignCode};
-use crate::domain::id::ReceiptId;
+use crate::domain::id::{CustomerId, ReceiptId};
 use crate::domain::liveness::LivenessScore;
 use crate::domain::quality::QualityReport;
 use crate::domain::reason::Reason;
@@ -53,6 +53,10 @@ pub(super) struct Seen {
     pub(super) liveness_e4: Option<i64>,
     /// Measures by their names.
     quality: Option<BTreeMap<String, String>>,
+    /// Whom else it looks like, by their identifiers' digits, the most alike first; none where nobody was
+    /// searched.
+    #[serde(default)]
+    others: Option<Vec<String>>,
 }
 
 impl Seen {
@@ -78,6 +82,7 @@ impl Seen {
             strength_tenth_db: strength.map(Strength::tenths),
             liveness_e4: liveness.map(|score| score.per_mille() * 10),
             quality: Some(measures(&quality)),
+            others: None,
         }
     }
 
@@ -92,6 +97,7 @@ impl Seen {
             strength_tenth_db: None,
             liveness_e4: None,
             quality: quality.as_ref().map(measures),
+            others: None,
         }
     }
 
@@ -103,7 +109,23 @@ impl Seen {
             strength_tenth_db: None,
             liveness_e4: None,
             quality: None,
+            others: None,
         }
+    }
+
+    /// Whom else it looks like, after a search among everybody.
+    pub fn found(&mut self, others: impl Iterator<Item = CustomerId>) {
+        self.others = Some(others.map(|id| id.to_string()).collect());
+    }
+
+    /// Whether everybody was searched for whom else it looks like.
+    pub const fn was_searched(&self) -> bool {
+        self.others.is_some()
+    }
+
+    /// Whom else it looks like, as far as anybody searched.
+    pub fn others(&self) -> Result<Vec<CustomerId>, GatewayError> {
+        self.others.iter().flatten().map(|hex| customer_from_hex(hex)).collect()
     }
 
     pub fn capture(&self) -> CaptureFact {
@@ -392,6 +414,8 @@ impl VerificationJob {
             // What no rule of the pack sees was not found out.
             "sees": self.pack.facts_seen(),
             "facts": facts.to_json(),
+            // Whether the face was compared with everybody's: identification, which needs a legal basis.
+            "searched": self.seen.was_searched(),
             "strength_tenth_db": self.seen.strength_tenth_db,
             "confirmation": confirming.in_audit_record(),
             "quality": self.seen.quality,

@@ -139,6 +139,8 @@ pub(super) struct RawFacts {
     #[serde(default)]
     shared_face: bool,
     #[serde(default)]
+    face_of_another: bool,
+    #[serde(default)]
     footage_named: bool,
     #[serde(default)]
     cards: i64,
@@ -249,6 +251,7 @@ impl RawFacts {
             registers: words(&self.registers, Register::from_word).ok_or("registers")?,
             case_open: self.case_open,
             shared_face: self.shared_face,
+            face_of_another: self.face_of_another,
             footage_named: self.footage_named,
             bank,
             capped: capped(&self.capped).ok_or("capped")?,

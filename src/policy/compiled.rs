@@ -142,14 +142,15 @@ fn word(json: &Json) -> Option<Expr> {
 }
 
 /// `context.a.b` as `a.b`; empty for the context itself.
-fn path(json: &Json) -> Option<String> {
+pub(super) fn path(json: &Json) -> Option<String> {
     if json.get("Var").and_then(Json::as_str) == Some("context") {
         return Some(String::new());
     }
     joined(json.get(".")?)
 }
 
-fn joined(access: &Json) -> Option<String> {
+/// The path of an access's operand: a record, and which of its attributes.
+pub(super) fn joined(access: &Json) -> Option<String> {
     let (left, attribute) = (path(access.get("left")?)?, access.get("attr")?.as_str()?);
     Some(if left.is_empty() { attribute.to_owned() } else { format!("{left}.{attribute}") })
 }

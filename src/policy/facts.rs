@@ -61,6 +61,9 @@ pub struct Facts {
     pub case_open: bool,
     /// Whether the person's face may be enrolled under another number too, and nobody has decided yet.
     pub shared_face: bool,
+    /// Whether the face in front of the terminal looks like another active person's, who moved cash here
+    /// lately. It is found out only where a rule in force asks it.
+    pub face_of_another: bool,
     /// Whether the terminal named the footage.
     pub footage_named: bool,
     /// What the bank said about the account and the transaction.
@@ -70,6 +73,10 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The fact that takes a search among everybody: biometric identification, which needs a legal basis of
+    /// the bank's. A schema that names it lets nobody search; a rule in force that asks it does.
+    pub const FACE_OF_ANOTHER: &str = "face_of_another";
+
     /// A transaction of which nothing more is known: nobody stands there, and nothing was captured.
     #[must_use]
     pub fn of(operation: Operation, amount: AmountMinor, currency: Currency) -> Self {
@@ -94,6 +101,7 @@ impl Facts {
             registers: BTreeSet::new(),
             case_open: false,
             shared_face: false,
+            face_of_another: false,
             footage_named: false,
             bank: BankFacts::default(),
             capped: BTreeMap::new(),

@@ -50,6 +50,7 @@ impl Facts {
             registers,
             case_open,
             shared_face,
+            face_of_another,
             footage_named,
             bank,
             capped,
@@ -81,6 +82,7 @@ impl Facts {
             ("owner_known", owner_known),
             ("case_open", case_open),
             ("shared_face", shared_face),
+            (Self::FACE_OF_ANOTHER, face_of_another),
             ("footage_named", footage_named),
         ];
         for (name, _) in flags.into_iter().filter(|(_, holds)| **holds) {
@@ -145,7 +147,7 @@ impl Facts {
 
 impl PolicyPack {
     /// The facts that its rules may see, turnovers by window, without its own bars. What is not among them
-    /// is not found out for a decision.
+    /// is not found out for a decision; nor is a face searched for that no rule in force asks.
     #[must_use]
     pub fn facts_seen(&self) -> BTreeSet<String> {
         let name = |path: &str| {
@@ -159,7 +161,9 @@ impl PolicyPack {
                 (name, _) => Some(name.to_owned()),
             }
         };
-        self.view().paths().filter_map(name).collect()
+        let is_found_out =
+            |name: &String| name != Facts::FACE_OF_ANOTHER || self.asks(Facts::FACE_OF_ANOTHER);
+        self.view().paths().filter_map(name).filter(is_found_out).collect()
     }
 }
 
@@ -286,6 +290,7 @@ mod tests {
             registers: Register::ALL.into_iter().collect(),
             case_open: true,
             shared_face: true,
+            face_of_another: true,
             footage_named: true,
             bank: BankFacts {
                 business: BusinessClass::Small,

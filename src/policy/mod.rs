@@ -16,6 +16,7 @@
 //! decision INCONCLUSIVE: Cedar itself would drop that rule, and a dropped `forbid` approves. A
 //! capture that cannot be used is INCONCLUSIVE before any rule is asked.
 
+mod asked;
 mod calendar;
 mod cases;
 mod compiled;

@@ -12,6 +12,7 @@ use cedar_policy::{
 };
 use serde::Deserialize;
 
+use super::asked::Asked;
 use super::calendar;
 use super::cases::{self, CaseError};
 use super::compiled::Compiled;
@@ -47,6 +48,8 @@ pub struct PolicyPack {
     /// Every rule in force; `None` for a pack that Cedar alone can evaluate.
     compiled: Option<Vec<(Effect, Compiled, Rule)>>,
     view: View,
+    /// What the rules in force ask of it.
+    asked: Asked,
     uids: Uids,
     cases: usize,
 }
@@ -196,6 +199,7 @@ impl PolicyPack {
             described: Vec::new(),
             compiled: Some(Vec::new()),
             view: View::of(file(SCHEMA)?)?,
+            asked: Asked::default(),
             uids: Uids::new().ok_or(PackError::Field("schema actions"))?,
             cases: 0,
         };
@@ -230,6 +234,9 @@ impl PolicyPack {
     }
 
     fn put_in_force(&mut self, policy: Policy, rule: Rule) -> Result<(), PackError> {
+        let unread = || PackError::Invalid { finding: format!("{} has no JSON form", rule.id) };
+        self.asked.add(&policy).ok_or_else(unread)?;
+        rule.counts().into_iter().for_each(|path| self.asked.add_path(path));
         let permits = policy.effect() == Effect::Permit;
         let set = if permits { &mut self.permits } else { &mut self.forbids };
         let id = policy.id().clone();
@@ -315,6 +322,12 @@ impl PolicyPack {
     #[must_use]
     pub fn sees(&self, fact: &str) -> bool {
         self.view.sees(fact)
+    }
+
+    /// Whether a rule in force asks a fact: a rule that is switched off asks nothing.
+    #[must_use]
+    pub fn asks(&self, fact: &str) -> bool {
+        self.asked.asks(fact)
     }
 
     /// The caps that begin with a decision, each by its rule, and until when they run.

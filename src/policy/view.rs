@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use cedar_policy::{Context, RestrictedExpression, SchemaFragment};
 use serde_json::Value as Json;
 
+use super::asked::is_within;
 use super::facts::Facts;
 use super::pack::{Bars, PackError};
 use crate::domain::decision::RuleId;
@@ -58,6 +59,7 @@ const FACTS: &[(&str, Source)] = &[
     ("owner_known", Source::Bool(|facts| facts.owner_known)),
     ("case_open", Source::Bool(|facts| facts.case_open)),
     ("shared_face", Source::Bool(|facts| facts.shared_face)),
+    (Facts::FACE_OF_ANOTHER, Source::Bool(|facts| facts.face_of_another)),
     ("footage_named", Source::Bool(|facts| facts.footage_named)),
     (
         "registers",
@@ -111,10 +113,7 @@ impl View {
 
     /// Whether a fact, or any fact of a record, may be seen.
     pub fn sees(&self, path: &str) -> bool {
-        let within = |seen: &String| {
-            seen.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        self.paths.iter().any(within)
+        self.paths.iter().any(|seen| is_within(seen, path))
     }
 
     /// The paths of all facts that may be seen.

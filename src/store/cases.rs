@@ -81,7 +81,8 @@ pub struct CaseFile {
     pub case: CaseRow,
     /// Its decisions, oldest first.
     pub evidence: Vec<CaseEvidenceRow>,
-    /// Customers who moved cash on an account or with a card that this one used, or whose face is alike.
+    /// Customers who moved cash on an account or with a card that this one used, or whose face is alike, by
+    /// a search at enrolment or by a decision of a case.
     pub linked: Vec<CustomerId>,
 }
 
@@ -115,4 +116,16 @@ pub trait Cases: Send {
     async fn put_case(&mut self, row: &CaseRow) -> Result<(), StoreError>;
     /// Adds a decision to a case; [`StoreError::Exists`] if it has it.
     async fn insert_case_evidence(&mut self, row: &CaseEvidenceRow) -> Result<(), StoreError>;
+    /// Notes whom else the face belongs to, perhaps, that a case is about; again changes nothing.
+    async fn put_case_lookalike(
+        &mut self,
+        case: &CaseId,
+        other: &CustomerId,
+    ) -> Result<(), StoreError>;
+    /// Whether a case about the one, with the other as its lookalike, was released; whichever is which.
+    async fn was_lookalike_released(
+        &mut self,
+        one: &CustomerId,
+        other: &CustomerId,
+    ) -> Result<bool, StoreError>;
 }

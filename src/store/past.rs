@@ -8,6 +8,17 @@ use crate::domain::decision::RuleId;
 use crate::domain::id::{CustomerId, TerminalId};
 use crate::domain::time::UnixMillis;
 
+/// What somebody's movements are looked at by, to see whether they had to do with a transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Links {
+    /// Keyed index of the account's token.
+    pub account: Digest,
+    /// Keyed index of the card's token, where there is a card.
+    pub card: Option<Digest>,
+    /// The terminal.
+    pub terminal: TerminalId,
+}
+
 /// The past inside a write transaction, where rules look at it.
 #[async_trait]
 pub trait Past: Send {
@@ -47,6 +58,13 @@ pub trait Past: Send {
         customer: &CustomerId,
         since: UnixMillis,
     ) -> Result<i64, StoreError>;
+    /// Whether the customer moved cash on the account, with the card or at the terminal since.
+    async fn is_linked(
+        &mut self,
+        customer: &CustomerId,
+        links: &Links,
+        since: UnixMillis,
+    ) -> Result<bool, StoreError>;
     /// Cards bound to the customer that have not expired at `now`.
     async fn cards(&mut self, customer: &CustomerId, now: UnixMillis) -> Result<i64, StoreError>;
     /// Whether the customer, on either side, is of a suspected pair that nobody has decided about.

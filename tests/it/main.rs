@@ -34,6 +34,7 @@ mod footage;
 mod foreign;
 mod guests;
 mod ledger;
+mod lookalikes;
 mod office;
 mod office_cli;
 mod packs;

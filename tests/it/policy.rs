@@ -474,7 +474,7 @@ prop_compose! {
         business in prop::sample::select(BusinessClass::ALL.to_vec()),
         other_banks_month_minor in any_sum(),
         confirmation in prop::sample::select(Confirmation::ALL.to_vec()),
-        flags in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
+        flags in any::<[bool; 6]>(),
         guest in prop::bool::weighted(0.1),
         runs in any::<bool>(),
     ) -> Facts {
@@ -497,16 +497,17 @@ prop_compose! {
             },
             registers,
             confirmation,
-            unable: flags.0,
-            owner_known: flags.1,
-            case_open: flags.2,
-            shared_face: flags.3,
+            unable: flags[0],
+            owner_known: flags[1],
+            case_open: flags[2],
+            shared_face: flags[3],
+            face_of_another: flags[5],
             bank: BankFacts {
                 business,
                 other_banks_month_minor,
                 account_data_age_hours: hours.1,
                 risk_signs,
-                social_payment: flags.4,
+                social_payment: flags[4],
             },
             capped: runs.then_some((rule, UnixMillis::new(i64::MAX / 2))).into_iter().collect(),
             ..facts
@@ -684,6 +685,28 @@ fn a_cap_that_counts_what_the_schema_does_not_name_is_refused() {
     let finding =
         "a cap counts turnover.customer.withdrawals.month, which the schema does not name";
     assert!(refused.to_string().contains(finding), "{refused}");
+}
+
+/// What no rule in force mentions need not be found out, though the schema names it.
+#[test]
+fn a_pack_asks_what_its_rules_in_force_mention() {
+    let pack = PolicyPack::embedded_dev().unwrap();
+    assert!(pack.asks("strength_db") && pack.asks("bars.required_db") && pack.asks("bars"));
+    assert!(!pack.asks("strength") && !pack.asks("bars.required"));
+    assert!(!pack.asks("device_level") && pack.sees("device_level"));
+    let rule = r#"@id("more") @outcome("DENIED") @reason("POL_AMOUNT")
+        forbid (principal, action, resource) when { context.device_level == "none" };"#;
+    assert!(dev_with(rule).asks("device_level"));
+    let mut files = dev_files();
+    files.insert("99-more.cedar".to_owned(), rule.to_owned());
+    let state = "[rules.more]\nin_force = false\nlegal_basis = \"none yet\"\n";
+    files.get_mut("pack.toml").unwrap().push_str(state);
+    let off = PolicyPack::from_files(&files).unwrap();
+    assert!(!off.asks("device_level"), "the rule is switched off");
+    // A cap asks what it counts.
+    let capped = PolicyPack::load(&dev_dir().with_file_name("ru-cbr-2025-09")).unwrap();
+    assert!(capped.asks("turnover.customer.withdrawals.month"));
+    assert!(!capped.asks("turnover.customer.deposits.month"));
 }
 
 /// The command that authors run, on a good pack and on one whose case does not hold.

@@ -286,7 +286,7 @@ async fn kz_08_one_face_and_many_terminals_are_held_and_social_payments_are_not(
 }
 
 /// Enrols the customer's face under another number, up to the point where a duplicate is suspected.
-async fn second_enrollment(desk: &mut EnrollmentServiceClient<Channel>) -> String {
+pub async fn second_enrollment(desk: &mut EnrollmentServiceClient<Channel>) -> String {
     let create = proto::CreateCustomerRequest {
         iin: "000000300029".into(),
         consent: Some(crate::site::consent()),
@@ -364,7 +364,7 @@ async fn kz_11_is_off_until_a_bank_switches_it_on() {
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/kz-2026"),
     )
     .unwrap();
-    for id in ["KZ-03", "KZ-11"] {
+    for id in ["KZ-03", "KZ-08.face_of_another", "KZ-11"] {
         let rule = pack.described().iter().find(|rule| rule.id.as_str() == id).unwrap();
         assert!(!rule.in_force && rule.legal_basis.is_some(), "{id}");
     }

@@ -30,8 +30,9 @@ use tulga::store::{
 
 use self::activations::a_proposed_activation_is_replaced_taken_away_and_goes_with_the_customer;
 use self::cases::{
-    a_case_keeps_each_decision_once, cases_come_by_score_and_change,
-    linked_people_share_an_account_a_card_or_a_face,
+    a_case_keeps_each_decision_once,
+    a_lookalike_goes_with_either_of_two_and_is_released_with_the_case,
+    cases_come_by_score_and_change, linked_people_share_an_account_a_card_or_a_face,
 };
 use self::confirmations::{
     a_confirmation_is_asked_for_once_answered_once_and_settled_once,
@@ -69,7 +70,7 @@ use self::past::{
     a_cap_runs_until_its_end_and_is_never_shortened,
     an_activation_is_remembered_and_a_resumption_is_none, an_open_pair_is_seen_from_both_sides,
     cards_that_have_not_expired_are_counted, others_and_other_terminals_are_counted_once_each,
-    refusals_are_counted_since,
+    refusals_are_counted_since, somebody_is_linked_by_account_card_or_terminal,
 };
 use self::registers::{
     a_register_counts_by_its_highest_version,
@@ -133,6 +134,7 @@ on_every_store!(
     others_and_other_terminals_are_counted_once_each,
     cards_that_have_not_expired_are_counted,
     an_open_pair_is_seen_from_both_sides,
+    somebody_is_linked_by_account_card_or_terminal,
     a_cap_runs_until_its_end_and_is_never_shortened,
     an_activation_is_remembered_and_a_resumption_is_none,
     decisions_with_signs_come_by_time_and_page,
@@ -145,6 +147,7 @@ on_every_store!(
     cases_come_by_score_and_change,
     a_case_keeps_each_decision_once,
     linked_people_share_an_account_a_card_or_a_face,
+    a_lookalike_goes_with_either_of_two_and_is_released_with_the_case,
     a_register_counts_by_its_highest_version,
     values_of_a_register_come_in_pages_and_old_versions_go,
     a_value_is_listed_in_its_register_and_version_until_its_end,

@@ -26,8 +26,19 @@ impl State {
             (one, other) if other == *customer => Some(one),
             _ => None,
         }));
+        linked.extend(self.lookalikes().filter_map(|(of, other)| match (of, other) {
+            (one, other) if one == *customer => Some(other),
+            (one, other) if other == *customer => Some(one),
+            _ => None,
+        }));
         linked.remove(customer);
         at_most(linked.into_iter(), limit)
+    }
+
+    /// Whom the cases are about, each with whom else their face belongs to, perhaps.
+    fn lookalikes(&self) -> impl Iterator<Item = (CustomerId, CustomerId)> {
+        let of = |id| self.cases.get(id).map(|row| row.customer);
+        self.case_lookalikes.iter().filter_map(move |(id, other)| Some((of(id)?, *other)))
     }
 }
 
@@ -88,5 +99,31 @@ impl Cases for MemoryUnit {
 
     async fn insert_case_evidence(&mut self, row: &CaseEvidenceRow) -> Result<(), StoreError> {
         insert(&mut self.state()?.case_evidence, (row.case, row.index), row.clone())
+    }
+
+    async fn put_case_lookalike(
+        &mut self,
+        case: &CaseId,
+        other: &CustomerId,
+    ) -> Result<(), StoreError> {
+        let state = self.state()?;
+        state.require_customer(other)?;
+        state.case_lookalikes.insert((*case, *other));
+        Ok(())
+    }
+
+    async fn was_lookalike_released(
+        &mut self,
+        one: &CustomerId,
+        other: &CustomerId,
+    ) -> Result<bool, StoreError> {
+        let state = self.state()?;
+        let released = state.cases.values().filter(|row| row.status == CaseStatus::Released);
+        let mut pairs = released.filter_map(|row| match row.customer {
+            of if of == *one => Some((row.id, *other)),
+            of if of == *other => Some((row.id, *one)),
+            _ => None,
+        });
+        Ok(pairs.any(|pair| state.case_lookalikes.contains(&pair)))
     }
 }

@@ -151,6 +151,7 @@ struct State {
     register_values: BTreeMap<(Register, u64, Digest), RegisterValueRow>,
     cases: BTreeMap<CaseId, CaseRow>,
     case_evidence: BTreeMap<(CaseId, u64), CaseEvidenceRow>,
+    case_lookalikes: BTreeSet<(CaseId, CustomerId)>,
     heads: BTreeMap<String, HeadRow>,
     entries: BTreeMap<(String, u64), Arc<EntryRow>>,
     checkpoints: BTreeMap<(String, u64), CheckpointRow>,
@@ -476,6 +477,9 @@ impl UnitOfWork for MemoryUnit {
         state.tokens.retain(|_, row| row.customer != *id);
         state.guests.remove(id);
         state.duplicates.retain(|(customer, other), _| customer != id && other != id);
+        let cases = &state.cases;
+        let is_theirs = |case: &CaseId| cases.get(case).is_some_and(|row| row.customer == *id);
+        state.case_lookalikes.retain(|(case, other)| other != id && !is_theirs(case));
         state.forget_confirmations(id);
         state.activation_proposals.remove(id);
         let customer = state.customers.get_mut(id);

@@ -11,7 +11,7 @@ use crate::domain::decision::RuleId;
 use crate::domain::id::{CustomerId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::TokenKind;
-use crate::store::{MovementRow, Past, StoreError};
+use crate::store::{Links, MovementRow, Past, StoreError};
 
 impl MemoryUnit {
     /// How many different things the movements that count since have.
@@ -89,6 +89,21 @@ impl Past for MemoryUnit {
             let is_other = row.customer == *customer && row.key.terminal != *terminal;
             is_other.then(|| row.key.terminal.clone())
         })
+    }
+
+    async fn is_linked(
+        &mut self,
+        customer: &CustomerId,
+        links: &Links,
+        since: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let Links { account, card, terminal } = links;
+        let mut moved = self.state()?.movements.values().filter_map(Moved::counted);
+        Ok(moved.any(|row| {
+            let has_card = card.is_some() && row.card == *card;
+            let is_here = row.account == *account || has_card || row.key.terminal == *terminal;
+            row.customer == *customer && row.at >= since && is_here
+        }))
     }
 
     async fn cards(&mut self, customer: &CustomerId, now: UnixMillis) -> Result<i64, StoreError> {

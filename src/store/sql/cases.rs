@@ -45,6 +45,10 @@ async fn linked(
                WHERE own.customer = $1 AND other.customer <> $1 \
                UNION SELECT other FROM duplicates WHERE customer = $1 \
                UNION SELECT customer FROM duplicates WHERE other = $1 \
+               UNION SELECT case_lookalikes.other FROM case_lookalikes \
+               JOIN cases ON cases.id = case_id WHERE cases.customer = $1 \
+               UNION SELECT cases.customer FROM case_lookalikes \
+               JOIN cases ON cases.id = case_id WHERE case_lookalikes.other = $1 \
                ORDER BY id LIMIT $2";
     let rows = query(sql).bind(customer.as_bytes().as_slice()).bind(i64::from(limit));
     let rows = rows.fetch_all(connection).await.map_err(unavailable)?;
@@ -144,5 +148,31 @@ impl Cases for SqlUnit {
             .bind(row.amount_minor)
             .bind(row.currency.as_str());
         if self.run(statement).await? == 1 { Ok(()) } else { Err(StoreError::Exists) }
+    }
+
+    async fn put_case_lookalike(
+        &mut self,
+        case: &CaseId,
+        other: &CustomerId,
+    ) -> Result<(), StoreError> {
+        let sql =
+            "INSERT INTO case_lookalikes (case_id, other) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        let statement = query(sql).bind(case.as_bytes().as_slice());
+        self.run(statement.bind(other.as_bytes().as_slice())).await.map(drop)
+    }
+
+    async fn was_lookalike_released(
+        &mut self,
+        one: &CustomerId,
+        other: &CustomerId,
+    ) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM case_lookalikes JOIN cases ON cases.id = case_id \
+                   WHERE status = $3 AND ((customer = $1 AND other = $2) \
+                   OR (customer = $2 AND other = $1)))";
+        let statement = query(sql)
+            .bind(one.as_bytes().as_slice())
+            .bind(other.as_bytes().as_slice())
+            .bind(CaseStatus::Released.as_str());
+        Ok(self.number(statement).await? != 0)
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::decision::RuleId;
 use crate::domain::id::{CustomerId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::TokenKind;
-use crate::store::{Past, StoreError};
+use crate::store::{Links, Past, StoreError};
 
 impl SqlUnit {
     /// The one number that a statement gives.
@@ -80,6 +80,25 @@ impl Past for SqlUnit {
                    WHERE customer = $1 AND at >= $2 AND terminal <> $3 AND moved_minor > 0";
         let statement = query(sql).bind(customer.as_bytes().as_slice()).bind(since.get());
         self.number(statement.bind(terminal.as_str())).await
+    }
+
+    async fn is_linked(
+        &mut self,
+        customer: &CustomerId,
+        links: &Links,
+        since: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM movements \
+                   WHERE customer = $1 AND at >= $2 AND moved_minor > 0 \
+                   AND (account = $3 OR card = $4 OR terminal = $5))";
+        let statement = query(sql)
+            .bind(customer.as_bytes().as_slice())
+            .bind(since.get())
+            .bind(links.account.as_bytes().as_slice())
+            // No row's card equals none.
+            .bind(links.card.as_ref().map(|card| card.as_bytes().as_slice()))
+            .bind(links.terminal.as_str());
+        Ok(self.number(statement).await? != 0)
     }
 
     async fn cards(&mut self, customer: &CustomerId, now: UnixMillis) -> Result<i64, StoreError> {

@@ -143,3 +143,50 @@ pub async fn linked_people_share_an_account_a_card_or_a_face(store: &dyn Store) 
         assert_eq!(file.unwrap().linked, expected, "{about}");
     }
 }
+
+pub async fn a_lookalike_goes_with_either_of_two_and_is_released_with_the_case(store: &dyn Store) {
+    for number in 1..=4 {
+        add_customer(store, number).await;
+    }
+    let id = |number: u8| CaseId::new([number; 16]);
+    let linked =
+        async |number: u8| store.case_file(&id(number), 0, 9).await.unwrap().unwrap().linked;
+    let (one, two, three) = (customer_id(1), customer_id(2), customer_id(3));
+    write(store, async |unit| {
+        for number in 1..=3 {
+            unit.put_case(&case(number, number, 0)).await?;
+        }
+        for other in [&two, &two, &three] {
+            unit.put_case_lookalike(&id(1), other).await?;
+        }
+        assert!(!unit.was_lookalike_released(&one, &two).await?, "the case is open");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    // From either side, each once.
+    assert_eq!(linked(1).await, [two, three]);
+    assert_eq!((linked(2).await, linked(3).await), (vec![one], vec![one]));
+    write(store, async |unit| {
+        let released = CaseRow { status: CaseStatus::Released, ..case(1, 1, 0) };
+        unit.put_case(&released).await?;
+        for (of, other, is_released) in
+            [(&one, &two, true), (&two, &one, true), (&two, &three, false), (&one, &one, false)]
+        {
+            assert_eq!(unit.was_lookalike_released(of, other).await?, is_released);
+        }
+        unit.put_case(&CaseRow { status: CaseStatus::Refused, ..released }).await?;
+        assert!(!unit.was_lookalike_released(&one, &two).await?, "refused is not released");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let nobody =
+        write(store, async |unit| unit.put_case_lookalike(&id(1), &customer_id(9)).await).await;
+    assert!(nobody.is_err());
+    // Whoever is erased is nobody's lookalike, and nobody is theirs.
+    write(store, async |unit| unit.erase_customer(&two, at(9)).await).await.unwrap();
+    assert_eq!((linked(1).await, linked(2).await), (vec![three], vec![]));
+    write(store, async |unit| unit.erase_customer(&one, at(9)).await).await.unwrap();
+    assert_eq!((linked(1).await, linked(3).await), (vec![], vec![]));
+}

@@ -3,7 +3,7 @@
 use tulga::domain::decision::RuleId;
 use tulga::domain::time::UnixMillis;
 use tulga::domain::transaction::TokenKind;
-use tulga::store::{CustomerStatus, MovementRow, Store, StoreError};
+use tulga::store::{CustomerStatus, Links, MovementRow, Store, StoreError};
 
 use super::fixtures::{add_customer, customer_id, digest, duplicate, terminal, token, write};
 use super::movements::movement;
@@ -61,6 +61,44 @@ pub async fn others_and_other_terminals_are_counted_once_each(store: &dyn Store)
         // What was given back did not move.
         assert!(unit.set_moved(&rows[3].key, 0, 7).await?);
         assert_eq!(unit.others_on_account(&account, &one, at(100)).await?, 1);
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+pub async fn somebody_is_linked_by_account_card_or_terminal(store: &dyn Store) {
+    add_customer(store, 1).await;
+    add_customer(store, 2).await;
+    // At ATM-1, on the account 11 and with the card 21; and without a card.
+    let with_card = MovementRow { card: Some(digest(21)), ..movement(1, customer_id(1), 5, 100) };
+    let without = MovementRow { account: digest(12), ..movement(2, customer_id(2), 5, 100) };
+    write(store, async |unit| {
+        unit.insert_movement(&with_card).await?;
+        unit.insert_movement(&without).await?;
+        let links = |account: u8, card: Option<u8>, name: &str| Links {
+            account: digest(account),
+            card: card.map(digest),
+            terminal: terminal(name),
+        };
+        for (customer, by, is_linked) in [
+            (1, links(11, None, "ATM-9"), true),
+            (1, links(99, Some(21), "ATM-9"), true),
+            (1, links(99, None, "ATM-1"), true),
+            (1, links(99, Some(99), "ATM-9"), false),
+            (1, links(12, None, "ATM-9"), false),
+            // Neither has a card, and that links nobody.
+            (2, links(99, None, "ATM-9"), false),
+            (2, links(11, Some(21), "ATM-9"), false),
+            (3, links(11, Some(21), "ATM-1"), false),
+        ] {
+            let id = customer_id(customer);
+            assert_eq!(unit.is_linked(&id, &by, at(100)).await?, is_linked, "{customer} {by:?}");
+            assert!(!unit.is_linked(&id, &by, at(101)).await?, "it was earlier");
+        }
+        // What was given back did not move.
+        assert!(unit.set_moved(&with_card.key, 0, 7).await?);
+        assert!(!unit.is_linked(&customer_id(1), &links(11, Some(21), "ATM-1"), at(0)).await?);
         Ok(())
     })
     .await
