@@ -159,7 +159,10 @@ impl Model {
             let mut planes = input.to_plain_array_view_mut::<f32>().map_err(failed)?;
             draw(planes.as_slice_mut().ok_or(RunError::InputSize)?)
         };
-        let outputs = self.plan.run(tvec!(input.into_tvalue())).map_err(failed)?;
+        let outputs = self.plan.run(tvec!(input.into_tvalue()));
+        #[cfg(target_arch = "x86_64")]
+        super::nhwc::leave_wide_registers();
+        let outputs = outputs.map_err(failed)?;
         let outputs = outputs.iter().map(|tensor| read_output(tensor)).collect::<Result<_, _>>()?;
         Ok((outputs, drawn))
     }

@@ -47,6 +47,8 @@ use tract_onnx::tract_hir::internal::*;
 use super::isa::Isa;
 use rewrite::Found;
 use simd::Vectors;
+
+pub(super) use simd::leave_wide_registers;
 use simple::Order;
 use trunk::{Scratch, Trunk};
 
