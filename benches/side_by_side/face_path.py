@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import onnx
 
-from plain_model import plain
+from inference import folded
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,7 +52,7 @@ class OpenCv:
         with tempfile.TemporaryDirectory() as folder:
             files = {name: str(Path(folder) / f"{name}.onnx") for name in ("yunet", "sface")}
             for name, file in files.items():
-                onnx.save(plain(models / f"{name}.onnx"), file)
+                onnx.save(folded(onnx.load(models / f"{name}.onnx")), file)
             self.detector = cv2.FaceDetectorYN.create(files["yunet"], "", (320, 320), 0.6, 0.3, 5000)
             self.recogniser = cv2.FaceRecognizerSF.create(files["sface"], "")
 

@@ -34,8 +34,9 @@ const OTHERS_MAX: i64 = 4;
 const FURTHER_MAX: u32 = 50;
 
 impl VerificationJob {
-    /// Whether the person's transactions, or the account owner's, are held: by a case whose hold runs, or
-    /// that was refused.
+    /// Whether the person's transactions are held: by a case whose hold runs, or that was refused. A case
+    /// about the account's owner holds nobody else: who pays in to them would be held, and so on from
+    /// account to account.
     pub(super) async fn case_open(
         &self,
         unit: &mut dyn UnitOfWork,
@@ -45,11 +46,8 @@ impl VerificationJob {
         if !self.pack.sees("case_open") {
             return Ok(false);
         }
-        let owner = self.owner(unit, slot).await?.map(|row| row.id);
-        let mut cases = Vec::new();
-        for person in customer.into_iter().chain(owner.filter(|id| Some(*id) != customer)) {
-            cases.extend(unit.cases_of(&person).await?);
-        }
+        let Some(customer) = customer else { return Ok(false) };
+        let cases = unit.cases_of(&customer).await?;
         Ok(cases.iter().any(|row| match row.status {
             CaseStatus::Open => runs(row, slot.now),
             CaseStatus::Released => false,

@@ -1,8 +1,10 @@
 //! The fast plan of a graph, if it proves itself against the plain one.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::internal::format_err;
 
 use super::isa::Isa;
 #[cfg(target_arch = "x86_64")]
@@ -37,7 +39,12 @@ fn proven(
         .and_then(|fast| fast.map(|fast| fast.into_optimized()?.into_runnable()).transpose());
     let plain = graph.into_optimized()?.into_runnable()?;
     let tried = match fast {
-        Ok(Some(fast)) => difference(&plain, &fast).map(|difference| Some((fast, difference))),
+        Ok(Some(fast)) => {
+            let tried = catch_unwind(AssertUnwindSafe(|| difference(&plain, &fast)));
+            tried
+                .unwrap_or_else(|_| Err(format_err!("a kernel panicked")))
+                .map(|difference| Some((fast, difference)))
+        }
         Ok(None) => Ok(None),
         Err(error) => Err(error),
     };

@@ -9,12 +9,13 @@ use tulga::pki::Role;
 use tulga::proto;
 use tulga::proto::RegisterKind as Kind;
 use tulga::proto::case_service_client::CaseServiceClient;
+use tulga::proto::customer_reference::Reference;
 use tulga::proto::enrollment_service_client::EnrollmentServiceClient;
 use tulga::proto::register_service_client::RegisterServiceClient;
 use tulga::proto::{CaseResolution as Resolution, CaseStatus};
 
 use crate::registers::{dev_with, replace};
-use crate::rules::{Ask, Bank, IIN};
+use crate::rules::{Ask, Bank, IIN, bind};
 use crate::site::{field, reason};
 
 type Desk = CaseServiceClient<Channel>;
@@ -75,6 +76,26 @@ async fn held() -> (Bank, Desk, Desk, proto::Case) {
 }
 
 use proto::Outcome::{Approved, Denied, Held};
+
+/// A hold does not spread from an account's owner to those who pay in, and on to those who pay in to them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kz_08_who_pays_in_to_a_held_person_is_not_held() {
+    let (mut bank, mut desk, second, _) = held().await;
+    bind(&bank, proto::TokenKind::Account, "account-of-the-held").await;
+    bank.site.enroll("000000300029", "card-token-2", &["biden.jpg"]).await;
+    let payer = |operation| Ask {
+        reference: Reference::CardToken("card-token-2".into()),
+        account: "account-of-the-held".into(),
+        face: "biden.jpg",
+        ..Ask::new(operation, 100, "KZT")
+    };
+    bank.expect(payer(proto::Operation::Deposit), "T2", Approved, &[]).await;
+    bank.expect(payer(proto::Operation::Withdrawal), "T3", Approved, &[]).await;
+    bank.expect(withdrawal(), "T4", Held, &["POL_HELD"]).await;
+    assert_eq!(open_cases(&mut desk).await.len(), 1);
+    drop((desk, second));
+    bank.finish().await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kz_08_a_held_person_is_released_by_two_people_and_not_by_one() {

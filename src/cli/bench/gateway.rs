@@ -1,7 +1,8 @@
 //! The gateway that is measured: one that runs, or one that is started for it as a process of its own.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -54,7 +55,11 @@ impl Target {
     pub async fn started(config: &Config, pictures: &[PathBuf]) -> Result<Self> {
         let name = format!("tulga-bench-{}-{}", SystemClock.now().get(), std::process::id());
         let dir = std::env::temp_dir().join(name);
-        fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+        // Nobody else's, and for nobody else to read.
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .with_context(|| format!("{} cannot be made", dir.display()))?;
         let settings = dir.join("tulga.toml");
         fs::write(&settings, settings_of(&dir, &config.paths.models_dir)?)?;
         let mut process = Command::new(std::env::current_exe()?)

@@ -9,6 +9,8 @@ mod pictures;
 mod reports;
 mod stage;
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -59,7 +61,11 @@ impl Home {
         };
         // A fresh folder each time: a demonstration begins with an empty ledger.
         let path = parent.join(format!("tulga-demo-{now}-{}", std::process::id()));
-        std::fs::create_dir_all(&path)
+        std::fs::create_dir_all(parent)?;
+        // Nobody else's, and for nobody else to read.
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
             .with_context(|| format!("{} cannot be made", path.display()))?;
         Ok(Self { path, temporary })
     }

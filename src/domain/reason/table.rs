@@ -549,8 +549,8 @@ reasons! {
     PolAppNeeded => ReasonRow {
         code: "POL_APP_NEEDED",
         family: ReasonFamily::Policy,
-        meaning: "The rules ask for the customer’s own confirmation in the bank’s application, and somebody \
-                  else’s word was given.",
+        meaning: "The rules ask for the customer’s confirmation in the bank’s application, and it was not \
+                  given in the way that they ask for.",
         customer: CustomerText {
             kk: "Бұл операцияны банк қосымшасында өзіңіз растауыңыз керек.",
             ru: "Эту операцию нужно подтвердить вам самим в приложении банка.",

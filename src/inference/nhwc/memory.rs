@@ -1,5 +1,7 @@
 //! Where the numbers lie: aligned memory, and windows into it.
 
+use zeroize::Zeroize as _;
+
 /// How many channels are stored together: the count of channels is rounded up to a multiple, and
 /// what is added holds zeros. One AVX-512 register, two of AVX2.
 pub(super) const LANE: usize = 16;
@@ -17,6 +19,13 @@ pub(super) struct Aligned {
     len: usize,
 }
 
+impl Drop for Aligned {
+    fn drop(&mut self) {
+        // What is left in it was made of somebody's face.
+        self.store.zeroize();
+    }
+}
+
 impl Aligned {
     /// A copy of `numbers`.
     pub(super) fn from_slice(numbers: &[f32]) -> Self {
@@ -28,6 +37,7 @@ impl Aligned {
     /// Room for `len` numbers, which hold whatever was there before; it keeps its greatest size.
     pub(super) fn resize(&mut self, len: usize) -> &mut [f32] {
         if self.len < len {
+            self.store.zeroize();
             self.store = vec![0.0; len + CACHE_LINE / size_of::<f32>()];
             let start = self.store.as_ptr().align_offset(CACHE_LINE);
             // Nobody promises that an offset is found; unaligned memory is slower, not wrong.

@@ -68,7 +68,7 @@ pub(super) fn dispatch(vectors: Vectors, kernel: impl Kernel) {
 /// slower (measured on Zen 5).
 pub(in crate::inference) fn leave_wide_registers() {
     if is_x86_feature_detected!("avx") {
-        // SAFETY: the processor was asked; numbers that are still needed are never in a register here.
+        // SAFETY: the processor was asked; a caller keeps no vectors in registers over a call (ABI).
         unsafe { leave() }
     }
 }

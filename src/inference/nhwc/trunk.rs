@@ -206,7 +206,8 @@ fn pack_work(work: Work, from: Extent, to: Extent, vectors: Vectors) -> Packed {
             padding: second.padding,
             height: from.height,
             width: from.width,
-            columns: second.last_read(to.width, 1),
+            // No fewer than the 1×1 writes, though the depthwise one may not read the last.
+            columns: second.last_read(to.width, 1).max(second.padding[1] + from.width),
         }),
         Work::Pool(window) => Packed::Pool(window),
         Work::Enlarge(factor) => Packed::Enlarge(factor),
