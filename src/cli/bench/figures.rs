@@ -43,7 +43,8 @@ struct Spread {
 struct GatewayFigures {
     resident_idle_mib: f64,
     resident_loaded_mib: f64,
-    /// Time of processors for one approved verification, whatever else was answered.
+    /// Time of processors for one approved verification, whatever else was answered; about, since the
+    /// warm-up's share is taken to be that of its time.
     cpu_ms_each: Option<f64>,
 }
 
@@ -129,7 +130,7 @@ impl fmt::Display for Figures {
                 gateway;
             writeln!(f, "memory     {idle:.0} MiB idle, {loaded:.0} MiB after the load")?;
             if let Some(each) = gateway.cpu_ms_each {
-                writeln!(f, "processor  {each:.1} ms of the gateway's a verification")?;
+                writeln!(f, "processor  about {each:.1} ms of the gateway's a verification")?;
             }
         }
         match self.load_average {
