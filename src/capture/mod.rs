@@ -6,6 +6,7 @@
 mod container;
 mod decode;
 mod encode;
+mod grey;
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ use zeroize::Zeroize;
 
 pub use decode::{DecodeError, decode};
 pub use encode::encode_png;
+pub use grey::GreyImage;
 
 /// A picture as it came: bytes of a JPEG or PNG file, not yet looked at.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 pub mod case;
 pub mod decision;
 pub mod embedding;
+pub mod finger;
 pub mod footage;
 pub mod id;
 pub mod iin;
