@@ -27,15 +27,17 @@ const FILES: [&str; 14] = [
 const CALLED: &str = "tulga/v1/reference.proto";
 
 /// Pictures stay views into the message that they came in.
-const VIEWS: [&str; 4] = [
+const VIEWS: [&str; 6] = [
     ".tulga.v1.AddCaptureRequest.image",
     ".tulga.v1.BulkImportRequest.images",
     ".tulga.v1.Capture.image",
     ".tulga.v1.GetPortraitResponse.portrait",
+    ".tulga.v1.ImportFinger.image",
+    ".tulga.v1.ImportTemplateRequest.record",
 ];
 
 /// Messages that hold what must never be printed; `src/proto.rs` gives them a blind `Debug`.
-const BLIND: [&str; 26] = [
+const BLIND: [&str; 29] = [
     ".tulga.v1.AddCaptureRequest",
     ".tulga.v1.ApproveExceptionRequest",
     ".tulga.v1.ApproveUnableRequest",
@@ -46,12 +48,15 @@ const BLIND: [&str; 26] = [
     ".tulga.v1.Consent",
     ".tulga.v1.CreateCustomerRequest",
     ".tulga.v1.CustomerReference",
+    ".tulga.v1.ExportTemplateResponse",
     ".tulga.v1.FootageDuty",
     ".tulga.v1.GetAuditRecordResponse",
     ".tulga.v1.GetEvidenceResponse",
     ".tulga.v1.GetPortraitRequest",
     ".tulga.v1.GetPortraitResponse",
     ".tulga.v1.GetPortraitResponse.answer",
+    ".tulga.v1.ImportFinger",
+    ".tulga.v1.ImportTemplateRequest",
     ".tulga.v1.ImportToken",
     ".tulga.v1.PendingConfirmation",
     ".tulga.v1.ProposeExceptionRequest",

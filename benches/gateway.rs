@@ -39,7 +39,7 @@ use tulga::domain::transaction::{
     CustomerReference, HolderVerification, OpaqueToken, Operation, TokenKind, Transaction,
 };
 use tulga::face::{Acquisition, FacePipeline};
-use tulga::gateway::request::{BeginCapture, Verify};
+use tulga::gateway::request::{BeginCapture, Capture, Declared, Verify};
 use tulga::gateway::{CallingTerminal, Gateway};
 use tulga::ledger::{LeafHash, Tree, leaf_hash};
 use tulga::matching::{Gallery, Matcher, Template};
@@ -329,7 +329,7 @@ async fn verify_in_process(gateway: &Arc<Gateway>, id: &str, picture: &Bytes) {
             account: OpaqueToken::try_from("account-token-1").unwrap(),
             counterparty: None,
         },
-        modality: Modality::Face,
+        modalities: vec![Modality::Face],
         holder_verification: HolderVerification::CardAndPin,
         supplied: Supplied::default(),
         guest_consent: None,
@@ -342,8 +342,7 @@ async fn verify_in_process(gateway: &Arc<Gateway>, id: &str, picture: &Bytes) {
         host_id,
         business_date,
         attempt,
-        image,
-        media_type: None,
+        captures: vec![Capture { image, declared: Declared::default() }],
         footage: None,
     };
     let deadline = tokio::time::Instant::now() + Duration::from_mins(1);

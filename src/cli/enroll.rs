@@ -1,30 +1,38 @@
-//! `tulga enroll`: a person from photographs, as an enroller does it.
+//! `tulga enroll`: a person from pictures of their face and fingers, as an enroller does it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::json;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use super::characteristic::PictureOf;
 use super::client::{ClientArgs, connect, explain};
 use super::{REFUSED, runtime};
 use crate::app::DataDir;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
+use crate::domain::modality::Modality;
 use crate::pki::Role;
 use crate::proto::enrollment_service_client::EnrollmentServiceClient;
 use crate::proto::{
-    ActivateRequest, AddCaptureRequest, BindTokenRequest, Consent, CreateCustomerRequest,
-    CustomerStatus, SecondPersonReason, TokenKind, consent,
+    ActivateRequest, AddCaptureRequest, BindTokenRequest, Capture, Characteristic, Consent,
+    CreateCustomerRequest, CustomerStatus, SecondPersonReason, TokenKind, consent,
 };
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Photographs of the person, one to five
-    #[arg(required = true, num_args = 1..=5)]
+    /// Photographs of the person's face, one to five
+    #[arg(required_unless_present = "finger", num_args = 1..=5)]
     images: Vec<PathBuf>,
+    /// An impression of a finger, such as right-index=print.png; three to five of each finger
+    #[arg(long, value_name = "POSITION=FILE", value_parser = PictureOf::parse_finger)]
+    finger: Vec<PictureOf>,
+    /// Resolution of the fingers' pictures, where the files do not tell it
+    #[arg(long, value_name = "PIXELS_PER_INCH")]
+    ppi: Option<u32>,
     /// Their IIN
     #[arg(long)]
     iin: String,
@@ -56,12 +64,10 @@ pub(super) struct Args {
 pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
     let pki = DataDir::at(&config.paths.data_dir).pki();
     let address = args.client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
-    let mut images = Vec::new();
-    for path in &args.images {
-        images.push(
-            std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?,
-        );
-    }
+    let faces = args.images.into_iter().map(|path| PictureOf { modality: Modality::Face, path });
+    let pictures = faces.chain(args.finger).collect::<Vec<_>>();
+    let captures = pictures.iter().map(|it| Ok((it.modality, it.capture(args.ppi)?)));
+    let captures = captures.collect::<Result<Vec<_>>>()?;
     runtime()?.block_on(async {
         let channel = connect(&pki, &address, Role::Enroller, &args.client.name).await?;
         let person = Person {
@@ -75,7 +81,7 @@ pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
                 evidence_ref: args.consent_ref,
                 term: Some(consent::Term::Days(args.term_days)),
             },
-            images,
+            captures,
         };
         match enroll(channel, person).await {
             Ok(enrolled) => Ok(enrolled.told(args.json)),
@@ -92,7 +98,15 @@ pub(super) struct Person {
     pub iin: String,
     pub card: Option<String>,
     pub consent: Consent,
-    pub images: Vec<Vec<u8>>,
+    /// Pictures, and what they are of.
+    pub captures: Vec<(Modality, Capture)>,
+}
+
+/// Photographs of a face, as [`Person::captures`].
+pub(super) fn faces(images: impl IntoIterator<Item = Vec<u8>>) -> Vec<(Modality, Capture)> {
+    let captures =
+        images.into_iter().map(|image| Capture { image: image.into(), ..Capture::default() });
+    captures.map(|capture| (Modality::Face, capture)).collect()
 }
 
 /// What became of an enrolment.
@@ -178,7 +192,7 @@ impl Enrolled {
 /// Creates, binds, captures, activates.
 pub(super) async fn enroll(channel: Channel, person: Person) -> Result<Enrolled, Status> {
     let mut client = EnrollmentServiceClient::new(channel);
-    let Person { iin, card, consent, images } = person;
+    let Person { iin, card, consent, captures: offered } = person;
     let request = CreateCustomerRequest { iin, consent: Some(consent) };
     let customer_id = client.create_customer(request).await?.into_inner().customer_id;
     if let Some(token) = card {
@@ -188,12 +202,17 @@ pub(super) async fn enroll(channel: Channel, person: Person) -> Result<Enrolled,
         client.bind_token(request).await?;
     }
     let mut captures = Vec::new();
-    for image in images {
+    for (modality, capture) in offered {
+        let Characteristic { modality, finger_position } = modality.into();
         let request = AddCaptureRequest {
             customer_id: customer_id.clone(),
-            image: image.into(),
-            media_type: None,
+            image: capture.image,
+            media_type: capture.media_type,
             language: "en".to_owned(),
+            modality,
+            finger_position,
+            pixels_per_inch: capture.pixels_per_inch,
+            raw_size: capture.raw_size,
         };
         let answer = client.add_capture(request).await?.into_inner();
         captures.push((

@@ -112,12 +112,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// What was asked for cannot be done, and why.
-fn usage_fault(fault: &anyhow::Error) -> ExitCode {
+pub(super) fn usage_fault(fault: &anyhow::Error) -> ExitCode {
     eprintln!("tulga: {fault:#}");
     ExitCode::from(super::USAGE)
 }
 
-fn progress_bar(images: usize) -> ProgressBar {
+pub(super) fn progress_bar(images: usize) -> ProgressBar {
     let length = u64::try_from(images).unwrap_or(u64::MAX);
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template(
@@ -179,13 +179,13 @@ fn gateway_table(gate: &Gate, targets: &[FalseMatchRate]) -> TextTable {
     text
 }
 
-fn new_table() -> TextTable {
+pub(super) fn new_table() -> TextTable {
     let mut text = TextTable::new();
     text.set_header(["", "value", "95 % interval", "threshold"]);
     text
 }
 
-fn add_acquisitions(
+pub(super) fn add_acquisitions(
     text: &mut TextTable,
     images: usize,
     identities: usize,
@@ -200,7 +200,7 @@ fn add_acquisitions(
     }
 }
 
-fn add_rates(text: &mut TextTable, table: &Table, targets: &[FalseMatchRate]) {
+pub(super) fn add_rates(text: &mut TextTable, table: &Table, targets: &[FalseMatchRate]) {
     add(text, "Genuine comparisons", &table.genuine.to_string(), "", "");
     add(text, "Impostor comparisons", &table.impostor.to_string(), "", "");
     let eer_interval = table.eer_interval.map(range).unwrap_or_default();
@@ -220,14 +220,14 @@ fn mark(table: &Table, fmr: &String) -> &'static str {
     if table.unsupported.contains(fmr) { " *" } else { "" }
 }
 
-fn add(text: &mut TextTable, name: &str, value: &str, interval: &str, threshold: &str) {
+pub(super) fn add(text: &mut TextTable, name: &str, value: &str, interval: &str, threshold: &str) {
     text.add_row([name, value, interval, threshold]);
     for column in text.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
 }
 
-fn percent(rate: f64) -> String {
+pub(super) fn percent(rate: f64) -> String {
     format!("{:.2} %", rate * 100.0)
 }
 

@@ -6,11 +6,13 @@ mod activate;
 mod audit;
 pub mod audit_verify;
 mod bench;
+mod characteristic;
 mod check_config;
 mod client;
 mod demo;
 mod enroll;
 pub mod evaluate;
+pub mod evaluate_finger;
 mod models;
 mod policy;
 mod policy_backtest;
@@ -65,7 +67,7 @@ enum Command {
     Init,
     /// Watch a scripted day at a cash terminal, on real photographs and models
     Demo(demo::Args),
-    /// Enrol a person from photographs
+    /// Enrol a person from pictures of their face and fingers
     Enroll(enroll::Args),
     /// Activate a customer whom somebody else enrolled and who waits for a second person
     Activate(activate::Args),
@@ -109,6 +111,8 @@ enum Command {
 enum Evaluate {
     /// Faces: a folder of one folder a person
     Face(evaluate::Args),
+    /// Fingers: folders of prints named as the FVC competitions name them
+    Finger(evaluate_finger::Args),
 }
 
 /// Runs the command line of this process.
@@ -153,6 +157,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Reference(command) => reference::run(&load()?, &command),
         Command::Register(command) => register::run(&load()?, command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
+        Command::Evaluate(Evaluate::Finger(args)) => evaluate_finger::run(args),
         Command::Bench(command) => bench::run(&load()?, command),
         Command::CheckConfig => Ok(check_config::run(&load()?)),
     }

@@ -1,4 +1,4 @@
-//! `tulga verify`: what a terminal does, with a photograph in place of its camera.
+//! `tulga verify`: what a terminal does, with files in place of its camera and its scanner.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,23 +11,34 @@ use serde_json::json;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use super::characteristic::{PictureOf, characteristic};
 use super::client::{ClientArgs, connect, explain};
 use super::{REFUSED, runtime};
 use crate::app::DataDir;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
+use crate::domain::modality::Modality;
 use crate::pki::Role;
 use crate::proto::customer_reference::Reference;
 use crate::proto::verification_service_client::VerificationServiceClient;
 use crate::proto::{
-    BankFacts, BeginCaptureRequest, Capture, Consent, CustomerReference, Decision,
-    HolderVerification, Modality, Operation, Outcome, Transaction, VerifyRequest,
+    BankFacts, BeginCaptureRequest, Capture, Characteristic, Consent, CustomerReference, Decision,
+    HolderVerification, Operation, Outcome, Transaction, VerifyRequest,
 };
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The picture that the camera took
+    /// The picture that the camera or the scanner took
     image: PathBuf,
+    /// What it is of: face, or a finger such as right-index
+    #[arg(long, value_name = "CHARACTERISTIC", default_value = "face", value_parser = characteristic)]
+    of: Modality,
+    /// A further capture of the same person, such as right-middle=print.png; at most three
+    #[arg(long, value_name = "CHARACTERISTIC=FILE", value_parser = PictureOf::parse)]
+    and: Vec<PictureOf>,
+    /// Resolution of the fingers' pictures, where the files do not tell it
+    #[arg(long, value_name = "PIXELS_PER_INCH")]
+    ppi: Option<u32>,
     /// The terminal that asks; register it with `tulga terminal register`
     #[arg(long)]
     terminal: String,
@@ -62,11 +73,13 @@ pub(super) struct Args {
 pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
     let pki = DataDir::at(&config.paths.data_dir).pki();
     let address = args.client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
-    let image = std::fs::read(&args.image)
-        .with_context(|| format!("{} cannot be read", args.image.display()))?;
+    let pictures = [vec![PictureOf { modality: args.of, path: args.image }], args.and].concat();
+    let captures = pictures.iter().map(|picture| picture.capture(args.ppi));
+    let captures = captures.collect::<Result<Vec<_>>>()?;
     let now = SystemClock.now();
     let visit = Visit {
         language: args.language,
+        characteristics: pictures.iter().map(|picture| picture.modality).collect(),
         ..Visit::withdrawal(
             &args.card,
             args.transaction.unwrap_or_else(|| format!("CLI-{}", now.get())),
@@ -79,7 +92,7 @@ pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
         let channel = connect(&pki, &address, Role::Terminal, &args.terminal).await?;
         let decision = async {
             let challenge = visit.begin(channel.clone()).await?;
-            visit.verify(channel, challenge, args.attempt, image).await
+            visit.verify_all(channel, challenge, args.attempt, captures).await
         };
         match decision.await {
             Ok(decision) => {
@@ -108,6 +121,8 @@ pub(super) struct Visit {
     pub bank: Option<BankFacts>,
     pub consent: Option<Consent>,
     pub language: String,
+    /// What is captured; the face first where it is.
+    pub characteristics: Vec<Modality>,
 }
 
 impl Visit {
@@ -134,6 +149,7 @@ impl Visit {
             bank: None,
             consent: None,
             language: "en".to_owned(),
+            characteristics: vec![Modality::Face],
         }
     }
 
@@ -144,11 +160,14 @@ impl Visit {
 
     /// Asks for a challenge.
     pub async fn begin(&self, channel: Channel) -> Result<Vec<u8>, Status> {
+        let mut captured = self.characteristics.iter().map(|it| Characteristic::from(*it));
+        let first = captured.next().unwrap_or_default();
         let request = BeginCaptureRequest {
             customer: Some(self.customer()),
             transaction: Some(self.transaction.clone()),
-            modality: Modality::Face.into(),
-            finger_position: 0,
+            modality: first.modality,
+            finger_position: first.finger_position,
+            further: captured.collect(),
             bank: self.bank.clone(),
             consent: self.consent.clone(),
             holder_verification: HolderVerification::CardAndPin.into(),
@@ -173,6 +192,21 @@ impl Visit {
         Ok(VerificationServiceClient::new(channel).verify(request).await?.into_inner())
     }
 
+    /// Sends one capture of each characteristic.
+    pub async fn verify_all(
+        &self,
+        channel: Channel,
+        challenge: Vec<u8>,
+        attempt: u32,
+        captures: Vec<Capture>,
+    ) -> Result<Decision, Status> {
+        let mut request = self.capture(challenge, attempt, Bytes::new());
+        let mut captures = captures.into_iter();
+        request.capture = captures.next();
+        request.further = captures.collect();
+        Ok(VerificationServiceClient::new(channel).verify(request).await?.into_inner())
+    }
+
     /// The capture as it is sent.
     pub fn capture(
         &self,
@@ -188,6 +222,7 @@ impl Visit {
             capture: Some(Capture { image: image.into(), ..Capture::default() }),
             language: self.language.clone(),
             footage: None,
+            further: Vec::new(),
         }
     }
 }

@@ -82,7 +82,7 @@ impl TermReport {
 
 impl TableReport {
     /// The score at each third decibel that the comparisons support.
-    fn of(trials: &Trials) -> Self {
+    pub(super) fn of(trials: &Trials) -> Self {
         let supported_db_max = supported_db_max(trials.impostor());
         let steps: Vec<u8> = (STEP_DB..=supported_db_max).step_by(usize::from(STEP_DB)).collect();
         let targets: Vec<_> =
@@ -98,6 +98,16 @@ impl TableReport {
             }
         }
         Self { impostor: trials.impostor(), supported_db_max, points }
+    }
+}
+
+impl TableReport {
+    /// The table as a value of `manifest.toml`.
+    pub(super) fn to_toml(&self, name: &str) -> String {
+        let points: Vec<_> =
+            self.points.iter().map(|(score, db)| format!("[{score:.3}, {db}.0]")).collect();
+        let lines: Vec<_> = points.chunks(6).map(|line| line.join(", ")).collect();
+        format!("{name} = [\n  {},\n]\n", lines.join(",\n  "))
     }
 }
 
@@ -142,12 +152,8 @@ impl CalibrationReport {
             grouped(template.impostor),
             template.supported_db_max,
         );
-        for (name, table) in [("single", &self.single), ("template", template)] {
-            let points: Vec<_> =
-                table.points.iter().map(|(score, db)| format!("[{score:.3}, {db}.0]")).collect();
-            let lines: Vec<_> = points.chunks(6).map(|line| line.join(", ")).collect();
-            let _infallible = writeln!(text, "{name} = [\n  {},\n]", lines.join(",\n  "));
-        }
+        text.push_str(&self.single.to_toml("single"));
+        text.push_str(&template.to_toml("template"));
         Some(text)
     }
 }

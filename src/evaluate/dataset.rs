@@ -47,6 +47,27 @@ pub enum DatasetError {
         /// Which folder.
         path: PathBuf,
     },
+    /// No prints.
+    #[error(
+        "{} holds no prints of the form <finger>_<impression>.png (or .tif, .bmp, .wsq, .fir; .iso or .fmr \
+         for records)",
+        path.display()
+    )]
+    NoPrints {
+        /// Which folder.
+        path: PathBuf,
+    },
+    /// Two files of one impression.
+    #[error(
+        "{} holds two files of a finger's impression {impression}; keep one",
+        path.display()
+    )]
+    PrintTwice {
+        /// Which folder.
+        path: PathBuf,
+        /// Which impression.
+        impression: u32,
+    },
     /// One folder of pictures only.
     #[error(
         "{} holds pictures of one identity only; false matches can be counted only with pictures \
@@ -131,7 +152,7 @@ impl Dataset {
 }
 
 /// What a folder holds, hidden entries left out, in the order of names.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let unreadable = |source| DatasetError::Unreadable { path: dir.to_owned(), source };
     let mut paths = fs::read_dir(dir)
         .map_err(unreadable)?

@@ -7,15 +7,21 @@ use super::report::{Evaluation, GateTable, Table};
 /// Draws FNMR over FMR, a curve for each protocol, with the operating points and their intervals.
 #[must_use]
 pub fn det_svg(evaluation: &Evaluation) -> String {
-    let mut curves = vec![Curve {
-        name: "recognition only: one picture against one picture, no gates",
-        colour: "#0b5394",
-        table: &evaluation.recognition,
-    }];
+    let name = "recognition only: one picture against one picture, no gates";
+    let mut curves = vec![(name, &evaluation.recognition)];
     if let GateTable::Measured(table) = &evaluation.gateway.table {
-        let name = "gateway: usable probe against template";
-        curves.push(Curve { name, colour: "#b45309", table });
+        curves.push(("gateway: usable probe against template", table));
     }
+    det_svg_of(&curves)
+}
+
+/// As [`det_svg`], of named tables.
+#[must_use]
+pub fn det_svg_of(tables: &[(&'static str, &Table)]) -> String {
+    let colours = ["#0b5394", "#b45309", "#38761d"].into_iter().cycle();
+    let curves = tables.iter().zip(colours);
+    let curves = curves.map(|((name, table), colour)| Curve { name, colour, table });
+    let curves = curves.collect::<Vec<_>>();
     let frame = Frame::around(&curves);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \

@@ -20,6 +20,7 @@ mod bootstrap;
 mod calibrate;
 mod dataset;
 mod det;
+mod finger;
 mod number;
 mod protocol;
 mod rates;
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 
 use crate::domain::embedding::Incomparable;
 use crate::face::{FaceError, FacePipeline};
+use crate::fingerprint::FingerError;
 use crate::matching::{Matcher, TemplateError};
 
 use acquire::Acquired;
@@ -37,7 +39,11 @@ use protocol::{Gateway, Recognition};
 pub use bootstrap::{Bootstrap, Interval, Intervals, intervals};
 pub use calibrate::{CalibrationReport, TableReport, TermReport};
 pub use dataset::{Dataset, DatasetError, IMAGES_MAX, LabelledImage};
-pub use det::det_svg;
+pub use det::{det_svg, det_svg_of};
+pub use finger::{
+    EnrolledReport, FingerCalibration, FingerEvaluation, LabelledPrint, PrintFiles, PrintSet,
+    SetReport, ViewSource, evaluate_fingers,
+};
 pub use rates::{Estimate, FalseMatchRate, InvalidRate, OperatingPoint, Pairing, Trial, Trials};
 pub use report::{Acquisitions, BootstrapReport, Evaluation, Gate, GateTable, Table};
 
@@ -53,6 +59,15 @@ pub enum EvaluateError {
         /// Why.
         #[source]
         source: FaceError,
+    },
+    /// A model for fingers failed.
+    #[error("a model failed at {}", path.display())]
+    Finger {
+        /// The print at which it failed.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: FingerError,
     },
     /// Embeddings of different models: a broken invariant.
     #[error("embeddings cannot be compared")]
@@ -79,7 +94,9 @@ impl EvaluateError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Face { .. } | Self::Incomparable(_) | Self::Template(_) => "SYS_INTERNAL",
+            Self::Face { .. } | Self::Finger { .. } | Self::Incomparable(_) | Self::Template(_) => {
+                "SYS_INTERNAL"
+            }
             Self::NoComparison | Self::Degenerate => "EVAL_DATASET",
         }
     }

@@ -40,9 +40,20 @@ pub enum Pairing {
         /// Templates of each identity.
         templates: Vec<u64>,
     },
+    /// Several sets that are compared each within itself; of an identity of another set each lists none.
+    Sets(Vec<Self>),
 }
 
 impl Pairing {
+    /// How many identities it speaks of.
+    fn identities(&self) -> usize {
+        match self {
+            Self::EachWithEach { pictures } => pictures.len(),
+            Self::ProbeWithTemplate { probes, .. } => probes.len(),
+            Self::Sets(sets) => sets.first().map_or(0, Self::identities),
+        }
+    }
+
     /// How many impostor comparisons there are when identity `i` is in the data `weights[i]` times
     /// and its copies are not compared with each other.
     fn impostors(&self, weights: &[u64]) -> u64 {
@@ -55,6 +66,7 @@ impl Pairing {
                 let (sum, squares) = sums(probes, templates, weights);
                 sum.0 * sum.1 - squares
             }
+            Self::Sets(sets) => sets.iter().map(|set| set.impostors(weights)).sum(),
         }
     }
 }
@@ -174,10 +186,7 @@ impl Trials {
     /// How many identities the pairing speaks of.
     #[must_use]
     pub fn identities(&self) -> usize {
-        match &self.pairing {
-            Pairing::EachWithEach { pictures } => pictures.len(),
-            Pairing::ProbeWithTemplate { probes, .. } => probes.len(),
-        }
+        self.pairing.identities()
     }
 
     /// How many identities have a genuine comparison.

@@ -325,7 +325,8 @@ async fn insert_capture(
     captures_max: usize,
 ) -> Result<(), GatewayError> {
     let customer = unit.customer(&row.customer).await?.ok_or(GatewayError::NotFound("customer"))?;
-    let captures = unit.captures(&row.customer).await?.len();
+    let rows = unit.captures(&row.customer).await?;
+    let captures = rows.iter().filter(|other| other.modality == row.modality).count();
     if captures >= captures_max {
         return Err(GatewayError::State("the customer has the most captures a template takes"));
     }

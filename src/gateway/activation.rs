@@ -9,15 +9,18 @@ use zeroize::Zeroizing;
 use super::Gateway;
 use super::Settings;
 use super::act::{ActJob, Write, receipt_actor};
+use super::customer::Templates;
 use super::error::GatewayError;
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, Slot, Step};
+use super::templates::IMPRESSIONS_MIN;
 use super::verification_job::audit_place;
 use crate::crypto::{Entropy, random_bytes};
 use crate::domain::id::{CustomerId, ReceiptId};
 use crate::domain::reference::SecondPersonReason;
 use crate::domain::time::UnixMillis;
-use crate::matching::Template;
+use crate::fingerprint::FingerprintPipeline;
+use crate::matching::FingerTemplate;
 use crate::receipt::{Administration, Content, Salt, audit_commit};
 use crate::store::{ActivationProposalRow, CustomerStatus, DuplicateRow, UnitOfWork};
 use crate::vault::Vault;
@@ -76,8 +79,11 @@ impl Gateway {
             None => Some(self.reference_of(customer).await?),
         };
         let _turn = self.activation.lock().await;
-        let template = self.template_of(customer).await?;
-        let template = template.ok_or(GatewayError::State("the customer has no captures"))?;
+        let templates = self.templates_of(customer).await?;
+        if templates.is_empty() {
+            return Err(GatewayError::State("the customer has no captures"));
+        }
+        self.require_impressions(&templates)?;
         let first = match (self.open_proposal(customer).await?, reference) {
             (Some(row), _) if row.proposed_by == actor.name || row.proposed_key == actor.spki => {
                 return Err(GatewayError::State(
@@ -88,12 +94,13 @@ impl Gateway {
             (None, None) => {
                 return Err(GatewayError::State("the first person's call counts no more"));
             }
-            (None, Some(reference)) => match self.doubt(&reference, &template).await? {
+            (None, Some(reference)) => match self.doubt(&reference, templates.face.as_ref()).await?
+            {
                 Some(reason) => return self.propose(actor, customer, subject, reason).await,
                 None => None,
             },
         };
-        self.search_and_activate(actor, customer, subject, template, first).await
+        self.search_and_activate(actor, customer, subject, templates, first).await
     }
 
     /// The proposal to activate a customer that still counts.
@@ -113,6 +120,21 @@ impl Gateway {
         }
         if self.store.captures(customer).await?.is_empty() {
             return Err(GatewayError::State("the customer has no captures"));
+        }
+        Ok(())
+    }
+
+    /// A finger counts once there are enough impressions of it that match each other. Records of another
+    /// vendor bring their own quality.
+    fn require_impressions(&self, templates: &Templates) -> Result<(), GatewayError> {
+        let own = self.vision.fingers().map(FingerprintPipeline::model);
+        let is_short = |finger: &FingerTemplate| {
+            Some(finger.model()) == own && finger.impressions() < IMPRESSIONS_MIN
+        };
+        if templates.fingers.values().any(is_short) {
+            return Err(GatewayError::State(
+                "a finger takes three impressions that match each other",
+            ));
         }
         Ok(())
     }
@@ -156,10 +178,10 @@ impl Gateway {
         actor: &Actor,
         customer: &CustomerId,
         subject: String,
-        template: Template,
+        templates: Templates,
         first: Option<ActivationProposalRow>,
     ) -> Result<Activation, GatewayError> {
-        let rows = self.lookalikes(customer, template).await?;
+        let rows = self.lookalikes(customer, templates).await?;
         let duplicates = rows.iter().map(|row| (row.other, row.strength_db)).collect::<Vec<_>>();
         let (act, status) = if rows.is_empty() {
             ("customer_activated", CustomerStatus::Active)
@@ -199,10 +221,10 @@ impl Gateway {
     async fn lookalikes(
         &self,
         customer: &CustomerId,
-        template: Template,
+        templates: Templates,
     ) -> Result<Vec<DuplicateRow>, GatewayError> {
         let found_at = self.clock.now();
-        let others = self.search(template).await?.into_iter().filter(|hit| hit.key != *customer);
+        let others = self.search(templates).await?.into_iter().filter(|hit| hit.key != *customer);
         let rows = others.map(|hit| DuplicateRow {
             customer: *customer,
             other: hit.key,

@@ -1,51 +1,91 @@
 //! A customer's keys, captures and template, opened for one use.
 
+use std::collections::BTreeMap;
 use std::sync::RwLockReadGuard;
 use std::time::Instant;
 
 use super::Gateway;
 use super::error::GatewayError;
 use crate::domain::embedding::FaceEmbedding;
+use crate::domain::finger::{FingerPosition, FingerView};
 use crate::domain::id::CustomerId;
-use crate::matching::{Gallery, Template};
+use crate::domain::modality::Modality;
+use crate::matching::{FingerGallery, FingerTemplate, Gallery, Template};
 use crate::policy::CustomerStanding;
 use crate::store::{CaptureRow, CustomerStatus};
 use crate::vault::{CustomerKeys, Place};
 
-/// What a verification is compared with.
-pub(super) struct EnrolledTemplate {
+/// Whom a verification is about, and what it is compared with.
+pub(super) struct Enrolled {
+    /// Where they stand, whatever of them is enrolled.
     pub standing: CustomerStanding,
     /// The pseudonym for the receipt; none for nobody.
     pub subject: Option<String>,
     /// The customer's keys; none for nobody.
     pub keys: Option<CustomerKeys>,
-    pub template: Option<Template>,
+    pub templates: Templates,
+}
+
+/// A person's captures, opened.
+#[derive(Default)]
+pub(super) struct OpenedCaptures {
+    pub faces: Vec<FaceEmbedding>,
+    pub fingers: BTreeMap<FingerPosition, Vec<FingerView>>,
+}
+
+/// What a person is compared with, by characteristic.
+#[derive(Default)]
+pub(super) struct Templates {
+    pub face: Option<Template>,
+    pub fingers: BTreeMap<FingerPosition, FingerTemplate>,
+}
+
+impl Templates {
+    /// Whether there is one of this characteristic.
+    pub fn has(&self, modality: Modality) -> bool {
+        match modality {
+            Modality::Face => self.face.is_some(),
+            Modality::Finger(position) => self.fingers.contains_key(&position),
+        }
+    }
+
+    /// Whether there is none at all.
+    pub fn is_empty(&self) -> bool {
+        self.face.is_none() && self.fingers.is_empty()
+    }
+}
+
+/// Everybody's templates, for the search for duplicates.
+#[derive(Debug)]
+pub(super) struct Everybody {
+    pub faces: Gallery<CustomerId>,
+    /// None where the gateway has no model for fingers.
+    pub fingers: Option<FingerGallery<(CustomerId, FingerPosition)>>,
 }
 
 impl Gateway {
-    /// The template of a customer, or what takes its place for nobody.
-    pub(super) async fn enrolled_template(
+    /// What is enrolled of a customer, or what takes its place for nobody.
+    pub(super) async fn enrolled(
         &self,
         customer: Option<&CustomerId>,
-    ) -> Result<EnrolledTemplate, GatewayError> {
-        const NOBODY: EnrolledTemplate = EnrolledTemplate {
+    ) -> Result<Enrolled, GatewayError> {
+        const NOBODY: Enrolled = Enrolled {
             standing: CustomerStanding::Unknown,
             subject: None,
             keys: None,
-            template: None,
+            templates: Templates { face: None, fingers: BTreeMap::new() },
         };
         let Some(id) = customer else { return Ok(NOBODY) };
         let Some(row) = self.store.customer(id).await? else { return Ok(NOBODY) };
-        let standing = standing_of(row.status);
         let Some(keys) = self.customer_keys(id).await? else { return Ok(NOBODY) };
         let captures = self.open_captures(&keys, &self.store.captures(id).await?)?;
-        let template = self.template(&captures)?;
-        let standing = match (standing, &template) {
-            (CustomerStanding::Active, None) => CustomerStanding::NotEnrolled,
-            (standing, _) => standing,
-        };
         let subject = Some(keys.pseudonym(&self.settings.tenant, id));
-        Ok(EnrolledTemplate { standing, subject, keys: Some(keys), template })
+        Ok(Enrolled {
+            standing: standing_of(row.status),
+            subject,
+            keys: Some(keys),
+            templates: self.templates(&captures)?,
+        })
     }
 
     /// A customer's keys; none after erasure.
@@ -64,34 +104,44 @@ impl Gateway {
         &self,
         keys: &CustomerKeys,
         rows: &[CaptureRow],
-    ) -> Result<Vec<FaceEmbedding>, GatewayError> {
-        rows.iter()
-            .map(|row| {
-                let plain = keys.open(&self.capture_place(row), &row.sealed)?;
-                FaceEmbedding::from_bytes(&plain).map_err(|cause| {
-                    GatewayError::internal("a sealed capture does not parse", cause)
-                })
-            })
-            .collect()
+    ) -> Result<OpenedCaptures, GatewayError> {
+        const BROKEN: &str = "a sealed capture does not parse";
+        let mut opened = OpenedCaptures::default();
+        for row in rows {
+            let plain = keys.open(&self.capture_place(row), &row.sealed)?;
+            match row.modality {
+                Modality::Face => opened.faces.push(
+                    FaceEmbedding::from_bytes(&plain)
+                        .map_err(|cause| GatewayError::internal(BROKEN, cause))?,
+                ),
+                Modality::Finger(position) => opened.fingers.entry(position).or_default().push(
+                    FingerView::from_bytes(&plain)
+                        .map_err(|cause| GatewayError::internal(BROKEN, cause))?,
+                ),
+            }
+        }
+        Ok(opened)
     }
 
-    /// The template that captures make; none of no captures.
-    pub(super) fn template(
-        &self,
-        captures: &[FaceEmbedding],
-    ) -> Result<Option<Template>, GatewayError> {
-        if captures.is_empty() {
-            return Ok(None);
-        }
-        let template = Template::from_captures(captures);
-        template.map(Some).map_err(|cause| GatewayError::internal("template", cause))
+    /// The templates that captures make.
+    pub(super) fn templates(&self, captures: &OpenedCaptures) -> Result<Templates, GatewayError> {
+        let broken = |cause| GatewayError::internal("template", cause);
+        let face = (!captures.faces.is_empty()).then(|| Template::from_captures(&captures.faces));
+        let fingers = captures.fingers.iter().map(|(position, views)| {
+            let template = FingerTemplate::from_views(views);
+            Ok((*position, template.map_err(|cause| GatewayError::internal("template", cause))?))
+        });
+        Ok(Templates {
+            face: face.transpose().map_err(broken)?,
+            fingers: fingers.collect::<Result<_, GatewayError>>()?,
+        })
     }
 
     /// Where a capture is sealed to.
     pub(super) fn capture_place(&self, row: &CaptureRow) -> Place {
         let tenant = self.settings.tenant.as_str();
         Place::of_customer("captures", "sealed", tenant, &row.customer, row.id.as_bytes())
-            .with_modality(row.modality.as_str())
+            .with_modality(row.modality.characteristic())
     }
 
     /// Reads every template into memory, for the search for duplicates.
@@ -111,37 +161,51 @@ impl Gateway {
                 let Some(keys) = self.customer_keys(&customer.id).await? else { continue };
                 let captures =
                     self.open_captures(&keys, &self.store.captures(&customer.id).await?)?;
-                if let Some(template) = self.template(&captures)? {
-                    self.gallery_insert(customer.id, &template)?;
-                }
+                self.gallery_insert(customer.id, &self.templates(&captures)?)?;
             }
             pages += 1;
             if pages.is_multiple_of(PAGES_A_LOG_LINE) {
-                let templates = self.gallery()?.len();
+                let templates = self.gallery()?.faces.len();
                 tracing::info!(templates, seconds = begun.elapsed().as_secs(), "loading templates");
             }
         }
-        let templates = self.gallery()?.len();
+        let templates = self.gallery()?.faces.len();
         tracing::info!(templates, seconds = begun.elapsed().as_secs(), "templates are loaded");
         Ok(())
     }
 
     /// The gallery, to look at or to take a snapshot of: whoever inserts waits meanwhile.
-    pub(super) fn gallery(&self) -> Result<RwLockReadGuard<'_, Gallery<CustomerId>>, GatewayError> {
+    pub(super) fn gallery(&self) -> Result<RwLockReadGuard<'_, Everybody>, GatewayError> {
         self.gallery.read().map_err(|_| GatewayError::broken("gallery lock"))
     }
 
     pub(super) fn gallery_insert(
         &self,
         id: CustomerId,
-        template: &Template,
+        templates: &Templates,
     ) -> Result<(), GatewayError> {
         let mut gallery = self.gallery.write().map_err(|_| GatewayError::broken("gallery lock"))?;
-        gallery.insert(id, template).map_err(|cause| GatewayError::internal("gallery", cause))
+        if let Some(face) = &templates.face {
+            let inserted = gallery.faces.insert(id, face);
+            inserted.map_err(|cause| GatewayError::internal("gallery", cause))?;
+        }
+        if let Some(fingers) = &mut gallery.fingers {
+            for (position, template) in &templates.fingers {
+                let inserted = fingers.insert((id, *position), template);
+                inserted.map_err(|cause| GatewayError::internal("gallery", cause))?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn gallery_remove(&self, id: &CustomerId) -> Result<(), GatewayError> {
-        self.gallery.write().map_err(|_| GatewayError::broken("gallery lock"))?.remove(id);
+        let mut gallery = self.gallery.write().map_err(|_| GatewayError::broken("gallery lock"))?;
+        gallery.faces.remove(id);
+        if let Some(fingers) = &mut gallery.fingers {
+            for position in FingerPosition::ALL {
+                fingers.remove(&(*id, position));
+            }
+        }
         Ok(())
     }
 }

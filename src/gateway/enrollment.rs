@@ -1,10 +1,6 @@
 //! Enrolment: a customer, their tokens and captures, activation with the search for duplicates.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use serde_json::json;
-use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::Gateway;
@@ -12,26 +8,16 @@ use super::act::{Act, DIFFERENT_PEOPLE, SAME_PERSON, Write, receipt_actor};
 use super::activation::SecondPerson;
 use super::error::GatewayError;
 use super::request::{
-    Actor, BindToken, CaptureAnswer, Consent, ConsentTerm, CreateCustomer, CustomerAnswer,
-    DuplicateResolution, Logged, QualityComponent,
+    Actor, BindToken, Consent, ConsentTerm, CreateCustomer, CustomerAnswer, DuplicateResolution,
+    Logged,
 };
-use crate::capture::MediaType;
 use crate::crypto::random_bytes;
-use crate::domain::embedding::FaceEmbedding;
-use crate::domain::id::{CaptureId, CustomerId};
-use crate::domain::modality::Modality;
-use crate::domain::quality::QualityReport;
-use crate::domain::reason::Reason;
+use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{OpaqueToken, TokenKind};
-use crate::face::Acquisition;
-use crate::matching::{Hit, Matcher, TEMPLATE_CAPTURES_MAX, Template};
 use crate::receipt::{Content, Erasure};
-use crate::store::{CaptureRow, CustomerRow, CustomerStatus, TokenRow};
+use crate::store::{CustomerRow, CustomerStatus, TokenRow};
 use crate::vault::Place;
-
-/// Most suspected duplicates that an activation reports.
-const DUPLICATES_MAX: usize = 16;
 
 impl Gateway {
     /// Creates a customer with a consent; they cannot be verified before activation.
@@ -114,56 +100,6 @@ impl Gateway {
         self.perform(act, vec![Write::DeleteToken(index, *customer)]).await.map(drop)
     }
 
-    /// Offers a capture for the template; the answer says what was measured and why not, if not.
-    ///
-    /// # Errors
-    ///
-    /// [`GatewayError::State`] when the template has the most captures.
-    pub async fn add_capture(
-        self: &Arc<Self>,
-        actor: &Actor,
-        customer: &CustomerId,
-        image: Bytes,
-        media_type: Option<MediaType>,
-    ) -> Result<CaptureAnswer, GatewayError> {
-        let subject = self.subject_of(customer).await?;
-        let keys = self.customer_keys(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
-        // Two captures at once would each be compared without the other.
-        let _turn = self.activation.lock().await;
-        let rows = self.store.captures(customer).await?;
-        if rows.len() >= TEMPLATE_CAPTURES_MAX {
-            return Err(GatewayError::State("the customer has the most captures a template takes"));
-        }
-        let earlier = self.open_captures(&keys, &rows)?;
-        let matcher = self.matcher.clone();
-        let seen = self.vision.run(image, media_type, move |pipeline, picture| {
-            let acquired = pipeline.enrol(picture);
-            let acquired =
-                acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))?;
-            consider(&matcher, acquired, earlier)
-        });
-        let Considered { embeddings, quality, reasons } = seen.await?;
-        let quality = quality.as_ref().map(components).unwrap_or_default();
-        let Some(embedding) = embeddings.last().filter(|_| reasons.is_empty()) else {
-            return Ok(CaptureAnswer { capture: None, quality, reasons });
-        };
-        let id = CaptureId::new(random_bytes(&*self.entropy)?);
-        let mut row = CaptureRow {
-            id,
-            customer: *customer,
-            modality: Modality::Face,
-            sealed: Vec::new(),
-            created_at: self.clock.now(),
-        };
-        row.sealed = keys.seal(&self.capture_place(&row), &embedding.to_bytes(), &*self.entropy)?;
-        let act = Act { act: "capture_added", actor, subject: Some(subject), terminal: None };
-        let writes = vec![Write::InsertCapture(Box::new(row), TEMPLATE_CAPTURES_MAX)];
-        let performed = self.perform(act, writes).await;
-        self.refresh_gallery(customer).await?;
-        performed?;
-        Ok(CaptureAnswer { capture: Some(id), quality, reasons })
-    }
-
     /// Records what a person decided about suspected duplicates.
     ///
     /// # Errors
@@ -218,25 +154,6 @@ impl Gateway {
             Write::SetStatus(*customer, &[CustomerStatus::Suspended], CustomerStatus::Active),
         ];
         self.perform(act, writes).await.map(drop)
-    }
-
-    /// Removes a capture from the template.
-    ///
-    /// # Errors
-    ///
-    /// [`GatewayError::NotFound`] when the customer has no such capture.
-    pub async fn remove_capture(
-        &self,
-        actor: &Actor,
-        customer: &CustomerId,
-        capture: &CaptureId,
-    ) -> Result<(), GatewayError> {
-        let subject = Some(self.subject_of(customer).await?);
-        let _turn = self.activation.lock().await;
-        let act = Act { act: "capture_removed", actor, subject, terminal: None };
-        let performed = self.perform(act, vec![Write::DeleteCapture(*capture, *customer)]).await;
-        self.refresh_gallery(customer).await?;
-        performed.map(drop)
     }
 
     /// Destroys a customer's keys and everything sealed under them. Receipts stay; nothing links
@@ -303,7 +220,7 @@ impl Gateway {
             status: row.status,
             created_at: row.created_at,
             updated_at: row.updated_at,
-            captures: captures.iter().map(|capture| capture.id).collect(),
+            captures: captures.iter().map(|capture| (capture.id, capture.modality)).collect(),
             tokens: tokens.iter().map(|token| token.kind).collect(),
             duplicates: open.map(|duplicate| duplicate.other).collect(),
             needs_second_person: proposal.as_ref().map(SecondPerson::of),
@@ -315,88 +232,6 @@ impl Gateway {
         let keys = self.customer_keys(id).await?.ok_or(GatewayError::NotFound("customer"))?;
         Ok(keys.pseudonym(&self.settings.tenant, id))
     }
-
-    pub(super) async fn template_of(
-        &self,
-        id: &CustomerId,
-    ) -> Result<Option<Template>, GatewayError> {
-        let Some(keys) = self.customer_keys(id).await? else { return Ok(None) };
-        self.template(&self.open_captures(&keys, &self.store.captures(id).await?)?)
-    }
-
-    /// Brings the gallery in line with the store, whatever became of an act: one that is told to have
-    /// failed may have been committed.
-    pub(super) async fn refresh_gallery(&self, id: &CustomerId) -> Result<(), GatewayError> {
-        self.gallery_remove(id)?;
-        let status = self.store.customer(id).await?.map(|row| row.status);
-        if !matches!(status, Some(CustomerStatus::Active | CustomerStatus::Suspended)) {
-            return Ok(());
-        }
-        match self.template_of(id).await? {
-            Some(template) => self.gallery_insert(*id, &template),
-            None => Ok(()),
-        }
-    }
-
-    /// The enrolled who look like this template, by the search's own, stricter threshold.
-    pub(super) async fn search(
-        &self,
-        template: Template,
-    ) -> Result<Vec<Hit<CustomerId>>, GatewayError> {
-        // The lock is held for the snapshot only, so that nobody waits for the scan.
-        let everybody = self.gallery()?.snapshot();
-        spawn_blocking(move || {
-            let hits = everybody.search(&template, DUPLICATES_MAX);
-            hits.map_err(|cause| GatewayError::internal("gallery", cause))
-        })
-        .await
-        .map_err(|cause| GatewayError::internal("search", cause))?
-    }
-}
-
-struct Considered {
-    embeddings: Vec<FaceEmbedding>,
-    quality: Option<QualityReport>,
-    reasons: Vec<Reason>,
-}
-
-/// Whether a capture can join the earlier ones: good enough, and of the same person.
-fn consider(
-    matcher: &Matcher,
-    acquired: Acquisition,
-    mut embeddings: Vec<FaceEmbedding>,
-) -> Result<Considered, GatewayError> {
-    match acquired {
-        Acquisition::Refused(refusal) => {
-            let reason = Reason::from_code(refusal.cause.code()).unwrap_or(Reason::CapLowQuality);
-            Ok(Considered { embeddings, quality: refusal.quality, reasons: vec![reason] })
-        }
-        Acquisition::Usable(probe) => {
-            embeddings.push(probe.embedding);
-            let agree = matcher
-                .captures_agree(&embeddings)
-                .map_err(|cause| GatewayError::internal("comparison", cause))?;
-            let reasons = if agree { Vec::new() } else { vec![Reason::CapCapturesDisagree] };
-            Ok(Considered { embeddings, quality: Some(probe.quality), reasons })
-        }
-    }
-}
-
-fn components(report: &QualityReport) -> Vec<QualityComponent> {
-    report
-        .measures()
-        .iter()
-        .map(|measure| QualityComponent {
-            name: measure.component.as_str(),
-            value: measure.value,
-            bar: if measure.value > measure.bar.max || measure.bar.min == f32::NEG_INFINITY {
-                measure.bar.max
-            } else {
-                measure.bar.min
-            },
-            ok: measure.bar.is_met_by(measure.value),
-        })
-        .collect()
 }
 
 /// A consent as it is sealed.

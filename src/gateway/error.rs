@@ -1,7 +1,7 @@
 //! Why no decision was made.
 
 use super::reference::ReferenceError;
-use crate::capture::DecodeError;
+use crate::capture::{DecodeError, FingerDecodeError};
 use crate::crypto::{AeadError, EntropyError, SignatureError};
 use crate::store::StoreError;
 
@@ -23,9 +23,18 @@ pub enum GatewayError {
         /// Its first fault, in words for its author; packs hold nothing personal.
         fault: String,
     },
+    /// A finger's record that cannot be taken over.
+    #[error("the record is refused: {fault}")]
+    Record {
+        /// Its first fault, in words that repeat nothing of it.
+        fault: String,
+    },
     /// The picture's bytes are no picture that can be read.
     #[error("the capture cannot be decoded")]
     Unreadable(#[source] DecodeError),
+    /// The picture of a finger cannot be read, or its resolution is not known.
+    #[error("the capture of a finger cannot be decoded")]
+    UnreadableFinger(#[source] FingerDecodeError),
     /// The challenge is unknown, used, cancelled, expired, or was issued for something else.
     #[error("the challenge cannot be used")]
     Stale,
@@ -69,8 +78,9 @@ impl GatewayError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Invalid { .. } | Self::Pack { .. } => "REQ_INVALID",
+            Self::Invalid { .. } | Self::Pack { .. } | Self::Record { .. } => "REQ_INVALID",
             Self::Unreadable(_) => "CAP_UNREADABLE",
+            Self::UnreadableFinger(cause) => cause.code(),
             Self::Stale => "CAP_STALE",
             Self::IdReused => "REQ_ID_REUSED",
             Self::NotFound(_) => "REQ_NOT_FOUND",

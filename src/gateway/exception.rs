@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::Gateway;
 use super::act::{Act, Write};
 use super::confirming::Stage;
-use super::customer::EnrolledTemplate;
+use super::customer::Enrolled;
 use super::error::GatewayError;
 use super::request::{Actor, Answer, RequestException, Salts};
 use super::session::Session;
@@ -113,8 +113,8 @@ impl Gateway {
         attempts: u32,
     ) -> Result<Answer, GatewayError> {
         let Asked { terminal, key, session, request_hash, arrived_at, deadline } = asked;
-        let enrolled = self.enrolled_template(session.customer()?.as_ref()).await?;
-        let EnrolledTemplate { standing, subject, keys, template: _ } = enrolled;
+        let enrolled = self.enrolled(session.customer()?.as_ref()).await?;
+        let Enrolled { standing, subject, keys, templates: _ } = enrolled;
         let job = VerificationJob {
             vault: Arc::clone(&self.vault),
             pack: self.packs.current(self.clock.now()).await?,
@@ -130,11 +130,7 @@ impl Gateway {
             challenge_hash: None,
             attempts_key,
             attempts,
-            standing: match standing {
-                // Nothing is compared, so nothing is missed.
-                CustomerStanding::NotEnrolled => CustomerStanding::Active,
-                other => other,
-            },
+            standing,
             subject: subject.unwrap_or_else(|| session.nobody.clone()),
             session,
             keys,

@@ -9,6 +9,7 @@ use super::session::SESSION;
 use super::verification_job::VerificationJob;
 use crate::domain::decision::RuleId;
 use crate::domain::id::CustomerId;
+use crate::domain::modality::Captured;
 use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::supplied::Supplied;
 use crate::domain::time::UnixMillis;
@@ -43,6 +44,7 @@ impl VerificationJob {
             attempts_in_transaction: self.attempts,
             holder_verification: self.session.holder_verification()?,
             device_level: DeviceLevel::Certificate,
+            modality: Captured::of(&self.session.modalities()?),
             iin_given: self.session.iin_given,
             confirmation: confirming.fact,
             unable: self.unable(unit, customer).await?,

@@ -7,19 +7,18 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Gateway;
 use super::enrollment::consent_json;
 use super::error::GatewayError;
-use super::request::Consent;
+use super::look::{Looked, face_measures, refused_face};
+use super::request::{Capture, Consent};
 use super::sequencer::Slot;
 use super::session::digest_from_hex;
-use super::verification::Looked;
 use super::verification_job::Seen;
-use crate::capture::{DecodedImage, MediaType};
+use crate::capture::DecodedImage;
 use crate::crypto::{Digest, random_bytes};
 use crate::domain::embedding::FaceEmbedding;
 use crate::domain::id::{CaptureId, CustomerId, TerminalId};
@@ -98,8 +97,7 @@ impl Gateway {
         kept: KeptGuest,
         may_compare: bool,
         terminal: &TerminalId,
-        image: Bytes,
-        media_type: Option<MediaType>,
+        capture: Capture,
     ) -> Result<Looked, GatewayError> {
         let known = if may_compare { self.known_guests(&kept).await? } else { Vec::new() };
         let known = Arc::new(known);
@@ -107,7 +105,7 @@ impl Gateway {
         let pack = self.packs.current(self.clock.now()).await?;
         let required_db = pack.bars().required_db;
         let candidates = Arc::clone(&known);
-        let seen = self.vision.run(image, media_type, move |pipeline, picture| {
+        let seen = self.vision.look_at_face(capture, move |pipeline, picture| {
             compare_guests(pipeline, &matcher, picture, &candidates, required_db)
         });
         let GuestSeen { seen, known: place, embedding } = seen.await?;
@@ -136,7 +134,7 @@ impl Gateway {
         for id in self.store.guests(&kept.number_index()?).await? {
             let Some(keys) = self.customer_keys(&id).await? else { continue };
             let captures = self.open_captures(&keys, &self.store.captures(&id).await?)?;
-            if let Some(template) = self.template(&captures)? {
+            if let Some(template) = self.templates(&captures)?.face {
                 let subject = keys.pseudonym(&self.settings.tenant, &id);
                 known.push(KnownGuest { id, subject, template });
             }
@@ -219,7 +217,7 @@ fn compare_guests(
     let acquired = pipeline.probe(picture);
     match acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))? {
         Acquisition::Refused(refusal) => {
-            Ok(GuestSeen { seen: Seen::refused(&refusal), known: None, embedding: None })
+            Ok(GuestSeen { seen: refused_face(&refusal), known: None, embedding: None })
         }
         Acquisition::Usable(Probe { embedding, quality, liveness }) => {
             let mut best: Option<(usize, Strength)> = None;
@@ -232,11 +230,9 @@ fn compare_guests(
                 }
             }
             let best = best.filter(|(_, strength)| strength.db() >= required_db);
-            Ok(GuestSeen {
-                seen: Seen::usable(best.map(|(_, strength)| strength), liveness, quality),
-                known: best.map(|(place, _)| place),
-                embedding: Some(embedding),
-            })
+            let mut seen = Seen::usable(liveness, face_measures(&quality));
+            seen.matched(best.map(|(_, strength)| strength));
+            Ok(GuestSeen { seen, known: best.map(|(place, _)| place), embedding: Some(embedding) })
         }
     }
 }

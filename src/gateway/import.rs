@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Gateway;
 use super::activation::SecondPerson;
 use super::error::GatewayError;
-use super::request::{Actor, BindToken, ImportRow};
+use super::request::{Actor, BindToken, Capture, ImportRow};
 use crate::domain::id::CustomerId;
+use crate::domain::modality::Modality;
 use crate::domain::reason::Reason;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{OpaqueToken, TokenKind};
@@ -43,7 +42,7 @@ impl Gateway {
         actor: &Actor,
         row: ImportRow,
     ) -> Result<Imported, GatewayError> {
-        let ImportRow { customer, tokens, images } = row;
+        let ImportRow { customer, tokens, captures } = row;
         let mut imported = Imported {
             customer: self.create_customer(actor, customer).await?,
             status: CustomerStatus::Pending,
@@ -52,7 +51,7 @@ impl Gateway {
             reasons: Vec::new(),
             failure: None,
         };
-        imported.failure = self.complete(actor, tokens, images, &mut imported).await.err();
+        imported.failure = self.complete(actor, tokens, captures, &mut imported).await.err();
         Ok(imported)
     }
 
@@ -60,15 +59,15 @@ impl Gateway {
         self: &Arc<Self>,
         actor: &Actor,
         tokens: Vec<(TokenKind, OpaqueToken, Option<UnixMillis>)>,
-        images: Vec<Bytes>,
+        captures: Vec<(Modality, Capture)>,
         imported: &mut Imported,
     ) -> Result<(), GatewayError> {
         let customer = imported.customer;
         for (kind, token, expires_at) in tokens {
             self.bind_token(actor, BindToken { customer, kind, token, expires_at }).await?;
         }
-        for image in images {
-            let answer = self.add_capture(actor, &customer, image, None).await?;
+        for (modality, capture) in captures {
+            let answer = self.add_capture(actor, &customer, modality, capture).await?;
             imported.captures += usize::from(answer.capture.is_some());
             imported.reasons.extend(answer.reasons);
         }

@@ -7,8 +7,8 @@
 use super::Gateway;
 use super::act::DIFFERENT_PEOPLE;
 use super::error::GatewayError;
+use super::look::Looked;
 use super::sequencer::Slot;
-use super::verification::Looked;
 use super::verification_job::VerificationJob;
 use crate::domain::id::CustomerId;
 use crate::matching::Template;
@@ -31,7 +31,7 @@ impl Gateway {
         let Some(face) = looked.face.take().filter(|_| is_asked) else { return Ok(looked) };
         let template = Template::from_captures(&[face]);
         let template = template.map_err(|cause| GatewayError::internal("template", cause))?;
-        let hits = self.search(template).await?.into_iter().map(|hit| hit.key);
+        let hits = self.search_faces(template).await?.into_iter().map(|hit| hit.key);
         looked.seen.found(hits.filter(|other| Some(*other) != customer));
         Ok(looked)
     }

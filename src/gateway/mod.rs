@@ -16,10 +16,12 @@ mod error;
 mod evidence;
 mod exception;
 mod facts;
+mod finger_records;
 mod footage;
 mod guard;
 mod guest;
 mod import;
+mod look;
 mod lookalikes;
 mod oversight;
 mod pack_job;
@@ -35,6 +37,7 @@ mod reversal;
 mod sequencer;
 mod session;
 mod teller;
+mod templates;
 mod terminal;
 mod under_way;
 mod verification;
@@ -54,8 +57,9 @@ use crate::crypto::{Entropy, PublicKey, Signer};
 use crate::domain::id::{CustomerId, TenantId, TerminalId};
 use crate::domain::turnover::BankZone;
 use crate::face::FacePipeline;
+use crate::fingerprint::FingerprintPipeline;
 use crate::ledger::Origin;
-use crate::matching::{Gallery, Matcher};
+use crate::matching::{FingerGallery, FingerMatcher, Gallery, Matcher};
 use crate::policy::PolicyPack;
 use crate::receipt::KeyRegister;
 use crate::store::{Shelves, Store};
@@ -71,6 +75,7 @@ pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
 pub use error::GatewayError;
 pub use evidence::Evidence;
+pub use finger_records::ExportedTemplate;
 pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
 pub use guard::{FileGuard, GuardError, HeadGuard};
 pub use import::Imported;
@@ -86,6 +91,7 @@ pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
 pub use verification::CallingTerminal;
 pub use vision::VisionLimits;
 
+use customer::Everybody;
 use packs::Packs;
 use sequencer::{LedgerView, Sequencer, SequencerHandle, Signing, keep_checkpoint};
 use under_way::UnderWay;
@@ -100,8 +106,10 @@ pub struct Parts {
     pub shelves: Arc<dyn Shelves>,
     /// Seals and opens.
     pub vault: Arc<Vault>,
-    /// The models.
-    pub pipeline: Arc<FacePipeline>,
+    /// The models for faces.
+    pub faces: Arc<FacePipeline>,
+    /// The models for fingers, where there are any.
+    pub fingers: Option<Arc<FingerprintPipeline>>,
     /// The configured rules: they decide until people activate others.
     pub pack: Arc<PolicyPack>,
     /// Time.
@@ -187,10 +195,12 @@ pub struct Gateway {
     key_register: KeyRegisterFiles,
     register: KeyRegister,
     matcher: Matcher,
+    /// None where the gateway has no model for fingers.
+    finger_matcher: Option<FingerMatcher>,
     signing: Arc<Signing>,
     view: Arc<LedgerView>,
     sequencer: SequencerHandle,
-    gallery: RwLock<Gallery<CustomerId>>,
+    gallery: RwLock<Everybody>,
     /// Held over an activation's search and insertion, so that one person activated twice at one
     /// moment is found.
     activation: Mutex<()>,
@@ -238,7 +248,17 @@ impl Gateway {
     /// not serve then.
     pub async fn open(parts: Parts) -> Result<(Arc<Self>, Tasks), GatewayError> {
         let Parts {
-            store, shelves, vault, pipeline, pack, clock, entropy, guard, authority, ..
+            store,
+            shelves,
+            vault,
+            faces,
+            fingers,
+            pack,
+            clock,
+            entropy,
+            guard,
+            authority,
+            ..
         } = parts;
         let signing = Arc::new(Signing {
             origin: parts.settings.origin.clone(),
@@ -251,15 +271,19 @@ impl Gateway {
                 .await?;
         let view = sequencer.view();
         let (handle, sequencer) = sequencer.spawn();
-        let matcher = Matcher::new(pipeline.manifest().matching.clone());
-        let gallery = Gallery::new(matcher.clone());
+        let matcher = Matcher::new(faces.manifest().matching.clone());
+        let finger_matcher = fingers.as_deref().map(FingerprintPipeline::matcher);
+        let gallery = Everybody {
+            faces: Gallery::new(matcher.clone()),
+            fingers: finger_matcher.clone().map(FingerGallery::new),
+        };
         let register = KeyRegister::parse(&parts.key_register.register)
             .map_err(|cause| GatewayError::internal("key register", cause))?;
         let packs =
             Packs::new(Arc::clone(&store), parts.settings.origin.clone(), register.clone(), pack);
         let gateway = Arc::new(Self {
             packs: Arc::new(packs),
-            vision: VisionPool::new(pipeline, parts.settings.vision),
+            vision: VisionPool::new(faces, fingers, parts.settings.vision),
             rate: RateLimiter::keyed(Quota::per_minute(
                 parts.settings.calls_per_terminal_per_minute,
             )),
@@ -267,6 +291,7 @@ impl Gateway {
             key_register: parts.key_register,
             register,
             matcher,
+            finger_matcher,
             settings: parts.settings,
             gallery: RwLock::new(gallery),
             activation: Mutex::new(()),

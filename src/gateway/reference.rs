@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::Gateway;
 use super::error::GatewayError;
+use super::request::{Capture, Declared};
 use crate::domain::embedding::FaceEmbedding;
 use crate::domain::id::CustomerId;
 use crate::domain::iin::Iin;
@@ -87,7 +88,8 @@ impl Gateway {
         let Some(source) = &self.references else { return Ok(Reference::NotAsked) };
         let iin = self.iin_of(customer).await?;
         let Some(picture) = source.portrait(&iin).await? else { return Ok(Reference::Nobody) };
-        let seen = self.vision.run(picture, None, |pipeline, picture| {
+        let portrait = Capture { image: picture, declared: Declared::default() };
+        let seen = self.vision.look_at_face(portrait, |pipeline, picture| {
             pipeline.enrol(picture).map_err(|cause| GatewayError::internal("face pipeline", cause))
         });
         match seen.await {
@@ -104,7 +106,7 @@ impl Gateway {
     pub(super) async fn doubt(
         &self,
         reference: &Reference,
-        template: &Template,
+        template: Option<&Template>,
     ) -> Result<Option<SecondPersonReason>, GatewayError> {
         let face = match reference {
             Reference::NotAsked => {
@@ -113,6 +115,10 @@ impl Gateway {
             Reference::Nobody => return Ok(Some(SecondPersonReason::NoReference)),
             Reference::Unusable => return Ok(Some(SecondPersonReason::ReferenceUnusable)),
             Reference::Face(face) => face,
+        };
+        // A portrait says nothing about fingers.
+        let Some(template) = template else {
+            return Ok(Some(SecondPersonReason::ReferenceUnusable));
         };
         let strength = self
             .matcher

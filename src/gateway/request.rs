@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::activation::SecondPerson;
-use crate::capture::MediaType;
+use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::Digest;
 use crate::domain::decision::Outcome;
 use crate::domain::footage::Footage;
@@ -39,8 +39,8 @@ pub struct BeginCapture {
     pub customer: CustomerReference,
     /// What the customer wants done.
     pub transaction: Transaction,
-    /// What will be captured.
-    pub modality: Modality,
+    /// What will be captured, the first first; at least one.
+    pub modalities: Vec<Modality>,
     /// What else the customer has shown.
     pub holder_verification: HolderVerification,
     /// What the bank knows and the gateway cannot.
@@ -80,23 +80,58 @@ pub struct Verify {
     pub business_date: BusinessDate,
     /// Which try.
     pub attempt: Attempt,
-    /// The encoded picture.
-    pub image: Bytes,
-    /// What the terminal says the picture is.
-    pub media_type: Option<MediaType>,
+    /// What was captured, in the order of [`BeginCapture::modalities`].
+    pub captures: Vec<Capture>,
     /// The camera's clip, where the terminal names it.
     pub footage: Option<Footage>,
 }
 
+/// One capture as it came.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Capture {
+    /// The encoded picture.
+    pub image: Bytes,
+    /// What it is said to be.
+    pub declared: Declared,
+}
+
+/// What is said about a picture beside its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Declared {
+    /// The kind of file, of a face's picture.
+    pub media_type: Option<MediaType>,
+    /// The kind of file, of a finger's picture: what may be both says both.
+    pub finger_kind: Option<FingerImageKind>,
+    /// The resolution, of a finger's picture.
+    pub pixels_per_inch: Option<u16>,
+    /// Width and height, of a finger's bare pixels.
+    pub raw_size: Option<(u32, u32)>,
+}
+
+impl Declared {
+    /// Whether a picture of a face may be declared so.
+    #[must_use]
+    pub const fn suits_a_face(&self) -> bool {
+        let is_kind_of_face = self.finger_kind.is_none() || self.media_type.is_some();
+        is_kind_of_face && self.pixels_per_inch.is_none() && self.raw_size.is_none()
+    }
+
+    /// Whether a picture of a finger may be declared so.
+    #[must_use]
+    pub const fn suits_a_finger(&self) -> bool {
+        self.media_type.is_none() || self.finger_kind.is_some()
+    }
+}
+
+impl std::fmt::Debug for Capture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Capture({} bytes)", self.image.len())
+    }
+}
+
 impl std::fmt::Debug for Verify {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Verify({}, attempt {}, {} bytes)",
-            self.host_id,
-            self.attempt.get(),
-            self.image.len()
-        )
+        write!(f, "Verify({}, attempt {}, {:?})", self.host_id, self.attempt.get(), self.captures)
     }
 }
 
@@ -299,8 +334,8 @@ pub struct CustomerAnswer {
     pub created_at: UnixMillis,
     /// When their status last changed.
     pub updated_at: UnixMillis,
-    /// Their captures.
-    pub captures: Vec<CaptureId>,
+    /// Their captures, and of what.
+    pub captures: Vec<(CaptureId, Modality)>,
     /// The kind of each bound token.
     pub tokens: Vec<TokenKind>,
     /// Suspected duplicates that nobody has resolved.
@@ -316,8 +351,8 @@ pub struct ImportRow {
     pub customer: CreateCustomer,
     /// Tokens to bind.
     pub tokens: Vec<(TokenKind, OpaqueToken, Option<UnixMillis>)>,
-    /// Encoded pictures, one to five.
-    pub images: Vec<Bytes>,
+    /// Encoded pictures, and of what; at least one.
+    pub captures: Vec<(Modality, Capture)>,
 }
 
 /// What became of a suspected duplicate.

@@ -9,6 +9,7 @@ use super::guest::KeptGuest;
 use super::request::BeginCapture;
 use crate::crypto::{Digest, length_prefixed, sha256};
 use crate::domain::id::{CustomerId, TerminalId};
+use crate::domain::modality::Modality;
 use crate::domain::supplied::{BusinessClass, RiskSign, Supplied};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{HolderVerification, Operation, Transaction};
@@ -47,6 +48,9 @@ pub(super) struct Session {
     number: Option<String>,
     /// The depositor who would be a guest.
     pub guest: Option<KeptGuest>,
+    /// The characteristics to be captured, by their words; none: the face.
+    #[serde(default)]
+    modalities: Vec<String>,
 }
 
 /// What the bank supplied, in words.
@@ -64,7 +68,7 @@ impl Session {
         let BeginCapture {
             customer: _,
             transaction,
-            modality: _,
+            modalities,
             holder_verification,
             supplied,
             guest_consent: _,
@@ -99,7 +103,18 @@ impl Session {
             bank: KeptSupplied::of(supplied),
             number: number.map(|index| index.hex()),
             guest: None,
+            modalities: modalities.iter().map(|it| it.characteristic().to_owned()).collect(),
         }
+    }
+
+    /// What is to be captured, the first first.
+    pub fn modalities(&self) -> Result<Vec<Modality>, GatewayError> {
+        if self.modalities.is_empty() {
+            return Ok(vec![Modality::Face]);
+        }
+        let read = |word: &String| Modality::from_characteristic(word);
+        let read: Option<Vec<_>> = self.modalities.iter().map(read).collect();
+        read.ok_or(GatewayError::broken(SESSION))
     }
 
     pub fn customer(&self) -> Result<Option<CustomerId>, GatewayError> {

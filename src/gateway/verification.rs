@@ -3,40 +3,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::answer::KeptAnswer;
 use super::confirming::Stage;
-use super::customer::EnrolledTemplate;
 use super::enrollment::check_consent;
 use super::error::GatewayError;
 use super::footage::{Keep, check_footage, clip_row, commit_of, footage_bytes, new_salt};
-use super::guest::GuestIs;
+use super::look::{Looked, check_captures};
 use super::request::{
-    Answer, BeginCapture, FootageSalt, IssuedChallenge, Logged, ReportOutcome, ReportedOutcome,
-    Salts, Verify,
+    Answer, BeginCapture, Capture, Declared, FootageSalt, IssuedChallenge, Logged, ReportOutcome,
+    ReportedOutcome, Salts, Verify,
 };
 use super::sequencer::{AwaitRecord, Job, NewEntry, Slot, Step};
 use super::session::{NamedBy, Resolved, Session};
 use super::under_way::Found;
-use super::verification_job::{Seen, VerificationJob};
-use crate::capture::{DecodedImage, MediaType};
+use super::verification_job::VerificationJob;
+use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
-use crate::domain::embedding::FaceEmbedding;
 use crate::domain::footage::Footage;
-use crate::domain::id::{Challenge, CustomerId, ReceiptId, TerminalId};
-use crate::domain::modality::Modality;
+use crate::domain::id::{Challenge, ReceiptId, TerminalId};
 use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey, TokenKind};
-use crate::face::{Acquisition, FacePipeline, Probe};
-use crate::matching::{Matcher, Template};
-use crate::policy::{CustomerStanding, PolicyPack};
 use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
 use crate::store::{ChallengeRow, ChallengeState, ClipRow, DecisionRow, OutcomeRow, UnitOfWork};
-use crate::vault::{CustomerKeys, Place};
+use crate::vault::Place;
 
 /// How long after the deadline an answer that is being committed is still waited for.
 const ANSWER_GRACE: Duration = Duration::from_millis(250);
@@ -63,18 +56,6 @@ struct Asked {
     deadline: Instant,
 }
 
-/// What a capture came to, and of whom.
-pub(super) struct Looked {
-    pub seen: Seen,
-    pub standing: CustomerStanding,
-    /// The pseudonym for the receipt; none for nobody.
-    pub subject: Option<String>,
-    pub keys: Option<CustomerKeys>,
-    pub guest: Option<GuestIs>,
-    /// The face, where it could be compared and might be.
-    pub face: Option<FaceEmbedding>,
-}
-
 /// A challenge that was debited, with everything needed to decide.
 struct Debited {
     session: Session,
@@ -95,7 +76,7 @@ impl Gateway {
         terminal: &CallingTerminal,
         request: BeginCapture,
     ) -> Result<IssuedChallenge, GatewayError> {
-        let Modality::Face = request.modality;
+        self.check_offered(&request)?;
         if !self.vision.has_room() {
             // The capture would be turned away: nobody is asked to look into a camera for that.
             return Err(GatewayError::Overloaded);
@@ -393,6 +374,7 @@ impl Gateway {
         {
             return Err(GatewayError::Stale);
         }
+        check_captures(&session.modalities()?, &request.captures)?;
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &key.terminal);
         let mut unit = self.store.begin().await?;
         if !unit.close_challenge(&hash, ChallengeState::Used).await? {
@@ -424,12 +406,13 @@ impl Gateway {
         let Asked { terminal, key, request, request_hash, arrived_at, deadline } = asked;
         let Debited { mut session, attempts_key, attempts } = debited;
         let pack = self.packs.current(self.clock.now()).await?;
-        let Verify { image, media_type, challenge, footage, .. } = request;
+        let Verify { captures, challenge, footage, .. } = request;
         let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
         // Beyond the last try nothing is compared: the answer must not depend on the face.
         let may_compare = attempts <= pack.bars().attempts_max;
-        let looked =
-            self.look_at(&session, &pack, may_compare, &terminal.id, image.clone(), media_type);
+        let modalities = session.modalities()?;
+        let image = captures.first().map(|capture| capture.image.clone()).unwrap_or_default();
+        let looked = self.look_at(&session, &pack, may_compare, &terminal.id, captures);
         let looked = timeout_at(deadline, looked).await.map_err(|_| GatewayError::Deadline)??;
         let Looked { seen, standing, subject, keys, guest, face: _ } = looked;
         if let Some(guest) = &guest {
@@ -446,13 +429,7 @@ impl Gateway {
             pack,
             entropy: Arc::clone(&self.entropy),
             settings: self.settings.clone(),
-            models: self
-                .vision
-                .pipeline()
-                .embedding_models()
-                .iter()
-                .map(|id| Digest::new(*id.as_bytes()))
-                .collect(),
+            models: self.models_of(&modalities),
             receipt,
             terminal,
             key,
@@ -488,42 +465,6 @@ impl Gateway {
         let salt = new_salt(&*self.entropy)?;
         let row = clip_row(&self.vault, &self.settings, receipt, footage, salt, &*self.entropy)?;
         Ok((row, salt))
-    }
-
-    /// Looks whether the person stands there who is named, or which guest, and whom else they look like.
-    async fn look_at(
-        &self,
-        session: &Session,
-        pack: &PolicyPack,
-        may_compare: bool,
-        terminal: &TerminalId,
-        image: Bytes,
-        media_type: Option<MediaType>,
-    ) -> Result<Looked, GatewayError> {
-        let customer = session.customer()?;
-        let looked = match session.guest.clone() {
-            Some(kept) => self.look_for_guest(kept, may_compare, terminal, image, media_type).await,
-            None => self.look_at_customer(customer, may_compare, image, media_type).await,
-        };
-        self.look_for_others(looked?, customer, pack).await
-    }
-
-    async fn look_at_customer(
-        &self,
-        customer: Option<CustomerId>,
-        may_compare: bool,
-        image: Bytes,
-        media_type: Option<MediaType>,
-    ) -> Result<Looked, GatewayError> {
-        let enrolled = self.enrolled_template(customer.as_ref()).await?;
-        let EnrolledTemplate { standing, subject, keys, template } = enrolled;
-        let matcher = self.matcher.clone();
-        let looked = self.vision.run(image, media_type, move |pipeline, picture| {
-            look(pipeline, &matcher, picture, template.as_ref().filter(|_| may_compare))
-        });
-        let (seen, face) = looked.await?;
-        let face = face.filter(|_| may_compare);
-        Ok(Looked { seen, standing, subject, keys, guest: None, face })
     }
 
     /// Lets a job decide, and gives its answer.
@@ -603,40 +544,36 @@ pub(super) fn answer_place(tenant: &str, key: &DecisionKey, which: Which) -> Pla
 }
 
 fn request_hash(request: &Verify) -> Digest {
-    let Verify { challenge, host_id, business_date, attempt, image, media_type, footage } = request;
+    let Verify { challenge, host_id, business_date, attempt, captures, footage } = request;
     let footage = footage.as_ref().map(footage_bytes);
+    let captures: Vec<_> = captures.iter().map(capture_bytes).collect();
+    let captures: Vec<_> = captures.iter().map(Vec::as_slice).collect();
     sha256(&length_prefixed(&[
-        b"tulga-verify-v1",
+        b"tulga-verify-v2",
         challenge.as_bytes(),
         host_id.as_str().as_bytes(),
         business_date.as_str().as_bytes(),
         &attempt.get().to_be_bytes(),
-        media_type.map_or("", MediaType::as_str).as_bytes(),
-        sha256(image).as_bytes(),
+        &length_prefixed(&captures),
         footage.as_deref().unwrap_or_default(),
     ]))
 }
 
-fn look(
-    pipeline: &FacePipeline,
-    matcher: &Matcher,
-    picture: &DecodedImage,
-    template: Option<&Template>,
-) -> Result<(Seen, Option<FaceEmbedding>), GatewayError> {
-    let acquired = pipeline.probe(picture);
-    match acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))? {
-        Acquisition::Refused(refusal) => Ok((Seen::refused(&refusal), None)),
-        Acquisition::Usable(Probe { embedding, quality, liveness }) => {
-            let incomparable = |cause| GatewayError::internal("comparison", cause);
-            let strength = if let Some(template) = template {
-                Some(matcher.verify(&embedding, template).map_err(incomparable)?)
-            } else {
-                matcher.verify_nobody(&embedding).map_err(incomparable)?;
-                None
-            };
-            Ok((Seen::usable(strength, liveness, quality), Some(embedding)))
-        }
-    }
+fn capture_bytes(capture: &Capture) -> Vec<u8> {
+    let Capture { image, declared } = capture;
+    let Declared { media_type, finger_kind, pixels_per_inch, raw_size } = declared;
+    let bytes = |number: Option<u32>| number.map_or_else(Vec::new, |it| it.to_be_bytes().to_vec());
+    let (width, height) = raw_size.unzip();
+    let numbers = [pixels_per_inch.map(u32::from), width, height].map(bytes);
+    let [pixels_per_inch, width, height] = &numbers;
+    length_prefixed(&[
+        media_type.map_or("", MediaType::as_str).as_bytes(),
+        finger_kind.map_or("", FingerImageKind::as_str).as_bytes(),
+        pixels_per_inch,
+        width,
+        height,
+        sha256(image).as_bytes(),
+    ])
 }
 
 /// One report of what became of the cash.

@@ -27,13 +27,12 @@ use crate::crypto::{Digest, Entropy};
 use crate::domain::decision::{Decision, Outcome, RuleId, SignCode};
 use crate::domain::id::{CustomerId, ReceiptId};
 use crate::domain::liveness::LivenessScore;
-use crate::domain::quality::QualityReport;
+use crate::domain::modality::Captured;
 use crate::domain::reason::Reason;
 use crate::domain::score::Strength;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{DecisionKey, Operation};
 use crate::domain::turnover::Direction;
-use crate::face::Refusal;
 use crate::policy::{self, CaptureFact, CustomerStanding, Facts, LivenessFact, PolicyPack};
 use crate::receipt::{
     Bio, Cap, Content, Exception, Policy, ReceiptDraft, ReportingTerminal, Salt, Terminal,
@@ -65,40 +64,44 @@ impl Seen {
         self.strength_db.is_some()
     }
 
-    /// Whether there was a face in the picture that could be compared.
+    /// Whether everything that was captured could be compared.
     pub const fn is_usable(&self) -> bool {
         self.refused.is_empty()
     }
 
-    /// A face that could be compared.
-    pub fn usable(
-        strength: Option<Strength>,
-        liveness: Option<LivenessScore>,
-        quality: QualityReport,
-    ) -> Self {
+    /// A picture that could be compared, with its measures by their names.
+    pub fn usable(liveness: Option<LivenessScore>, quality: BTreeMap<String, String>) -> Self {
         Self {
-            refused: Vec::new(),
-            strength_db: strength.map(Strength::db),
-            strength_tenth_db: strength.map(Strength::tenths),
             liveness_e4: liveness.map(|score| score.per_mille() * 10),
-            quality: Some(measures(&quality)),
-            others: None,
+            quality: Some(quality),
+            ..Self::nothing()
         }
     }
 
-    /// A picture that could not.
-    pub fn refused(refusal: &Refusal) -> Self {
-        let Refusal { cause, quality } = refusal;
+    /// A picture that could not, by the code of why.
+    pub fn refused(code: &str, quality: Option<BTreeMap<String, String>>) -> Self {
         // A refusal without a row in the table is a broken build; it must refuse all the same.
-        let reason = Reason::from_code(cause.code()).unwrap_or(Reason::CapLowQuality);
-        Self {
-            refused: vec![reason.code().to_owned()],
-            strength_db: None,
-            strength_tenth_db: None,
-            liveness_e4: None,
-            quality: quality.as_ref().map(measures),
-            others: None,
+        let reason = Reason::from_code(code).unwrap_or(Reason::CapLowQuality);
+        Self { refused: vec![reason.code().to_owned()], quality, ..Self::nothing() }
+    }
+
+    /// The same person was captured once more, of another characteristic.
+    pub fn join(&mut self, other: Self) {
+        let Self { refused, strength_db: _, strength_tenth_db: _, liveness_e4, quality, others: _ } =
+            other;
+        let unsaid = refused.into_iter().filter(|code| !self.refused.contains(code));
+        let unsaid = unsaid.collect::<Vec<_>>();
+        self.refused.extend(unsaid);
+        self.liveness_e4 = self.liveness_e4.or(liveness_e4);
+        if let Some(quality) = quality {
+            self.quality.get_or_insert_default().extend(quality);
         }
+    }
+
+    /// How strongly the captures match the person; none where there was nothing to compare with.
+    pub fn matched(&mut self, strength: Option<Strength>) {
+        self.strength_db = strength.map(Strength::db);
+        self.strength_tenth_db = strength.map(Strength::tenths);
     }
 
     /// Nothing was captured, so nothing speaks against it either: the rules decide by what else there is.
@@ -136,11 +139,6 @@ impl Seen {
         let reasons = reasons.map(|code| Reason::from_code(code).unwrap_or(Reason::CapLowQuality));
         CaptureFact::Refused(reasons.collect())
     }
-}
-
-fn measures(report: &QualityReport) -> BTreeMap<String, String> {
-    let measures = report.measures().iter();
-    measures.map(|m| (m.component.as_str().to_owned(), format!("{:.3}", m.value))).collect()
 }
 
 /// One verification on its way into the ledger.
@@ -492,7 +490,7 @@ impl VerificationJob {
                 subject,
                 guest,
                 bio: Bio {
-                    modality: "face".to_owned(),
+                    modality: Captured::of(&self.session.modalities()?).as_str().to_owned(),
                     models: self.models.iter().map(Digest::labelled).collect(),
                     required_db: self.pack.bars().required_db,
                 },

@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::error::GatewayError;
-use crate::capture::{self, DecodeLimits, DecodedImage, EncodedImage, MediaType};
+use super::request::{Capture, Declared};
+use crate::capture::{
+    self, DecodeLimits, DecodedImage, EncodedImage, FingerImageDeclaration, FingerImageKind,
+    GreyImage,
+};
 use crate::face::FacePipeline;
+use crate::fingerprint::FingerprintPipeline;
 
 /// How the pool is bounded.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +31,9 @@ pub struct VisionLimits {
 /// Runs decode and models away from the async threads.
 #[derive(Debug)]
 pub(super) struct VisionPool {
-    pipeline: Arc<FacePipeline>,
+    faces: Arc<FacePipeline>,
+    /// None where the models have none for fingers.
+    fingers: Option<Arc<FingerprintPipeline>>,
     limits: VisionLimits,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -35,10 +41,14 @@ pub(super) struct VisionPool {
 }
 
 impl VisionPool {
-    pub fn new(pipeline: Arc<FacePipeline>, limits: VisionLimits) -> Self {
+    pub fn new(
+        faces: Arc<FacePipeline>,
+        fingers: Option<Arc<FingerprintPipeline>>,
+        limits: VisionLimits,
+    ) -> Self {
         let places = Arc::new(Semaphore::new(limits.workers.max(1)));
         let (waiting, verifications) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { pipeline, limits, places, waiting, verifications }
+        Self { faces, fingers, limits, places, waiting, verifications }
     }
 
     /// Lets a verification in, for as long as the guard lives: what would wait too long is turned away
@@ -65,29 +75,57 @@ impl VisionPool {
         self.limits.workers.max(1) + self.limits.waiting_max
     }
 
-    pub fn pipeline(&self) -> &FacePipeline {
-        &self.pipeline
+    pub fn faces(&self) -> &FacePipeline {
+        &self.faces
     }
 
-    /// Decodes a picture and hands it to `work` on a worker.
-    pub async fn run<T: Send + 'static>(
+    pub fn fingers(&self) -> Option<&FingerprintPipeline> {
+        self.fingers.as_deref()
+    }
+
+    /// Decodes the picture of a face and hands it to `work` on a worker.
+    pub async fn look_at_face<T: Send + 'static>(
         &self,
-        image: Bytes,
-        media_type: Option<MediaType>,
+        capture: Capture,
         work: impl FnOnce(&FacePipeline, &DecodedImage) -> Result<T, GatewayError> + Send + 'static,
     ) -> Result<T, GatewayError> {
-        let place = self.place().await?;
-        let pipeline = Arc::clone(&self.pipeline);
-        let limits = self.limits.decode;
-        tokio::task::spawn_blocking(move || {
-            // The place is held by the work itself: a caller that goes away frees none early.
-            let _place = place;
-            let encoded = match media_type {
+        let (pipeline, limits) = (Arc::clone(&self.faces), self.limits.decode);
+        let looked = self.on_worker(move || {
+            let Capture { image, declared } = capture;
+            let encoded = match declared.media_type {
                 Some(media_type) => EncodedImage::declared(image, media_type),
                 None => EncodedImage::new(image),
             };
             let decoded = capture::decode(&encoded, &limits).map_err(GatewayError::Unreadable)?;
             work(&pipeline, &decoded)
+        });
+        looked.await
+    }
+
+    /// Decodes the picture of a finger and hands it to `work` on a worker.
+    pub async fn look_at_finger<T: Send + 'static>(
+        &self,
+        capture: Capture,
+        work: impl FnOnce(&FingerprintPipeline, &GreyImage) -> Result<T, GatewayError> + Send + 'static,
+    ) -> Result<T, GatewayError> {
+        let fingers = self.fingers.as_ref().ok_or(GatewayError::broken("no model for fingers"))?;
+        let (pipeline, limits) = (Arc::clone(fingers), self.limits.decode);
+        let looked = self.on_worker(move || {
+            let decoded = decode_finger(&capture, &limits)?;
+            work(&pipeline, &decoded.resampled_to_500())
+        });
+        looked.await
+    }
+
+    async fn on_worker<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, GatewayError> + Send + 'static,
+    ) -> Result<T, GatewayError> {
+        let place = self.place().await?;
+        tokio::task::spawn_blocking(move || {
+            // The place is held by the work itself: a caller that goes away frees none early.
+            let _place = place;
+            work()
         })
         .await
         .map_err(|cause| GatewayError::internal("vision", cause))?
@@ -108,6 +146,22 @@ impl VisionPool {
             Err(_) => Err(GatewayError::Overloaded),
         }
     }
+}
+
+/// A finger's picture; no more bytes than any picture may have.
+fn decode_finger(capture: &Capture, limits: &DecodeLimits) -> Result<GreyImage, GatewayError> {
+    let Capture { image, declared } = capture;
+    let Declared { media_type: _, finger_kind, pixels_per_inch, raw_size } = *declared;
+    // Bare pixels begin like nothing: their size says that they are some.
+    let is_bare = finger_kind.is_none() && raw_size.is_some();
+    let declaration = FingerImageDeclaration {
+        kind: if is_bare { Some(FingerImageKind::Raw) } else { finger_kind },
+        size_px: raw_size,
+        pixels_per_inch,
+    };
+    let encoded_bytes_max = limits.encoded_bytes_max;
+    let limits = DecodeLimits { encoded_bytes_max, ..DecodeLimits::for_fingers() };
+    capture::decode_finger(image, &declaration, &limits).map_err(GatewayError::UnreadableFinger)
 }
 
 /// A place in the queue, left also when the caller goes away while it waits.
@@ -153,7 +207,7 @@ mod tests {
             waiting_max: 1,
             decode: DecodeLimits::default(),
         };
-        let pool = VisionPool::new(pipeline, limits);
+        let pool = VisionPool::new(pipeline, None, limits);
         let mut inside: Vec<_> = (0..3).map(|_| pool.admit().unwrap()).collect();
         assert!(!pool.has_room());
         assert!(matches!(pool.admit(), Err(GatewayError::Overloaded)));

@@ -7,12 +7,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::{answer, noun, request as asked};
+use super::convert::{answer, capture, noun, request as asked};
 use super::peer::{AdminPermit, EnrollerPermit};
 use super::status;
 use crate::domain::id::CustomerId;
 use crate::gateway::request::Actor;
-use crate::gateway::{Gateway, GatewayError};
+use crate::gateway::{ExportedTemplate, Gateway, GatewayError};
 use crate::proto;
 use crate::proto::enrollment_service_server::EnrollmentService;
 
@@ -157,15 +157,10 @@ impl EnrollmentService for Enrollment {
         request: Request<proto::AddCaptureRequest>,
     ) -> Result<Response<proto::AddCaptureResponse>, Status> {
         let permit = EnrollerPermit::of(request.extensions())?;
-        let proto::AddCaptureRequest { customer_id, image, media_type, language } =
-            request.into_inner();
-        let customer = noun::customer_id(&customer_id)?;
-        let language = noun::language(&language)?;
-        let media_type = noun::media_type("media_type", media_type.as_deref())?;
-        let image = noun::picture("image", image)?;
+        let (customer, modality, capture, language) = asked::add_capture(request.into_inner())?;
         let added = self
             .carry_through(permit.actor(), |gateway, actor| async move {
-                gateway.add_capture(&actor, &customer, image, media_type).await
+                gateway.add_capture(&actor, &customer, modality, capture).await
             })
             .await?;
         Ok(Response::new(answer::capture(added, language)))
@@ -250,6 +245,46 @@ impl EnrollmentService for Enrollment {
         })
         .await?;
         Ok(Response::new(proto::RemoveCaptureResponse {}))
+    }
+
+    async fn import_template(
+        &self,
+        request: Request<proto::ImportTemplateRequest>,
+    ) -> Result<Response<proto::ImportTemplateResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let proto::ImportTemplateRequest { customer_id, finger_position, record, maker } =
+            request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let position = capture::finger_position("finger_position", finger_position)?;
+        let record = capture::picture("record", record)?;
+        let captures = self
+            .carry_through(permit.actor(), |gateway, actor| async move {
+                gateway.import_template(&actor, &customer, position, &record, &maker).await
+            })
+            .await?;
+        Ok(Response::new(proto::ImportTemplateResponse {
+            capture_ids: captures.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn export_template(
+        &self,
+        request: Request<proto::ExportTemplateRequest>,
+    ) -> Result<Response<proto::ExportTemplateResponse>, Status> {
+        let permit = AdminPermit::of(request.extensions())?;
+        let proto::ExportTemplateRequest { customer_id, finger_position } = request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let position = capture::finger_position("finger_position", finger_position)?;
+        let ExportedTemplate { record, entry } = self
+            .carry_through(permit.actor(), |gateway, actor| async move {
+                gateway.export_template(&actor, &customer, position).await
+            })
+            .await?;
+        Ok(Response::new(proto::ExportTemplateResponse {
+            record,
+            receipt_jws: entry.jws().as_bytes().to_vec(),
+            position: Some(answer::position(&entry)),
+        }))
     }
 
     async fn erase(

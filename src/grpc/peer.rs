@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 72] = [
+pub const ACCESS: [(&str, Access); 74] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -72,6 +72,8 @@ pub const ACCESS: [(&str, Access); 72] = [
     ("/tulga.v1.EnrollmentService/Suspend", ENROLLER),
     ("/tulga.v1.EnrollmentService/Resume", ENROLLER),
     ("/tulga.v1.EnrollmentService/RemoveCapture", ENROLLER),
+    ("/tulga.v1.EnrollmentService/ImportTemplate", ENROLLER),
+    ("/tulga.v1.EnrollmentService/ExportTemplate", ADMIN),
     ("/tulga.v1.EnrollmentService/Erase", ADMIN),
     ("/tulga.v1.EnrollmentService/ResolveDuplicate", ADMIN),
     ("/tulga.v1.EnrollmentService/BulkImport", ENROLLER),

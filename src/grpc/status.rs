@@ -148,6 +148,7 @@ impl From<GatewayError> for Status {
         match error {
             GatewayError::Invalid { field, problem } => InvalidField::wrong(field, problem).into(),
             GatewayError::Pack { fault } => InvalidField::wrong("files", &fault).into(),
+            GatewayError::Record { fault } => InvalidField::wrong("record", &fault).into(),
             other => refuse(other.code(), &other),
         }
     }
@@ -159,6 +160,7 @@ pub fn reason_and_field(error: &GatewayError) -> (&'static str, &'static str) {
     let field = match error {
         GatewayError::Invalid { field, .. } => field,
         GatewayError::Pack { .. } => "files",
+        GatewayError::Record { .. } => "record",
         _ => "",
     };
     (log(find(error.code()), &chain(error)).reason, field)

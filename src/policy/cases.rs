@@ -11,6 +11,7 @@ use super::facts::{
 };
 use super::pack::PolicyPack;
 use crate::domain::decision::RuleId;
+use crate::domain::modality::Captured;
 use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::reason::{Reason, ReasonFamily};
 use crate::domain::register::Register;
@@ -118,6 +119,8 @@ pub(super) struct RawFacts {
     attempts_in_transaction: u32,
     holder_verification: String,
     device_level: String,
+    #[serde(default)]
+    modality: Option<String>,
     #[serde(default)]
     iin_given: bool,
     /// `"customer.withdrawals.day" = [2, 900_000]`: how many, and how much in minor units.
@@ -239,6 +242,10 @@ impl RawFacts {
             holder_verification: HolderVerification::from_word(&self.holder_verification)
                 .ok_or("holder_verification")?,
             device_level: DeviceLevel::from_word(&self.device_level).ok_or("device_level")?,
+            modality: word_or(self.modality.as_deref(), Captured::Face, |word| {
+                Captured::from_word(word)
+            })
+            .ok_or("modality")?,
             iin_given: self.iin_given,
             confirmation: word_or(self.confirmation.as_deref(), Confirmation::None, |word| {
                 Confirmation::from_word(word)

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::decision::RuleId;
+use crate::domain::modality::Captured;
 use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::reason::Reason;
 use crate::domain::register::Register;
@@ -43,6 +44,8 @@ pub struct Facts {
     pub holder_verification: HolderVerification,
     /// How well the terminal proves that the capture is its own.
     pub device_level: DeviceLevel,
+    /// What was captured.
+    pub modality: Captured,
     /// Whether the terminal named the person by their IIN.
     pub iin_given: bool,
     /// How the transaction was confirmed.
@@ -92,6 +95,7 @@ impl Facts {
             attempts_in_transaction: 1,
             holder_verification: HolderVerification::None,
             device_level: DeviceLevel::Certificate,
+            modality: Captured::Face,
             iin_given: false,
             confirmation: Confirmation::None,
             unable: false,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::PolicyPack;
 use super::cases::RawFacts;
 use super::facts::{BankFacts, CaptureFact, Facts, History, LivenessFact};
+use crate::domain::modality::Captured;
 use crate::domain::turnover::{Turnover, Turnovers};
 
 /// Longest text of facts read, in bytes.
@@ -41,6 +42,7 @@ impl Facts {
             attempts_in_transaction,
             holder_verification,
             device_level,
+            modality,
             iin_given,
             confirmation,
             unable,
@@ -75,6 +77,9 @@ impl Facts {
         set("attempts_in_transaction", (*attempts_in_transaction).into());
         set("holder_verification", holder_verification.as_str().into());
         set("device_level", device_level.as_str().into());
+        if *modality != Captured::Face {
+            set("modality", modality.as_str().into());
+        }
         set("confirmation", confirmation.as_str().into());
         let flags = [
             ("iin_given", iin_given),
@@ -274,6 +279,7 @@ mod tests {
             attempts_in_transaction: 7,
             holder_verification: HolderVerification::App,
             device_level: DeviceLevel::SecureElement,
+            modality: Captured::FaceAndFinger,
             iin_given: true,
             confirmation: Confirmation::CustomerKey,
             unable: true,

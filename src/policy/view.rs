@@ -53,6 +53,7 @@ const FACTS: &[(&str, Source)] = &[
     ("attempts_in_transaction", Source::Long(|f, _| i64::from(f.attempts_in_transaction))),
     ("holder_verification", Source::Text(|facts| facts.holder_verification.as_str())),
     ("device_level", Source::Text(|facts| facts.device_level.as_str())),
+    ("modality", Source::Text(|facts| facts.modality.as_str())),
     ("iin_given", Source::Bool(|facts| facts.iin_given)),
     ("confirmation", Source::Text(|facts| facts.confirmation.as_str())),
     ("unable", Source::Bool(|facts| facts.unable)),

@@ -107,7 +107,7 @@ pub struct TokenRow {
     pub expires_at: Option<UnixMillis>,
 }
 
-/// An enrolled capture: a sealed embedding.
+/// An enrolled capture: a sealed embedding, or sealed minutiae.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CaptureRow {
     /// The capture.
@@ -116,7 +116,7 @@ pub struct CaptureRow {
     pub customer: CustomerId,
     /// Of what.
     pub modality: Modality,
-    /// The embedding, sealed under the customer's data key and bound to this row.
+    /// What was found in it, sealed under the customer's data key and bound to this row.
     pub sealed: Vec<u8>,
     /// When it was enrolled.
     pub created_at: UnixMillis,

@@ -87,6 +87,7 @@ async fn imports(site: &Site) {
         }],
         images: vec![demo(photograph)],
         language: "en".into(),
+        fingers: Vec::new(),
     };
     let rows = [
         row(7, "000000300018", "biden.jpg"),

@@ -242,6 +242,7 @@ fn picture_of(customer_id: &str, name: &str) -> proto::AddCaptureRequest {
         image: demo(name),
         media_type: None,
         language: "en".into(),
+        ..proto::AddCaptureRequest::default()
     }
 }
 

@@ -107,6 +107,7 @@ async fn kz_13_without_a_whole_consent_that_holds_nobody_is_enrolled() {
             tokens: Vec::new(),
             images: vec![demo("biden.jpg")],
             language: "en".into(),
+            fingers: Vec::new(),
         };
         let mut answers = desk.bulk_import(tokio_stream::iter([row])).await.unwrap().into_inner();
         let answer = answers.message().await.unwrap().unwrap();

@@ -31,8 +31,8 @@ use tulga::domain::transaction::{
 };
 use tulga::domain::turnover::BankZone;
 use tulga::gateway::request::{
-    Actor, Answer, BeginCapture, BindToken, Consent, ConsentTerm, CreateCustomer, IssuedChallenge,
-    Verify,
+    Actor, Answer, BeginCapture, BindToken, Capture, Consent, ConsentTerm, CreateCustomer,
+    Declared, IssuedChallenge, Verify,
 };
 use tulga::gateway::{
     CallingTerminal, CertificateAuthority, FileGuard, Gateway, GatewayError, GuardError, HeadGuard,
@@ -419,7 +419,8 @@ impl Rig {
             store: Arc::new(self.store.clone()),
             shelves: Arc::new(tulga::store::FileShelves::at("never-written")),
             vault: Arc::new(Vault::new([3; 32])),
-            pipeline: Arc::new(PIPELINE.clone()),
+            faces: Arc::new(PIPELINE.clone()),
+            fingers: None,
             pack: Arc::clone(&self.pack),
             clock: Arc::clone(&self.clock) as _,
             // Another chance at each start, or challenges would come twice.
@@ -479,8 +480,7 @@ impl Rig {
             host_id: HostTransactionId::try_from(id).unwrap(),
             business_date: business_date(),
             attempt: Attempt::try_from(attempt).unwrap(),
-            image,
-            media_type: None,
+            captures: vec![Capture { image, declared: Declared::default() }],
             footage: None,
         };
         let deadline = Instant::now() + Duration::from_mins(1);
@@ -563,7 +563,7 @@ fn question(id: &str) -> BeginCapture {
             account: OpaqueToken::try_from("account-1").unwrap(),
             counterparty: None,
         },
-        modality: Modality::Face,
+        modalities: vec![Modality::Face],
         holder_verification: HolderVerification::CardAndPin,
         supplied: tulga::domain::supplied::Supplied::default(),
         guest_consent: None,

@@ -98,6 +98,7 @@ async fn the_captures_of_a_suspected_duplicate_do_not_change() {
         image: demo(photograph),
         media_type: None,
         language: "en".into(),
+        ..proto::AddCaptureRequest::default()
     };
     let capture_id = desk.add_capture(add("obama3.jpg")).await.unwrap().into_inner().capture_id;
     let activate = proto::ActivateRequest { customer_id: customer_id.clone() };
@@ -135,6 +136,7 @@ async fn without_captures(desk: &mut Desk, terminal: &mut Terminal, customer_id:
         image: demo("obama3.jpg"),
         media_type: Some("image/jpeg".into()),
         language: "en".into(),
+        ..proto::AddCaptureRequest::default()
     };
     assert!(desk.add_capture(add).await.unwrap().into_inner().accepted);
     // A capture that agrees with nothing is searched among everybody before it counts.
@@ -295,6 +297,7 @@ async fn an_import_loses_no_customer() {
         }],
         images: vec![demo(photograph)],
         language: "en".into(),
+        fingers: Vec::new(),
     };
     let (rows, stream) = tokio::sync::mpsc::channel(1);
     let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
@@ -409,6 +412,7 @@ async fn enrolment_fields(desk: &mut Desk) {
         image: demo("obama.jpg"),
         media_type: None,
         language: "en".into(),
+        ..proto::AddCaptureRequest::default()
     };
     let wrong = proto::AddCaptureRequest { image: bytes::Bytes::new(), ..add.clone() };
     is_invalid(desk.add_capture(wrong).await, "image");

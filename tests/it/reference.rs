@@ -85,6 +85,7 @@ async fn add(desk: &mut Desk, customer_id: &str, photograph: &str) -> String {
         image: demo(photograph),
         media_type: None,
         language: "en".into(),
+        ..proto::AddCaptureRequest::default()
     };
     let added = desk.add_capture(request).await.unwrap().into_inner();
     assert!(added.accepted, "{photograph}");
@@ -274,6 +275,7 @@ async fn kz_15_without_a_usable_reference_two_people_decide_and_an_import_says_s
         tokens: Vec::new(),
         images: vec![demo("obama.jpg")],
         language: "en".into(),
+        fingers: Vec::new(),
     };
     let mut answers = desk.bulk_import(tokio_stream::iter([row])).await.unwrap().into_inner();
     let imported = answers.message().await.unwrap().unwrap();

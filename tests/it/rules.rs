@@ -297,6 +297,7 @@ pub async fn second_enrollment(desk: &mut EnrollmentServiceClient<Channel>) -> S
         image: demo("obama2.jpg"),
         media_type: None,
         language: "en".into(),
+        ..proto::AddCaptureRequest::default()
     };
     assert!(desk.add_capture(capture).await.unwrap().into_inner().accepted);
     let request = proto::ActivateRequest { customer_id: customer_id.clone() };

@@ -155,6 +155,7 @@ impl Site {
                     image: demo(photograph),
                     media_type: Some("image/jpeg".into()),
                     language: "en".into(),
+                    ..proto::AddCaptureRequest::default()
                 })
                 .await
                 .unwrap()
@@ -233,6 +234,7 @@ pub fn begin(transaction: &str, card: &str) -> proto::BeginCaptureRequest {
         finger_position: 0,
         bank: None,
         consent: None,
+        further: Vec::new(),
         holder_verification: proto::HolderVerification::CardAndPin.into(),
         language: "en".into(),
     }
@@ -252,6 +254,7 @@ pub fn verify(
         capture: Some(proto::Capture { image, ..proto::Capture::default() }),
         language: "en".into(),
         footage: None,
+        further: Vec::new(),
     }
 }
 

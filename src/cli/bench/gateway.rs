@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use tonic::transport::Channel;
 
 use super::super::client::connect;
-use super::super::enroll::{Person, enroll};
+use super::super::enroll::{Person, enroll, faces};
 use super::super::terminal;
 use crate::app::DataDir;
 use crate::clock::{Clock as _, SystemClock};
@@ -94,7 +94,7 @@ impl Target {
                 evidence_ref: "demo/README.md".to_owned(),
                 term: Some(consent::Term::Days(1)),
             },
-            images: pictures.iter().map(read).collect::<Result<_>>()?,
+            captures: faces(pictures.iter().map(read).collect::<Result<Vec<_>>>()?),
         };
         let desk = connect(&self.pki, &self.address, Role::Enroller, "dev").await?;
         let enrolled = enroll(desk, person).await?;

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use tonic::transport::Channel;
 
-use super::super::enroll::{Enrolled, Person, enroll};
+use super::super::enroll::{Enrolled, Person, enroll, faces};
 use super::super::terminal;
 use super::super::verify::Visit;
 use super::pictures::{Album, bomb, side_by_side, wall};
@@ -107,7 +107,7 @@ impl Scene<'_, '_> {
         let mut people = Vec::new();
         for Newcomer { what, iin, card, images, expected } in newcomers(self.album) {
             let (iin, card) = (iin.to_owned(), card.map(ToOwned::to_owned));
-            let person = Person { iin, card, consent: consent(), images };
+            let person = Person { iin, card, consent: consent(), captures: faces(images) };
             let call = enroll(self.enroller.clone(), person);
             people.push(self.stage.play(what, expected, call).await?);
         }

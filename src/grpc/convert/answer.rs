@@ -1,9 +1,10 @@
 //! What is answered, from the gateway's words to the wire.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::decision::{Outcome, StepUp};
-use crate::domain::id::CustomerId;
+use crate::domain::id::{CaptureId, CustomerId};
+use crate::domain::modality::Modality;
 use crate::domain::reason::{Language, NextScreen, Reason};
 use crate::domain::reference::SecondPersonReason;
 use crate::domain::time::UnixMillis;
@@ -176,13 +177,37 @@ impl From<CustomerAnswer> for proto::Customer {
         Self {
             customer_id: id.to_string(),
             status: self::status(status.as_str()).into(),
-            capture_ids: captures.into_iter().map(|id| id.to_string()).collect(),
+            characteristics: characteristics(&captures),
+            capture_ids: captures.into_iter().map(|(id, _)| id.to_string()).collect(),
             token_kinds: tokens.into_iter().map(|kind| token_kind(kind).into()).collect(),
             created_at: Some(created_at.into()),
             updated_at: Some(updated_at.into()),
             duplicate_ids: duplicates.into_iter().map(|id| id.to_string()).collect(),
             needs_second_person: needs_second_person.map(proto::NeedsSecondPerson::from),
         }
+    }
+}
+
+/// How many captures there are of each characteristic.
+fn characteristics(captures: &[(CaptureId, Modality)]) -> Vec<proto::EnrolledCharacteristic> {
+    let mut counts = BTreeMap::new();
+    for (_, modality) in captures {
+        *counts.entry(*modality).or_insert(0u32) += 1;
+    }
+    let enrolled = counts.into_iter().map(|(modality, captures)| proto::EnrolledCharacteristic {
+        characteristic: Some(modality.into()),
+        captures,
+    });
+    enrolled.collect()
+}
+
+impl From<Modality> for proto::Characteristic {
+    fn from(modality: Modality) -> Self {
+        let (modality, finger_position) = match modality {
+            Modality::Face => (proto::Modality::Face, 0),
+            Modality::Finger(position) => (proto::Modality::Finger, i32::from(position.code())),
+        };
+        Self { modality: modality.into(), finger_position }
     }
 }
 

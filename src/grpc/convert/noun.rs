@@ -6,9 +6,6 @@ use std::collections::BTreeSet;
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use crate::capture::MediaType;
 use crate::crypto::Digest;
 use crate::domain::footage::Footage;
 use crate::domain::id::{
@@ -16,7 +13,6 @@ use crate::domain::id::{
     HostTransactionId, TerminalId,
 };
 use crate::domain::iin::Iin;
-use crate::domain::modality::Modality;
 use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::reason::Language;
 use crate::domain::supplied::{BusinessClass, RiskSign, Supplied};
@@ -331,22 +327,6 @@ fn risk_sign(wire: i32) -> Result<RiskSign, InvalidField> {
     })
 }
 
-/// What will be captured. Only what this gateway offers is taken.
-pub fn modality(wire: i32, finger_position: i32) -> Result<Modality, InvalidField> {
-    use proto::{FingerPosition, Modality as Wire};
-    let position: FingerPosition = named("finger_position", finger_position)?;
-    match named("modality", wire)? {
-        Wire::Unspecified => Err(InvalidField::missing("modality")),
-        Wire::Finger | Wire::Palm => {
-            Err(InvalidField::wrong("modality", "it is not offered by this gateway"))
-        }
-        Wire::Face if position != FingerPosition::Unspecified => {
-            Err(InvalidField::wrong("finger_position", "it goes with MODALITY_FINGER only"))
-        }
-        Wire::Face => Ok(Modality::Face),
-    }
-}
-
 /// What the person proved before the capture.
 pub fn holder_verification(wire: i32) -> Result<HolderVerification, InvalidField> {
     use proto::HolderVerification as Wire;
@@ -392,45 +372,6 @@ pub fn dispensed(path: &'static str, wire: i64) -> Result<i64, InvalidField> {
     AmountMinor::try_from(wire)
         .map(AmountMinor::get)
         .map_err(|error| InvalidField::because(path, &error))
-}
-
-/// The encoded picture of a capture, and what the terminal says it is.
-pub fn capture(wire: Option<proto::Capture>) -> Result<(Bytes, Option<MediaType>), InvalidField> {
-    let proto::Capture { image, media_type, captured_at, device_signature, sensor_key_id, counter } =
-        present("capture", wire)?;
-    let unsigned = |path, empty: bool| {
-        if empty {
-            Ok(())
-        } else {
-            Err(InvalidField::wrong(path, "signed captures are not offered"))
-        }
-    };
-    unsigned("capture.device_signature", device_signature.is_empty())?;
-    unsigned("capture.sensor_key_id", sensor_key_id.is_empty())?;
-    unsigned("capture.counter", counter == 0)?;
-    if let Some(wire) = captured_at {
-        // Informational, but a client that cannot write a time has a fault worth finding.
-        instant("capture.captured_at", &wire)?;
-    }
-    let media_type = self::media_type("capture.media_type", media_type.as_deref())?;
-    Ok((picture("capture.image", image)?, media_type))
-}
-
-/// An encoded picture; whether it can be read is found out where it is read.
-pub fn picture(path: &'static str, image: Bytes) -> Result<Bytes, InvalidField> {
-    if image.is_empty() { Err(InvalidField::missing(path)) } else { Ok(image) }
-}
-
-/// What the client says that a picture is.
-pub fn media_type(
-    path: &'static str,
-    wire: Option<&str>,
-) -> Result<Option<MediaType>, InvalidField> {
-    let read = |name| {
-        MediaType::from_name(name)
-            .ok_or_else(|| InvalidField::wrong(path, "it must be \"image/jpeg\" or \"image/png\""))
-    };
-    wire.map(read).transpose()
 }
 
 /// An enumeration's value that exists.
@@ -495,22 +436,6 @@ mod tests {
         let empty = proto::CustomerReference { reference: None };
         assert_eq!(customer_reference(Some(empty)).unwrap_err().path, "customer.reference");
         assert_eq!(customer_reference(None).unwrap_err().path, "customer");
-    }
-
-    #[test]
-    fn only_the_face_is_offered() {
-        assert!(modality(1, 0).is_ok());
-        for (wire, finger, path) in [
-            (0, 0, "modality"),
-            (2, 2, "modality"),
-            (3, 0, "modality"),
-            (9, 0, "modality"),
-            (-1, 0, "modality"),
-            (1, 1, "finger_position"),
-            (1, 11, "finger_position"),
-        ] {
-            assert_eq!(modality(wire, finger).unwrap_err().path, path, "{wire} {finger}");
-        }
     }
 
     #[test]

@@ -4,16 +4,16 @@
 
 use std::time::Duration;
 
-use super::noun;
-use crate::domain::id::{ConfirmationId, TerminalId};
+use super::{capture, noun};
+use crate::domain::id::{ConfirmationId, CustomerId, TerminalId};
 use crate::domain::modality::Modality;
 use crate::domain::money::AmountMinor;
 use crate::domain::reason::Language;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey, OpaqueToken, Operation};
 use crate::gateway::request::{
-    BeginCapture, BindToken, Consent, ConsentTerm, CreateCustomer, DuplicateResolution, ImportRow,
-    ReportOutcome, RequestException, Verify,
+    BeginCapture, BindToken, Capture, Consent, ConsentTerm, CreateCustomer, DuplicateResolution,
+    ImportRow, ReportOutcome, RequestException, Verify,
 };
 use crate::gateway::{ExceptionsOf, Redeem, Reverse, Signed};
 use crate::grpc::status::InvalidField;
@@ -28,6 +28,9 @@ const IMPORT_TOKENS_MAX: usize = 10;
 /// Most pictures in a row of an import.
 const IMPORT_IMAGES_MAX: usize = 5;
 
+/// Most impressions of fingers in a row of an import.
+const IMPORT_FINGERS_MAX: usize = 20;
+
 const DAY_MS: i64 = 86_400_000;
 
 /// A terminal asks for a challenge.
@@ -41,6 +44,7 @@ pub fn begin_capture(wire: proto::BeginCaptureRequest) -> Result<BeginCapture, I
         language,
         bank,
         consent,
+        further,
     } = wire;
     // Nothing is said yet in any language, but a wrong one is better found now than in the answer.
     noun::language(&language)?;
@@ -55,7 +59,7 @@ pub fn begin_capture(wire: proto::BeginCaptureRequest) -> Result<BeginCapture, I
     Ok(BeginCapture {
         customer,
         transaction,
-        modality: noun::modality(modality, finger_position)?,
+        modalities: capture::modalities((modality, finger_position), &further)?,
         holder_verification: noun::holder_verification(holder_verification)?,
         supplied: bank.map(noun::supplied).transpose()?.unwrap_or_default(),
         guest_consent: consent.map(|consent| self::consent(Some(consent))).transpose()?,
@@ -69,18 +73,17 @@ pub fn verify(wire: proto::VerifyRequest) -> Result<(Verify, Language), InvalidF
         host_transaction_id,
         business_date,
         attempt,
-        capture,
+        capture: first,
         language,
         footage,
+        further,
     } = wire;
-    let (image, media_type) = noun::capture(capture)?;
     let verify = Verify {
         challenge: noun::challenge(&challenge)?,
         host_id: noun::host_transaction_id(&host_transaction_id)?,
         business_date: noun::business_date(&business_date)?,
         attempt: noun::attempt(attempt)?,
-        image,
-        media_type,
+        captures: capture::captures(first, further)?,
         footage: noun::footage(footage)?,
     };
     Ok((verify, noun::language(&language)?))
@@ -116,7 +119,7 @@ pub fn request_exception(
     let asked = BeginCapture {
         customer: noun::customer_reference(customer)?,
         transaction: noun::transaction(transaction)?,
-        modality: Modality::Face,
+        modalities: vec![Modality::Face],
         holder_verification: noun::holder_verification(holder_verification)?,
         supplied: bank.map(noun::supplied).transpose()?.unwrap_or_default(),
         guest_consent: None,
@@ -265,12 +268,15 @@ pub fn bind_token(wire: proto::BindTokenRequest) -> Result<BindToken, InvalidFie
 
 /// A row of an import.
 pub fn import_row(wire: proto::BulkImportRequest) -> Result<(ImportRow, Language), InvalidField> {
-    let proto::BulkImportRequest { row: _, iin, consent, tokens, images, language } = wire;
+    let proto::BulkImportRequest { row: _, iin, consent, tokens, images, language, fingers } = wire;
     if tokens.len() > IMPORT_TOKENS_MAX {
         return Err(InvalidField::wrong("tokens", "there are more than 10"));
     }
-    if images.is_empty() {
+    if images.is_empty() && fingers.is_empty() {
         return Err(InvalidField::missing("images"));
+    }
+    if fingers.len() > IMPORT_FINGERS_MAX {
+        return Err(InvalidField::wrong("fingers", "there are more than 20"));
     }
     if images.len() > IMPORT_IMAGES_MAX {
         return Err(InvalidField::wrong("images", "there are more than 5"));
@@ -283,12 +289,57 @@ pub fn import_row(wire: proto::BulkImportRequest) -> Result<(ImportRow, Language
     let row = ImportRow {
         customer: CreateCustomer { iin: noun::iin("iin", &iin)?, consent: self::consent(consent)? },
         tokens: tokens.collect::<Result<_, _>>()?,
-        images: images
+        captures: images
             .into_iter()
-            .map(|image| noun::picture("images", image))
+            .map(|image| Ok((Modality::Face, capture::undeclared("images", image)?)))
+            .chain(fingers.into_iter().map(import_finger))
             .collect::<Result<_, _>>()?,
     };
     Ok((row, noun::language(&language)?))
+}
+
+fn import_finger(wire: proto::ImportFinger) -> Result<(Modality, Capture), InvalidField> {
+    let proto::ImportFinger { finger_position, image, pixels_per_inch } = wire;
+    let position = capture::finger_position("fingers.finger_position", finger_position)?;
+    let mut impression = capture::undeclared("fingers.image", image)?;
+    let said = capture::Said { media_type: None, pixels_per_inch, raw_size: None };
+    impression.declared = said.declared(["fingers", "fingers.pixels_per_inch"])?;
+    Ok((Modality::Finger(position), impression))
+}
+
+/// A picture for an enrolment.
+pub fn add_capture(
+    wire: proto::AddCaptureRequest,
+) -> Result<(CustomerId, Modality, Capture, Language), InvalidField> {
+    let proto::AddCaptureRequest {
+        customer_id,
+        image,
+        media_type,
+        language,
+        modality,
+        finger_position,
+        pixels_per_inch,
+        raw_size,
+    } = wire;
+    let modality = if modality == proto::Modality::Unspecified as i32 {
+        capture::modality(proto::Modality::Face.into(), finger_position)?
+    } else {
+        capture::modality(modality, finger_position)?
+    };
+    let mut taken = capture::undeclared("image", image)?;
+    let said = capture::Said { media_type, pixels_per_inch, raw_size };
+    taken.declared = said.declared(["media_type", "pixels_per_inch"])?;
+    let suits = match modality {
+        Modality::Face => taken.declared.suits_a_face(),
+        _ => taken.declared.suits_a_finger(),
+    };
+    if !suits {
+        return Err(InvalidField::wrong(
+            "modality",
+            "the picture is declared as one of something else",
+        ));
+    }
+    Ok((noun::customer_id(&customer_id)?, modality, taken, noun::language(&language)?))
 }
 
 /// What a suspected duplicate turned out to be.

@@ -257,7 +257,8 @@ impl<'a> Fields<'a> {
         Ok(CaptureRow {
             id: id.map_err(|_| self.broken("id"))?,
             customer: self.customer("customer")?,
-            modality: self.word("modality", &[Modality::Face], Modality::as_str)?,
+            modality: Modality::from_characteristic(&self.text("modality")?)
+                .ok_or_else(|| self.broken("modality"))?,
             sealed: self.bytes("sealed")?,
             created_at: self.time("created_at")?,
         })

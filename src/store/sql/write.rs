@@ -216,7 +216,7 @@ impl UnitOfWork for SqlUnit {
         let statement = query(sql)
             .bind(row.id.as_bytes().as_slice())
             .bind(row.customer.as_bytes().as_slice())
-            .bind(row.modality.as_str())
+            .bind(row.modality.characteristic())
             .bind(row.sealed.as_slice())
             .bind(row.created_at.get());
         self.run(statement).await.map(drop)

@@ -1,0 +1,278 @@
+//! What captures show, compared with what is enrolled of the person who should stand there.
+//!
+//! One capture of each characteristic that `BeginCapture` fixed. What they tell adds up; one that cannot be
+//! used refuses them all, since the person can mend it.
+
+use std::collections::BTreeMap;
+
+use super::Gateway;
+use super::customer::{Enrolled, Templates};
+use super::error::GatewayError;
+use super::guest::GuestIs;
+use super::request::{BeginCapture, Capture};
+use super::session::Session;
+use super::verification_job::Seen;
+use crate::capture::{DecodedImage, GreyImage};
+use crate::crypto::Digest;
+use crate::domain::embedding::FaceEmbedding;
+use crate::domain::finger::FingerPosition;
+use crate::domain::finger_quality::FingerQualityReport;
+use crate::domain::id::{CustomerId, TerminalId};
+use crate::domain::modality::Modality;
+use crate::domain::quality::QualityReport;
+use crate::face::{Acquisition, FacePipeline, Probe, Refusal};
+use crate::fingerprint::{FingerAcquisition, FingerProbe, FingerprintPipeline};
+use crate::matching::{Evidence, FingerMatcher, FingerTemplate, Matcher, Template};
+use crate::policy::{CustomerStanding, PolicyPack};
+use crate::vault::CustomerKeys;
+
+/// What the captures came to, and of whom.
+pub(super) struct Looked {
+    pub seen: Seen,
+    pub standing: CustomerStanding,
+    /// The pseudonym for the receipt; none for nobody.
+    pub subject: Option<String>,
+    pub keys: Option<CustomerKeys>,
+    pub guest: Option<GuestIs>,
+    /// The face, where it could be compared and might be.
+    pub face: Option<FaceEmbedding>,
+}
+
+/// What one capture came to.
+struct Part {
+    seen: Seen,
+    /// What the comparison tells, where there was something to compare with.
+    evidence: Option<Evidence>,
+    face: Option<FaceEmbedding>,
+}
+
+impl Gateway {
+    /// Refuses to begin with what this gateway has no models for.
+    pub(super) fn check_offered(&self, request: &BeginCapture) -> Result<(), GatewayError> {
+        let invalid = |problem| Err(GatewayError::Invalid { field: "modality", problem });
+        let is_finger = |modality: &Modality| matches!(modality, Modality::Finger(_));
+        if request.modalities.iter().any(is_finger) && self.vision.fingers().is_none() {
+            return invalid("fingers are not offered by this gateway");
+        }
+        if request.guest_consent.is_some() && request.modalities != [Modality::Face] {
+            return invalid("a guest is known by the face alone");
+        }
+        Ok(())
+    }
+
+    /// Compares fingers.
+    pub(super) fn finger_matcher(&self) -> Result<&FingerMatcher, GatewayError> {
+        self.finger_matcher.as_ref().ok_or(GatewayError::broken("no model for fingers"))
+    }
+
+    /// The models that look at these characteristics: what a receipt names.
+    pub(super) fn models_of(&self, modalities: &[Modality]) -> Vec<Digest> {
+        let mut models = Vec::new();
+        if modalities.contains(&Modality::Face) {
+            models.extend(self.vision.faces().embedding_models());
+        }
+        if modalities.iter().any(|modality| *modality != Modality::Face) {
+            models.extend(self.vision.fingers().map(FingerprintPipeline::model));
+        }
+        models.iter().map(|id| Digest::new(*id.as_bytes())).collect()
+    }
+
+    /// Looks whether the person stands there who is named, or which guest, and whom else they look like.
+    pub(super) async fn look_at(
+        &self,
+        session: &Session,
+        pack: &PolicyPack,
+        may_compare: bool,
+        terminal: &TerminalId,
+        captures: Vec<Capture>,
+    ) -> Result<Looked, GatewayError> {
+        let customer = session.customer()?;
+        let captures = session.modalities()?.into_iter().zip(captures).collect::<Vec<_>>();
+        let looked = match (session.guest.clone(), captures.as_slice()) {
+            (Some(kept), [(Modality::Face, face)]) => {
+                self.look_for_guest(kept, may_compare, terminal, face.clone()).await
+            }
+            _ => self.look_at_customer(customer, may_compare, captures).await,
+        };
+        self.look_for_others(looked?, customer, pack).await
+    }
+
+    async fn look_at_customer(
+        &self,
+        customer: Option<CustomerId>,
+        may_compare: bool,
+        captures: Vec<(Modality, Capture)>,
+    ) -> Result<Looked, GatewayError> {
+        let enrolled = self.enrolled(customer.as_ref()).await?;
+        let Enrolled { standing, subject, keys, mut templates } = enrolled;
+        let is_enrolled = captures.iter().any(|(modality, _)| templates.has(*modality));
+        let standing = match standing {
+            CustomerStanding::Active if !is_enrolled => CustomerStanding::NotEnrolled,
+            standing => standing,
+        };
+        if !may_compare {
+            templates = Templates::default();
+        }
+        let mut parts = Vec::with_capacity(captures.len());
+        for (modality, capture) in captures {
+            parts.push(match modality {
+                Modality::Face => self.look_at_face(capture, templates.face.take()).await?,
+                Modality::Finger(position) => {
+                    let template = templates.fingers.remove(&position);
+                    self.look_at_finger(position, capture, template).await?
+                }
+            });
+        }
+        let (seen, face) = together(parts);
+        let face = face.filter(|_| may_compare);
+        Ok(Looked { seen, standing, subject, keys, guest: None, face })
+    }
+
+    async fn look_at_face(
+        &self,
+        capture: Capture,
+        template: Option<Template>,
+    ) -> Result<Part, GatewayError> {
+        let matcher = self.matcher.clone();
+        let looked = self.vision.look_at_face(capture, move |pipeline, picture| {
+            compare_face(pipeline, &matcher, picture, template.as_ref())
+        });
+        looked.await
+    }
+
+    async fn look_at_finger(
+        &self,
+        position: FingerPosition,
+        capture: Capture,
+        template: Option<FingerTemplate>,
+    ) -> Result<Part, GatewayError> {
+        let matcher = self.finger_matcher()?.clone();
+        let looked = self.vision.look_at_finger(capture, move |pipeline, picture| {
+            compare_finger(pipeline, &matcher, picture, position, template.as_ref())
+        });
+        looked.await
+    }
+}
+
+/// Whether there is one capture of each characteristic, declared as such a one may be.
+pub(super) fn check_captures(
+    modalities: &[Modality],
+    captures: &[Capture],
+) -> Result<(), GatewayError> {
+    if modalities.len() != captures.len() {
+        return Err(GatewayError::Invalid {
+            field: "further",
+            problem: "there must be one capture of each characteristic of BeginCapture",
+        });
+    }
+    for (modality, capture) in modalities.iter().zip(captures) {
+        let invalid = |problem| Err(GatewayError::Invalid { field: "capture", problem });
+        match modality {
+            Modality::Face if !capture.declared.suits_a_face() => {
+                return invalid("a face comes as JPEG or PNG, without a resolution");
+            }
+            Modality::Finger(_) if !capture.declared.suits_a_finger() => {
+                return invalid("a finger does not come as JPEG");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn compare_face(
+    pipeline: &FacePipeline,
+    matcher: &Matcher,
+    picture: &DecodedImage,
+    template: Option<&Template>,
+) -> Result<Part, GatewayError> {
+    let acquired = pipeline.probe(picture);
+    match acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))? {
+        Acquisition::Refused(refusal) => Ok(Part::refused(refused_face(&refusal))),
+        Acquisition::Usable(Probe { embedding, quality, liveness }) => {
+            let incomparable = |cause| GatewayError::internal("comparison", cause);
+            let evidence = if let Some(template) = template {
+                Some(matcher.evidence(&embedding, template).map_err(incomparable)?)
+            } else {
+                matcher.verify_nobody(&embedding).map_err(incomparable)?;
+                None
+            };
+            let seen = Seen::usable(liveness, face_measures(&quality));
+            Ok(Part { seen, evidence, face: Some(embedding) })
+        }
+    }
+}
+
+fn compare_finger(
+    pipeline: &FingerprintPipeline,
+    matcher: &FingerMatcher,
+    picture: &GreyImage,
+    position: FingerPosition,
+    template: Option<&FingerTemplate>,
+) -> Result<Part, GatewayError> {
+    let acquired = pipeline.probe(picture);
+    match acquired.map_err(|cause| GatewayError::internal("finger pipeline", cause))? {
+        FingerAcquisition::Refused(refusal) => {
+            let quality = finger_measures(position, &refusal.quality);
+            Ok(Part::refused(Seen::refused(refusal.cause.code(), Some(quality))))
+        }
+        FingerAcquisition::Usable(FingerProbe { view, quality }) => {
+            let incomparable = |cause| GatewayError::internal("comparison", cause);
+            let evidence = if let Some(template) = template {
+                Some(matcher.evidence(&view, template).map_err(incomparable)?)
+            } else {
+                matcher.verify_nobody(&view).map_err(incomparable)?;
+                None
+            };
+            let seen = Seen::usable(None, finger_measures(position, &quality));
+            Ok(Part { seen, evidence, face: None })
+        }
+    }
+}
+
+/// What a picture without a usable face came to.
+pub(super) fn refused_face(refusal: &Refusal) -> Seen {
+    Seen::refused(refusal.cause.code(), refusal.quality.as_ref().map(face_measures))
+}
+
+/// A face's measures by their names.
+pub(super) fn face_measures(report: &QualityReport) -> BTreeMap<String, String> {
+    let measures = report.measures().iter();
+    measures.map(|m| (m.component.as_str().to_owned(), format!("{:.3}", m.value))).collect()
+}
+
+/// A finger's measures by their names, which tell the fingers apart.
+fn finger_measures(
+    position: FingerPosition,
+    report: &FingerQualityReport,
+) -> BTreeMap<String, String> {
+    let name = |component: &str| format!("{}.{component}", position.as_str());
+    let measures = report.measures().iter();
+    measures.map(|m| (name(m.component.as_str()), format!("{:.3}", m.value))).collect()
+}
+
+impl Part {
+    const fn refused(seen: Seen) -> Self {
+        Self { seen, evidence: None, face: None }
+    }
+}
+
+/// What all captures tell together.
+fn together(parts: Vec<Part>) -> (Seen, Option<FaceEmbedding>) {
+    let mut seen = Seen::nothing();
+    let mut evidence: Option<Evidence> = None;
+    let mut face = None;
+    for part in parts {
+        seen.join(part.seen);
+        evidence = match (evidence, part.evidence) {
+            (Some(one), Some(other)) => Some(one.and(other)),
+            (one, other) => one.or(other),
+        };
+        face = face.or(part.face);
+    }
+    // One capture that cannot be used is to be made again: nothing is told about the others.
+    if seen.is_usable() {
+        seen.matched(evidence.map(|evidence| evidence.strength()));
+    }
+    (seen, face)
+}

@@ -1,0 +1,212 @@
+//! Captures from the wire, and what they are of.
+//!
+//! Messages are destructured, so that a field added to the `.proto` is a compile error here.
+
+use bytes::Bytes;
+
+use super::noun::{instant, named, present};
+use crate::capture::{FingerImageKind, MediaType};
+use crate::domain::finger::FingerPosition;
+use crate::domain::modality::Modality;
+use crate::gateway::request::{Capture, Declared};
+use crate::grpc::status::InvalidField;
+use crate::proto;
+
+/// Most characteristics beside the first.
+const FURTHER_MAX: usize = 3;
+
+/// What will be captured; whether this gateway has models for it is asked where it is captured.
+pub fn modality(wire: i32, finger_position: i32) -> Result<Modality, InvalidField> {
+    use proto::{FingerPosition as Position, Modality as Wire};
+    let position: Position = named("finger_position", finger_position)?;
+    match named("modality", wire)? {
+        Wire::Unspecified => Err(InvalidField::missing("modality")),
+        Wire::Palm => Err(InvalidField::wrong("modality", "it is not offered by this gateway")),
+        Wire::Finger => {
+            self::finger_position("finger_position", finger_position).map(Modality::Finger)
+        }
+        Wire::Face if position != Position::Unspecified => {
+            Err(InvalidField::wrong("finger_position", "it goes with MODALITY_FINGER only"))
+        }
+        Wire::Face => Ok(Modality::Face),
+    }
+}
+
+/// Which finger; its code is the wire's.
+pub fn finger_position(path: &'static str, wire: i32) -> Result<FingerPosition, InvalidField> {
+    let position: proto::FingerPosition = named(path, wire)?;
+    let code = u8::try_from(i32::from(position)).ok();
+    code.and_then(FingerPosition::from_code).ok_or_else(|| InvalidField::missing(path))
+}
+
+/// Everything that will be captured of a person, each once.
+pub fn modalities(
+    (modality, finger_position): (i32, i32),
+    further: &[proto::Characteristic],
+) -> Result<Vec<Modality>, InvalidField> {
+    if further.len() > FURTHER_MAX {
+        return Err(InvalidField::wrong("further", "there are more than 3"));
+    }
+    let mut all = vec![self::modality(modality, finger_position)?];
+    for wire in further {
+        let next = self::modality(wire.modality, wire.finger_position)
+            .map_err(|fault| InvalidField { path: "further", ..fault })?;
+        if all.contains(&next) {
+            return Err(InvalidField::wrong("further", "something is to be captured twice"));
+        }
+        all.push(next);
+    }
+    Ok(all)
+}
+
+/// What was captured, the first first.
+pub fn captures(
+    first: Option<proto::Capture>,
+    further: Vec<proto::Capture>,
+) -> Result<Vec<Capture>, InvalidField> {
+    if further.len() > FURTHER_MAX {
+        return Err(InvalidField::wrong("further", "there are more than 3"));
+    }
+    let first = capture(present("capture", first)?)?;
+    let further = further.into_iter().map(capture);
+    std::iter::once(Ok(first)).chain(further).collect()
+}
+
+/// The encoded picture of a capture, and what the terminal says it is.
+fn capture(wire: proto::Capture) -> Result<Capture, InvalidField> {
+    let proto::Capture {
+        image,
+        media_type,
+        captured_at,
+        device_signature,
+        sensor_key_id,
+        counter,
+        pixels_per_inch,
+        raw_size,
+    } = wire;
+    let unsigned = |path, empty: bool| {
+        if empty {
+            Ok(())
+        } else {
+            Err(InvalidField::wrong(path, "signed captures are not offered"))
+        }
+    };
+    unsigned("capture.device_signature", device_signature.is_empty())?;
+    unsigned("capture.sensor_key_id", sensor_key_id.is_empty())?;
+    unsigned("capture.counter", counter == 0)?;
+    if let Some(wire) = captured_at {
+        // Informational, but a client that cannot write a time has a fault worth finding.
+        instant("capture.captured_at", &wire)?;
+    }
+    let said = Said { media_type, pixels_per_inch, raw_size };
+    let declared = said.declared(["capture.media_type", "capture.pixels_per_inch"])?;
+    Ok(Capture { image: picture("capture.image", image)?, declared })
+}
+
+/// A picture about which nothing is said.
+pub fn undeclared(path: &'static str, image: Bytes) -> Result<Capture, InvalidField> {
+    Ok(Capture { image: picture(path, image)?, declared: Declared::default() })
+}
+
+/// What a message says about a picture beside its bytes.
+pub struct Said {
+    pub media_type: Option<String>,
+    pub pixels_per_inch: Option<u32>,
+    pub raw_size: Option<proto::RawSize>,
+}
+
+impl Said {
+    /// Reads it; the paths are of the media type and the resolution.
+    pub fn declared(
+        self,
+        [media_type, pixels_per_inch]: [&'static str; 2],
+    ) -> Result<Declared, InvalidField> {
+        let name = self.media_type.as_deref();
+        let of_face = name.and_then(MediaType::from_name);
+        let of_finger = name.and_then(FingerImageKind::from_name);
+        if name.is_some() && of_face.is_none() && of_finger.is_none() {
+            let problem = "it must be \"image/jpeg\" or \"image/png\", or of a finger \"image/png\", \
+                           \"image/tiff\", \"image/bmp\", \"image/x-wsq\", \"image/x-grey8\" or \
+                           \"application/x-finger-image-record\"";
+            return Err(InvalidField::wrong(media_type, problem));
+        }
+        let narrow = |wire| {
+            u16::try_from(wire).map_err(|_| {
+                InvalidField::wrong(pixels_per_inch, "it is no resolution of a scanner")
+            })
+        };
+        Ok(Declared {
+            media_type: of_face,
+            finger_kind: of_finger,
+            pixels_per_inch: self.pixels_per_inch.map(narrow).transpose()?,
+            raw_size: self.raw_size.map(|proto::RawSize { width, height }| (width, height)),
+        })
+    }
+}
+
+/// An encoded picture; whether it can be read is found out where it is read.
+pub fn picture(path: &'static str, image: Bytes) -> Result<Bytes, InvalidField> {
+    if image.is_empty() { Err(InvalidField::missing(path)) } else { Ok(image) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(modality: i32, finger_position: i32) -> proto::Characteristic {
+        proto::Characteristic { modality, finger_position }
+    }
+
+    #[test]
+    fn a_finger_says_which_and_a_face_does_not() {
+        assert_eq!(modality(1, 0).unwrap(), Modality::Face);
+        assert_eq!(modality(2, 2).unwrap(), Modality::Finger(FingerPosition::RightIndex));
+        assert_eq!(modality(2, 10).unwrap(), Modality::Finger(FingerPosition::LeftLittle));
+        for (wire, finger, path) in [
+            (0, 0, "modality"),
+            (3, 0, "modality"),
+            (9, 0, "modality"),
+            (-1, 0, "modality"),
+            (1, 1, "finger_position"),
+            (1, 11, "finger_position"),
+            (2, 0, "finger_position"),
+            (2, 11, "finger_position"),
+            (2, -1, "finger_position"),
+        ] {
+            assert_eq!(modality(wire, finger).unwrap_err().path, path, "{wire} {finger}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_captured_twice_and_no_more_than_four_things() {
+        let all = |further: &[_]| modalities((1, 0), further).map(|all| all.len());
+        assert_eq!(all(&[]).unwrap(), 1);
+        assert_eq!(all(&[wire(2, 2), wire(2, 7)]).unwrap(), 3);
+        for wrong in [
+            vec![wire(1, 0)],
+            vec![wire(2, 2), wire(2, 2)],
+            vec![wire(2, 0)],
+            (1..=4).map(|finger| wire(2, finger)).collect(),
+        ] {
+            assert_eq!(all(&wrong).unwrap_err().path, "further", "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_picture_is_declared_as_what_it_may_be_of() {
+        let said = |media_type: Option<&str>, pixels_per_inch, raw_size| {
+            let media_type = media_type.map(ToOwned::to_owned);
+            Said { media_type, pixels_per_inch, raw_size }.declared(["type", "ppi"])
+        };
+        let suits = |declared: Declared| (declared.suits_a_face(), declared.suits_a_finger());
+        let size = Some(proto::RawSize { width: 1, height: 1 });
+        assert_eq!(suits(said(None, None, None).unwrap()), (true, true));
+        assert_eq!(suits(said(Some("image/png"), None, None).unwrap()), (true, true));
+        assert_eq!(suits(said(Some("image/jpeg"), None, None).unwrap()), (true, false));
+        assert_eq!(suits(said(Some("image/x-wsq"), None, None).unwrap()), (false, true));
+        assert_eq!(suits(said(None, Some(500), None).unwrap()), (false, true));
+        assert_eq!(suits(said(None, None, size).unwrap()), (false, true));
+        assert_eq!(said(Some("image/gif"), None, None).unwrap_err().path, "type");
+        assert_eq!(said(None, Some(70_000), None).unwrap_err().path, "ppi");
+    }
+}
