@@ -10,6 +10,10 @@ mod header;
 mod record;
 mod resolution;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tests;
 
 use std::mem;
