@@ -1,12 +1,17 @@
-//! `EncodedImage` to `DecodedImage`; every bound checked before memory is spent.
+//! `EncodedImage` to `DecodedImage`, a finger's picture to [`GreyImage`]; every bound checked before
+//! memory is spent.
 //!
-//! Architecture invariant: pixels leave this room as [`DecodedImage`] only, and nothing else names
-//! the `image` crate.
+//! Architecture invariant: pixels leave this room as [`DecodedImage`] and [`GreyImage`] only, and
+//! nothing else names the `image` crate.
 
 mod container;
 mod decode;
 mod encode;
+mod finger;
 mod grey;
+mod reader;
+mod resample;
+mod wsq;
 
 use std::fmt;
 
@@ -15,6 +20,9 @@ use zeroize::Zeroize;
 
 pub use decode::{DecodeError, decode};
 pub use encode::encode_png;
+pub use finger::{
+    Fault, FingerDecodeError, FingerImageDeclaration, FingerImageKind, decode_finger,
+};
 pub use grey::GreyImage;
 
 /// A picture as it came: bytes of a JPEG or PNG file, not yet looked at.
