@@ -11,6 +11,7 @@
 //! | [`capture`] | encoded picture to pixels, bounded | — |
 //! | [`inference`] | models: manifest, digest-checked plans, tensors | — |
 //! | [`face`] | detect, align, quality, liveness, embed | `capture`, `inference` |
+//! | [`fingerprint`] | segment, quality, minutiae | `capture`, `inference` |
 //! | [`matching`] | compare, fuse, calibrate, search | — |
 //! | [`policy`] | facts and rules give a decision | — |
 //! | [`ledger`] | Merkle tree, notes, checkpoints, proofs | — |
@@ -49,6 +50,7 @@ pub mod crypto;
 pub mod domain;
 pub mod evaluate;
 pub mod face;
+pub mod fingerprint;
 pub mod gateway;
 pub mod grpc;
 pub mod inference;

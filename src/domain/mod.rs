@@ -4,6 +4,7 @@ pub mod case;
 pub mod decision;
 pub mod embedding;
 pub mod finger;
+pub mod finger_quality;
 pub mod footage;
 pub mod id;
 pub mod iin;

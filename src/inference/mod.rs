@@ -14,6 +14,7 @@ mod prelu;
 
 pub use isa::{Isa, IsaError};
 pub use manifest::{
-    Colour, DetectorSpec, EmbedderSpec, LivenessSpec, ManifestError, ModelManifest, ModelSource,
+    Colour, DetectorSpec, EmbedderSpec, FingerSpec, LivenessSpec, ManifestError, ModelManifest,
+    ModelSource,
 };
-pub use model::{LoadError, Model, Output, RunError};
+pub use model::{InputShape, LoadError, Model, Output, RunError};

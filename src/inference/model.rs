@@ -16,9 +16,46 @@ use crate::domain::embedding::ModelId;
 #[derive(Clone)]
 pub struct Model {
     id: ModelId,
-    input_shape: [usize; 4],
+    input: InputShape,
     isa: Isa,
     plan: Arc<TypedRunnableModel>,
+}
+
+/// What a model is given: planes of rows of numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InputShape {
+    /// Three of a colour picture, one of a grey one.
+    pub planes: usize,
+    /// Rows.
+    pub height_px: usize,
+    /// Numbers in a row.
+    pub width_px: usize,
+}
+
+impl InputShape {
+    /// How many numbers it has.
+    #[must_use]
+    pub const fn len(self) -> usize {
+        self.planes * self.height_px * self.width_px
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// One picture, as ONNX has it: NCHW.
+    const fn dimensions(self) -> [usize; 4] {
+        [1, self.planes, self.height_px, self.width_px]
+    }
+}
+
+/// A square colour picture of this side in pixels.
+impl From<usize> for InputShape {
+    fn from(side_px: usize) -> Self {
+        Self { planes: 3, height_px: side_px, width_px: side_px }
+    }
 }
 
 /// A file that is no model, or none that can run.
@@ -90,16 +127,20 @@ impl fmt::Debug for Output {
 }
 
 impl Model {
-    /// Compiles a model for one picture of 3 planes (NCHW) of `side_px` × `side_px` f32, for the
-    /// instructions that [`Isa::chosen`] names, and runs it once on even grey, so that what cannot
-    /// run is refused at the start.
+    /// Compiles a model for one picture of this shape (f32; a number alone is the side of a square
+    /// colour picture), for the instructions that [`Isa::chosen`] names, and runs it once on even
+    /// grey, so that what cannot run is refused at the start.
     ///
     /// # Errors
     ///
     /// [`LoadError`] when the bytes are no model, or none that runs on such an input, and for a
     /// `TULGA_ISA` that cannot be followed.
-    pub fn compile(id: ModelId, onnx_bytes: &[u8], side_px: usize) -> Result<Self, LoadError> {
-        Self::compile_for(id, onnx_bytes, side_px, Isa::chosen()?)
+    pub fn compile(
+        id: ModelId,
+        onnx_bytes: &[u8],
+        input: impl Into<InputShape>,
+    ) -> Result<Self, LoadError> {
+        Self::compile_for(id, onnx_bytes, input, Isa::chosen()?)
     }
 
     /// The same for given instructions. Where fast kernels are to be used they are tried first,
@@ -112,32 +153,32 @@ impl Model {
     pub fn compile_for(
         id: ModelId,
         onnx_bytes: &[u8],
-        side_px: usize,
+        input: impl Into<InputShape>,
         isa: Isa,
     ) -> Result<Self, LoadError> {
+        let input = input.into();
         if !isa.is_present() {
             return Err(IsaError::Absent(isa).into());
         }
         let mut proto =
             ModelProto::decode(onnx_bytes).map_err(|error| LoadError::NotOnnx(Some(error)))?;
         fold_constants(proto.graph.as_mut().ok_or(LoadError::NotOnnx(None))?)?;
-        let input_shape = [1, 3, side_px, side_px];
         let compile = |error: TractError| LoadError::Compile(format!("{error:#}"));
-        let graph = graph(&proto, input_shape).map_err(compile)?;
+        let graph = graph(&proto, input.dimensions()).map_err(compile)?;
         let plan = fast::plan(id, graph, isa).map_err(compile)?;
-        let model = Self { id, input_shape, isa: plan.isa, plan: plan.runnable };
-        let grey = vec![127.5; input_shape.iter().product()];
+        let model = Self { id, input, isa: plan.isa, plan: plan.runnable };
+        let grey = vec![127.5; input.len()];
         model.run(&grey).map_err(LoadError::TrialRun)?;
         Ok(model)
     }
 
-    /// Runs the model on one picture: 3 planes of `side_px` × `side_px`, row-major.
+    /// Runs the model on one picture: its planes one after the other, row-major.
     ///
     /// # Errors
     ///
     /// [`RunError`] for an input of another size, and when the model fails or yields NaN.
     pub fn run(&self, planes: &[f32]) -> Result<Vec<Output>, RunError> {
-        if planes.len() != self.input_shape.iter().product::<usize>() {
+        if planes.len() != self.input.len() {
             return Err(RunError::InputSize);
         }
         self.run_drawn(|input| input.copy_from_slice(planes)).map(|(outputs, ())| outputs)
@@ -154,7 +195,7 @@ impl Model {
         draw: impl FnOnce(&mut [f32]) -> T,
     ) -> Result<(Vec<Output>, T), RunError> {
         let failed = |error: TractError| RunError::Failed(format!("{error:#}"));
-        let mut input = Tensor::zero::<f32>(&self.input_shape).map_err(failed)?;
+        let mut input = Tensor::zero::<f32>(&self.input.dimensions()).map_err(failed)?;
         let drawn = {
             let mut planes = input.to_plain_array_view_mut::<f32>().map_err(failed)?;
             draw(planes.as_slice_mut().ok_or(RunError::InputSize)?)
@@ -179,16 +220,22 @@ impl Model {
         self.isa
     }
 
-    /// The side of its square input, in pixels.
+    /// What it is given.
+    #[must_use]
+    pub const fn input(&self) -> InputShape {
+        self.input
+    }
+
+    /// The side of its input where that is square, in pixels.
     #[must_use]
     pub const fn side_px(&self) -> usize {
-        self.input_shape[3]
+        self.input.width_px
     }
 }
 
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Model({}, input {:?})", self.id, self.input_shape)
+        write!(f, "Model({}, input {:?})", self.id, self.input.dimensions())
     }
 }
 

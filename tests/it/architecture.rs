@@ -18,6 +18,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("capture", &[]),
     ("inference", &[]),
     ("face", &["capture", "inference"]),
+    ("fingerprint", &["capture", "inference"]),
     ("matching", &[]),
     ("policy", &[]),
     ("ledger", &[]),

@@ -31,6 +31,7 @@ mod exception;
 #[cfg(feature = "test-support")]
 mod faults;
 mod fingers;
+mod fingerprint;
 mod footage;
 mod foreign;
 mod guests;

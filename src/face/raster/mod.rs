@@ -104,6 +104,8 @@ const fn order(colour: Colour) -> [usize; 3] {
     match colour {
         Colour::Rgb => [0, 1, 2],
         Colour::Bgr => [2, 1, 0],
+        // No face model is grey: the manifest refuses it. Green is nearest to brightness.
+        Colour::Grey => [1, 1, 1],
     }
 }
 
