@@ -7,6 +7,7 @@ pub mod finger;
 pub mod footage;
 pub mod id;
 pub mod iin;
+pub mod likelihood;
 pub mod liveness;
 pub mod modality;
 pub mod money;

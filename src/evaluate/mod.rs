@@ -20,6 +20,7 @@ mod bootstrap;
 mod calibrate;
 mod dataset;
 mod det;
+mod likelihood;
 mod number;
 mod protocol;
 mod rates;
@@ -38,6 +39,7 @@ pub use bootstrap::{Bootstrap, Interval, Intervals, intervals};
 pub use calibrate::{CalibrationReport, TableReport, TermReport};
 pub use dataset::{Dataset, DatasetError, IMAGES_MAX, LabelledImage};
 pub use det::det_svg;
+pub use likelihood::LikelihoodReport;
 pub use rates::{Estimate, FalseMatchRate, InvalidRate, OperatingPoint, Pairing, Trial, Trials};
 pub use report::{Acquisitions, BootstrapReport, Evaluation, Gate, GateTable, Table};
 

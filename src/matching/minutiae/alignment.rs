@@ -101,7 +101,8 @@ impl Rigid {
     /// Moves all minutiae.
     fn lay(&self, points: &Points, scratch: &mut Scratch) {
         let Scratch { rigid_x, rigid_y, .. } = scratch;
-        let apart = || points.x.iter().zip(&points.y).map(|(x, y)| (x - self.from.0, y - self.from.1));
+        let apart =
+            || points.x.iter().zip(&points.y).map(|(x, y)| (x - self.from.0, y - self.from.1));
         rigid_x.clear();
         rigid_x.extend(apart().map(|(dx, dy)| self.to.0 + self.cos * dx - self.sin * dy));
         rigid_y.clear();

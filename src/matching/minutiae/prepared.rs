@@ -35,7 +35,7 @@ pub(super) struct Points {
 }
 
 /// One minutia before it is in its place.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Zeroize)]
 struct Point {
     x: f32,
     y: f32,
@@ -56,15 +56,10 @@ impl PreparedView {
     pub fn mirrored(&self) -> Self {
         let Points { x, y, turn, ending, weight } = &self.points;
         let places = x.iter().zip(y).zip(turn);
-        let points = places.zip(ending.iter().zip(weight)).map(
-            |(((x, y), turn), (&ending, &weight))| Point {
-                x: -x,
-                y: *y,
-                turn: i16::MIN.wrapping_sub(*turn),
-                ending,
-                weight,
-            },
-        );
+        let points =
+            places.zip(ending.iter().zip(weight)).map(|(((x, y), turn), (&ending, &weight))| {
+                Point { x: -x, y: *y, turn: i16::MIN.wrapping_sub(*turn), ending, weight }
+            });
         Self::of(self.model, points.collect())
     }
 
@@ -86,10 +81,7 @@ impl PreparedView {
             weight: points.iter().map(|point| point.weight).collect(),
         };
         nearest.zeroize();
-        for point in &mut points {
-            *point = Point { x: 0.0, y: 0.0, turn: 0, ending: 0.0, weight: 0.0 };
-        }
-        std::hint::black_box(&points);
+        points.zeroize();
         Self { model, points: made, neighbourhoods }
     }
 

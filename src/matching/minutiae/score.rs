@@ -44,11 +44,15 @@ pub(crate) fn likeness(one: &PreparedView, other: &PreparedView, scratch: &mut S
 /// common, worse apart.
 fn score(a: &PreparedView, b: &PreparedView, scratch: &mut Scratch) -> f32 {
     let (first, second) = (a.points(), b.points());
-    let paired: f32 = scratch.pairs.iter().map(|pair| {
-        let (a, b) = (usize::from(pair.a), usize::from(pair.b));
-        let kinds = 1.0 - OTHER_KIND * (first.ending[a] - second.ending[b]).abs();
-        pair.fit * kinds * (first.weight[a] * second.weight[b]).sqrt()
-    }).sum();
+    let paired: f32 = scratch
+        .pairs
+        .iter()
+        .map(|pair| {
+            let (a, b) = (usize::from(pair.a), usize::from(pair.b));
+            let kinds = 1.0 - OTHER_KIND * (first.ending[a] - second.ending[b]).abs();
+            pair.fit * kinds * (first.weight[a] * second.weight[b]).sqrt()
+        })
+        .sum();
     let (of_a, of_b) = overlap(a, b, scratch);
     paired / ((of_a * of_b).sqrt() + SLACK).cbrt().powi(2)
 }

@@ -169,9 +169,8 @@ impl Seeds {
             let tolerance = AGREE_PX + AGREE_SHARE * distance;
             let turned = rotations[other].wrapping_sub(rotation);
             // One minutia has one partner.
-            let agrees = (turned ^ (turned >> 31)) <= AGREE_TURN
-                && first[other] != a
-                && second[other] != b;
+            let agrees =
+                (turned ^ (turned >> 31)) <= AGREE_TURN && first[other] != a && second[other] != b;
             let fit = (1.0 - off / (tolerance * tolerance)).max(0.0);
             votes[other % LANES] += if agrees { likeness[other] * fit } else { 0.0 };
         }
