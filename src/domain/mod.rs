@@ -8,6 +8,7 @@ pub mod finger_quality;
 pub mod footage;
 pub mod id;
 pub mod iin;
+pub mod likelihood;
 pub mod liveness;
 pub mod modality;
 pub mod money;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::likelihood::LikelihoodMap;
+
 /// A number outside the range that its meaning allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a score is not finite or out of its range")]
@@ -288,6 +290,28 @@ pub struct MatchingParameters {
     pub search_strength_min: Strength,
     /// The bar that captures of one enrolment must reach with each other.
     pub captures_agree_strength_min: Strength,
+}
+
+/// Everything that turns two impressions of a finger into a strength, for one model's minutiae.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FingerMatchingParameters {
+    /// For a finger of which one impression is enrolled.
+    pub one: FingerTable,
+    /// For a finger of which several impressions are enrolled, by the best score among them.
+    pub several: FingerTable,
+    /// The bar of the 1:N duplicate search.
+    pub search_strength_min: Strength,
+    /// The bar that impressions of one enrolment must reach with each other.
+    pub captures_agree_strength_min: Strength,
+}
+
+/// What a finger's score says, alone and beside other characteristics.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FingerTable {
+    /// Alone: how often an impostor scores so high.
+    pub calibration: Calibration,
+    /// Beside others: what it adds to their sum.
+    pub likelihood: LikelihoodMap,
 }
 
 #[cfg(test)]

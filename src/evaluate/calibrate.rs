@@ -82,7 +82,8 @@ impl TermReport {
 
 impl TableReport {
     /// The score at each third decibel that the comparisons support.
-    pub(super) fn of(trials: &Trials) -> Self {
+    #[must_use]
+    pub fn of(trials: &Trials) -> Self {
         let supported_db_max = supported_db_max(trials.impostor());
         let steps: Vec<u8> = (STEP_DB..=supported_db_max).step_by(usize::from(STEP_DB)).collect();
         let targets: Vec<_> =

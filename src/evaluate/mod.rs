@@ -21,6 +21,7 @@ mod calibrate;
 mod dataset;
 mod det;
 mod finger;
+mod likelihood;
 mod number;
 mod protocol;
 mod rates;
@@ -44,6 +45,7 @@ pub use finger::{
     EnrolledReport, FingerCalibration, FingerEvaluation, LabelledPrint, PrintFiles, PrintSet,
     SetReport, ViewSource, evaluate_fingers,
 };
+pub use likelihood::LikelihoodReport;
 pub use rates::{Estimate, FalseMatchRate, InvalidRate, OperatingPoint, Pairing, Trial, Trials};
 pub use report::{Acquisitions, BootstrapReport, Evaluation, Gate, GateTable, Table};
 

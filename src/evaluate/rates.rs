@@ -183,6 +183,16 @@ impl Trials {
         self.impostor.len()
     }
 
+    /// The genuine scores, falling.
+    pub fn genuine_scores(&self) -> impl Iterator<Item = f32> {
+        self.genuine.iter().map(|trial| trial.score)
+    }
+
+    /// The impostors' scores, falling.
+    pub fn impostor_scores(&self) -> impl Iterator<Item = f32> {
+        self.impostor.iter().map(|trial| trial.score)
+    }
+
     /// How many identities the pairing speaks of.
     #[must_use]
     pub fn identities(&self) -> usize {

@@ -1,12 +1,24 @@
 //! Compare, fuse, calibrate (score to false match rate), search (1:N).
 
+mod finger;
+mod finger_search;
+mod minutiae;
 mod search;
 
 use crate::domain::embedding::{Embedding, FaceEmbedding, Incomparable, Making, ModelId};
+pub use crate::domain::likelihood::{LikelihoodMap, LogLikelihoodRatio};
 pub use crate::domain::score::{
-    Calibration, Fusion, MatchScore, MatchingParameters, Similarity, Strength,
+    Calibration, FingerMatchingParameters, FingerTable, Fusion, MatchScore, MatchingParameters,
+    Similarity, Strength,
 };
 
+pub use finger::{
+    FINGER_IMPRESSIONS_MAX, FingerMatcher, FingerTemplate, FingerTemplateError, Impressions,
+};
+pub use finger_search::{FingerGallery, FingerSnapshot};
+#[cfg(any(test, feature = "test-support"))]
+pub use minutiae::synthetic;
+pub use minutiae::{PreparedView, Scratch};
 pub use search::{Gallery, Hit, Snapshot};
 
 /// Most captures that one template is made of.
