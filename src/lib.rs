@@ -12,6 +12,7 @@
 //! | [`inference`] | models: manifest, digest-checked plans, tensors | — |
 //! | [`face`] | detect, align, quality, liveness, embed | `capture`, `inference` |
 //! | [`matching`] | compare, fuse, calibrate, search | — |
+//! | [`interchange`] | finger templates as other systems write them: ISO/IEC 19794-2, ANSI/INCITS 378 | — |
 //! | [`policy`] | facts and rules give a decision | — |
 //! | [`ledger`] | Merkle tree, notes, checkpoints, proofs | — |
 //! | [`receipt`] | receipt bodies, issue, verification | `ledger` |
@@ -52,6 +53,7 @@ pub mod face;
 pub mod gateway;
 pub mod grpc;
 pub mod inference;
+pub mod interchange;
 pub mod ledger;
 pub mod matching;
 pub mod pki;

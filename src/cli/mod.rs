@@ -21,6 +21,7 @@ mod register;
 mod report;
 mod retention;
 mod serve;
+mod template;
 mod terminal;
 mod verify;
 
@@ -95,6 +96,9 @@ enum Command {
     /// Import and list registers: hotlists, droppers, unlicensed platforms
     #[command(subcommand)]
     Register(register::Command),
+    /// Look at finger templates of other systems
+    #[command(subcommand)]
+    Template(template::Command),
     /// Measure error rates on pictures of known people
     #[command(subcommand)]
     Evaluate(Evaluate),
@@ -152,6 +156,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Retention(command) => retention::run(&load()?, &command),
         Command::Reference(command) => reference::run(&load()?, &command),
         Command::Register(command) => register::run(&load()?, command),
+        Command::Template(command) => template::run(&command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::Bench(command) => bench::run(&load()?, command),
         Command::CheckConfig => Ok(check_config::run(&load()?)),

@@ -19,6 +19,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("inference", &[]),
     ("face", &["capture", "inference"]),
     ("matching", &[]),
+    ("interchange", &[]),
     ("policy", &[]),
     ("ledger", &[]),
     ("receipt", &["ledger"]),

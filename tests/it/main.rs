@@ -33,6 +33,7 @@ mod faults;
 mod footage;
 mod foreign;
 mod guests;
+mod interchange;
 mod ledger;
 mod lookalikes;
 mod office;
