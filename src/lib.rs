@@ -13,6 +13,7 @@
 //! | [`face`] | detect, align, quality, liveness, embed | `capture`, `inference` |
 //! | [`fingerprint`] | segment, quality, minutiae | `capture`, `inference` |
 //! | [`matching`] | compare, fuse, calibrate, search | — |
+//! | [`interchange`] | finger templates as other systems write them: ISO/IEC 19794-2, ANSI/INCITS 378 | — |
 //! | [`policy`] | facts and rules give a decision | — |
 //! | [`ledger`] | Merkle tree, notes, checkpoints, proofs | — |
 //! | [`receipt`] | receipt bodies, issue, verification | `ledger` |
@@ -54,6 +55,7 @@ pub mod fingerprint;
 pub mod gateway;
 pub mod grpc;
 pub mod inference;
+pub mod interchange;
 pub mod ledger;
 pub mod matching;
 pub mod pki;

@@ -23,6 +23,7 @@ mod register;
 mod report;
 mod retention;
 mod serve;
+mod template;
 mod terminal;
 mod verify;
 
@@ -97,6 +98,9 @@ enum Command {
     /// Import and list registers: hotlists, droppers, unlicensed platforms
     #[command(subcommand)]
     Register(register::Command),
+    /// Look at finger templates of other systems
+    #[command(subcommand)]
+    Template(template::Command),
     /// Measure error rates on pictures of known people
     #[command(subcommand)]
     Evaluate(Evaluate),
@@ -156,6 +160,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Retention(command) => retention::run(&load()?, &command),
         Command::Reference(command) => reference::run(&load()?, &command),
         Command::Register(command) => register::run(&load()?, command),
+        Command::Template(command) => template::run(&command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::Evaluate(Evaluate::Finger(args)) => evaluate_finger::run(args),
         Command::Bench(command) => bench::run(&load()?, command),

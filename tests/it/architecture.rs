@@ -20,6 +20,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("face", &["capture", "inference"]),
     ("fingerprint", &["capture", "inference"]),
     ("matching", &[]),
+    ("interchange", &[]),
     ("policy", &[]),
     ("ledger", &[]),
     ("receipt", &["ledger"]),

@@ -35,6 +35,7 @@ mod fingerprint;
 mod footage;
 mod foreign;
 mod guests;
+mod interchange;
 mod ledger;
 mod lookalikes;
 mod office;
