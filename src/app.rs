@@ -22,6 +22,7 @@ use crate::crypto::{Digest, Ed25519Key, Entropy, PublicKey, Signer as _, SystemE
 use crate::domain::id::PrincipalName;
 use crate::domain::time::UnixMillis;
 use crate::face::FacePipeline;
+use crate::fingerprint::FingerprintPipeline;
 use crate::gateway::{
     FileGuard, FileReferences, Gateway, HeadGuard as _, KeyRegisterFiles, Parts, ReferenceSource,
     Settings, Tasks, VisionLimits,
@@ -217,7 +218,7 @@ impl App {
             init_at(config, clock.now())
                 .with_context(|| format!("{} cannot be made", data.path().display()))?;
         }
-        let pipeline = load_models(config)?;
+        let Models { faces, fingers } = load_models(config)?;
         let pack = load_pack(config)?;
         for path in [data.key("receipt"), data.key("ledger"), data.kek()] {
             refuse_if_exposed(&path)?;
@@ -233,7 +234,8 @@ impl App {
             store: Arc::new(store.clone()),
             shelves: Arc::new(FileShelves::at(data.evidence())),
             vault: Arc::new(Vault::load(&data.kek())?),
-            pipeline,
+            faces,
+            fingers,
             pack,
             clock,
             entropy: Arc::new(SystemEntropy),
@@ -311,15 +313,27 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
 /// # Errors
 ///
 /// When a file is missing or has another digest than the manifest's.
-pub fn load_models(config: &Config) -> Result<Arc<FacePipeline>> {
+pub fn load_models(config: &Config) -> Result<Models> {
     let dir = &config.paths.models_dir;
-    let pipeline = FacePipeline::load(dir).with_context(|| {
+    let unusable = || {
         format!(
             "the models in {} cannot be used; `paths.models_dir` says where they are",
             dir.display()
         )
-    })?;
-    Ok(Arc::new(pipeline))
+    };
+    Ok(Models {
+        faces: Arc::new(FacePipeline::load(dir).with_context(unusable)?),
+        fingers: FingerprintPipeline::load(dir).with_context(unusable)?.map(Arc::new),
+    })
+}
+
+/// The models of a folder.
+#[derive(Clone, Debug)]
+pub struct Models {
+    /// For faces.
+    pub faces: Arc<FacePipeline>,
+    /// For fingers, where the manifest has any.
+    pub fingers: Option<Arc<FingerprintPipeline>>,
 }
 
 /// The configured rules, else the ones in the binary.
@@ -516,7 +530,7 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
     let models = load_models(config)?;
     let pack = load_pack(config)?;
     let mut lines = vec![
-        format!("models    {} are good", models.manifest().sources().len()),
+        format!("models    {} are good", models.faces.manifest().sources().len()),
         format!(
             "policy    {} version {}, {}",
             pack.id().as_str(),

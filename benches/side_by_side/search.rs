@@ -228,6 +228,7 @@ fn matcher() -> Matcher {
         template: table,
         search_strength_min: Strength::from_db(45),
         captures_agree_strength_min: Strength::from_db(45),
+        likelihood: None,
     })
 }
 

@@ -20,7 +20,7 @@ pub(super) fn run(config: &Config, command: &Command) -> anyhow::Result<ExitCode
     match command {
         Command::Verify => {
             let models = app::load_models(config)?;
-            for (role, source) in models.manifest().sources() {
+            for (role, source) in models.faces.manifest().sources() {
                 println!(
                     "{role:<10} {}  {}",
                     crate::crypto::Digest::new(*source.id().as_bytes()).hex(),

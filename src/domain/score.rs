@@ -1,7 +1,9 @@
 //! From likeness to evidence: similarity, fused score, and strength as a false match rate.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use super::embedding::ModelId;
 use super::likelihood::LikelihoodMap;
 
 /// A number outside the range that its meaning allows.
@@ -290,19 +292,39 @@ pub struct MatchingParameters {
     pub search_strength_min: Strength,
     /// The bar that captures of one enrolment must reach with each other.
     pub captures_agree_strength_min: Strength,
+    /// What a score adds to that of fingers; none where faces are never compared beside fingers.
+    pub likelihood: Option<FaceLikelihood>,
+}
+
+/// What a face's score adds to the evidence of fingers.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FaceLikelihood {
+    /// For one picture against one picture.
+    pub single: LikelihoodMap,
+    /// For one picture against a template.
+    pub template: LikelihoodMap,
 }
 
 /// Everything that turns two impressions of a finger into a strength, for one model's minutiae.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FingerMatchingParameters {
-    /// For a finger of which one impression is enrolled.
-    pub one: FingerTable,
-    /// For a finger of which several impressions are enrolled, by the best score among them.
-    pub several: FingerTable,
+    /// For templates by the model itself.
+    pub own: FingerTables,
+    /// For templates of other systems, by their models, against prints by the model itself.
+    pub foreign: BTreeMap<ModelId, FingerTables>,
     /// The bar of the 1:N duplicate search.
     pub search_strength_min: Strength,
     /// The bar that impressions of one enrolment must reach with each other.
     pub captures_agree_strength_min: Strength,
+}
+
+/// Both tables of one kind of template.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FingerTables {
+    /// For a finger of which one impression is enrolled.
+    pub one: FingerTable,
+    /// For a finger of which several impressions are enrolled, by the best score among them.
+    pub several: FingerTable,
 }
 
 /// What a finger's score says, alone and beside other characteristics.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::EvaluateError;
+use super::likelihood::LikelihoodReport;
 use super::number::real_len;
 use super::protocol::{Gateway, ImpostorMoments, Moments, Recognition};
 use super::rates::{FalseMatchRate, Trials};
@@ -20,6 +21,10 @@ pub struct CalibrationReport {
     pub single: TableReport,
     /// One picture against a template; absent when too few pictures pass the gates.
     pub template: Option<TableReport>,
+    /// What one picture against one adds to fingers.
+    pub single_likelihood: LikelihoodReport,
+    /// What one picture against a template adds to fingers.
+    pub template_likelihood: Option<LikelihoodReport>,
 }
 
 /// One model's part in the fusion.
@@ -63,6 +68,8 @@ pub(super) fn calibrate(
         dlib,
         single: TableReport::of(&single),
         template: template.as_ref().map(TableReport::of),
+        single_likelihood: LikelihoodReport::of(&single),
+        template_likelihood: template.as_ref().map(LikelihoodReport::of),
     })
 }
 
@@ -155,6 +162,14 @@ impl CalibrationReport {
         );
         text.push_str(&self.single.to_toml("single"));
         text.push_str(&template.to_toml("template"));
+        if let Some(likelihood) = &self.template_likelihood {
+            text.push_str(
+                "\n# [fused score from which it holds, natural logarithm of the likelihood ratio]: what a face \
+                 adds to\n# fingers.\n[likelihood]\n",
+            );
+            text.push_str(&self.single_likelihood.to_toml("single"));
+            text.push_str(&likelihood.to_toml("template"));
+        }
         Some(text)
     }
 }
@@ -232,6 +247,8 @@ mod tests {
             dlib: TermReport { weight: 0.3, ..term },
             single: table.clone(),
             template: Some(table.clone()),
+            single_likelihood: LikelihoodReport::of(&ladder(10_000)),
+            template_likelihood: None,
         };
         let text = report.to_toml().unwrap();
         let read: toml::Table = text.parse().unwrap();

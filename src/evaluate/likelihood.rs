@@ -56,6 +56,14 @@ impl LikelihoodReport {
         Self { genuine, impostor, steps }
     }
 
+    /// The steps as a value of `manifest.toml`.
+    pub(super) fn to_toml(&self, name: &str) -> String {
+        let steps: Vec<_> =
+            self.steps.iter().map(|(score, nats)| format!("[{score:.3}, {nats:.3}]")).collect();
+        let lines: Vec<_> = steps.chunks(6).map(|line| line.join(", ")).collect();
+        format!("{name} = [\n  {},\n]\n", lines.join(",\n  "))
+    }
+
     /// The map of these steps.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use crate::domain::embedding::Incomparable;
 use crate::face::{FaceError, FacePipeline};
 use crate::fingerprint::FingerError;
-use crate::matching::{Matcher, TemplateError};
+use crate::matching::{FingerTemplateError, Matcher, TemplateError};
 
 use acquire::Acquired;
 use protocol::{Gateway, Recognition};
@@ -42,8 +42,8 @@ pub use calibrate::{CalibrationReport, TableReport, TermReport};
 pub use dataset::{Dataset, DatasetError, IMAGES_MAX, LabelledImage};
 pub use det::{det_svg, det_svg_of};
 pub use finger::{
-    EnrolledReport, FingerCalibration, FingerEvaluation, LabelledPrint, PrintFiles, PrintSet,
-    SetReport, ViewSource, evaluate_fingers,
+    EnrolledReport, FingerCalibration, FingerEvaluation, FingerTableReport, LabelledPrint,
+    PrintFiles, PrintSet, SetReport, ViewSource, evaluate_fingers,
 };
 pub use likelihood::LikelihoodReport;
 pub use rates::{Estimate, FalseMatchRate, InvalidRate, OperatingPoint, Pairing, Trial, Trials};
@@ -77,6 +77,9 @@ pub enum EvaluateError {
     /// Captures of which no template can be made: a broken invariant.
     #[error("captures make no template")]
     Template(#[from] TemplateError),
+    /// Impressions of which no template can be made: a broken invariant.
+    #[error("impressions make no template")]
+    FingerTemplate(#[from] FingerTemplateError),
     /// So few faces were found that no genuine or no impostor comparison is left.
     #[error(
         "too few pictures could be read and showed a face: no genuine or no impostor comparison is \
@@ -96,9 +99,11 @@ impl EvaluateError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Face { .. } | Self::Finger { .. } | Self::Incomparable(_) | Self::Template(_) => {
-                "SYS_INTERNAL"
-            }
+            Self::Face { .. }
+            | Self::Finger { .. }
+            | Self::Incomparable(_)
+            | Self::Template(_)
+            | Self::FingerTemplate(_) => "SYS_INTERNAL",
             Self::NoComparison | Self::Degenerate => "EVAL_DATASET",
         }
     }

@@ -258,6 +258,7 @@ pub(super) mod tests {
             template: table(),
             search_strength_min: Strength::from_db(50),
             captures_agree_strength_min: Strength::from_db(50),
+            likelihood: None,
         })
     }
 

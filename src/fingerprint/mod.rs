@@ -18,6 +18,7 @@ use crate::capture::GreyImage;
 use crate::domain::embedding::ModelId;
 use crate::domain::finger::{FingerView, PIXELS_PER_INCH};
 use crate::domain::finger_quality::{FingerQualityRefusal, FingerQualityReport};
+use crate::domain::score::FingerMatchingParameters;
 use crate::inference::{FingerSpec, ManifestError, ModelManifest, RunError};
 
 use extract::Extractor;
@@ -140,6 +141,12 @@ impl FingerprintPipeline {
             .finger
             .map(|spec| Ok(Self { extractor: Extractor::load(&spec)?, spec }))
             .transpose()
+    }
+
+    /// What scores of its views mean: what makes a matcher.
+    #[must_use]
+    pub const fn matching(&self) -> &FingerMatchingParameters {
+        &self.spec.matching
     }
 
     /// The minutiae model: what views are tagged with.

@@ -129,7 +129,7 @@ impl Gateway {
     fn require_impressions(&self, templates: &Templates) -> Result<(), GatewayError> {
         let own = self.vision.fingers().map(FingerprintPipeline::model);
         let is_short = |finger: &FingerTemplate| {
-            Some(finger.model()) == own && finger.impressions() < IMPRESSIONS_MIN
+            finger.model() == own && finger.views().len() < IMPRESSIONS_MIN
         };
         if templates.fingers.values().any(is_short) {
             return Err(GatewayError::State(

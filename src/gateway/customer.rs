@@ -10,6 +10,7 @@ use crate::domain::embedding::FaceEmbedding;
 use crate::domain::finger::{FingerPosition, FingerView};
 use crate::domain::id::CustomerId;
 use crate::domain::modality::Modality;
+use crate::fingerprint::FingerprintPipeline;
 use crate::matching::{FingerGallery, FingerTemplate, Gallery, Template};
 use crate::policy::CustomerStanding;
 use crate::store::{CaptureRow, CustomerStatus};
@@ -190,8 +191,11 @@ impl Gateway {
             inserted.map_err(|cause| GatewayError::internal("gallery", cause))?;
         }
         if let Some(fingers) = &mut gallery.fingers {
-            for (position, template) in &templates.fingers {
-                let inserted = fingers.insert((id, *position), template);
+            let own = self.vision.fingers().map(FingerprintPipeline::model);
+            // Records of other systems have no calibration among themselves: nobody is searched by them.
+            let comparable = templates.fingers.iter().filter(|(_, finger)| finger.model() == own);
+            for (position, template) in comparable {
+                let inserted = fingers.insert((id, *position), template.clone());
                 inserted.map_err(|cause| GatewayError::internal("gallery", cause))?;
             }
         }

@@ -19,7 +19,6 @@ use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
 use crate::domain::id::{CustomerId, ReceiptId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{DecisionKey, TokenKind};
-use crate::policy::CustomerStanding;
 use crate::store::UnableRow;
 use crate::vault::Place;
 

@@ -11,6 +11,7 @@ use super::error::GatewayError;
 use super::guest::GuestIs;
 use super::request::{BeginCapture, Capture};
 use super::session::Session;
+use super::templates::IMPRESSIONS_MIN;
 use super::verification_job::Seen;
 use crate::capture::{DecodedImage, GreyImage};
 use crate::crypto::Digest;
@@ -18,11 +19,14 @@ use crate::domain::embedding::FaceEmbedding;
 use crate::domain::finger::FingerPosition;
 use crate::domain::finger_quality::FingerQualityReport;
 use crate::domain::id::{CustomerId, TerminalId};
-use crate::domain::modality::Modality;
+use crate::domain::modality::{Captured, Modality};
 use crate::domain::quality::QualityReport;
 use crate::face::{Acquisition, FacePipeline, Probe, Refusal};
 use crate::fingerprint::{FingerAcquisition, FingerProbe, FingerprintPipeline};
-use crate::matching::{Evidence, FingerMatcher, FingerTemplate, Matcher, Template};
+use crate::matching::{
+    FingerMatcher, FingerTemplate, LogLikelihoodRatio, Matcher, PreparedView, Scratch, Strength,
+    Template,
+};
 use crate::policy::{CustomerStanding, PolicyPack};
 use crate::vault::CustomerKeys;
 
@@ -38,11 +42,14 @@ pub(super) struct Looked {
     pub face: Option<FaceEmbedding>,
 }
 
+/// What a comparison tells: alone, and beside others.
+type Weight = (Strength, Option<LogLikelihoodRatio>);
+
 /// What one capture came to.
 struct Part {
     seen: Seen,
     /// What the comparison tells, where there was something to compare with.
-    evidence: Option<Evidence>,
+    weight: Option<Weight>,
     face: Option<FaceEmbedding>,
 }
 
@@ -53,6 +60,10 @@ impl Gateway {
         let is_finger = |modality: &Modality| matches!(modality, Modality::Finger(_));
         if request.modalities.iter().any(is_finger) && self.vision.fingers().is_none() {
             return invalid("fingers are not offered by this gateway");
+        }
+        let is_mixed = Captured::of(&request.modalities) == Captured::FaceAndFinger;
+        if is_mixed && self.matcher.parameters().likelihood.is_none() {
+            return invalid("faces beside fingers are not offered by this gateway");
         }
         if request.guest_consent.is_some() && request.modalities != [Modality::Face] {
             return invalid("a guest is known by the face alone");
@@ -191,14 +202,14 @@ fn compare_face(
         Acquisition::Refused(refusal) => Ok(Part::refused(refused_face(&refusal))),
         Acquisition::Usable(Probe { embedding, quality, liveness }) => {
             let incomparable = |cause| GatewayError::internal("comparison", cause);
-            let evidence = if let Some(template) = template {
-                Some(matcher.evidence(&embedding, template).map_err(incomparable)?)
+            let weight = if let Some(template) = template {
+                Some(matcher.weigh(&embedding, template).map_err(incomparable)?)
             } else {
                 matcher.verify_nobody(&embedding).map_err(incomparable)?;
                 None
             };
             let seen = Seen::usable(liveness, face_measures(&quality));
-            Ok(Part { seen, evidence, face: Some(embedding) })
+            Ok(Part { seen, weight, face: Some(embedding) })
         }
     }
 }
@@ -218,14 +229,16 @@ fn compare_finger(
         }
         FingerAcquisition::Usable(FingerProbe { view, quality }) => {
             let incomparable = |cause| GatewayError::internal("comparison", cause);
-            let evidence = if let Some(template) = template {
-                Some(matcher.evidence(&view, template).map_err(incomparable)?)
+            let (probe, mut scratch) = (PreparedView::new(&view), Scratch::default());
+            let weight = if let Some(template) = template {
+                let weighed = matcher.weigh(&probe, template, &mut scratch);
+                weighed.map(|(strength, ratio)| Some((strength, Some(ratio))))
             } else {
-                matcher.verify_nobody(&view).map_err(incomparable)?;
-                None
+                matcher.verify_nobody(&probe, IMPRESSIONS_MIN, &mut scratch).map(|_| None)
             };
+            let weight = weight.map_err(incomparable)?;
             let seen = Seen::usable(None, finger_measures(position, &quality));
-            Ok(Part { seen, evidence, face: None })
+            Ok(Part { seen, weight, face: None })
         }
     }
 }
@@ -253,26 +266,37 @@ fn finger_measures(
 
 impl Part {
     const fn refused(seen: Seen) -> Self {
-        Self { seen, evidence: None, face: None }
+        Self { seen, weight: None, face: None }
     }
 }
 
 /// What all captures tell together.
 fn together(parts: Vec<Part>) -> (Seen, Option<FaceEmbedding>) {
     let mut seen = Seen::nothing();
-    let mut evidence: Option<Evidence> = None;
+    let mut weights = Vec::with_capacity(parts.len());
     let mut face = None;
     for part in parts {
         seen.join(part.seen);
-        evidence = match (evidence, part.evidence) {
-            (Some(one), Some(other)) => Some(one.and(other)),
-            (one, other) => one.or(other),
-        };
+        weights.extend(part.weight);
         face = face.or(part.face);
     }
     // One capture that cannot be used is to be made again: nothing is told about the others.
     if seen.is_usable() {
-        seen.matched(evidence.map(|evidence| evidence.strength()));
+        seen.matched(strength_of(&weights));
     }
     (seen, face)
+}
+
+/// One characteristic by its own table; several by their likelihoods, which add up, for and against.
+fn strength_of(weights: &[Weight]) -> Option<Strength> {
+    match weights {
+        [] => None,
+        [(strength, _)] => Some(*strength),
+        several => {
+            let ratios = several.iter().map(|(_, ratio)| *ratio).collect::<Option<Vec<_>>>();
+            // Without a ratio nothing can be added up: no strength is claimed.
+            let sum = ratios.map(|ratios| ratios.into_iter().sum::<LogLikelihoodRatio>());
+            Some(sum.map_or(Strength::NONE, LogLikelihoodRatio::strength))
+        }
+    }
 }

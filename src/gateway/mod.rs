@@ -54,7 +54,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::crypto::{Entropy, PublicKey, Signer};
-use crate::domain::id::{CustomerId, TenantId, TerminalId};
+use crate::domain::id::{TenantId, TerminalId};
 use crate::domain::turnover::BankZone;
 use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
@@ -272,7 +272,8 @@ impl Gateway {
         let view = sequencer.view();
         let (handle, sequencer) = sequencer.spawn();
         let matcher = Matcher::new(faces.manifest().matching.clone());
-        let finger_matcher = fingers.as_deref().map(FingerprintPipeline::matcher);
+        let finger_matcher =
+            fingers.as_deref().map(|fingers| FingerMatcher::new(fingers.matching().clone()));
         let gallery = Everybody {
             faces: Gallery::new(matcher.clone()),
             fingers: finger_matcher.clone().map(FingerGallery::new),

@@ -22,9 +22,10 @@ use crate::domain::modality::Modality;
 use crate::domain::quality::{Bar, QualityReport};
 use crate::domain::reason::Reason;
 use crate::face::Acquisition;
-use crate::fingerprint::{FingerAcquisition, FingerProbe};
+use crate::fingerprint::{FingerAcquisition, FingerProbe, FingerprintPipeline};
 use crate::matching::{
-    FingerGallery, FingerMatcher, Hit, Matcher, TEMPLATE_CAPTURES_MAX, Template,
+    FingerGallery, FingerMatcher, Hit, Matcher, PreparedView, Scratch, TEMPLATE_CAPTURES_MAX,
+    Template,
 };
 use crate::store::{CaptureRow, CustomerStatus};
 use crate::vault::CustomerKeys;
@@ -194,16 +195,21 @@ impl Gateway {
             Some(face) => self.search_faces(face).await?,
             None => Vec::new(),
         };
+        let own = self.vision.fingers().map(FingerprintPipeline::model);
         let prints = self.gallery()?.fingers.as_ref().map(FingerGallery::snapshot);
         if let Some(prints) = prints {
             let searched = spawn_blocking(move || {
-                let found = fingers.values().map(|finger| prints.search(finger, DUPLICATES_MAX));
+                let comparable = fingers.values().filter(|finger| finger.model() == own);
+                let found = comparable.map(|finger| prints.search(finger, DUPLICATES_MAX));
                 found.collect::<Result<Vec<_>, _>>()
             });
             let found = searched.await.map_err(|cause| GatewayError::internal("search", cause))?;
             let found = found.map_err(|cause| GatewayError::internal("gallery", cause))?;
-            let of_whom =
-                |hit: Hit<(CustomerId, _)>| Hit { key: hit.key.0, strength: hit.strength };
+            let of_whom = |hit: Hit<(CustomerId, _)>| Hit {
+                key: hit.key.0,
+                score: hit.score,
+                strength: hit.strength,
+            };
             hits.extend(found.into_iter().flatten().map(of_whom));
         }
         Ok(strongest_of_each(hits))
@@ -256,8 +262,9 @@ fn consider_finger(
         FingerAcquisition::Usable(FingerProbe { view, quality }) => {
             let plain = view.to_bytes();
             views.push(view);
+            let prepared = views.iter().map(PreparedView::new).collect::<Vec<_>>();
             let agree = matcher
-                .captures_agree(&views)
+                .captures_agree(&prepared, &mut Scratch::default())
                 .map_err(|cause| GatewayError::internal("comparison", cause))?;
             Ok(Considered::agreeing(agree, plain, finger_components(&quality)))
         }

@@ -3,7 +3,9 @@
 use crate::domain::embedding::{Incomparable, ModelId};
 use crate::domain::finger::FingerView;
 use crate::domain::likelihood::LogLikelihoodRatio;
-use crate::domain::score::{FingerMatchingParameters, FingerTable, MatchScore, Strength};
+use crate::domain::score::{
+    FingerMatchingParameters, FingerTable, FingerTables, MatchScore, Strength,
+};
 
 use super::minutiae::{PreparedView, Scratch, likeness};
 
@@ -32,6 +34,16 @@ impl Impressions {
         match self {
             Self::One => "one",
             Self::Several => "several",
+        }
+    }
+}
+
+impl FingerTables {
+    /// The table for so many impressions.
+    const fn of(&self, impressions: Impressions) -> &FingerTable {
+        match impressions {
+            Impressions::One => &self.one,
+            Impressions::Several => &self.several,
         }
     }
 }
@@ -126,8 +138,12 @@ impl FingerMatcher {
         scratch: &mut Scratch,
     ) -> Result<MatchScore, Incomparable> {
         let mut best = 0.0f32;
+        let model = template.model().ok_or(Incomparable)?;
+        if probe.model() != model && !self.is_calibrated_for(model) {
+            return Err(Incomparable);
+        }
         for view in &template.views {
-            best = best.max(self.compare_views(probe, view, scratch)?.get());
+            best = best.max(likeness(probe, view, scratch));
         }
         MatchScore::new(best).map_err(|_| Incomparable)
     }
@@ -149,10 +165,16 @@ impl FingerMatcher {
         MatchScore::new(likeness(one, other, scratch)).map_err(|_| Incomparable)
     }
 
+    /// Whether prints of the model itself can be compared with templates of this one of another system.
+    #[must_use]
+    pub fn is_calibrated_for(&self, foreign: ModelId) -> bool {
+        self.parameters.foreign.contains_key(&foreign)
+    }
+
     /// How strong a score is, by the table that fits how many impressions are enrolled.
     #[must_use]
     pub fn strength(&self, score: MatchScore, impressions: Impressions) -> Strength {
-        self.table(impressions).calibration.strength(score)
+        self.parameters.own.of(impressions).calibration.strength(score)
     }
 
     /// What a score adds to the evidence of other fingers and of the face.
@@ -160,14 +182,29 @@ impl FingerMatcher {
     /// Their sum's [`LogLikelihoodRatio::strength`] is the strength of all together.
     #[must_use]
     pub fn evidence(&self, score: MatchScore, impressions: Impressions) -> LogLikelihoodRatio {
-        self.table(impressions).likelihood.ratio(score)
+        self.parameters.own.of(impressions).likelihood.ratio(score)
     }
 
-    const fn table(&self, impressions: Impressions) -> &FingerTable {
-        match impressions {
-            Impressions::One => &self.parameters.one,
-            Impressions::Several => &self.parameters.several,
-        }
+    /// The table of a comparison with a template.
+    fn table(&self, template: &FingerTemplate) -> &FingerTable {
+        let foreign = template.model().and_then(|model| self.parameters.foreign.get(&model));
+        foreign.unwrap_or(&self.parameters.own).of(template.impressions())
+    }
+
+    /// Compares, and reads the strength and what it adds to other characteristics.
+    ///
+    /// # Errors
+    ///
+    /// [`Incomparable`] when different models found the minutiae, and there is no table for it.
+    pub fn weigh(
+        &self,
+        probe: &PreparedView,
+        template: &FingerTemplate,
+        scratch: &mut Scratch,
+    ) -> Result<(Strength, LogLikelihoodRatio), Incomparable> {
+        let score = self.compare(probe, template, scratch)?;
+        let table = self.table(template);
+        Ok((table.calibration.strength(score), table.likelihood.ratio(score)))
     }
 
     /// Compares, and reads the strength.
@@ -181,8 +218,7 @@ impl FingerMatcher {
         template: &FingerTemplate,
         scratch: &mut Scratch,
     ) -> Result<Strength, Incomparable> {
-        let score = self.compare(probe, template, scratch)?;
-        Ok(self.strength(score, template.impressions()))
+        self.weigh(probe, template, scratch).map(|(strength, _)| strength)
     }
 
     /// As much work as [`Self::verify`] of a stranger against `impressions` enrolled ones, for a
@@ -244,6 +280,8 @@ impl FingerMatcher {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::domain::finger::{Minutia, MinutiaKind};
     use crate::domain::likelihood::LikelihoodMap;
@@ -256,8 +294,8 @@ pub(super) mod tests {
             likelihood: LikelihoodMap::new(vec![(0.0, -4.0), (0.3 + shift, 7.0)]).unwrap(),
         };
         FingerMatcher::new(FingerMatchingParameters {
-            one: table(0.0),
-            several: table(0.05),
+            own: FingerTables { one: table(0.0), several: table(0.05) },
+            foreign: BTreeMap::new(),
             search_strength_min: Strength::from_db(40),
             captures_agree_strength_min: Strength::from_db(30),
         })

@@ -8,8 +8,8 @@ mod search;
 use crate::domain::embedding::{Embedding, FaceEmbedding, Incomparable, Making, ModelId};
 pub use crate::domain::likelihood::{LikelihoodMap, LogLikelihoodRatio};
 pub use crate::domain::score::{
-    Calibration, FingerMatchingParameters, FingerTable, Fusion, MatchScore, MatchingParameters,
-    Similarity, Strength,
+    Calibration, FaceLikelihood, FingerMatchingParameters, FingerTable, FingerTables, Fusion,
+    MatchScore, MatchingParameters, Similarity, Strength,
 };
 
 pub use finger::{
@@ -173,6 +173,25 @@ impl Matcher {
         }
     }
 
+    /// Compares, and reads the strength and what it adds to fingers; no ratio without their table.
+    ///
+    /// # Errors
+    ///
+    /// [`Incomparable`] when probe and template were made by different models.
+    pub fn weigh(
+        &self,
+        probe: &FaceEmbedding,
+        template: &Template,
+    ) -> Result<(Strength, Option<LogLikelihoodRatio>), Incomparable> {
+        let score = self.compare(probe, template)?;
+        let maps = self.parameters.likelihood.as_ref();
+        let ratio = maps.map(|maps| match template.calibrated_as {
+            CalibratedAs::Single => maps.single.ratio(score),
+            CalibratedAs::Template => maps.template.ratio(score),
+        });
+        Ok((self.strength(score, template.calibrated_as), ratio))
+    }
+
     /// Compares, and reads the strength.
     ///
     /// # Errors
@@ -246,6 +265,7 @@ pub(crate) mod tests {
             template: table(0.5),
             search_strength_min: Strength::from_db(50),
             captures_agree_strength_min: Strength::from_db(40),
+            likelihood: None,
         })
     }
 

@@ -30,8 +30,8 @@ mod durability;
 mod exception;
 #[cfg(feature = "test-support")]
 mod faults;
-mod fingers;
 mod fingerprint;
+mod fingers;
 mod footage;
 mod foreign;
 mod guests;

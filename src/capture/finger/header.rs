@@ -40,7 +40,8 @@ fn png_resolution(bytes: &[u8]) -> Option<Told> {
             (b"IDAT", _) => return None,
             (b"pHYs", [x3, x2, x1, x0, y3, y2, y1, y0, 1]) => {
                 let per_inch = |bytes| f64::from(u32::from_be_bytes(bytes)) * METRES_PER_INCH;
-                let (across, down) = (per_inch([*x3, *x2, *x1, *x0]), per_inch([*y3, *y2, *y1, *y0]));
+                let (across, down) =
+                    (per_inch([*x3, *x2, *x1, *x0]), per_inch([*y3, *y2, *y1, *y0]));
                 return Told::by_picture_file(across, down);
             }
             _ => rest = after.get(4..)?,
@@ -71,9 +72,8 @@ pub(super) fn bmp(bytes: &[u8]) -> Result<Header, FingerDecodeError> {
     if end > bytes.len() as u128 {
         return Err(FingerDecodeError::Truncated);
     }
-    let [across, down] = [at.u32(38)?, at.u32(42)?].map(|per_metre| {
-        f64::from(per_metre.cast_signed()) * METRES_PER_INCH
-    });
+    let [across, down] = [at.u32(38)?, at.u32(42)?]
+        .map(|per_metre| f64::from(per_metre.cast_signed()) * METRES_PER_INCH);
     Ok(Header { width, height, told: Told::by_picture_file(across, down) })
 }
 
@@ -102,9 +102,7 @@ pub(super) fn tiff(bytes: &[u8]) -> Result<Header, FingerDecodeError> {
         Some(_) => None,
     };
     let told = match (inches_per_unit, page.ratio(TIFF_ACROSS)?, page.ratio(TIFF_DOWN)?) {
-        (Some(unit), Some(across), Some(down)) => {
-            Told::by_picture_file(across * unit, down * unit)
-        }
+        (Some(unit), Some(across), Some(down)) => Told::by_picture_file(across * unit, down * unit),
         _ => None,
     };
     Ok(Header { width, height, told })

@@ -100,8 +100,8 @@ impl Encoder {
         let (low, high) = (self.whole(&self.low, 1.0), self.whole(&self.high, self.high_right()));
         let before = |filter: &[f64]| (filter.len() as isize - 1) / 2;
         let odd = isize::from(!self.is_even);
-        let lows = (0..length.div_euclid(2) + length % 2)
-            .map(|k| filtered(&low, 2 * k - before(&low)));
+        let lows =
+            (0..length.div_euclid(2) + length % 2).map(|k| filtered(&low, 2 * k - before(&low)));
         let highs = (0..length / 2).map(|k| filtered(&high, 2 * k + odd - before(&high)));
         let halves: Vec<f64> =
             if high_first { highs.chain(lows).collect() } else { lows.chain(highs).collect() };
@@ -147,8 +147,12 @@ impl Encoder {
             [&[0, 255], &side(height), &side(width), &shift, &scale, &[2, 0, 0]];
         segment(&mut file, 0xa2, &frame.concat());
         // 254 codes of eight bits: the symbol less one.
-        let table: Vec<u8> =
-            [0].into_iter().chain([0, 0, 0, 0, 0, 0, 0, 254]).chain([0; 8]).chain(1..=254).collect();
+        let table: Vec<u8> = [0]
+            .into_iter()
+            .chain([0, 0, 0, 0, 0, 0, 0, 254])
+            .chain([0; 8])
+            .chain(1..=254)
+            .collect();
         segment(&mut file, 0xa6, &table);
         if self.restart_every.is_some() {
             segment(&mut file, 0xa7, &[0, 1]);

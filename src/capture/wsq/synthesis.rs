@@ -109,13 +109,7 @@ impl Half<'_> {
 }
 
 /// Joins the halves of each column of `region` and leaves them in `into`, rows packed.
-fn join_columns(
-    plane: &[f32],
-    stride: usize,
-    region: Region,
-    line: &Line<'_>,
-    into: &mut [f32],
-) {
+fn join_columns(plane: &[f32], stride: usize, region: Region, line: &Line<'_>, into: &mut [f32]) {
     let mut terms = Vec::with_capacity(2 * TAPS_MAX);
     for (n, row) in into.chunks_exact_mut(region.width).take(region.height).enumerate() {
         terms.clear();

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::EvaluateError;
 use super::bootstrap::Bootstrap;
 use super::calibrate::{TableReport, grouped};
+use super::likelihood::LikelihoodReport;
 use super::rates::{FalseMatchRate, Trials};
 use super::report::{Acquisitions, BootstrapReport, Table};
 use crate::capture::{DecodeLimits, FingerImageDeclaration, decode_finger};
@@ -77,32 +78,53 @@ pub struct EnrolledReport {
     pub table: Table,
 }
 
-/// Both tables of the manifest's `[finger.calibration]`.
+/// Both tables of the manifest's `[finger.matching]`.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct FingerCalibration {
     /// One impression against one.
-    pub single: TableReport,
+    pub one: FingerTableReport,
     /// One impression against a template of several.
-    pub template: Option<TableReport>,
+    pub several: Option<FingerTableReport>,
+}
+
+/// What scores mean, alone and beside other characteristics.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct FingerTableReport {
+    /// Score to strength.
+    pub calibration: TableReport,
+    /// Score to log-likelihood ratio.
+    pub likelihood: LikelihoodReport,
+}
+
+impl FingerTableReport {
+    fn of(trials: &Trials) -> Self {
+        Self { calibration: TableReport::of(trials), likelihood: LikelihoodReport::of(trials) }
+    }
+
+    fn to_toml(&self, name: &str) -> String {
+        let Self { calibration, likelihood } = self;
+        format!(
+            "\n# From {} impostor pairs; they support {} dB at the most.\n[finger.matching.{name}]\n{}{}",
+            grouped(calibration.impostor),
+            calibration.supported_db_max,
+            calibration.to_toml("calibration"),
+            likelihood.to_toml("likelihood"),
+        )
+    }
 }
 
 impl FingerCalibration {
-    /// The section `[finger.calibration]` of `manifest.toml`; none without a table of several impressions,
-    /// without which it is not whole.
+    /// The tables of `manifest.toml`; none without a table of several impressions, without which they are
+    /// not whole.
     #[must_use]
     pub fn to_toml(&self) -> Option<String> {
-        let template = self.template.as_ref()?;
-        let mut text = format!(
-            "# [score, -10·log10(false match rate)]: what share of impostors scores at least as high.\n# Made by \
-             `tulga evaluate finger`, from {} pairs of impressions (at most {} dB\n# are claimed from so many) \
-             and {} pairs of impression and template (at most {} dB).\n[finger.calibration]\n",
-            grouped(self.single.impostor),
-            self.single.supported_db_max,
-            grouped(template.impostor),
-            template.supported_db_max,
+        let several = self.several.as_ref()?;
+        let mut text = String::from(
+            "# calibration: [score, -10·log10(false match rate)]; likelihood: [score from which it holds,\n# \
+             natural logarithm of the likelihood ratio]. Made by `tulga evaluate finger`.\n",
         );
-        text.push_str(&self.single.to_toml("single"));
-        text.push_str(&template.to_toml("template"));
+        text.push_str(&self.one.to_toml("one"));
+        text.push_str(&several.to_toml("several"));
         Some(text)
     }
 }
@@ -167,8 +189,8 @@ pub fn evaluate_fingers(
         fvc: table(&everything, count, &fvc),
         sets: reports,
         calibration: FingerCalibration {
-            single: TableReport::of(&all),
-            template: templates.as_ref().map(TableReport::of),
+            one: FingerTableReport::of(&all),
+            several: templates.as_ref().map(FingerTableReport::of),
         },
         enrolled: templates.map(|trials| EnrolledReport {
             impressions,

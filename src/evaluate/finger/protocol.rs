@@ -7,7 +7,7 @@ use super::super::EvaluateError;
 use super::super::rates::{Pairing, Trial, Trials};
 use crate::domain::embedding::Incomparable;
 use crate::domain::finger::FingerView;
-use crate::matching::{FingerMatcher, FingerTemplate};
+use crate::matching::{FingerMatcher, FingerTemplate, PreparedView, Scratch};
 
 /// The views of one set: whose, and what was found.
 pub(super) struct SetViews {
@@ -44,8 +44,9 @@ impl Compared {
                 let earlier = views.iter().zip(&templates).zip(&is_first).take(at);
                 let (probe, view) = views.get(at).ok_or(Incomparable)?;
                 let probe_is_first = is_first.get(at).copied().unwrap_or(false);
+                let (view, mut scratch) = (PreparedView::new(view), Scratch::default());
                 let compared = earlier.map(|(((reference, _), template), other_is_first)| {
-                    let score = matcher.compare(view, template)?.get();
+                    let score = matcher.compare(&view, template, &mut scratch)?.get();
                     let trial = Trial { score, probe: *probe, reference: *reference };
                     Ok((trial, probe_is_first && *other_is_first))
                 });
@@ -115,8 +116,9 @@ pub(super) fn enrolled(
             }
         }
         let compared = probes.par_iter().map(|(probe, view)| {
+            let (view, mut scratch) = (PreparedView::new(view), Scratch::default());
             let against = templates.iter().map(|(reference, template)| {
-                let score = matcher.compare(view, template)?.get();
+                let score = matcher.compare(&view, template, &mut scratch)?.get();
                 Ok(Trial { score, probe: *probe, reference: *reference })
             });
             against.collect::<Result<Vec<_>, Incomparable>>()

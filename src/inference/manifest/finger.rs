@@ -4,9 +4,13 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::raw::{bar, map, table};
 use super::source::RawSource;
 use super::{Colour, ManifestError, ModelSource, require};
+use crate::crypto::Digest;
+use crate::domain::embedding::ModelId;
 use crate::domain::finger_quality::FingerQualityBars;
+use crate::domain::score::{FingerMatchingParameters, FingerTable, FingerTables};
 
 /// The minutiae model's role.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub struct FingerSpec {
     pub score_min: f32,
     /// What a capture must reach.
     pub quality: FingerQualityBars,
+    /// What scores mean.
+    pub matching: FingerMatchingParameters,
 }
 
 #[derive(Deserialize)]
@@ -34,11 +40,23 @@ pub(super) struct RawFinger {
     second_area_max: f32,
     score_min: f32,
     quality: RawFingerQuality,
+    matching: RawFingerMatching,
+    #[serde(default)]
+    foreign: Vec<RawForeign>,
 }
 
 impl RawFinger {
     pub(super) fn check(self, models_dir: &Path) -> Result<FingerSpec, ManifestError> {
-        let Self { file, sizes_px, side_px_min, second_area_max, score_min, quality } = self;
+        let Self {
+            file,
+            sizes_px,
+            side_px_min,
+            second_area_max,
+            score_min,
+            quality,
+            matching,
+            foreign,
+        } = self;
         let source = file.check(models_dir)?;
         require(source.colour == Colour::Grey, "finger.file's colour")?;
         let whole_strides = |side: &usize| side.is_multiple_of(32) && (64..=1024).contains(side);
@@ -50,7 +68,78 @@ impl RawFinger {
         require((0.05..1.0).contains(&score_min), "finger.score_min")?;
         let sizes_px = sizes_px.into_iter().map(|[width, height]| (width, height)).collect();
         let quality = quality.check()?;
-        Ok(FingerSpec { source, sizes_px, side_px_min, second_area_max, score_min, quality })
+        let matching = matching.check(foreign)?;
+        Ok(FingerSpec {
+            source,
+            sizes_px,
+            side_px_min,
+            second_area_max,
+            score_min,
+            quality,
+            matching,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFingerMatching {
+    search_db_min: u8,
+    captures_agree_db_min: u8,
+    one: RawFingerTable,
+    several: RawFingerTable,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFingerTable {
+    calibration: Vec<[f32; 2]>,
+    likelihood: Vec<[f32; 2]>,
+}
+
+/// Templates of another system, by the model that stands for their maker.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawForeign {
+    model: String,
+    one: RawFingerTable,
+    several: RawFingerTable,
+}
+
+impl RawFingerMatching {
+    fn check(self, foreign: Vec<RawForeign>) -> Result<FingerMatchingParameters, ManifestError> {
+        let Self { search_db_min, captures_agree_db_min, one, several } = self;
+        let foreign = foreign.into_iter().map(|RawForeign { model, one, several }| {
+            let model = Digest::from_hex(&model)
+                .map_err(|_| ManifestError::OutOfRange { field: "finger.foreign.model" })?;
+            let tables = FingerTables {
+                one: one.check("finger.foreign.one")?,
+                several: several.check("finger.foreign.several")?,
+            };
+            Ok((ModelId::new(*model.as_bytes()), tables))
+        });
+        Ok(FingerMatchingParameters {
+            own: FingerTables {
+                one: one.check("finger.matching.one")?,
+                several: several.check("finger.matching.several")?,
+            },
+            foreign: foreign.collect::<Result<_, ManifestError>>()?,
+            search_strength_min: bar(search_db_min, "finger.matching.search_db_min")?,
+            captures_agree_strength_min: bar(
+                captures_agree_db_min,
+                "finger.matching.captures_agree_db_min",
+            )?,
+        })
+    }
+}
+
+impl RawFingerTable {
+    fn check(self, name: &'static str) -> Result<FingerTable, ManifestError> {
+        let Self { calibration, likelihood } = self;
+        Ok(FingerTable {
+            calibration: table(name, calibration)?,
+            likelihood: map(name, likelihood)?,
+        })
     }
 }
 

@@ -11,13 +11,14 @@ use serde::Deserialize;
 
 use super::model::LoadError;
 use crate::crypto::Digest;
+use crate::domain::likelihood::InvalidLikelihood;
 use crate::domain::quality::QualityBars;
 use crate::domain::score::{InvalidCalibration, MatchingParameters};
 
 use finger::RawFinger;
 use raw::{
-    RawBars, RawCalibration, RawDetector, RawEmbedder, RawFusion, RawLiveness, RawQuality, bar,
-    table,
+    RawBars, RawCalibration, RawDetector, RawEmbedder, RawFusion, RawLikelihood, RawLiveness,
+    RawQuality, bar, table,
 };
 
 pub use finger::FingerSpec;
@@ -125,6 +126,15 @@ pub enum ManifestError {
         #[source]
         source: InvalidCalibration,
     },
+    /// A likelihood map does not rise, or leaves 60 dB either way.
+    #[error("the manifest's likelihood map {map:?} cannot be used")]
+    Likelihood {
+        /// Which map.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: InvalidLikelihood,
+    },
     /// A model's file is not the one that the manifest names.
     #[error("{} has the digest {found:?}, not the manifest's {expected:?}", path.display())]
     DigestMismatch {
@@ -196,6 +206,7 @@ impl ModelManifest {
             fusion,
             calibration,
             bars,
+            likelihood,
             finger,
         } = raw;
         require(version == 1, "version")?;
@@ -218,6 +229,7 @@ impl ModelManifest {
                     bars.captures_agree_db_min,
                     "bars.captures_agree_db_min",
                 )?,
+                likelihood: likelihood.map(RawLikelihood::check).transpose()?,
             },
             finger: finger.map(|finger| finger.check(models_dir)).transpose()?,
         })
@@ -250,6 +262,7 @@ struct RawManifest {
     fusion: RawFusion,
     calibration: RawCalibration,
     bars: RawBars,
+    likelihood: Option<RawLikelihood>,
     finger: Option<RawFinger>,
 }
 

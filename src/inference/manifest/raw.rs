@@ -6,8 +6,9 @@ use serde::Deserialize;
 
 use super::source::RawSource;
 use super::{DetectorSpec, EmbedderSpec, LivenessSpec, ManifestError, require};
+use crate::domain::likelihood::LikelihoodMap;
 use crate::domain::quality::{Bar, QualityBars};
-use crate::domain::score::{Calibration, Fusion, FusionTerm, Strength};
+use crate::domain::score::{Calibration, FaceLikelihood, Fusion, FusionTerm, Strength};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,6 +164,31 @@ pub(super) fn table(
 ) -> Result<Calibration, ManifestError> {
     Calibration::new(points.into_iter().map(|[score, db]| (score, db)).collect())
         .map_err(|source| ManifestError::Calibration { table: name, source })
+}
+
+pub(super) fn map(
+    name: &'static str,
+    steps: Vec<[f32; 2]>,
+) -> Result<LikelihoodMap, ManifestError> {
+    LikelihoodMap::new(steps.into_iter().map(|[score, nats]| (score, nats)).collect())
+        .map_err(|source| ManifestError::Likelihood { map: name, source })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLikelihood {
+    single: Vec<[f32; 2]>,
+    template: Vec<[f32; 2]>,
+}
+
+impl RawLikelihood {
+    pub(super) fn check(self) -> Result<FaceLikelihood, ManifestError> {
+        let Self { single, template } = self;
+        Ok(FaceLikelihood {
+            single: map("likelihood.single", single)?,
+            template: map("likelihood.template", template)?,
+        })
+    }
 }
 
 #[derive(Deserialize)]
