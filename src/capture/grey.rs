@@ -139,9 +139,9 @@ mod tests {
             let image = waves(width, height, pixels_per_inch, 9.0).resampled_to_500();
             assert_eq!((image.width(), image.height(), image.pixels_per_inch()), (120, 90, 500));
             let inside = |n: &usize| (4..116).contains(&(n % 120)) && (4..86).contains(&(n / 120));
-            let off = (0..120 * 90).filter(inside).map(|n| {
-                u32::from(image.pixels()[n].abs_diff(expected.pixels()[n]))
-            });
+            let off = (0..120 * 90)
+                .filter(inside)
+                .map(|n| u32::from(image.pixels()[n].abs_diff(expected.pixels()[n])));
             // Cubic interpolation flattens waves of nine pixels by a few grey levels.
             let most = off.max().unwrap();
             assert!(most <= 14, "{pixels_per_inch}: {most}");

@@ -30,6 +30,7 @@ mod durability;
 mod exception;
 #[cfg(feature = "test-support")]
 mod faults;
+mod fingers;
 mod footage;
 mod foreign;
 mod guests;

@@ -22,7 +22,9 @@ pub enum FingerDecodeError {
     )]
     UnknownKind,
     /// Bytes of one kind declared as another.
-    #[error("the picture is not of the kind that it is declared to be; declare the right one or none")]
+    #[error(
+        "the picture is not of the kind that it is declared to be; declare the right one or none"
+    )]
     OtherKind,
     /// A way of writing a known kind that is not read.
     #[error("the picture is written in a way that is not read: {0}; save it as PNG or WSQ")]

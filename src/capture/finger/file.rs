@@ -32,7 +32,7 @@ pub(super) fn decode_file(
     limits: &DecodeLimits,
 ) -> Result<Picture, FingerDecodeError> {
     let header = match kind {
-        FileKind::Png | FileKind::Jpeg => header::png_or_jpeg(bytes)?,
+        FileKind::Png | FileKind::Jpeg => header::png_or_jpeg(bytes, limits)?,
         FileKind::Tiff => header::tiff(bytes)?,
         FileKind::Bmp => header::bmp(bytes)?,
     };
@@ -45,7 +45,9 @@ pub(super) fn decode_file(
     bounds.max_alloc = Some(pixels * 2 * PIXEL_BYTES_MAX + SPARE_BYTES);
     let cursor = Cursor::new(bytes);
     let upright = match kind {
-        FileKind::Png => unpacked(PngDecoder::with_limits(cursor, bounds.clone())?, &header, bounds),
+        FileKind::Png => {
+            unpacked(PngDecoder::with_limits(cursor, bounds.clone())?, &header, bounds)
+        }
         FileKind::Tiff => unpacked(TiffDecoder::new(cursor)?, &header, bounds),
         FileKind::Bmp => unpacked(BmpDecoder::new(cursor)?, &header, bounds),
         FileKind::Jpeg => unpacked(JpegDecoder::new(cursor)?, &header, bounds),

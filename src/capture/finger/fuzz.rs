@@ -81,7 +81,8 @@ fn damaged(file: &[u8], other: &[u8], chance: &mut Chance) -> Vec<u8> {
             3 if run >= 4 => {
                 let number = [0, 1, 64, 0xffff, 0x7fff_ffff, u32::MAX, 4_096, 100_000];
                 let number = number[chance.below(8)].to_be_bytes();
-                let number = if chance.below(2) == 0 { number } else { [3, 2, 1, 0].map(|n| number[n]) };
+                let number =
+                    if chance.below(2) == 0 { number } else { [3, 2, 1, 0].map(|n| number[n]) };
                 let bytes = if chance.below(2) == 0 { &number[..] } else { &number[2..] };
                 file[at..at + bytes.len()].copy_from_slice(bytes);
             }

@@ -6,11 +6,11 @@
 
 mod error;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod header;
 mod record;
 mod resolution;
-#[cfg(test)]
-mod fuzz;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 use super::container::PNG_SIGNATURE;
 use super::grey::side_at_500;
 use super::{DecodeLimits, GreyImage, wsq};
-pub use error::{Fault, FingerDecodeError};
 use error::malformed;
+pub use error::{Fault, FingerDecodeError};
 use file::{FileKind, decode_file};
 use record::{Compression, View};
 use resolution::{Told, settle};

@@ -101,10 +101,7 @@ fn count_views(mut views: Reader<'_>) -> Option<usize> {
     Some(count)
 }
 
-fn one_view<'a>(
-    header: &Header,
-    mut view: Reader<'a>,
-) -> Result<View<'a>, FingerDecodeError> {
+fn one_view<'a>(header: &Header, mut view: Reader<'a>) -> Result<View<'a>, FingerDecodeError> {
     let fields = view.take(4).and_then(|_| view.array());
     let [position, _views, _view, _quality, _impression, w1, w0, h1, h0, _reserved] =
         fields.ok_or(FingerDecodeError::Truncated)?;

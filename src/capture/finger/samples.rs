@@ -64,9 +64,8 @@ pub(super) fn bmp(picture: &DynamicImage, per_metre: (u32, u32)) -> Vec<u8> {
 pub(super) fn tiff(is_little: bool, per_unit: (u32, u32), unit: u16) -> Vec<u8> {
     let two = |value: u16| if is_little { value.to_le_bytes() } else { value.to_be_bytes() };
     let four = |value: u32| if is_little { value.to_le_bytes() } else { value.to_be_bytes() };
-    let short = |tag: u16, value: u16| {
-        [&two(tag)[..], &two(3), &four(1), &two(value), &[0, 0]].concat()
-    };
+    let short =
+        |tag: u16, value: u16| [&two(tag)[..], &two(3), &four(1), &two(value), &[0, 0]].concat();
     let other = |tag: u16, kind: u16, value: u32| {
         [&two(tag)[..], &two(kind), &four(1), &four(value)].concat()
     };

@@ -1,5 +1,12 @@
 //! A small WSQ encoder, for the tests: plain sums in place of fast ones, one flat Huffman code.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "samples and places of small pictures that the tests draw"
+)]
+
 use super::subbands::{Region, Subbands};
 
 /// What to write.
@@ -22,8 +29,8 @@ impl Default for Encoder {
     /// The filters of the specification, and fine bins.
     fn default() -> Self {
         Self {
-            low: vec![0.852698679, 0.377402856, -0.110624404, -0.023849465, 0.037828456],
-            high: vec![0.788485616, -0.418092273, -0.040689418, 0.064538883],
+            low: vec![0.852_698_679, 0.377_402_856, -0.110_624_404, -0.023_849_465, 0.037_828_456],
+            high: vec![0.788_485_616, -0.418_092_273, -0.040_689_418, 0.064_538_883],
             is_even: false,
             bin: 0.2,
             unsent: Vec::new(),
@@ -100,8 +107,8 @@ impl Encoder {
         let (low, high) = (self.whole(&self.low, 1.0), self.whole(&self.high, self.high_right()));
         let before = |filter: &[f64]| (filter.len() as isize - 1) / 2;
         let odd = isize::from(!self.is_even);
-        let lows = (0..length.div_euclid(2) + length % 2)
-            .map(|k| filtered(&low, 2 * k - before(&low)));
+        let lows =
+            (0..length.div_euclid(2) + length % 2).map(|k| filtered(&low, 2 * k - before(&low)));
         let highs = (0..length / 2).map(|k| filtered(&high, 2 * k + odd - before(&high)));
         let halves: Vec<f64> =
             if high_first { highs.chain(lows).collect() } else { lows.chain(highs).collect() };
@@ -147,8 +154,12 @@ impl Encoder {
             [&[0, 255], &side(height), &side(width), &shift, &scale, &[2, 0, 0]];
         segment(&mut file, 0xa2, &frame.concat());
         // 254 codes of eight bits: the symbol less one.
-        let table: Vec<u8> =
-            [0].into_iter().chain([0, 0, 0, 0, 0, 0, 0, 254]).chain([0; 8]).chain(1..=254).collect();
+        let table: Vec<u8> = [0]
+            .into_iter()
+            .chain([0, 0, 0, 0, 0, 0, 0, 254])
+            .chain([0; 8])
+            .chain(1..=254)
+            .collect();
         segment(&mut file, 0xa6, &table);
         if self.restart_every.is_some() {
             segment(&mut file, 0xa7, &[0, 1]);

@@ -208,7 +208,10 @@ fn signed_32(reader: &mut Reader<'_>) -> Option<f32> {
     Some(if is_negative { -value } else { value })
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a number of the file to the float's precision")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a number of the file to the float's precision"
+)]
 fn scaled(mantissa: f64, exponent: u8) -> f32 {
     (mantissa / 10f64.powi(i32::from(exponent))) as f32
 }
