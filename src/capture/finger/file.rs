@@ -32,7 +32,7 @@ pub(super) fn decode_file(
     limits: &DecodeLimits,
 ) -> Result<Picture, FingerDecodeError> {
     let header = match kind {
-        FileKind::Png | FileKind::Jpeg => header::png_or_jpeg(bytes)?,
+        FileKind::Png | FileKind::Jpeg => header::png_or_jpeg(bytes, limits)?,
         FileKind::Tiff => header::tiff(bytes)?,
         FileKind::Bmp => header::bmp(bytes)?,
     };

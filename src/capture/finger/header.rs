@@ -3,6 +3,7 @@
 
 use super::error::{FingerDecodeError, malformed};
 use super::resolution::{CM_PER_INCH, METRES_PER_INCH, Told};
+use crate::capture::DecodeLimits;
 use crate::capture::container::{self, FrameError, PNG_SIGNATURE};
 
 /// What a picture file says of itself.
@@ -15,12 +16,18 @@ pub(super) struct Header {
 
 /// Of a PNG, with its pHYs chunk, or of a JPEG, whose own resolution is not asked for: it occurs in
 /// records only, which tell theirs.
-pub(super) fn png_or_jpeg(bytes: &[u8]) -> Result<Header, FingerDecodeError> {
+pub(super) fn png_or_jpeg(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+) -> Result<Header, FingerDecodeError> {
     let frame = container::read_frame(bytes).map_err(|error| match error {
         FrameError::Kind => FingerDecodeError::UnknownKind,
         FrameError::Truncated => FingerDecodeError::Truncated,
         FrameError::Malformed => malformed("its chunks or segments contradict each other"),
     })?;
+    if frame.scans > limits.scans_max {
+        return Err(FingerDecodeError::TooManyPixels);
+    }
     let told = match frame.kind {
         container::Kind::Png => png_resolution(bytes),
         container::Kind::Jpeg => None,
@@ -89,6 +96,7 @@ pub(super) fn tiff(bytes: &[u8]) -> Result<Header, FingerDecodeError> {
     if pages > 1 {
         return Err(FingerDecodeError::SeveralPictures { count: pages });
     }
+    page.check_values()?;
     page.check_strips()?;
     let size = |tag| page.number(tag)?.ok_or(malformed("a TIFF without its size"));
     let (width, height) = (size(TIFF_WIDTH)?, size(TIFF_HEIGHT)?);
@@ -188,6 +196,25 @@ impl<'a> Page<'a> {
         Ok((under > 0).then(|| f64::from(over) / f64::from(under)))
     }
 
+    /// Every value must lie inside the file, and be no longer than a decoder has to hold: it reads
+    /// those of the lower tags before anybody can bound its memory.
+    fn check_values(&self) -> Result<(), FingerDecodeError> {
+        for entry in self.entries {
+            let entry = Place { bytes: entry, is_little: self.at.is_little };
+            let (tag, kind, count) = (entry.u16(0)?, entry.u16(2)?, entry.u32(4)?);
+            // A type that is not known is nobody's to read.
+            let Some(size) = value_bytes(kind) else { continue };
+            let bytes = u64::from(count) * size;
+            if bytes > 4 && u64::from(entry.u32(8)?) + bytes > self.at.bytes.len() as u64 {
+                return Err(FingerDecodeError::Truncated);
+            }
+            if tag < TAGS_OF_NOTES && count > VALUES_MAX {
+                return Err(malformed("a TIFF with more values than a picture has use for"));
+            }
+        }
+        Ok(())
+    }
+
     /// Every strip or tile must lie inside the file.
     fn check_strips(&self) -> Result<(), FingerDecodeError> {
         let mut found = false;
@@ -259,6 +286,10 @@ const BITMAP_HEADER_BYTES: u32 = 40;
 const UNCOMPRESSED: [u32; 2] = [0, 3];
 const ENTRY_BYTES: usize = 12;
 const PAGES_MAX: usize = 1_000;
+/// From here on tags are of notes, colour profiles and the like, which are not read.
+const TAGS_OF_NOTES: u16 = 600;
+/// A palette of 16 bits has 196,608.
+const VALUES_MAX: u32 = 200_000;
 const SHORT: u16 = 3;
 const LONG: u16 = 4;
 const RATIONAL: u16 = 5;

@@ -118,7 +118,7 @@ fn a_resolution_is_required_and_all_who_tell_it_must_agree() {
         samples::wsq_without_resolution(),
     ];
     for file in &plain {
-        assert!(matches!(decoded(file), Err(E::NoResolution) | Err(E::ResolutionTooLow { .. })));
+        assert!(matches!(decoded(file), Err(E::NoResolution | E::ResolutionTooLow { .. })));
         assert_eq!(decoded_at(file, 500).unwrap().pixels_per_inch(), 500);
     }
     assert!(matches!(decoded(&samples::wsq_without_resolution()), Err(E::NoResolution)));
@@ -210,6 +210,18 @@ fn a_header_that_claims_a_vast_picture_costs_nothing() {
     for file in [png, bmp, tiff, record] {
         assert!(matches!(decoded(&file), Err(E::TooManyPixels)));
     }
+    // Values outside the file, and more of them than a picture has use for.
+    let mut tiff = samples::tiff(true, (500, 500), 2);
+    let bits = tiff.windows(4).rposition(|bytes| bytes == [2, 1, 3, 0]).unwrap();
+    tiff[bits + 4..bits + 8].copy_from_slice(&0x0fff_ffff_u32.to_le_bytes());
+    assert!(matches!(decoded(&tiff), Err(E::Truncated)));
+    tiff[bits + 4..bits + 8].copy_from_slice(&200_001_u32.to_le_bytes());
+    tiff.resize(600_000, 0);
+    assert!(matches!(decoded(&tiff), Err(E::Malformed(_))));
+    let jpeg = Record::iso(3, samples::written(&samples::grey(), ImageFormat::Jpeg)).bytes();
+    let limits = DecodeLimits { scans_max: 0, ..DecodeLimits::for_fingers() };
+    let outcome = decode_finger(&jpeg, &FingerImageDeclaration::default(), &limits);
+    assert!(matches!(outcome, Err(E::TooManyPixels)));
     // Small at 1,200 pixels an inch, or great at 250.
     assert!(matches!(decoded(&samples::tiff(true, (1_200, 1_200), 2)), Err(E::TooFewPixels)));
     let limits = DecodeLimits { side_px_max: 150, ..DecodeLimits::for_fingers() };
@@ -307,6 +319,19 @@ fn a_record_in_pixels_a_centimetre_is_read_in_inches() {
     let silent = Record { resolution: (0, 0), ..record }.bytes();
     assert!(matches!(decoded(&silent), Err(E::NoResolution)));
     assert!(decoded_at(&silent, 500).is_ok());
+}
+
+#[test]
+fn a_wsq_file_is_decoded_as_nists_own_code_decoded_it() {
+    // Their origin is beside them, in make_waves.py.
+    let image = decoded(include_bytes!("../../../tests/fixtures/fingers/waves.wsq")).unwrap();
+    let expected = include_bytes!("../../../tests/fixtures/fingers/waves.png");
+    let expected = decoded_at(expected, 500).unwrap();
+    assert_eq!((image.width(), image.height()), (161, 150));
+    let differences = image.pixels().iter().zip(expected.pixels()).map(|(a, b)| a.abs_diff(*b));
+    assert!(differences.clone().all(|difference| difference <= 1));
+    // Sums of floats in another order.
+    assert!(differences.map(usize::from).sum::<usize>() < 161 * 150 / 1_000);
 }
 
 #[test]

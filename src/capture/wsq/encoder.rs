@@ -1,5 +1,12 @@
 //! A small WSQ encoder, for the tests: plain sums in place of fast ones, one flat Huffman code.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "samples and places of small pictures that the tests draw"
+)]
+
 use super::subbands::{Region, Subbands};
 
 /// What to write.
@@ -22,8 +29,8 @@ impl Default for Encoder {
     /// The filters of the specification, and fine bins.
     fn default() -> Self {
         Self {
-            low: vec![0.852698679, 0.377402856, -0.110624404, -0.023849465, 0.037828456],
-            high: vec![0.788485616, -0.418092273, -0.040689418, 0.064538883],
+            low: vec![0.852_698_679, 0.377_402_856, -0.110_624_404, -0.023_849_465, 0.037_828_456],
+            high: vec![0.788_485_616, -0.418_092_273, -0.040_689_418, 0.064_538_883],
             is_even: false,
             bin: 0.2,
             unsent: Vec::new(),

@@ -137,7 +137,7 @@ fn join_rows(
     // Both halves with as much of their mirror image at each end as the filters reach over.
     let reach = filters.low.len().max(filters.high.len()) / 2 + 1;
     let low_extent = line.low.length + 2 * reach;
-    let mut extended = vec![0.0; low_extent + line.high.length + 2 * reach];
+    let mut extended = Zeroizing::new(vec![0.0; low_extent + line.high.length + 2 * reach]);
     let ends: Vec<_> = [(line.low, 0), (line.high, low_extent)]
         .into_iter()
         .flat_map(|(half, start)| ends(half, reach, start))
@@ -152,19 +152,19 @@ fn join_rows(
         }
         terms
     });
-    let mut even = vec![0.0; region.width.div_ceil(2)];
-    let mut odd = vec![0.0; region.width / 2];
+    let mut even = Zeroizing::new(vec![0.0; region.width.div_ceil(2)]);
+    let mut odd = Zeroizing::new(vec![0.0; region.width / 2]);
     let rows = plane.chunks_mut(stride).skip(region.y).zip(from.chunks_exact(region.width));
     for (row, halves) in rows.take(region.height) {
         for (half, start) in [(line.low, reach), (line.high, low_extent + reach)] {
             let source = halves.get(half.start..half.start + half.length).unwrap_or_default();
-            let place = extended.get_mut(start..start + half.length).unwrap_or_default();
-            place.copy_from_slice(source);
+            let inside = extended.get_mut(start..start + half.length).unwrap_or_default();
+            inside.copy_from_slice(source);
         }
         for &(to, from, sign) in &ends {
             let value = from.and_then(|from| halves.get(from)).map_or(0.0, |value| value * sign);
-            if let Some(place) = extended.get_mut(to) {
-                *place = value;
+            if let Some(outside) = extended.get_mut(to) {
+                *outside = value;
             }
         }
         let [even_terms, odd_terms] = &terms;

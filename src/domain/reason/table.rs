@@ -161,7 +161,7 @@ reasons! {
     CapUnreadable => ReasonRow {
         code: "CAP_UNREADABLE",
         family: ReasonFamily::Capture,
-        meaning: "The bytes are not a JPEG or PNG picture within the stated bounds.",
+        meaning: "The bytes are not one picture of an accepted kind within the stated bounds.",
         customer: CustomerText {
             kk: "Суретті оқу мүмкін болмады. Қайталап көріңіз.",
             ru: "Не удалось прочитать снимок. Попробуйте ещё раз.",
@@ -173,6 +173,18 @@ reasons! {
         disclosable: true,
         iso8583_field39: "30",
         next_screen: NextScreen::RetryCapture,
+    },
+    CapResolution => ReasonRow {
+        code: "CAP_RESOLUTION",
+        family: ReasonFamily::Capture,
+        meaning: "The fingerprint’s pixels per inch are not told, contradict each other, or lie outside 250 to 1,200.",
+        customer: CustomerText::CANNOT_PROCESS,
+        operator: "Have the terminal’s vendor declare the sensor’s true resolution with each capture.",
+        probable_cause: "A capture without a resolution, or with a screen’s in place of the sensor’s.",
+        retryable: false,
+        disclosable: true,
+        iso8583_field39: "30",
+        next_screen: NextScreen::CallOperator,
     },
     CapStale => ReasonRow {
         code: "CAP_STALE",
