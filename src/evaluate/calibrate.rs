@@ -102,6 +102,19 @@ impl TableReport {
     }
 }
 
+impl TableReport {
+    /// Leaves out what so many pairs of different identities do not support.
+    ///
+    /// Comparisons of the same two fingers are no news of each other: 80 prints of 10 fingers are 2,880
+    /// impostor comparisons but 45 pairs of fingers, and support no more than 45 would.
+    #[must_use]
+    pub fn within_pairs(mut self, identity_pairs: usize) -> Self {
+        self.supported_db_max = self.supported_db_max.min(supported_db_max(identity_pairs));
+        self.points.retain(|(_, db)| *db <= self.supported_db_max);
+        self
+    }
+}
+
 /// The highest strength that is claimed from so many impostor comparisons: at least
 /// [`FALSE_MATCHES_MIN`] of them must reach its score, and [`CLAIM_DB_MAX`] is never passed.
 fn supported_db_max(impostor: usize) -> u8 {
@@ -202,6 +215,14 @@ mod tests {
         // One in a thousand scores 99.90 or more.
         let strength = calibration.strength(MatchScore::new(99.91).unwrap());
         assert!((29..=31).contains(&strength.db()), "{strength}");
+    }
+
+    #[test]
+    fn few_identities_support_little_however_often_they_are_compared() {
+        let table = TableReport::of(&ladder(10_000)).within_pairs(45);
+        // 3 of 45 are 11.8 dB.
+        assert_eq!((table.supported_db_max, table.points.len()), (11, 3));
+        assert_eq!(TableReport::of(&ladder(100)).within_pairs(1_000_000).supported_db_max, 15);
     }
 
     #[test]
