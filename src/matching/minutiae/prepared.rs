@@ -1,10 +1,11 @@
 //! A view with what every comparison of it needs, made once.
 
+use std::f32::consts::TAU;
 use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::neighbourhood::{Neighbourhood, turn};
+use super::neighbourhood::{NEIGHBOURS, Neighbourhood, turn};
 use crate::domain::embedding::ModelId;
 use crate::domain::finger::{FingerView, Minutia, MinutiaKind};
 
@@ -152,20 +153,27 @@ impl Point {
 }
 
 /// The nearest around one of the points, none further than [`REACH_PX`].
-fn neighbourhood(of: Point, points: &[Point], nearest: &mut Vec<(f32, f32, i16)>) -> Neighbourhood {
+fn neighbourhood(of: Point, points: &[Point], nearest: &mut Vec<(f32, usize)>) -> Neighbourhood {
     nearest.clear();
-    nearest.extend(points.iter().filter_map(|point| {
+    nearest.extend(points.iter().enumerate().filter_map(|(at, point)| {
         let (dx, dy) = (point.x - of.x, point.y - of.y);
-        let distance = dx.hypot(dy);
+        let square = dx * dx + dy * dy;
         // Two minutiae nearer than half a ridge are one, found twice.
-        let is_near = distance > APART_PX && distance < REACH_PX;
-        is_near.then(|| (distance, dx, dy, point.turn)).map(|(distance, dx, dy, theirs)| {
-            let own = f32::from(of.turn) / 65_536.0 * std::f32::consts::TAU;
-            (distance, dy.atan2(dx) - own, theirs.wrapping_sub(of.turn))
-        })
+        (square > APART_PX * APART_PX && square < REACH_PX * REACH_PX).then_some((square, at))
     }));
-    nearest.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
-    Neighbourhood::new(nearest.iter().copied())
+    // Ties by place in the total order of the points.
+    let nearer = |a: &(f32, usize), b: &(f32, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+    if nearest.len() > NEIGHBOURS {
+        nearest.select_nth_unstable_by(NEIGHBOURS, nearer);
+        nearest.truncate(NEIGHBOURS);
+    }
+    nearest.sort_unstable_by(nearer);
+    let own = f32::from(of.turn) / 65_536.0 * TAU;
+    Neighbourhood::new(nearest.iter().filter_map(|(square, at)| {
+        let point = points.get(*at)?;
+        let bearing = (point.y - of.y).atan2(point.x - of.x) - own;
+        Some((square.sqrt(), bearing, point.turn.wrapping_sub(of.turn)))
+    }))
 }
 
 /// About twelve ridges: further away, skin stretches by more than a ridge.

@@ -88,8 +88,8 @@ const ALIGNMENTS: usize = 4;
 /// pixels apart.
 const SHOWN_PX: f32 = 40.0;
 
-/// What a pair loses when one view has an ending and the other a fork: finders confuse them in one
-/// of five.
+/// What a pair loses when one view has an ending and the other a fork. Not all: a print that is
+/// pressed harder joins ridges, and finders err.
 const OTHER_KIND: f32 = 0.5;
 
 /// Missing minutiae that are expected in the smallest overlap.
