@@ -14,7 +14,7 @@ use bytes::Bytes;
 use zeroize::Zeroize;
 
 pub use decode::{DecodeError, decode};
-pub use encode::encode_png;
+pub use encode::{encode_grey_png, encode_png};
 pub use grey::GreyImage;
 
 /// A picture as it came: bytes of a JPEG or PNG file, not yet looked at.

@@ -21,6 +21,7 @@ mod register;
 mod report;
 mod retention;
 mod serve;
+mod synth;
 mod template;
 mod terminal;
 mod verify;
@@ -99,6 +100,9 @@ enum Command {
     /// Look at finger templates of other systems
     #[command(subcommand)]
     Template(template::Command),
+    /// Make pictures of fingers that nobody has
+    #[command(subcommand)]
+    Synth(synth::Command),
     /// Measure error rates on pictures of known people
     #[command(subcommand)]
     Evaluate(Evaluate),
@@ -157,6 +161,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Reference(command) => reference::run(&load()?, &command),
         Command::Register(command) => register::run(&load()?, command),
         Command::Template(command) => template::run(&command),
+        Command::Synth(command) => synth::run(&command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::Bench(command) => bench::run(&load()?, command),
         Command::CheckConfig => Ok(check_config::run(&load()?)),

@@ -27,6 +27,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("report", &["receipt"]),
     ("store", &[]),
     ("vault", &["store"]),
+    ("synth", &["capture"]),
     ("evaluate", &["capture", "inference", "face", "matching"]),
     (
         "gateway",
