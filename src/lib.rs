@@ -21,8 +21,9 @@
 //! | [`report`] | reports to the regulators: their formats, what proves them | `receipt` |
 //! | [`vault`] | seals templates and other secrets at rest | `store` |
 //! | [`store`] | what is kept: traits, memory, SQL | — |
-//! | [`evaluate`] | error rates with their protocol | `capture`, `inference`, `face`, `matching` |
-//! | [`gateway`] | use cases, the sequencer, the vision pool | all above except `evaluate` and `audit` |
+//! | [`synth`] | fingers of nobody, for fixtures, the demonstration and load tests | `capture` |
+//! | [`evaluate`] | error rates with their protocol | `capture`, `inference`, `face`, `fingerprint`, `interchange`, `matching` |
+//! | [`gateway`] | use cases, the sequencer, the vision pool | all above except `evaluate`, `synth` and `audit` |
 //! | [`pki`] | development PKI, terminals' certificates | `gateway` (the trait it implements) |
 //! | [`proto`] | generated wire types | — |
 //! | [`grpc`] | the server's services and conversions | `gateway`, `proto`, `pki`, and the nouns `gateway` speaks in |
@@ -64,5 +65,6 @@ pub mod proto;
 pub mod receipt;
 pub mod report;
 pub mod store;
+pub mod synth;
 pub mod telemetry;
 pub mod vault;

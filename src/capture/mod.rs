@@ -19,7 +19,7 @@ use bytes::Bytes;
 use zeroize::Zeroize;
 
 pub use decode::{DecodeError, decode};
-pub use encode::encode_png;
+pub use encode::{encode_grey_png, encode_png};
 pub use finger::{
     Fault, FingerDecodeError, FingerImageDeclaration, FingerImageKind, decode_finger,
 };

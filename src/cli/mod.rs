@@ -23,6 +23,7 @@ mod register;
 mod report;
 mod retention;
 mod serve;
+mod synth;
 mod template;
 mod terminal;
 mod verify;
@@ -101,6 +102,9 @@ enum Command {
     /// Look at finger templates of other systems
     #[command(subcommand)]
     Template(template::Command),
+    /// Make pictures of fingers that nobody has
+    #[command(subcommand)]
+    Synth(synth::Command),
     /// Measure error rates on pictures of known people
     #[command(subcommand)]
     Evaluate(Evaluate),
@@ -161,6 +165,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Reference(command) => reference::run(&load()?, &command),
         Command::Register(command) => register::run(&load()?, command),
         Command::Template(command) => template::run(&command),
+        Command::Synth(command) => synth::run(&command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::Evaluate(Evaluate::Finger(args)) => evaluate_finger::run(args),
         Command::Bench(command) => bench::run(&load()?, command),

@@ -85,7 +85,7 @@ impl MinutiaeRecord {
                 return Err(ConversionError::TooMany);
             }
             let minutiae = view.minutiae().iter();
-            let minutiae = minutiae.map(|minutia| RecordMinutia::of_ours(minutia, scale));
+            let minutiae = minutiae.map(|minutia| RecordMinutia::of_ours(*minutia, scale));
             Ok(RecordView {
                 position: *position,
                 number,
@@ -132,7 +132,7 @@ impl RecordMinutia {
         )
     }
 
-    fn of_ours(minutia: &Minutia, scale: f32) -> Option<Self> {
+    fn of_ours(minutia: Minutia, scale: f32) -> Option<Self> {
         let steps = f32::from(RecordFormat::Iso2005.turn_steps());
         let angle = (minutia.angle() / TAU * steps).round().rem_euclid(steps);
         // Zero would say that the quality is not told.

@@ -28,6 +28,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("report", &["receipt"]),
     ("store", &[]),
     ("vault", &["store"]),
+    ("synth", &["capture"]),
     ("evaluate", &["capture", "inference", "face", "fingerprint", "interchange", "matching"]),
     (
         "gateway",

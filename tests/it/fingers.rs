@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use tulga::capture::encode_grey_png;
 use tulga::pki::Role;
 use tulga::proto;
 use tulga::proto::enrollment_service_client::EnrollmentServiceClient;
@@ -24,8 +25,8 @@ type Desk = EnrollmentServiceClient<Channel>;
 type Terminal = VerificationServiceClient<Channel>;
 
 /// A picture of a finger that never was: the seed tells which, the number which impression.
-fn print(seed: u64, impression: u32) -> Bytes {
-    Finger::new(seed).impression(impression).to_png().unwrap().into()
+fn print(seed: u64, impression: u64) -> Bytes {
+    encode_grey_png(&Finger::new(seed).impression(impression)).unwrap().into()
 }
 
 fn offered(customer_id: &str, finger_position: i32, image: Bytes) -> proto::AddCaptureRequest {

@@ -68,8 +68,8 @@ fn what_is_no_record_is_refused_with_a_remedy() {
     for (name, bytes, exit, word) in [
         ("cut", &bytes[..bytes.len() - 1], 1, "export it again"),
         ("picture", b"\x89PNG\r\n\x1a\n", 1, "ISO/IEC 19794-2:2005"),
-        ("2011", b"FMR\0030\0\0\0\0\0", 1, "another edition"),
-        ("large", &[b'F'; 70_000], 1, "65535"),
+        ("2011", b"FMR\x00030\0\0\0\0\0", 1, "another edition"),
+        ("large", &vec![b'F'; 70_000], 1, "65535"),
     ] {
         let path = dir.path().join(name);
         fs::write(&path, bytes).unwrap();

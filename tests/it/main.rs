@@ -55,6 +55,7 @@ mod rules;
 mod site;
 mod store;
 mod strength;
+mod synth;
 mod tellers;
 mod vision;
 mod working_days;
