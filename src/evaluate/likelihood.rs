@@ -31,22 +31,19 @@ impl LikelihoodReport {
     /// wherever it would fall (pool adjacent violators; Brümmer and du Preez, Computer Speech and
     /// Language 20, 2006).
     ///
-    /// Nothing is extrapolated. One genuine comparison is added below all and the impostors of
-    /// [`FALSE_MATCHES_MIN`] pairs of identities above all, so that no ratio claims more than
-    /// `identity_pairs` can show ([`Trials::identity_pairs`]: comparisons of the same two are no news of
-    /// each other); and the mean ratio of an impostor is at most 1, on which the strength of a sum rests.
+    /// Nothing is extrapolated. One genuine comparison is added below all and [`FALSE_MATCHES_MIN`]
+    /// impostors above all, so that no ratio claims more than so many comparisons can show; and the mean
+    /// ratio of an impostor is at most 1, on which the strength of a sum rests.
     #[must_use]
-    pub fn of(trials: &Trials, identity_pairs: usize) -> Self {
+    pub fn of(trials: &Trials) -> Self {
         let (genuine, impostor) = (trials.genuine(), trials.impostor());
-        let comparisons_a_pair = (real_len(impostor) / real_len(identity_pairs.max(1))).max(1.0);
-        let added = FALSE_MATCHES_MIN * comparisons_a_pair;
         let genuine_all = real_len(genuine) + 1.0;
-        let impostor_all = real_len(impostor) + added;
+        let impostor_all = real_len(impostor) + FALSE_MATCHES_MIN;
         let nats = |block: &Block| {
             narrow(((block.genuine / genuine_all) / (block.impostor / impostor_all)).ln())
         };
         let mut steps: Vec<(f32, f32)> = Vec::new();
-        for block in pooled(singles(trials, added)) {
+        for block in pooled(singles(trials)) {
             // Written down rounded against the claim: a higher score, fewer nats.
             let from = (block.from * 1e3).ceil() / 1e3;
             let nats = ((nats(&block) * 1e3).floor() / 1e3).min(CLAIM_NATS_MAX);
@@ -79,7 +76,7 @@ impl LikelihoodReport {
 }
 
 /// One block for each score, rising, with what is added at both ends.
-fn singles(trials: &Trials, added: f64) -> Vec<Block> {
+fn singles(trials: &Trials) -> Vec<Block> {
     let genuine = trials.genuine_scores().map(|from| Block { from, genuine: 1.0, impostor: 0.0 });
     let impostor = trials.impostor_scores().map(|from| Block { from, genuine: 0.0, impostor: 1.0 });
     let mut blocks: Vec<Block> = genuine.chain(impostor).collect();
@@ -87,7 +84,7 @@ fn singles(trials: &Trials, added: f64) -> Vec<Block> {
     let (lowest, highest) = (blocks.first().copied(), blocks.last().copied());
     if let (Some(lowest), Some(highest)) = (lowest, highest) {
         blocks.insert(0, Block { from: lowest.from, genuine: 1.0, impostor: 0.0 });
-        blocks.push(Block { from: highest.from, genuine: 0.0, impostor: added });
+        blocks.push(Block { from: highest.from, genuine: 0.0, impostor: FALSE_MATCHES_MIN });
     }
     blocks
 }
@@ -131,21 +128,18 @@ mod tests {
     #[test]
     fn scores_apart_give_what_the_counts_allow() {
         let impostor: Vec<f32> = (0..1_000u16).map(|step| f32::from(step) / 1e4).collect();
-        let report = LikelihoodReport::of(&trials(&[0.9; 99], &impostor), 1_000);
+        let report = LikelihoodReport::of(&trials(&[0.9; 99], &impostor));
         let map = report.map().unwrap();
         // 99 of 100 genuine ones against 3 of 1,003 impostors.
         let most = (0.99f32 / (3.0 / 1_003.0)).ln();
         assert!((ratio(&map, 0.95) - most).abs() < 2e-3, "{report:?}");
-        // The same comparisons of few people claim less.
-        let few = LikelihoodReport::of(&trials(&[0.9; 99], &impostor), 10).map().unwrap();
-        assert!((ratio(&few, 0.95) - (0.99f32 / (300.0 / 1_300.0)).ln()).abs() < 2e-3, "{few:?}");
         assert!((ratio(&map, 0.05) - 0.01f32.ln()).abs() < 1e-2, "{report:?}");
     }
 
     #[test]
     fn scores_that_tell_nothing_are_no_evidence() {
         let scores: Vec<f32> = (0..500u16).map(f32::from).collect();
-        let map = LikelihoodReport::of(&trials(&scores, &scores), 500).map().unwrap();
+        let map = LikelihoodReport::of(&trials(&scores, &scores)).map().unwrap();
         assert!(ratio(&map, 10.0).abs() < 0.1 && ratio(&map, 490.0).abs() < 0.1, "{map:?}");
     }
 
@@ -155,13 +149,12 @@ mod tests {
         fn an_impostor_s_mean_ratio_is_at_most_one(
             genuine in prop::collection::vec(0.0f32..1.0, 1..60),
             impostor in prop::collection::vec(0.0f32..0.8, 1..200),
-            pairs in 1usize..300,
         ) {
-            let map = LikelihoodReport::of(&trials(&genuine, &impostor), pairs).map().unwrap();
+            let map = LikelihoodReport::of(&trials(&genuine, &impostor)).map().unwrap();
             let sum: f64 = impostor.iter().map(|score| f64::from(ratio(&map, *score)).exp()).sum();
             let top = map.steps().last().unwrap().1;
-            // As if three more pairs, wholly unknown, had scored highest of all.
-            let added = 3.0 * (real_len(impostor.len()) / real_len(pairs)).max(1.0);
+            // As if three more, wholly unknown, had scored highest of all.
+            let added = 3.0;
             let mean = (sum + added * f64::from(top).exp()) / (real_len(impostor.len()) + added);
             prop_assert!(mean <= 1.0 + 1e-6, "{mean}");
         }

@@ -199,12 +199,6 @@ impl Trials {
         self.pairing.identities()
     }
 
-    /// How many pairs of different identities there are: what impostor comparisons are made of.
-    #[must_use]
-    pub fn identity_pairs(&self) -> usize {
-        self.identities() * self.identities().saturating_sub(1) / 2
-    }
-
     /// How many identities have a genuine comparison.
     #[must_use]
     pub fn genuine_identities(&self) -> usize {
