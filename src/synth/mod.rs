@@ -2,7 +2,7 @@
 //!
 //! A seed decides a finger, a seed and a number one impression of it, bit for bit on every machine
 //! whose `f32` is that of IEEE 754: chance is whole numbers, and functions that a system's library
-//! may round in its own way are made here ([`math`]). Another version of this program may draw
+//! may round in its own way are made here (`math`). Another version of this program may draw
 //! other fingers.
 //!
 //! For fixtures, the demonstration and load tests. They look and behave like prints; error rates on
