@@ -9,11 +9,12 @@
 //! 4. [`score`]: what is paired, against what lies in the part that both impressions show.
 //!
 //! Lengths are pixels at 500 an inch, where ridges lie about nine pixels apart. The constants are
-//! physical: how far skin stretches, how well a direction is known. They were chosen on FVC2002 and
-//! FVC2004 prints and on cut-down ones, then checked on FVC2000, UPEK and another vendor's templates;
-//! halving or doubling any one changes the error rates little.
+//! physical: how far skin stretches, how well a direction is known. They were chosen on the first B sets
+//! of FVC2000, 2002 and 2004, whole and cut down to small parts, and on another vendor's templates, in
+//! round numbers from the middle of where they hardly matter: a quarter more or less of any one changes
+//! little. UPEK was looked at only afterwards.
 //!
-//! This is a matcher of nearest-neighbour structures, an old idea (Hrechak and McHugh, Pattern
+//! This is a matcher of nearest-neighbour structures, an old idea (Hrechak and `McHugh`, Pattern
 //! Recognition 23(8), 1990; Jiang and Yau, ICPR 2000), and not the patented minutia cylinder-code.
 
 mod alignment;

@@ -49,7 +49,7 @@ impl PreparedView {
     /// Prepares a view.
     #[must_use]
     pub fn new(view: &FingerView) -> Self {
-        Self::of(view.model(), view.minutiae().iter().map(Point::of).collect())
+        Self::of(view.model(), view.minutiae().iter().copied().map(Point::of).collect())
     }
 
     /// The view as a mirror shows it: of nobody, but as much work to compare.
@@ -136,7 +136,7 @@ impl fmt::Debug for PreparedView {
 }
 
 impl Point {
-    fn of(minutia: &Minutia) -> Self {
+    fn of(minutia: Minutia) -> Self {
         Self {
             x: minutia.x(),
             y: -minutia.y(),

@@ -78,9 +78,7 @@ fn compare_neighbourhoods(a: &PreparedView, b: &PreparedView, scratch: &mut Scra
     alike.resize(a.len() * b.len(), 0.0);
     let own = a.neighbourhoods().iter().zip(tolerances.iter()).zip(&a.points().turn);
     let rows = alike.chunks_exact_mut(b.len());
-    for (((at, row), ((neighbours, tolerances), turn)), _) in
-        (0u8..).zip(rows).zip(own).zip(0..crate::domain::finger::MINUTIAE_MAX)
-    {
+    for ((at, row), ((neighbours, tolerances), turn)) in (0u8..).zip(rows).zip(own) {
         if neighbours.count() < NEIGHBOURS_MIN {
             continue;
         }
@@ -156,13 +154,13 @@ impl Seeds {
         let count = self.likeness.len();
         // Slices of one length, which the compiler then need not check at each step.
         let (likeness, rotations) = (&self.likeness[..count], &self.rotation[..count]);
-        let (from_xs, from_ys) = (&self.from_x[..count], &self.from_y[..count]);
-        let (to_xs, to_ys) = (&self.to_x[..count], &self.to_y[..count]);
+        let (firsts_x, firsts_y) = (&self.from_x[..count], &self.from_y[..count]);
+        let (seconds_x, seconds_y) = (&self.to_x[..count], &self.to_y[..count]);
         let (first, second) = (&self.a[..count], &self.b[..count]);
         let mut votes = [0.0f32; LANES];
         for other in 0..count {
-            let (dx, dy) = (from_xs[other] - from_x, from_ys[other] - from_y);
-            let (ex, ey) = (to_xs[other] - to_x, to_ys[other] - to_y);
+            let (dx, dy) = (firsts_x[other] - from_x, firsts_y[other] - from_y);
+            let (ex, ey) = (seconds_x[other] - to_x, seconds_y[other] - to_y);
             let (off_x, off_y) = (cos * dx - sin * dy - ex, sin * dx + cos * dy - ey);
             let off = off_x * off_x + off_y * off_y;
             let distance = (dx * dx + dy * dy).sqrt().min(DISTANCE_MAX_PX);

@@ -92,7 +92,7 @@ impl SyntheticFinger {
             turn: chance.either(wear.turn_max),
             shift: (chance.either(wear.shift_max_px), chance.either(wear.shift_max_px)),
         };
-        let mut seen = Vec::with_capacity(self.minutiae.len());
+        let mut found = Vec::with_capacity(self.minutiae.len());
         for spot in &self.minutiae {
             if chance.share() < wear.missed {
                 continue;
@@ -102,15 +102,15 @@ impl SyntheticFinger {
             let x = spot.x + wave(spot.y, stretch.0) + wear.jitter_px * chance.normal();
             let y = spot.y + wave(spot.x, stretch.1) + wear.jitter_px * chance.normal();
             let angle = spot.angle + wear.jitter_angle * chance.normal();
-            seen.extend(pose.place(Spot { x, y, angle, ..*spot }));
+            found.extend(pose.place(Spot { x, y, angle, ..*spot }));
         }
         for spot in &self.minutiae {
             if chance.share() < wear.false_finds {
                 let (x, y) = (chance.within(SIDE_PX), chance.within(SIDE_PX));
-                seen.extend(pose.place(Spot { x, y, angle: chance.within(TAU), ..*spot }));
+                found.extend(pose.place(Spot { x, y, angle: chance.within(TAU), ..*spot }));
             }
         }
-        FingerView::new(SYNTHETIC_MODEL, seen)
+        FingerView::new(SYNTHETIC_MODEL, found)
     }
 }
 
@@ -153,7 +153,7 @@ impl Field {
     }
 }
 
-/// Chance by a seed: SplitMix64.
+/// Chance by a seed: `SplitMix64`.
 struct Chance(u64);
 
 impl Chance {

@@ -70,7 +70,7 @@ fn the_quick_look_tells_them_apart_too() {
 #[test]
 fn wear_makes_less_alike() {
     let at = |missed: f32, stretch_max_px: f32| {
-        let wear = Wear { missed, stretch_max_px, ..Wear::ORDINARY };
+        let wear = Wear { stretch_max_px, missed, ..Wear::ORDINARY };
         let scores = (0..25).map(|number| {
             let finger = SyntheticFinger::new(number, 40);
             score(&finger.impression(1, wear), &finger.impression(2, wear))
@@ -86,9 +86,9 @@ fn wear_makes_less_alike() {
 fn stretched_skin_still_matches() {
     let wear = Wear { stretch_max_px: 12.0, ..Wear::ORDINARY };
     for finger in 0..20 {
-        let made = SyntheticFinger::new(finger, 40);
-        let mate = score(&made.impression(1, wear), &made.impression(2, wear));
-        let stranger = score(&made.impression(1, wear), &impression(finger + 1, 2));
+        let owner = SyntheticFinger::new(finger, 40);
+        let mate = score(&owner.impression(1, wear), &owner.impression(2, wear));
+        let stranger = score(&owner.impression(1, wear), &impression(finger + 1, 2));
         assert!(mate > 2.0 * stranger, "{finger}: {mate} {stranger}");
     }
 }
