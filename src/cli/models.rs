@@ -20,6 +20,7 @@ pub(super) fn run(config: &Config, command: &Command) -> anyhow::Result<ExitCode
     match command {
         Command::Verify => {
             let models = app::load_models(config)?;
+            app::load_fingers(config)?;
             for (role, source) in models.manifest().sources() {
                 println!(
                     "{role:<10} {}  {}",

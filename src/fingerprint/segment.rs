@@ -254,7 +254,7 @@ impl Moments {
         }
     }
 
-    /// The variance of the brightness, rounded down.
+    /// The variance of the brightness, rounded down. Of up to 4,096² pixels, the sums fit.
     fn variance(self) -> u64 {
         let count = self.count.max(1);
         (self.squares * count).saturating_sub(self.sum * self.sum) / (count * count)
