@@ -363,7 +363,11 @@ const PART_SHARE_MIN: usize = 16;
 const BACKGROUND_SHARE_MIN: usize = 64;
 
 #[cfg(test)]
-#[expect(clippy::cast_possible_truncation, reason = "pictures drawn by hand")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::float_cmp,
+    reason = "pictures drawn by hand, and numbers that are exact"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -3,6 +3,11 @@
 //! A phase singularity in even ridges is a minutia whose place and direction are known (Larkin and
 //! Fletcher's AM-FM model), and nobody's. `tests/fixtures/fingerprint/make_vectors.py` draws the same
 //! wave.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "pictures are drawn by hand"
+)]
 
 use std::f64::consts::TAU;
 use std::fmt::Write as _;
@@ -427,7 +432,7 @@ fn prints(dir: &Path) -> Option<Vec<GreyImage>> {
 /// A binary PGM picture of 8 bits, taken to be of 500 pixels an inch.
 fn pgm(path: &Path) -> GreyImage {
     let bytes = fs::read(path).unwrap();
-    let mut fields = bytes.splitn(5, |byte| byte.is_ascii_whitespace());
+    let mut fields = bytes.splitn(5, u8::is_ascii_whitespace);
     let mut word = || std::str::from_utf8(fields.next().unwrap()).unwrap();
     assert_eq!(word(), "P5", "{}", path.display());
     let (width, height) = (word().parse().unwrap(), word().parse().unwrap());
