@@ -254,7 +254,7 @@ impl Moments {
         }
     }
 
-    /// The variance of the brightness, rounded down.
+    /// The variance of the brightness, rounded down. Of up to 4,096² pixels, the sums fit.
     fn variance(self) -> u64 {
         let count = self.count.max(1);
         (self.squares * count).saturating_sub(self.sum * self.sum) / (count * count)
@@ -363,7 +363,11 @@ const PART_SHARE_MIN: usize = 16;
 const BACKGROUND_SHARE_MIN: usize = 64;
 
 #[cfg(test)]
-#[expect(clippy::cast_possible_truncation, reason = "pictures drawn by hand")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::float_cmp,
+    reason = "pictures drawn by hand, and numbers that are exact"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -30,7 +30,7 @@ impl RawDetector {
         require((0.01..1.0).contains(&score_min), "detector.score_min")?;
         require((0.0..1.0).contains(&overlap_max), "detector.overlap_max")?;
         require((0.0..=1.0).contains(&second_area_max), "detector.second_area_max")?;
-        let source = file.check_colour(models_dir)?;
+        let source = file.check_in_colour(models_dir)?;
         Ok(DetectorSpec { source, side_px, retry_side_px, score_min, overlap_max, second_area_max })
     }
 }
@@ -55,7 +55,7 @@ impl RawEmbedder {
         };
         require(alignment.iter().all(inside), "embedder's alignment")?;
         let alignment = alignment.map(|[x, y]| (x, y));
-        Ok(EmbedderSpec { source: file.check_colour(models_dir)?, side_px, length, alignment })
+        Ok(EmbedderSpec { source: file.check_in_colour(models_dir)?, side_px, length, alignment })
     }
 }
 
@@ -74,7 +74,12 @@ impl RawLiveness {
         require((32..=512).contains(&side_px), "liveness side_px")?;
         require((1.0..=8.0).contains(&crop_scale), "liveness crop_scale")?;
         require(live_class < 16, "liveness live_class")?;
-        Ok(LivenessSpec { source: file.check_colour(models_dir)?, side_px, crop_scale, live_class })
+        Ok(LivenessSpec {
+            source: file.check_in_colour(models_dir)?,
+            side_px,
+            crop_scale,
+            live_class,
+        })
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) struct RawSource {
 
 impl RawSource {
     /// A file of a face's role.
-    pub(super) fn check_colour(self, models_dir: &Path) -> Result<ModelSource, ManifestError> {
+    pub(super) fn check_in_colour(self, models_dir: &Path) -> Result<ModelSource, ManifestError> {
         let source = self.check(models_dir)?;
         require(source.colour != Colour::Grey, "colour")?;
         Ok(source)
