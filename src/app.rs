@@ -336,18 +336,6 @@ pub struct Models {
     pub fingers: Option<Arc<FingerprintPipeline>>,
 }
 
-/// The minutiae model of the configured folder; `None` where its manifest names none.
-///
-/// # Errors
-///
-/// When the file is missing or has another digest than the manifest's.
-pub fn load_fingers(config: &Config) -> Result<Option<Arc<FingerprintPipeline>>> {
-    let dir = &config.paths.models_dir;
-    let pipeline = FingerprintPipeline::load(dir)
-        .with_context(|| format!("the minutiae model in {} cannot be used", dir.display()))?;
-    Ok(pipeline.map(Arc::new))
-}
-
 /// The configured rules, else the ones in the binary.
 ///
 /// # Errors
@@ -540,7 +528,6 @@ const WAITING_PER_WORKER: usize = 12;
 /// The first thing that cannot be used.
 pub fn check(config: &Config) -> Result<Vec<String>> {
     let models = load_models(config)?;
-    load_fingers(config)?;
     let pack = load_pack(config)?;
     let mut lines = vec![
         format!("models    {} are good", models.faces.manifest().sources().len()),

@@ -22,7 +22,7 @@ use tulga::domain::finger::FingerView;
 use tulga::matching::synthetic::{SyntheticFinger, Wear};
 use tulga::matching::{
     Calibration, FingerGallery, FingerMatcher, FingerMatchingParameters, FingerTable,
-    FingerTemplate, LikelihoodMap, PreparedView, Scratch, Strength,
+    FingerTemplate, LikelihoodMap, MatchScore, PreparedView, Scratch, Strength,
 };
 
 const MINUTIAE: usize = 40;
@@ -123,9 +123,9 @@ fn matcher() -> FingerMatcher {
         likelihood: LikelihoodMap::new(vec![(0.0, -3.0), (0.3, 6.0)]).unwrap(),
     };
     FingerMatcher::new(FingerMatchingParameters {
-        one: table.clone(),
-        several: table,
-        search_strength_min: Strength::from_db(40),
+        own: table,
+        foreign: std::collections::BTreeMap::new(),
+        search_score_min: MatchScore::new(0.3).unwrap(),
         captures_agree_strength_min: Strength::from_db(30),
     })
 }

@@ -182,8 +182,11 @@ fn write_report(evaluation: &FingerEvaluation, out: &Path) -> anyhow::Result<()>
     let enrolled = evaluation.enrolled.as_ref();
     let mut curves = vec![("one impression against one", &evaluation.all)];
     curves.extend(enrolled.map(|it| ("one impression against a template of several", &it.table)));
-    let mut files = vec![("report.json", json), ("det.svg", det_svg_of(&curves))];
-    files.extend(evaluation.calibration.to_toml().map(|toml| ("calibration.toml", toml)));
+    let files = [
+        ("report.json", json),
+        ("det.svg", det_svg_of(&curves)),
+        ("calibration.toml", evaluation.calibration.to_toml()),
+    ];
     for (name, text) in files {
         let path = out.join(name);
         fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;

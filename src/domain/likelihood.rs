@@ -47,6 +47,22 @@ impl LogLikelihoodRatio {
     }
 }
 
+impl LogLikelihoodRatio {
+    /// The logarithm of the mean of several ratios: what several impressions of one characteristic say. They are
+    /// not independent, so they do not multiply; but a mean of what is 1 in the mean for an impostor is so too.
+    #[must_use]
+    pub fn mean(ratios: &[Self]) -> Self {
+        let most = ratios.iter().map(|ratio| ratio.0).fold(f32::NEG_INFINITY, f32::max);
+        let Ok(count) = u16::try_from(ratios.len()) else { return Self::NONE };
+        if count == 0 {
+            return Self::NONE;
+        }
+        // The largest taken out, so that nothing overflows.
+        let sum: f32 = ratios.iter().map(|ratio| (ratio.0 - most).exp()).sum();
+        Self(most + (sum / f32::from(count)).ln())
+    }
+}
+
 /// Of independent characteristics: different fingers, a finger and the face. Two captures of one finger
 /// are not independent; of these only the best score counts.
 impl Sum for LogLikelihoodRatio {
@@ -159,6 +175,19 @@ mod tests {
         assert!(endless.nats().is_finite());
         assert_eq!(LogLikelihoodRatio::NONE.strength(), Strength::NONE);
         assert!(LogLikelihoodRatio::new(f32::NAN).is_err());
+    }
+
+    #[test]
+    fn several_impressions_say_what_their_ratios_say_in_the_mean() {
+        let mean = |nats: &[f32]| {
+            LogLikelihoodRatio::mean(&nats.iter().map(|nats| ratio(*nats)).collect::<Vec<_>>())
+                .nats()
+        };
+        assert!((mean(&[8.0]) - 8.0).abs() < 1e-6);
+        // One that speaks loudly among three counts a third.
+        assert!((mean(&[8.0, -7.0, -7.0]) - (8.0 - 3f32.ln())).abs() < 1e-5);
+        assert!((mean(&[-7.0, -7.0]) + 7.0).abs() < 1e-6);
+        assert_eq!(LogLikelihoodRatio::mean(&[]), LogLikelihoodRatio::NONE);
     }
 
     #[test]

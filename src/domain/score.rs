@@ -89,6 +89,14 @@ impl Strength {
         i64::from(self.0 / 10)
     }
 
+    /// The strength of the best of so many comparisons: an impostor has as many chances, so the false match
+    /// rate is at most so many times as high (Bonferroni).
+    #[must_use]
+    pub fn of_best_of(self, comparisons: usize) -> Self {
+        let chances = u16::try_from(comparisons.max(1)).unwrap_or(u16::MAX);
+        Self(self.0.saturating_sub(tenths_of_factor(chances)))
+    }
+
     /// Tenths of a decibel.
     #[must_use]
     pub fn tenths(self) -> i64 {
@@ -309,31 +317,32 @@ pub struct FaceLikelihood {
 #[derive(Clone, PartialEq, Debug)]
 pub struct FingerMatchingParameters {
     /// For templates by the model itself.
-    pub own: FingerTables,
+    pub own: FingerTable,
     /// For templates of other systems, by their models, against prints by the model itself.
-    pub foreign: BTreeMap<ModelId, FingerTables>,
-    /// The bar of the 1:N duplicate search.
-    pub search_strength_min: Strength,
+    pub foreign: BTreeMap<ModelId, FingerTable>,
+    /// The bar of the 1:N duplicate search: a score, since it lies beyond what tables claim.
+    pub search_score_min: MatchScore,
     /// The bar that impressions of one enrolment must reach with each other.
     pub captures_agree_strength_min: Strength,
 }
 
-/// Both tables of one kind of template.
-#[derive(Clone, PartialEq, Debug)]
-pub struct FingerTables {
-    /// For a finger of which one impression is enrolled.
-    pub one: FingerTable,
-    /// For a finger of which several impressions are enrolled, by the best score among them.
-    pub several: FingerTable,
-}
-
-/// What a finger's score says, alone and beside other characteristics.
+/// What the score of two impressions says, alone and beside other characteristics.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FingerTable {
     /// Alone: how often an impostor scores so high.
     pub calibration: Calibration,
     /// Beside others: what it adds to their sum.
     pub likelihood: LikelihoodMap,
+}
+
+/// A factor in tenths of a decibel, rounded up.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "100·log10 of a u16 lies between 0 and 482"
+)]
+fn tenths_of_factor(factor: u16) -> u16 {
+    (f64::from(factor.max(1)).log10() * 100.0).ceil() as u16
 }
 
 #[cfg(test)]
@@ -377,6 +386,14 @@ mod tests {
         assert_eq!(refused(&[(0.0, f32::NAN), (1.0, 6.0)]), InvalidCalibration::Range);
         assert_eq!(refused(&[(0.0, 5.0), (1.0, 4.0)]), InvalidCalibration::Order);
         assert_eq!(refused(&[(1.0, 5.0), (1.0, 6.0)]), InvalidCalibration::Order);
+    }
+
+    #[test]
+    fn the_best_of_ten_is_ten_decibels_weaker() {
+        let strength = Strength::from_db(40);
+        let left =
+            [0, 1, 2, 10, 1_000, usize::MAX].map(|count| strength.of_best_of(count).tenths());
+        assert_eq!(left, [400, 400, 369, 300, 100, 0]);
     }
 
     #[test]

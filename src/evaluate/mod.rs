@@ -42,8 +42,8 @@ pub use calibrate::{CalibrationReport, TableReport, TermReport};
 pub use dataset::{Dataset, DatasetError, IMAGES_MAX, LabelledImage};
 pub use det::{det_svg, det_svg_of};
 pub use finger::{
-    EnrolledReport, FingerCalibration, FingerEvaluation, FingerTableReport, LabelledPrint,
-    PrintFiles, PrintSet, SetReport, ViewSource, evaluate_fingers,
+    EnrolledReport, FingerCalibration, FingerEvaluation, LabelledPrint, PrintFiles, PrintSet,
+    SetReport, ViewSource, evaluate_fingers,
 };
 pub use likelihood::LikelihoodReport;
 pub use rates::{Estimate, FalseMatchRate, InvalidRate, OperatingPoint, Pairing, Trial, Trials};

@@ -232,7 +232,7 @@ fn compare_finger(
             let (probe, mut scratch) = (PreparedView::new(&view), Scratch::default());
             let weight = if let Some(template) = template {
                 let weighed = matcher.weigh(&probe, template, &mut scratch);
-                weighed.map(|(strength, ratio)| Some((strength, Some(ratio))))
+                weighed.map(|weighed| Some((weighed.strength, Some(weighed.ratio))))
             } else {
                 matcher.verify_nobody(&probe, IMPRESSIONS_MIN, &mut scratch).map(|_| None)
             };

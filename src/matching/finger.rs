@@ -3,9 +3,7 @@
 use crate::domain::embedding::{Incomparable, ModelId};
 use crate::domain::finger::FingerView;
 use crate::domain::likelihood::LogLikelihoodRatio;
-use crate::domain::score::{
-    FingerMatchingParameters, FingerTable, FingerTables, MatchScore, Strength,
-};
+use crate::domain::score::{FingerMatchingParameters, MatchScore, Strength};
 
 use super::minutiae::{PreparedView, Scratch, likeness};
 
@@ -18,34 +16,15 @@ pub struct FingerTemplate {
     views: Vec<PreparedView>,
 }
 
-/// Of how many impressions a template is, and so which table its comparisons are read in.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Impressions {
-    /// One.
-    One,
-    /// Several, by the best score among them.
-    Several,
-}
-
-impl Impressions {
-    /// The table's name in the manifest.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::One => "one",
-            Self::Several => "several",
-        }
-    }
-}
-
-impl FingerTables {
-    /// The table for so many impressions.
-    const fn of(&self, impressions: Impressions) -> &FingerTable {
-        match impressions {
-            Impressions::One => &self.one,
-            Impressions::Several => &self.several,
-        }
-    }
+/// What a comparison says.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Weighed {
+    /// The best score among the template's impressions.
+    pub score: MatchScore,
+    /// How strong it is, alone.
+    pub strength: Strength,
+    /// What it adds to other fingers and to the face: the strength of all together is that of their sum.
+    pub ratio: LogLikelihoodRatio,
 }
 
 /// Impressions that make no template.
@@ -99,12 +78,6 @@ impl FingerTemplate {
     pub fn model(&self) -> Option<ModelId> {
         self.views.first().map(PreparedView::model)
     }
-
-    /// The table in which comparisons with it are read.
-    #[must_use]
-    pub fn impressions(&self) -> Impressions {
-        if self.views.len() == 1 { Impressions::One } else { Impressions::Several }
-    }
 }
 
 /// Compares fingers of one model, and says how strong a match is.
@@ -124,28 +97,6 @@ impl FingerMatcher {
     #[must_use]
     pub const fn parameters(&self) -> &FingerMatchingParameters {
         &self.parameters
-    }
-
-    /// The score of a probe against a template: the best over its impressions.
-    ///
-    /// # Errors
-    ///
-    /// [`Incomparable`] when different models found the minutiae.
-    pub fn compare(
-        &self,
-        probe: &PreparedView,
-        template: &FingerTemplate,
-        scratch: &mut Scratch,
-    ) -> Result<MatchScore, Incomparable> {
-        let mut best = 0.0f32;
-        let model = template.model().ok_or(Incomparable)?;
-        if probe.model() != model && !self.is_calibrated_for(model) {
-            return Err(Incomparable);
-        }
-        for view in &template.views {
-            best = best.max(likeness(probe, view, scratch));
-        }
-        MatchScore::new(best).map_err(|_| Incomparable)
     }
 
     /// The score of one impression against another, whichever comes first.
@@ -171,27 +122,13 @@ impl FingerMatcher {
         self.parameters.foreign.contains_key(&foreign)
     }
 
-    /// How strong a score is, by the table that fits how many impressions are enrolled.
+    /// How strong a score is that is the best of so many comparisons of two impressions.
     #[must_use]
-    pub fn strength(&self, score: MatchScore, impressions: Impressions) -> Strength {
-        self.parameters.own.of(impressions).calibration.strength(score)
+    pub fn strength(&self, score: MatchScore, comparisons: usize) -> Strength {
+        self.parameters.own.calibration.strength(score).of_best_of(comparisons)
     }
 
-    /// What a score adds to the evidence of other fingers and of the face.
-    ///
-    /// Their sum's [`LogLikelihoodRatio::strength`] is the strength of all together.
-    #[must_use]
-    pub fn evidence(&self, score: MatchScore, impressions: Impressions) -> LogLikelihoodRatio {
-        self.parameters.own.of(impressions).likelihood.ratio(score)
-    }
-
-    /// The table of a comparison with a template.
-    fn table(&self, template: &FingerTemplate) -> &FingerTable {
-        let foreign = template.model().and_then(|model| self.parameters.foreign.get(&model));
-        foreign.unwrap_or(&self.parameters.own).of(template.impressions())
-    }
-
-    /// Compares, and reads the strength and what it adds to other characteristics.
+    /// Compares a probe with each impression of a template, and reads what that says.
     ///
     /// # Errors
     ///
@@ -201,10 +138,22 @@ impl FingerMatcher {
         probe: &PreparedView,
         template: &FingerTemplate,
         scratch: &mut Scratch,
-    ) -> Result<(Strength, LogLikelihoodRatio), Incomparable> {
-        let score = self.compare(probe, template, scratch)?;
-        let table = self.table(template);
-        Ok((table.calibration.strength(score), table.likelihood.ratio(score)))
+    ) -> Result<Weighed, Incomparable> {
+        let model = template.model().ok_or(Incomparable)?;
+        let table = match self.parameters.foreign.get(&model) {
+            Some(foreign) => foreign,
+            None if probe.model() == model => &self.parameters.own,
+            None => return Err(Incomparable),
+        };
+        let mut score = MatchScore::new(0.0).map_err(|_| Incomparable)?;
+        let mut ratios = Vec::with_capacity(template.views.len());
+        for view in &template.views {
+            let one = MatchScore::new(likeness(probe, view, scratch)).map_err(|_| Incomparable)?;
+            ratios.push(table.likelihood.ratio(one));
+            score = if one > score { one } else { score };
+        }
+        let strength = table.calibration.strength(score).of_best_of(template.views.len());
+        Ok(Weighed { score, strength, ratio: LogLikelihoodRatio::mean(&ratios) })
     }
 
     /// Compares, and reads the strength.
@@ -218,7 +167,7 @@ impl FingerMatcher {
         template: &FingerTemplate,
         scratch: &mut Scratch,
     ) -> Result<Strength, Incomparable> {
-        self.weigh(probe, template, scratch).map(|(strength, _)| strength)
+        self.weigh(probe, template, scratch).map(|weighed| weighed.strength)
     }
 
     /// As much work as [`Self::verify`] of a stranger against `impressions` enrolled ones, for a
@@ -257,7 +206,7 @@ impl FingerMatcher {
         for (position, a) in captures.iter().enumerate() {
             for b in captures.iter().skip(position + 1) {
                 let score = self.compare_views(a, b, scratch)?;
-                weakest = weakest.min(self.strength(score, Impressions::One));
+                weakest = weakest.min(self.strength(score, 1));
             }
         }
         Ok(weakest)
@@ -285,18 +234,18 @@ pub(super) mod tests {
     use super::*;
     use crate::domain::finger::{Minutia, MinutiaKind};
     use crate::domain::likelihood::LikelihoodMap;
-    use crate::domain::score::Calibration;
+    use crate::domain::score::{Calibration, FingerTable};
     use crate::matching::synthetic::{SyntheticFinger, Wear};
 
     pub(in crate::matching) fn matcher() -> FingerMatcher {
-        let table = |shift: f32| FingerTable {
-            calibration: Calibration::new(vec![(0.15 + shift, 10.0), (0.6 + shift, 50.0)]).unwrap(),
-            likelihood: LikelihoodMap::new(vec![(0.0, -4.0), (0.3 + shift, 7.0)]).unwrap(),
+        let own = FingerTable {
+            calibration: Calibration::new(vec![(0.15, 10.0), (0.6, 50.0)]).unwrap(),
+            likelihood: LikelihoodMap::new(vec![(0.0, -4.0), (0.3, 7.0)]).unwrap(),
         };
         FingerMatcher::new(FingerMatchingParameters {
-            own: FingerTables { one: table(0.0), several: table(0.05) },
+            own,
             foreign: BTreeMap::new(),
-            search_strength_min: Strength::from_db(40),
+            search_score_min: MatchScore::new(0.5).unwrap(),
             captures_agree_strength_min: Strength::from_db(30),
         })
     }
@@ -336,10 +285,10 @@ pub(super) mod tests {
     fn the_best_impression_counts() {
         let scratch = &mut Scratch::default();
         let probe = prepared(1, 7);
-        let alone = |number| matcher().compare(&probe, &template(1, number..number + 1), scratch);
-        let best = (0..3).map(alone).map(|score| score.unwrap().get()).fold(0.0, f32::max);
-        let together = matcher().compare(&probe, &template(1, 0..3), &mut Scratch::default());
-        assert_eq!(together.unwrap().get().to_bits(), best.to_bits());
+        let alone = |number| matcher().weigh(&probe, &template(1, number..number + 1), scratch);
+        let best = (0..3).map(alone).map(|it| it.unwrap().score.get()).fold(0.0, f32::max);
+        let together = matcher().weigh(&probe, &template(1, 0..3), &mut Scratch::default());
+        assert_eq!(together.unwrap().score.get().to_bits(), best.to_bits());
     }
 
     #[test]
@@ -354,12 +303,12 @@ pub(super) mod tests {
     #[test]
     fn a_template_takes_one_to_five_impressions_of_one_model() {
         let made = |views: &[FingerView]| {
-            FingerTemplate::from_views(views).map(|template| template.impressions())
+            FingerTemplate::from_views(views).map(|template| template.views().len())
         };
         assert_eq!(made(&[]).unwrap_err(), FingerTemplateError::Count);
         assert_eq!(made(&views(1, 0..6)).unwrap_err(), FingerTemplateError::Count);
-        assert_eq!(made(&views(1, 0..1)), Ok(Impressions::One));
-        assert_eq!(made(&views(1, 0..5)), Ok(Impressions::Several));
+        assert_eq!(made(&views(1, 0..1)), Ok(1));
+        assert_eq!(made(&views(1, 0..5)), Ok(5));
         let foreign = FingerView::new(ModelId::new([9; 32]), Vec::new());
         let mixed = [views(1, 0..1), vec![foreign]].concat();
         assert_eq!(made(&mixed).unwrap_err(), FingerTemplateError::Mixed);
@@ -376,19 +325,35 @@ pub(super) mod tests {
 
     #[test]
     fn two_fingers_are_stronger_than_one() {
-        let score = MatchScore::new(0.5).unwrap();
-        let one = matcher().evidence(score, Impressions::One);
+        let scratch = &mut Scratch::default();
+        let one = matcher().weigh(&prepared(1, 7), &template(1, 0..3), scratch).unwrap().ratio;
         let two: LogLikelihoodRatio = [one, one].into_iter().sum();
-        assert_eq!((one.strength().db(), two.strength().db()), (30, 60));
-        let stranger = matcher().evidence(MatchScore::new(0.1).unwrap(), Impressions::One);
+        assert!(two.strength() > one.strength());
+        let stranger = matcher().weigh(&prepared(2, 7), &template(1, 0..3), scratch).unwrap().ratio;
         let mixed: LogLikelihoodRatio = [one, stranger].into_iter().sum();
         assert!(mixed.strength() < one.strength());
     }
 
     #[test]
-    fn the_table_fits_how_many_are_enrolled() {
+    fn the_more_impressions_are_enrolled_the_less_one_score_says() {
         let score = MatchScore::new(0.3).unwrap();
-        let strength = |impressions| matcher().strength(score, impressions);
-        assert!(strength(Impressions::Several) < strength(Impressions::One));
+        assert!(matcher().strength(score, 3) < matcher().strength(score, 1));
+    }
+
+    #[test]
+    fn a_template_of_another_system_is_compared_where_there_is_a_table_for_it() {
+        let scratch = &mut Scratch::default();
+        let foreign = ModelId::new([9; 32]);
+        let as_foreign = |view: &FingerView| FingerView::new(foreign, view.minutiae().to_vec());
+        let enrolled: Vec<_> = views(1, 0..2).iter().map(as_foreign).collect();
+        let enrolled = FingerTemplate::from_views(&enrolled).unwrap();
+        let probe = prepared(1, 7);
+        assert_eq!(matcher().weigh(&probe, &enrolled, scratch), Err(Incomparable));
+        let mut parameters = matcher().parameters().clone();
+        parameters.foreign.insert(foreign, parameters.own.clone());
+        let calibrated = FingerMatcher::new(parameters);
+        assert!(calibrated.is_calibrated_for(foreign) && !matcher().is_calibrated_for(foreign));
+        let own = matcher().weigh(&probe, &template(1, 0..2), scratch).unwrap();
+        assert_eq!(calibrated.weigh(&probe, &enrolled, scratch), Ok(own));
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::finger::{FingerMatcher, FingerTemplate, Impressions};
+use super::finger::{FingerMatcher, FingerTemplate};
 use super::minutiae::{Scratch, agreement};
 use super::search::Hit;
 use crate::domain::embedding::{Incomparable, ModelId};
@@ -136,7 +136,7 @@ impl<K: Clone + Send + Sync> FingerSnapshot<K> {
         template: &FingerTemplate,
         hits_max: usize,
     ) -> Result<Vec<Hit<K>>, Incomparable> {
-        self.search_from(template, self.matcher.parameters().search_strength_min, hits_max)
+        self.search_from(template, self.matcher.parameters().search_score_min, hits_max)
     }
 
     /// As [`Self::search`], with a bar of the caller's.
@@ -147,7 +147,7 @@ impl<K: Clone + Send + Sync> FingerSnapshot<K> {
     pub fn search_from(
         &self,
         template: &FingerTemplate,
-        strength_min: Strength,
+        score_min: MatchScore,
         hits_max: usize,
     ) -> Result<Vec<Hit<K>>, Incomparable> {
         if self.model.is_none() {
@@ -161,7 +161,7 @@ impl<K: Clone + Send + Sync> FingerSnapshot<K> {
             let mut hits = Vec::new();
             for (key, enrolled) in fingers {
                 if let Some((score, strength)) = self.look(template, enrolled, scratch)?
-                    && strength >= strength_min
+                    && score >= score_min
                 {
                     hits.push(Hit { key: key.clone(), score, strength });
                 }
@@ -194,11 +194,8 @@ impl<K: Clone + Send + Sync> FingerSnapshot<K> {
             }
         }
         // The best of several pairs is read as such, whichever side has several.
-        let impressions = match (probe.impressions(), enrolled.impressions()) {
-            (Impressions::One, Impressions::One) => Impressions::One,
-            _ => Impressions::Several,
-        };
-        Ok(best.map(|best| (best, self.matcher.strength(best, impressions))))
+        let pairs = probe.views().len() * enrolled.views().len();
+        Ok(best.map(|best| (best, self.matcher.strength(best, pairs))))
     }
 }
 
@@ -312,7 +309,7 @@ mod tests {
             .map(|(key, enrolled)| {
                 (key, matcher().compare(&probe.views()[0], &enrolled, scratch).unwrap())
             })
-            .filter(|(_, score)| matcher().strength(*score, Impressions::One).db() >= 40)
+            .filter(|(_, score)| *score >= matcher().parameters().search_score_min)
             .collect();
         expected.sort_by(|a, b| b.1.get().total_cmp(&a.1.get()));
         assert_eq!(expected.len(), 4);

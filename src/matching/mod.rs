@@ -8,12 +8,12 @@ mod search;
 use crate::domain::embedding::{Embedding, FaceEmbedding, Incomparable, Making, ModelId};
 pub use crate::domain::likelihood::{LikelihoodMap, LogLikelihoodRatio};
 pub use crate::domain::score::{
-    Calibration, FaceLikelihood, FingerMatchingParameters, FingerTable, FingerTables, Fusion,
-    MatchScore, MatchingParameters, Similarity, Strength,
+    Calibration, FaceLikelihood, FingerMatchingParameters, FingerTable, Fusion, MatchScore,
+    MatchingParameters, Similarity, Strength,
 };
 
 pub use finger::{
-    FINGER_IMPRESSIONS_MAX, FingerMatcher, FingerTemplate, FingerTemplateError, Impressions,
+    FINGER_IMPRESSIONS_MAX, FingerMatcher, FingerTemplate, FingerTemplateError, Weighed,
 };
 pub use finger_search::{FingerGallery, FingerSnapshot};
 #[cfg(any(test, feature = "test-support"))]

@@ -78,54 +78,34 @@ pub struct EnrolledReport {
     pub table: Table,
 }
 
-/// Both tables of the manifest's `[finger.matching]`.
+/// The tables of the manifest's `[finger.matching]`: of one impression against one. What is told of several is
+/// derived from them.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct FingerCalibration {
-    /// One impression against one.
-    pub one: FingerTableReport,
-    /// One impression against a template of several.
-    pub several: Option<FingerTableReport>,
-}
-
-/// What scores mean, alone and beside other characteristics.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct FingerTableReport {
     /// Score to strength.
     pub calibration: TableReport,
     /// Score to log-likelihood ratio.
     pub likelihood: LikelihoodReport,
 }
 
-impl FingerTableReport {
+impl FingerCalibration {
     fn of(trials: &Trials) -> Self {
         Self { calibration: TableReport::of(trials), likelihood: LikelihoodReport::of(trials) }
     }
 
-    fn to_toml(&self, name: &str) -> String {
+    /// The tables of `manifest.toml`.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
         let Self { calibration, likelihood } = self;
         format!(
-            "\n# From {} impostor pairs; they support {} dB at the most.\n[finger.matching.{name}]\n{}{}",
+            "# calibration: [score, -10·log10(false match rate)]; likelihood: [score from which it holds,\n# \
+             natural logarithm of the likelihood ratio]. Made by `tulga evaluate finger`, from {} impostor\n# \
+             pairs; they support {} dB at the most.\n{}{}",
             grouped(calibration.impostor),
             calibration.supported_db_max,
             calibration.to_toml("calibration"),
             likelihood.to_toml("likelihood"),
         )
-    }
-}
-
-impl FingerCalibration {
-    /// The tables of `manifest.toml`; none without a table of several impressions, without which they are
-    /// not whole.
-    #[must_use]
-    pub fn to_toml(&self) -> Option<String> {
-        let several = self.several.as_ref()?;
-        let mut text = String::from(
-            "# calibration: [score, -10·log10(false match rate)]; likelihood: [score from which it holds,\n# \
-             natural logarithm of the likelihood ratio]. Made by `tulga evaluate finger`.\n",
-        );
-        text.push_str(&self.one.to_toml("one"));
-        text.push_str(&several.to_toml("several"));
-        Some(text)
     }
 }
 
@@ -188,10 +168,7 @@ pub fn evaluate_fingers(
         all: table(&everything, count, &all),
         fvc: table(&everything, count, &fvc),
         sets: reports,
-        calibration: FingerCalibration {
-            one: FingerTableReport::of(&all),
-            several: templates.as_ref().map(FingerTableReport::of),
-        },
+        calibration: FingerCalibration::of(&all),
         enrolled: templates.map(|trials| EnrolledReport {
             impressions,
             table: table(&everything, count, &trials),

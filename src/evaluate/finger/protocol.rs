@@ -46,7 +46,7 @@ impl Compared {
                 let probe_is_first = is_first.get(at).copied().unwrap_or(false);
                 let (view, mut scratch) = (PreparedView::new(view), Scratch::default());
                 let compared = earlier.map(|(((reference, _), template), other_is_first)| {
-                    let score = matcher.compare(&view, template, &mut scratch)?.get();
+                    let score = matcher.weigh(&view, template, &mut scratch)?.score.get();
                     let trial = Trial { score, probe: *probe, reference: *reference };
                     Ok((trial, probe_is_first && *other_is_first))
                 });
@@ -118,7 +118,7 @@ pub(super) fn enrolled(
         let compared = probes.par_iter().map(|(probe, view)| {
             let (view, mut scratch) = (PreparedView::new(view), Scratch::default());
             let against = templates.iter().map(|(reference, template)| {
-                let score = matcher.compare(&view, template, &mut scratch)?.get();
+                let score = matcher.weigh(&view, template, &mut scratch)?.score.get();
                 Ok(Trial { score, probe: *probe, reference: *reference })
             });
             against.collect::<Result<Vec<_>, Incomparable>>()

@@ -10,7 +10,7 @@ use super::{Colour, ManifestError, ModelSource, require};
 use crate::crypto::Digest;
 use crate::domain::embedding::ModelId;
 use crate::domain::finger_quality::FingerQualityBars;
-use crate::domain::score::{FingerMatchingParameters, FingerTable, FingerTables};
+use crate::domain::score::{FingerMatchingParameters, FingerTable, MatchScore};
 
 /// The minutiae model's role.
 #[derive(Clone, Debug)]
@@ -84,10 +84,10 @@ impl RawFinger {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFingerMatching {
-    search_db_min: u8,
+    search_score_min: f32,
     captures_agree_db_min: u8,
-    one: RawFingerTable,
-    several: RawFingerTable,
+    calibration: Vec<[f32; 2]>,
+    likelihood: Vec<[f32; 2]>,
 }
 
 #[derive(Deserialize)]
@@ -102,29 +102,26 @@ struct RawFingerTable {
 #[serde(deny_unknown_fields)]
 struct RawForeign {
     model: String,
-    one: RawFingerTable,
-    several: RawFingerTable,
+    calibration: Vec<[f32; 2]>,
+    likelihood: Vec<[f32; 2]>,
 }
 
 impl RawFingerMatching {
     fn check(self, foreign: Vec<RawForeign>) -> Result<FingerMatchingParameters, ManifestError> {
-        let Self { search_db_min, captures_agree_db_min, one, several } = self;
-        let foreign = foreign.into_iter().map(|RawForeign { model, one, several }| {
+        let Self { search_score_min, captures_agree_db_min, calibration, likelihood } = self;
+        let foreign = foreign.into_iter().map(|RawForeign { model, calibration, likelihood }| {
             let model = Digest::from_hex(&model)
                 .map_err(|_| ManifestError::OutOfRange { field: "finger.foreign.model" })?;
-            let tables = FingerTables {
-                one: one.check("finger.foreign.one")?,
-                several: several.check("finger.foreign.several")?,
-            };
-            Ok((ModelId::new(*model.as_bytes()), tables))
+            let table = RawFingerTable { calibration, likelihood }.check("finger.foreign")?;
+            Ok((ModelId::new(*model.as_bytes()), table))
         });
+        require((0.0..=1.0).contains(&search_score_min), "finger.matching.search_score_min")?;
         Ok(FingerMatchingParameters {
-            own: FingerTables {
-                one: one.check("finger.matching.one")?,
-                several: several.check("finger.matching.several")?,
-            },
+            own: RawFingerTable { calibration, likelihood }.check("finger.matching")?,
             foreign: foreign.collect::<Result<_, ManifestError>>()?,
-            search_strength_min: bar(search_db_min, "finger.matching.search_db_min")?,
+            search_score_min: MatchScore::new(search_score_min).map_err(|_| {
+                ManifestError::OutOfRange { field: "finger.matching.search_score_min" }
+            })?,
             captures_agree_strength_min: bar(
                 captures_agree_db_min,
                 "finger.matching.captures_agree_db_min",
