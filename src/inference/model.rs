@@ -19,6 +19,8 @@ pub struct Model {
     input_shape: [usize; 4],
     isa: Isa,
     plan: Arc<TypedRunnableModel>,
+    /// What it was compiled from, if it may be compiled for other sizes.
+    origin: Option<Arc<ModelProto>>,
 }
 
 /// A file that is no model, or none that can run.
@@ -115,23 +117,70 @@ impl Model {
         side_px: usize,
         isa: Isa,
     ) -> Result<Self, LoadError> {
+        Self::compile_proto(id, &parse(onnx_bytes)?, [1, 3, side_px, side_px], isa)
+    }
+
+    /// Compiles a model for pictures of any size, and for this one (planes, rows, columns) first:
+    /// [`Self::resized`] gives the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::compile`].
+    pub fn compile_sized(
+        id: ModelId,
+        onnx_bytes: &[u8],
+        [planes, height_px, width_px]: [usize; 3],
+        isa: Isa,
+    ) -> Result<Self, LoadError> {
+        let proto = parse(onnx_bytes)?;
+        let model = Self::compile_proto(id, &proto, [1, planes, height_px, width_px], isa)?;
+        Ok(Self { origin: Some(Arc::new(proto)), ..model })
+    }
+
+    /// The same model for pictures of another size. Where the fast kernels compute all of it this
+    /// costs little: the weights are shared. Otherwise it is compiled anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::compile`]; and for a model that was compiled for one size only.
+    pub fn resized(&self, height_px: usize, width_px: usize) -> Result<Self, LoadError> {
+        let [batch, planes, ..] = self.input_shape;
+        let input_shape = [batch, planes, height_px, width_px];
+        let Some(origin) = &self.origin else {
+            return Err(LoadError::Compile("it was compiled for one size only".to_owned()));
+        };
+        #[cfg(target_arch = "x86_64")]
+        {
+            let compile = |error: TractError| LoadError::Compile(format!("{error:#}"));
+            let graph = super::nhwc::scaled(self.plan.model(), height_px, width_px);
+            if let Some(graph) = graph.map_err(compile)? {
+                let plan = graph.into_runnable().map_err(compile)?;
+                return Ok(Self { input_shape, plan, ..self.clone() });
+            }
+        }
+        let model = Self::compile_proto(self.id, origin, input_shape, self.isa)?;
+        Ok(Self { origin: Some(Arc::clone(origin)), ..model })
+    }
+
+    fn compile_proto(
+        id: ModelId,
+        proto: &ModelProto,
+        input_shape: [usize; 4],
+        isa: Isa,
+    ) -> Result<Self, LoadError> {
         if !isa.is_present() {
             return Err(IsaError::Absent(isa).into());
         }
-        let mut proto =
-            ModelProto::decode(onnx_bytes).map_err(|error| LoadError::NotOnnx(Some(error)))?;
-        fold_constants(proto.graph.as_mut().ok_or(LoadError::NotOnnx(None))?)?;
-        let input_shape = [1, 3, side_px, side_px];
         let compile = |error: TractError| LoadError::Compile(format!("{error:#}"));
-        let graph = graph(&proto, input_shape).map_err(compile)?;
+        let graph = graph(proto, input_shape).map_err(compile)?;
         let plan = fast::plan(id, graph, isa).map_err(compile)?;
-        let model = Self { id, input_shape, isa: plan.isa, plan: plan.runnable };
+        let model = Self { id, input_shape, isa: plan.isa, plan: plan.runnable, origin: None };
         let grey = vec![127.5; input_shape.iter().product()];
         model.run(&grey).map_err(LoadError::TrialRun)?;
         Ok(model)
     }
 
-    /// Runs the model on one picture: 3 planes of `side_px` × `side_px`, row-major.
+    /// Runs the model on one picture: its planes one behind the other, row-major.
     ///
     /// # Errors
     ///
@@ -179,10 +228,17 @@ impl Model {
         self.isa
     }
 
-    /// The side of its square input, in pixels.
+    /// The side of its square input, in pixels; of another input the width.
     #[must_use]
     pub const fn side_px(&self) -> usize {
         self.input_shape[3]
+    }
+
+    /// Rows and columns of its input, in pixels.
+    #[must_use]
+    pub const fn size_px(&self) -> [usize; 2] {
+        let [_, _, height_px, width_px] = self.input_shape;
+        [height_px, width_px]
     }
 }
 
@@ -190,6 +246,14 @@ impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Model({}, input {:?})", self.id, self.input_shape)
     }
+}
+
+/// The model in the file, with its constants folded.
+fn parse(onnx_bytes: &[u8]) -> Result<ModelProto, LoadError> {
+    let mut proto =
+        ModelProto::decode(onnx_bytes).map_err(|error| LoadError::NotOnnx(Some(error)))?;
+    fold_constants(proto.graph.as_mut().ok_or(LoadError::NotOnnx(None))?)?;
+    Ok(proto)
 }
 
 /// The model as tract reads it, for one size of input.
