@@ -9,7 +9,10 @@ cheaper operators (decomposed), which it runs faster. Every round gives each its
 else the machine does falls on all alike: the ratios count, not the times. Then ten pictures, the five
 of demo/ and their mirror images, are answered by all, and the largest difference from stock is told.
 
-The liveness models are no part of the project; --liveness DIR names a folder that has them.
+The liveness models are no part of the project; --liveness DIR names a folder that has them. --leader
+FILE names the network of fingerprints' minutiae and --prints DIR ten prints for it, pictures at 500 dpi;
+it is measured at two sizes, and told are also the time that another size takes to be made ready and the
+most memory that the process has had.
 """
 
 import argparse
@@ -43,10 +46,10 @@ def driver():
 class Ours:
     """The Rust side, at the other end of a pipe."""
 
-    def __init__(self, program, model, side, isa, pictures):
+    def __init__(self, program, model, shape, isa, pictures):
         self.name = f"Tulga {isa}"
         self.pipe = subprocess.Popen(
-            [program, str(model), str(side), isa, pictures],
+            [program, str(model), "x".join(map(str, shape)), isa, pictures],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -60,8 +63,8 @@ class Ours:
         self.pipe.stdin.flush()
         return [np.array(self.pipe.stdout.readline().split(), dtype=float) for _ in range(lines)]
 
-    def times(self):
-        return list(self.ask(f"time {RUNS_A_TURN}")[0])
+    def times(self, runs):
+        return list(self.ask(f"time {runs}")[0])
 
     def answer(self, number, outputs):
         return self.ask(f"answer {number}", outputs)
@@ -87,9 +90,9 @@ class Theirs:
     def run(self, number):
         return self.session.run(None, {self.input: self.pictures[number : number + 1]})
 
-    def times(self):
+    def times(self, runs):
         times = []
-        for _ in range(RUNS_A_TURN):
+        for _ in range(runs):
             begun = time.perf_counter()
             self.run(0)
             times.append((time.perf_counter() - begun) * 1e3)
@@ -143,10 +146,10 @@ def folded(model):
     return model
 
 
-def resized(model, side):
-    """The same model for a square input of another side."""
+def resized(model, shape):
+    """The same model for an input of another shape: planes, rows, columns."""
     model.graph.input[0].type.tensor_type.shape.CopyFrom(
-        onnx.helper.make_tensor_type_proto(1, [1, 3, side, side]).tensor_type.shape
+        onnx.helper.make_tensor_type_proto(1, [1, *shape]).tensor_type.shape
     )
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
@@ -190,24 +193,39 @@ def pictures(side, colour):
     return np.ascontiguousarray(np.stack(planes))
 
 
-def compare(program, path, side, colour, isas, rounds):
-    print(f"{path.name}, {side}x{side}; load average {os.getloadavg()[0]:.1f}")
-    numbers = pictures(side, colour)
-    model = resized(folded(onnx.load(path)), side)
+def prints(folder, height, width):
+    """Ten prints in the middle of grey like their corner, as planes from 0 to 255."""
+    kinds = {".tif", ".tiff", ".png", ".pgm", ".bmp"}
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in kinds)
+    planes = []
+    for path in paths[:: max(1, len(paths) // 10)][:10]:
+        numbers = np.asarray(Image.open(path).convert("L"), dtype=np.float32)[:height, :width]
+        plane = np.full((height, width), numbers[0, 0], dtype=np.float32)
+        top, left = (height - numbers.shape[0]) // 2, (width - numbers.shape[1]) // 2
+        plane[top : top + numbers.shape[0], left : left + numbers.shape[1]] = numbers
+        planes.append(plane[None])
+    return np.stack(planes)
+
+
+def compare(program, path, numbers, isas, rounds, runs=RUNS_A_TURN):
+    shape = numbers.shape[1:]
+    size = "x".join(map(str, shape[1:]))
+    print(f"{path.name}, {size}; load average {os.getloadavg()[0]:.1f}")
+    model = resized(folded(onnx.load(path)), shape)
     with tempfile.NamedTemporaryFile(suffix=".f32") as file:
         file.write(numbers.astype("<f4").tobytes())
         file.flush()
         theirs = [Theirs("onnxruntime stock", model, numbers)]
         if (cheaper := decomposed(model)) is not None:
             theirs.append(Theirs("onnxruntime decomposed", cheaper, numbers))
-        ours = [Ours(program, path, side, isa, file.name) for isa in isas]
+        ours = [Ours(program, path, shape, isa, file.name) for isa in isas]
     everybody = theirs + ours
     times = {one.name: [] for one in everybody}
     for one in everybody:
-        one.times()
+        one.times(runs)
     for _ in range(rounds):
         for one in everybody:
-            times[one.name] += one.times()
+            times[one.name] += one.times(runs)
     medians = {name: statistics.median(each) for name, each in times.items()}
     stock = [theirs[0].answer(number, None) for number in range(len(numbers))]
     for one in everybody:
@@ -222,12 +240,21 @@ def compare(program, path, side, colour, isas, rounds):
             f"  n={len(times[one.name])}  ratio to theirs {ratios}  difference {far:.1e}",
             flush=True,
         )
+    if path.name.startswith("leader"):
+        for one in ours:
+            ready = one.ask(f"resize {shape[1] + 32} {shape[2] + 64}")[0][0]
+            peak = one.ask("memory ")[0][0]
+            print(f"  {one.name:24} another size {ready:.2f} ms  most memory {peak:.0f} MiB")
+    for one in everybody:
         one.close()
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--liveness", type=Path, help="folder with the MiniFASNet models")
+    arguments.add_argument("--leader", type=Path, default=os.environ.get("TULGA_LEADER"))
+    arguments.add_argument("--prints", type=Path, help="folder with pictures of fingers")
+    arguments.add_argument("--sizes", default="320x320,512x512", help="for --leader: rows x columns")
     arguments.add_argument("--isa", default="avx512,avx2", help="avx512, avx2, plain; with commas")
     arguments.add_argument("--rounds", type=int, default=12, help="turns, of ten runs each")
     arguments.add_argument("--only", default="", help="part of a model's name")
@@ -244,9 +271,16 @@ def main():
         jobs += [(path, 80, "bgr") for path in sorted(chosen.liveness.glob("minifasnet*.onnx"))]
     print(f"onnxruntime {onnxruntime.__version__}, one thread each")
     program = chosen.program or driver()
+    isas = chosen.isa.split(",")
     for path, side, colour in jobs:
         if chosen.only in path.name:
-            compare(program, path, side, colour, chosen.isa.split(","), chosen.rounds)
+            compare(program, path, pictures(side, colour), isas, chosen.rounds)
+    if chosen.leader and chosen.prints and chosen.only in Path(chosen.leader).name:
+        for size in chosen.sizes.split(","):
+            height, width = map(int, size.split("x"))
+            fingers = prints(chosen.prints, height, width)
+            # A run takes a hundred times as long as one of a face model.
+            compare(program, Path(chosen.leader), fingers, isas, chosen.rounds, runs=2)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 //!
 //! It compiles one model for one instruction set, reads pictures from a file of little-endian f32,
 //! and then answers lines of standard input: `time COUNT` with the milliseconds of so many runs on
-//! the first picture, `answer NUMBER` with the outputs for that picture, one a line.
+//! the first picture, `answer NUMBER` with the outputs for that picture, one a line, `resize HEIGHT
+//! WIDTH` with the milliseconds that another size takes to be made ready, and `memory` with the most
+//! memory that the process has had, in MiB.
 #![allow(
     missing_docs,
     clippy::print_stdout,
@@ -22,15 +24,16 @@ use tulga::inference::{Isa, Model};
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let [model, side_px, isa, pictures] = words.as_slice() else {
-        eprintln!("MODEL SIDE ISA PICTURES expected: benches/side_by_side/inference.py runs this");
+    let [model, shape, isa, pictures] = words.as_slice() else {
+        eprintln!("MODEL SHAPE ISA PICTURES expected: benches/side_by_side/inference.py runs this");
         return;
     };
-    let side_px: usize = side_px.parse().unwrap();
+    let shape: Vec<usize> = shape.split('x').map(|side| side.parse().unwrap()).collect();
+    let shape: [usize; 3] = shape.try_into().unwrap();
     let bytes = std::fs::read(model).unwrap();
     let isa = Isa::forced(isa).unwrap();
     let begun = Instant::now();
-    let model = Model::compile_for(ModelId::new([0; 32]), &bytes, side_px, isa).unwrap();
+    let model = Model::compile_sized(ModelId::new([0; 32]), &bytes, shape, isa).unwrap();
     let loading_ms = begun.elapsed().as_secs_f64() * 1e3;
     assert_eq!(model.isa(), isa, "the fast kernels were refused");
     let numbers: Vec<f32> = std::fs::read(pictures)
@@ -40,7 +43,7 @@ fn main() {
         .iter()
         .map(|bytes| f32::from_le_bytes(*bytes))
         .collect();
-    let pictures: Vec<&[f32]> = numbers.chunks_exact(3 * side_px * side_px).collect();
+    let pictures: Vec<&[f32]> = numbers.chunks_exact(shape.iter().product()).collect();
     say(&format!("ready {loading_ms:.0}"));
     for line in stdin().lines() {
         match line.unwrap().split_once(' ') {
@@ -53,7 +56,14 @@ fn main() {
                     say(&words_of(&output.values));
                 }
             }
-            _ => panic!("neither time nor answer"),
+            Some(("resize", size)) => {
+                let (height, width) = size.split_once(' ').unwrap();
+                let begun = Instant::now();
+                model.resized(height.parse().unwrap(), width.parse().unwrap()).unwrap();
+                say(&format!("{:.4}", begun.elapsed().as_secs_f64() * 1e3));
+            }
+            Some(("memory", "")) => say(&format!("{:.1}", memory_mib())),
+            _ => panic!("no such question"),
         }
     }
 }
@@ -64,6 +74,13 @@ fn milliseconds(model: &Model, picture: &[f32]) -> String {
     let elapsed = begun.elapsed().as_secs_f64() * 1e3;
     assert!(!outputs.is_empty());
     format!("{elapsed:.4}")
+}
+
+/// The peak of resident memory, from what the kernel tells of this process.
+fn memory_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
 }
 
 fn words_of(numbers: &[f32]) -> String {

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::FaceError;
 use super::geometry::{BoundingBox, Landmarks, Point};
-use super::raster::{Reduced, draw_letterbox};
+use super::raster::{Reduced, Region, draw_letterbox, draw_window};
 use crate::capture::DecodedImage;
 use crate::inference::{DetectorSpec, ManifestError, Model, Output};
 
@@ -19,12 +19,13 @@ pub struct DetectedFace {
     pub score: f32,
 }
 
-/// `YuNet`, compiled for two input sizes.
+/// `YuNet`, compiled for three input sizes.
 #[derive(Clone, Debug)]
 pub(super) struct Detector {
     spec: DetectorSpec,
     first: Model,
     retry: Model,
+    close: Model,
 }
 
 impl Detector {
@@ -33,6 +34,7 @@ impl Detector {
             spec: spec.clone(),
             first: spec.source.load(spec.side_px)?,
             retry: spec.source.load(spec.retry_side_px)?,
+            close: spec.source.load(spec.close_side_px)?,
         })
     }
 
@@ -69,17 +71,16 @@ impl Detector {
         Ok(Vec::new())
     }
 
-    /// The face with its landmarks averaged over both input sizes.
+    /// The face with its landmarks averaged over the whole picture and a close look.
     ///
     /// One pass misses them by several pixels on an ordinary portrait, and `SFace` turns with every
-    /// tenth; two sizes err differently. On LFW (folds 1 to 4) this lowers the
-    /// false non-match rate at 1e-4 from 2.0 to 1.6 %.
+    /// tenth; two scales err differently.
     pub(super) fn refine(
         &self,
         image: &Reduced<'_>,
         face: &DetectedFace,
     ) -> Result<DetectedFace, FaceError> {
-        let again = self.look(&self.retry, image, self.spec.score_min)?;
+        let again = self.look_close(image, face)?;
         let same = again
             .iter()
             .map(|other| (other, other.bounds.overlap(&face.bounds)))
@@ -99,6 +100,26 @@ impl Detector {
             }
             _ => false,
         }
+    }
+
+    /// The faces in a square about one, in the picture's pixels.
+    fn look_close(
+        &self,
+        image: &Reduced<'_>,
+        face: &DetectedFace,
+    ) -> Result<Vec<DetectedFace>, FaceError> {
+        let bounds = scaled(face, 1.0 / image.factor()).bounds;
+        let region = Region::around(image.image(), &bounds, self.spec.close_scale);
+        let (outputs, scale) = self.close.run_drawn(|input| {
+            draw_window(image.image(), region, self.close.side_px(), &self.spec.source, input)
+        })?;
+        let candidates = decode(&outputs, self.close.side_px(), self.spec.score_min)?;
+        let mut faces = suppress(candidates, self.spec.overlap_max);
+        for face in &mut faces {
+            let in_picture = moved(&scaled(face, 1.0 / scale), region);
+            *face = scaled(&in_picture, image.factor());
+        }
+        Ok(faces)
     }
 
     fn look(
@@ -199,6 +220,19 @@ fn scaled(face: &DetectedFace, factor: f32) -> DetectedFace {
         landmarks: Landmarks(
             face.landmarks.0.map(|point| Point { x: point.x * factor, y: point.y * factor }),
         ),
+        score: face.score,
+    }
+}
+
+/// A face of a region as one of the picture.
+#[expect(clippy::cast_precision_loss, reason = "pictures have thousands of pixels a side")]
+fn moved(face: &DetectedFace, region: Region) -> DetectedFace {
+    let (right, down) = (region.x as f32, region.y as f32);
+    let BoundingBox { x, y, width, height } = face.bounds;
+    let shift = |point: Point| Point { x: point.x + right, y: point.y + down };
+    DetectedFace {
+        bounds: BoundingBox { x: x + right, y: y + down, width, height },
+        landmarks: Landmarks(face.landmarks.0.map(shift)),
         score: face.score,
     }
 }

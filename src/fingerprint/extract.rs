@@ -1,7 +1,5 @@
 //! Minutiae, by the model that draws where they are, which way they point, and of which kind.
 
-use rayon::prelude::*;
-
 use super::FingerError;
 use super::segment::{Area, Foreground, sides};
 use crate::capture::GreyImage;
@@ -19,11 +17,7 @@ pub(super) struct Extractor {
 
 impl Extractor {
     pub(super) fn load(spec: &FingerSpec) -> Result<Self, ManifestError> {
-        let plan = |&(width_px, height_px): &(usize, usize)| {
-            spec.source.load(InputShape { planes: 1, height_px, width_px })
-        };
-        // Side by side: each takes a second or so, most of it to prove the kernels.
-        let plans = spec.sizes_px.par_iter().map(plan).collect::<Result<_, _>>()?;
+        let plans = spec.source.load_sizes(&spec.sizes_px)?;
         Ok(Self { spec: spec.clone(), id: spec.source.id(), plans })
     }
 

@@ -19,6 +19,8 @@ pub struct Model {
     input: InputShape,
     isa: Isa,
     plan: Arc<TypedRunnableModel>,
+    /// What it was compiled from, if it may be compiled for other sizes.
+    origin: Option<Arc<ModelProto>>,
 }
 
 /// What a model is given: planes of rows of numbers.
@@ -156,17 +158,63 @@ impl Model {
         input: impl Into<InputShape>,
         isa: Isa,
     ) -> Result<Self, LoadError> {
-        let input = input.into();
+        Self::compile_proto(id, &parse(onnx_bytes)?, input.into(), isa)
+    }
+
+    /// Compiles a model for pictures of any size, and for this one first: [`Self::resized`] gives the
+    /// others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::compile`].
+    pub fn compile_sized(
+        id: ModelId,
+        onnx_bytes: &[u8],
+        input: InputShape,
+        isa: Isa,
+    ) -> Result<Self, LoadError> {
+        let proto = parse(onnx_bytes)?;
+        let model = Self::compile_proto(id, &proto, input, isa)?;
+        Ok(Self { origin: Some(Arc::new(proto)), ..model })
+    }
+
+    /// The same model for pictures of another size. Where the fast kernels compute all of it this
+    /// costs little: the weights are shared. Otherwise it is compiled anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::compile`]; and for a model that was compiled for one size only.
+    pub fn resized(&self, height_px: usize, width_px: usize) -> Result<Self, LoadError> {
+        let input = InputShape { height_px, width_px, ..self.input };
+        let Some(origin) = &self.origin else {
+            return Err(LoadError::Compile("it was compiled for one size only".to_owned()));
+        };
+        #[cfg(target_arch = "x86_64")]
+        {
+            let compile = |error: TractError| LoadError::Compile(format!("{error:#}"));
+            let graph = super::nhwc::scaled(self.plan.model(), height_px, width_px);
+            if let Some(graph) = graph.map_err(compile)? {
+                let plan = graph.into_runnable().map_err(compile)?;
+                return Ok(Self { input, plan, ..self.clone() });
+            }
+        }
+        let model = Self::compile_proto(self.id, origin, input, self.isa)?;
+        Ok(Self { origin: Some(Arc::clone(origin)), ..model })
+    }
+
+    fn compile_proto(
+        id: ModelId,
+        proto: &ModelProto,
+        input: InputShape,
+        isa: Isa,
+    ) -> Result<Self, LoadError> {
         if !isa.is_present() {
             return Err(IsaError::Absent(isa).into());
         }
-        let mut proto =
-            ModelProto::decode(onnx_bytes).map_err(|error| LoadError::NotOnnx(Some(error)))?;
-        fold_constants(proto.graph.as_mut().ok_or(LoadError::NotOnnx(None))?)?;
         let compile = |error: TractError| LoadError::Compile(format!("{error:#}"));
-        let graph = graph(&proto, input.dimensions()).map_err(compile)?;
+        let graph = graph(proto, input.dimensions()).map_err(compile)?;
         let plan = fast::plan(id, graph, isa).map_err(compile)?;
-        let model = Self { id, input, isa: plan.isa, plan: plan.runnable };
+        let model = Self { id, input, isa: plan.isa, plan: plan.runnable, origin: None };
         let grey = vec![127.5; input.len()];
         model.run(&grey).map_err(LoadError::TrialRun)?;
         Ok(model)
@@ -226,7 +274,7 @@ impl Model {
         self.input
     }
 
-    /// The side of its input where that is square, in pixels.
+    /// The side of its square input, in pixels; of another input the width.
     #[must_use]
     pub const fn side_px(&self) -> usize {
         self.input.width_px
@@ -237,6 +285,14 @@ impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Model({}, input {:?})", self.id, self.input.dimensions())
     }
+}
+
+/// The model in the file, with its constants folded.
+fn parse(onnx_bytes: &[u8]) -> Result<ModelProto, LoadError> {
+    let mut proto =
+        ModelProto::decode(onnx_bytes).map_err(|error| LoadError::NotOnnx(Some(error)))?;
+    fold_constants(proto.graph.as_mut().ok_or(LoadError::NotOnnx(None))?)?;
+    Ok(proto)
 }
 
 /// The model as tract reads it, for one size of input.

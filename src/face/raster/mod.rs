@@ -21,7 +21,7 @@ use crate::capture::DecodedImage;
 use crate::inference::{Colour, ModelSource};
 
 pub(super) use reduce::Reduced;
-pub(super) use resize::{Region, draw_crop, draw_letterbox};
+pub(super) use resize::{Region, draw_crop, draw_letterbox, draw_window};
 pub(super) use warp::warp;
 
 /// An aligned face: a square picture in three planes (red, green, blue), values 0 to 255.

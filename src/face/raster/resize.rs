@@ -14,6 +14,18 @@ pub(in crate::face) fn draw_letterbox(
     input: &mut [f32],
 ) -> f32 {
     let (width, height) = size(image);
+    draw_window(image, Region { x: 0, y: 0, width, height }, side, source, input)
+}
+
+/// As [`draw_letterbox`], of a part of the picture.
+pub(in crate::face) fn draw_window(
+    image: &DecodedImage,
+    region: Region,
+    side: usize,
+    source: &ModelSource,
+    input: &mut [f32],
+) -> f32 {
+    let Region { width, height, .. } = region;
     let scale = (side as f64 / width as f64).min(side as f64 / height as f64);
     let fitted =
         |length: usize| ((length as f64 * scale).round_ties_even() as usize).clamp(1, side);
@@ -23,7 +35,6 @@ pub(in crate::face) fn draw_letterbox(
     } else {
         (Taps::area(width, to_width), Taps::area(height, to_height))
     };
-    let region = Region { x: 0, y: 0, width, height };
     resample(image, region, [&columns, &rows], side, source, input);
     scale as f32
 }
@@ -52,6 +63,22 @@ pub(in crate::face) struct Region {
 }
 
 impl Region {
+    /// The square `scale` times as large as a box's longer side, about its centre, as far as it lies in
+    /// the picture.
+    pub fn around(image: &DecodedImage, face: &BoundingBox, scale: f32) -> Self {
+        let (width, height) = size(image);
+        let half = face.width.max(face.height) * scale / 2.0;
+        let centre = face.centre();
+        let place = |centre: f32, length: usize| {
+            let start = (centre - half).clamp(0.0, length as f32 - 1.0) as usize;
+            let end = ((centre + half).ceil().max(0.0) as usize).clamp(start + 1, length);
+            (start, end - start)
+        };
+        let (x, width) = place(centre.x, width);
+        let (y, height) = place(centre.y, height);
+        Self { x, y, width, height }
+    }
+
     /// The rectangle `scale` times as large as a box about its centre, no larger than the picture
     /// and shifted into it. As the authors of `MiniFASNet` crop.
     pub fn enlarged(image: &DecodedImage, face: &BoundingBox, scale: f32) -> Self {

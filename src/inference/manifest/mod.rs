@@ -54,6 +54,10 @@ pub struct DetectorSpec {
     pub side_px: usize,
     /// Side of the input that is tried when nothing is found, in pixels.
     pub retry_side_px: usize,
+    /// Side of the input for a close look at a face that was found, in pixels.
+    pub close_side_px: usize,
+    /// How many times the face's longer side a close look takes in.
+    pub close_scale: f32,
     /// Least score of a face.
     pub score_min: f32,
     /// Two boxes that overlap by more than this share of their union are one face.

@@ -16,6 +16,8 @@ pub(super) struct RawDetector {
     file: RawSource,
     side_px: usize,
     retry_side_px: usize,
+    close_side_px: usize,
+    close_scale: f32,
     score_min: f32,
     overlap_max: f32,
     second_area_max: f32,
@@ -23,15 +25,35 @@ pub(super) struct RawDetector {
 
 impl RawDetector {
     pub(super) fn check(self, models_dir: &Path) -> Result<DetectorSpec, ManifestError> {
-        let Self { file, side_px, retry_side_px, score_min, overlap_max, second_area_max } = self;
+        let Self {
+            file,
+            side_px,
+            retry_side_px,
+            close_side_px,
+            close_scale,
+            score_min,
+            overlap_max,
+            second_area_max,
+        } = self;
         let whole_strides = |side: usize| side.is_multiple_of(32) && (32..=2048).contains(&side);
         require(whole_strides(side_px), "detector.side_px")?;
         require(whole_strides(retry_side_px), "detector.retry_side_px")?;
+        require(whole_strides(close_side_px), "detector.close_side_px")?;
+        require((1.0..=4.0).contains(&close_scale), "detector.close_scale")?;
         require((0.01..1.0).contains(&score_min), "detector.score_min")?;
         require((0.0..1.0).contains(&overlap_max), "detector.overlap_max")?;
         require((0.0..=1.0).contains(&second_area_max), "detector.second_area_max")?;
         let source = file.check_in_colour(models_dir)?;
-        Ok(DetectorSpec { source, side_px, retry_side_px, score_min, overlap_max, second_area_max })
+        Ok(DetectorSpec {
+            source,
+            side_px,
+            retry_side_px,
+            close_side_px,
+            close_scale,
+            score_min,
+            overlap_max,
+            second_area_max,
+        })
     }
 }
 

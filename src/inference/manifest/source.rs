@@ -75,6 +75,26 @@ impl ModelSource {
             .map_err(|source| ManifestError::Load { path: self.path.clone(), source })
     }
 
+    /// Reads, checks and compiles the model for grey pictures of several sizes (width and height), in their
+    /// order; they share their weights where the fast kernels compute all of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_sizes(&self, sizes_px: &[(usize, usize)]) -> Result<Vec<Model>, ManifestError> {
+        let Some(((width_px, height_px), others)) = sizes_px.split_first() else {
+            return Ok(Vec::new());
+        };
+        let failed = |source| ManifestError::Load { path: self.path.clone(), source };
+        let first = InputShape { planes: 1, height_px: *height_px, width_px: *width_px };
+        let isa = Isa::chosen().map_err(|cause| failed(cause.into()))?;
+        let first = Model::compile_sized(self.id(), &self.read()?, first, isa).map_err(failed)?;
+        let others = others.iter().map(|(width, height)| first.resized(*height, *width));
+        let mut models = others.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        models.insert(0, first);
+        Ok(models)
+    }
+
     /// The input value of a pixel's channel.
     #[must_use]
     pub fn input_value(&self, channel: f32) -> f32 {

@@ -2,15 +2,26 @@
 
 use std::sync::Arc;
 
-use tract_onnx::tract_hir::internal::{OutletId, Tensor, TypedModel};
+use tract_onnx::tract_core::ops::change_axes::AxisOp;
+use tract_onnx::tract_hir::internal::{
+    IntoTValue as _, IntoTensor as _, OutletId, Tensor, TypedModel, tvec,
+};
 
-/// The constant that a value is; the reader writes some behind a cast to the type they have.
+/// The constant that a value is; the reader writes some behind a cast to the type they have, or
+/// behind axes that are added to them.
 pub(super) fn constant(model: &TypedModel, outlet: OutletId) -> Option<Arc<Tensor>> {
-    let fixed = |outlet| model.outlet_fact(outlet).ok().and_then(|fact| fact.konst.clone());
-    fixed(outlet).or_else(|| match (model.node(outlet.node).op.name().as_ref(), outlet.slot) {
-        ("Cast", 0) => fixed(*model.node(outlet.node).inputs.first()?),
-        _ => None,
-    })
+    if let Some(fixed) = &model.outlet_fact(outlet).ok()?.konst {
+        return Some(Arc::clone(fixed));
+    }
+    let node = model.node(outlet.node);
+    let [source] = *node.inputs.as_slice() else { return None };
+    if node.op.name() == "Cast" {
+        return constant(model, source);
+    }
+    let AxisOp::Add(_) = node.op_as::<AxisOp>()? else { return None };
+    let fixed = constant(model, source)?;
+    let reshaped = node.op.eval_out_of_plan(tvec!(fixed.into_tvalue())).ok()??;
+    reshaped.into_iter().next().map(|tensor| Arc::new(tensor.into_tensor()))
 }
 
 /// Its numbers, row-major.

@@ -3,56 +3,31 @@
 //! The 3×3 **tile** makes a few neighbouring output pixels at once, one register of channels after
 //! the other: each number is loaded once and used by all the outputs that read it. Two output rows
 //! a tile where the stride is one; of these, with a 2×2 maximum behind the convolution, only the
-//! greatest of each four leave the registers.
+//! greatest of each four leave the registers. Greater square kernels make up to eight neighbouring
+//! outputs of one row, one register of channels along the whole row before the next.
 #![expect(
     clippy::indexing_slicing,
     clippy::inline_always,
     reason = "sizes are checked once a tile, where slices are cut; registers do not cross a call"
 )]
 
-use super::matrix::per_channel;
-use super::memory::{Aligned, View, ViewMut, padded};
+use super::memory::{Aligned, View, ViewMut};
 use super::simd::{Kernel, Simd};
 
 /// Weights of a depthwise convolution, kernel position by kernel position.
 #[derive(Debug)]
 pub(super) struct Depthwise {
-    weights: Aligned,
-    bias: Aligned,
-    slope: Option<Aligned>,
-    kernel: [usize; 2],
-    stride: [usize; 2],
+    pub(super) weights: Aligned,
+    pub(super) bias: Aligned,
+    pub(super) slope: Option<Aligned>,
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) dilation: [usize; 2],
     /// Whether the greatest of each 2×2 outputs is kept.
-    pooled: bool,
+    pub(super) pooled: bool,
 }
 
 impl Depthwise {
-    /// Packs weights in the order channel, row, column.
-    pub(super) fn pack(
-        weights: &[f32],
-        bias: &[f32],
-        slope: Option<&[f32]>,
-        kernel: [usize; 2],
-        stride: [usize; 2],
-        pooled: bool,
-    ) -> Self {
-        let (width, area) = (padded(bias.len()), kernel[0] * kernel[1]);
-        let mut packed = vec![0.0; area * width];
-        for (channel, weights) in weights.chunks_exact(area).enumerate() {
-            for (position, weight) in weights.iter().enumerate() {
-                packed[position * width + channel] = *weight;
-            }
-        }
-        Self {
-            weights: Aligned::from_slice(&packed),
-            bias: per_channel(bias, width),
-            slope: slope.map(|slope| per_channel(slope, width)),
-            kernel,
-            stride,
-            pooled,
-        }
-    }
-
     /// Rows of input that lie between the windows of two rows of output.
     pub(super) const fn step(&self) -> usize {
         if self.pooled { 2 * self.stride[0] } else { self.stride[0] }
@@ -60,7 +35,8 @@ impl Depthwise {
 
     /// Rows of input that one row of output reads.
     pub(super) const fn span(&self) -> usize {
-        if self.pooled { self.kernel[0] + self.stride[0] } else { self.kernel[0] }
+        let spread = (self.kernel[0] - 1) * self.dilation[0] + 1;
+        if self.pooled { spread + self.stride[0] } else { spread }
     }
 }
 
@@ -83,10 +59,15 @@ impl Kernel for ByChannel<'_> {
             bias: S::vectors(weights.bias.as_slice()),
             slope: weights.slope.as_ref().map(|slope| S::vectors(slope.as_slice())),
         };
+        if weights.dilation != [1, 1] {
+            return self.any(&channels);
+        }
         match (weights.kernel, weights.stride, weights.pooled) {
             ([3, 3], [1, 1], true) => self.three_by_three_pooled(&channels),
             ([3, 3], [1, 1], false) => self.three_by_three(&channels),
             ([3, 3], [2, 2], false) => self.three_by_three_apart(&channels),
+            ([5, 5], [1, 1], false) => self.square::<S, 5>(&channels),
+            ([7, 7], [1, 1], false) => self.square::<S, 7>(&channels),
             _ => self.any(&channels),
         }
     }
@@ -107,20 +88,21 @@ impl<S: Simd> Channels<'_, S> {
     fn outputs<const STEP: usize, const ACROSS: usize, const COLUMNS: usize>(
         &self,
         lines: [&[S::Array]; 3],
+        pixel: usize,
         vector: usize,
     ) -> [S::V; ACROSS] {
         let (simd, count) = (self.simd, self.bias.len());
         let weights = &self.weights[..9 * count];
         let mut sums = [simd.load(&self.bias[vector]); ACROSS];
         for ky in 0..3 {
-            let line = &lines[ky][..COLUMNS * count];
+            let line = &lines[ky][..(COLUMNS - 1) * pixel + count];
             let weights = [
                 simd.load(&weights[3 * ky * count + vector]),
                 simd.load(&weights[(3 * ky + 1) * count + vector]),
                 simd.load(&weights[(3 * ky + 2) * count + vector]),
             ];
             for column in 0..COLUMNS {
-                let number = simd.load(&line[column * count + vector]);
+                let number = simd.load(&line[column * pixel + vector]);
                 for (across, sum) in sums.iter_mut().enumerate() {
                     for (kx, weight) in weights.into_iter().enumerate() {
                         if column == across * STEP + kx {
@@ -151,7 +133,7 @@ fn lines<S: Simd, const LINES: usize>(
     let mut lines: [&[S::Array]; LINES] = [&[]; LINES];
     for (number, line) in lines.iter_mut().enumerate() {
         let from = (y + number) * input.row + x * input.pixel;
-        *line = &S::vectors(&input.data[from..])[..columns * count];
+        *line = &S::vectors(&input.data[from..])[..(columns - 1) * input.pixel / S::LEN + count];
     }
     lines
 }
@@ -223,11 +205,12 @@ impl ByChannel<'_> {
         let count = channels.bias.len();
         let lines = lines::<S, 3>(self.input, [y * STEP, x * STEP], COLUMNS, count);
         let first = y * self.output.row + x * self.output.pixel;
-        let row = &mut S::vectors_mut(&mut self.output.data[first..])[..ACROSS * count];
+        let [from, to] = [self.input.pixel / S::LEN, self.output.pixel / S::LEN];
+        let row = &mut S::vectors_mut(&mut self.output.data[first..])[..(ACROSS - 1) * to + count];
         for vector in 0..count {
-            let sums = channels.outputs::<STEP, ACROSS, COLUMNS>(lines, vector);
+            let sums = channels.outputs::<STEP, ACROSS, COLUMNS>(lines, from, vector);
             for (across, sum) in sums.into_iter().enumerate() {
-                channels.simd.store(&mut row[across * count + vector], sum);
+                channels.simd.store(&mut row[across * to + vector], sum);
             }
         }
     }
@@ -243,16 +226,17 @@ impl ByChannel<'_> {
         let [above, first, second, below] = lines::<S, 4>(self.input, [y, x], COLUMNS, count);
         let place = y * self.output.row + x * self.output.pixel;
         let (upper, lower) = self.output.data[place..].split_at_mut(self.output.row);
-        let upper = &mut S::vectors_mut(upper)[..ACROSS * count];
-        let lower = &mut S::vectors_mut(lower)[..ACROSS * count];
+        let [from, to] = [self.input.pixel / S::LEN, self.output.pixel / S::LEN];
+        let upper = &mut S::vectors_mut(upper)[..(ACROSS - 1) * to + count];
+        let lower = &mut S::vectors_mut(lower)[..(ACROSS - 1) * to + count];
         for vector in 0..count {
-            let sums = channels.outputs::<1, ACROSS, COLUMNS>([above, first, second], vector);
+            let sums = channels.outputs::<1, ACROSS, COLUMNS>([above, first, second], from, vector);
             for (across, sum) in sums.into_iter().enumerate() {
-                channels.simd.store(&mut upper[across * count + vector], sum);
+                channels.simd.store(&mut upper[across * to + vector], sum);
             }
-            let sums = channels.outputs::<1, ACROSS, COLUMNS>([first, second, below], vector);
+            let sums = channels.outputs::<1, ACROSS, COLUMNS>([first, second, below], from, vector);
             for (across, sum) in sums.into_iter().enumerate() {
-                channels.simd.store(&mut lower[across * count + vector], sum);
+                channels.simd.store(&mut lower[across * to + vector], sum);
             }
         }
     }
@@ -281,37 +265,115 @@ impl ByChannel<'_> {
         let input = [2 * y, 2 * x];
         let [above, first, second, below] = lines::<S, 4>(self.input, input, COLUMNS, count);
         let place = y * self.output.row + x * self.output.pixel;
-        let row = &mut S::vectors_mut(&mut self.output.data[place..])[..KEPT * count];
+        let [from, to] = [self.input.pixel / S::LEN, self.output.pixel / S::LEN];
+        let row = &mut S::vectors_mut(&mut self.output.data[place..])[..(KEPT - 1) * to + count];
         for vector in 0..count {
-            let upper = channels.outputs::<1, ACROSS, COLUMNS>([above, first, second], vector);
-            let lower = channels.outputs::<1, ACROSS, COLUMNS>([first, second, below], vector);
+            let upper =
+                channels.outputs::<1, ACROSS, COLUMNS>([above, first, second], from, vector);
+            let lower =
+                channels.outputs::<1, ACROSS, COLUMNS>([first, second, below], from, vector);
             for kept in 0..KEPT {
                 let (left, right) = (2 * kept, 2 * kept + 1);
                 let upper = simd.max(upper[left], upper[right]);
                 let lower = simd.max(lower[left], lower[right]);
-                simd.store(&mut row[kept * count + vector], simd.max(upper, lower));
+                simd.store(&mut row[kept * to + vector], simd.max(upper, lower));
             }
         }
     }
 
-    /// Any kernel and stride, one pixel at a time.
+    /// A square kernel of `SIDE`×`SIDE`, stride one.
+    #[inline(always)]
+    fn square<S: Simd, const SIDE: usize>(mut self, channels: &Channels<'_, S>) {
+        // With sixteen registers there is room for half as many sums.
+        let most = if S::LEN < 16 { 4 } else { 8 };
+        for y in 0..self.height {
+            for vector in 0..channels.bias.len() {
+                let mut x = 0;
+                while x < self.width {
+                    match (self.width - x).min(most) {
+                        8 => self.along::<S, SIDE, 8>(channels, [y, x], vector),
+                        4.. => self.along::<S, SIDE, 4>(channels, [y, x], vector),
+                        _ => self.along::<S, SIDE, 1>(channels, [y, x], vector),
+                    }
+                    x += match (self.width - x).min(most) {
+                        8 => 8,
+                        4.. => 4,
+                        _ => 1,
+                    };
+                }
+            }
+        }
+    }
+
+    /// `ACROSS` neighbouring outputs of one register of channels.
+    #[inline(always)]
+    fn along<S: Simd, const SIDE: usize, const ACROSS: usize>(
+        &mut self,
+        channels: &Channels<'_, S>,
+        [y, x]: [usize; 2],
+        vector: usize,
+    ) {
+        let (simd, count) = (channels.simd, channels.bias.len());
+        let [from, to] = [self.input.pixel / S::LEN, self.output.pixel / S::LEN];
+        let mut sums = [simd.load(&channels.bias[vector]); ACROSS];
+        for ky in 0..SIDE {
+            let line = (y + ky) * self.input.row + x * self.input.pixel + vector * S::LEN;
+            let line = &S::vectors(&self.input.data[line..])[..(ACROSS + SIDE - 2) * from + 1];
+            let row = &channels.weights[ky * SIDE * count + vector..];
+            let mut weights = [simd.splat(0.0); SIDE];
+            for (kx, weight) in weights.iter_mut().enumerate() {
+                *weight = simd.load(&row[kx * count]);
+            }
+            macro_rules! columns {
+                ($($column:literal)*) => { $(
+                    if $column < ACROSS + SIDE - 1 {
+                        let number = simd.load(&line[$column * from]);
+                        for (across, sum) in sums.iter_mut().enumerate() {
+                            if $column >= across && $column - across < SIDE {
+                                *sum = simd.mul_add(number, weights[$column - across], *sum);
+                            }
+                        }
+                    }
+                )* };
+            }
+            columns!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+        }
+        if let Some(slope) = channels.slope {
+            let slope = simd.load(&slope[vector]);
+            for sum in &mut sums {
+                *sum = simd.prelu(*sum, slope);
+            }
+        }
+        let place = y * self.output.row + x * self.output.pixel + vector * S::LEN;
+        let row = S::vectors_mut(&mut self.output.data[place..]);
+        for (across, sum) in sums.into_iter().enumerate() {
+            simd.store(&mut row[across * to], sum);
+        }
+    }
+
+    /// Any kernel, stride and dilation, one pixel at a time.
     #[inline(always)]
     fn any<S: Simd>(self, channels: &Channels<'_, S>) {
         let (simd, count) = (channels.simd, channels.bias.len());
         let ([high, across], [down, right]) = (self.weights.kernel, self.weights.stride);
+        let [below, beside] = self.weights.dilation;
+        let (line_len, apart) = (
+            (across - 1) * beside * self.input.pixel + self.input.channels,
+            beside * self.input.pixel,
+        );
         for y in 0..self.height {
             for x in 0..self.width {
                 let from = y * down * self.input.row + x * right * self.input.pixel;
                 let first = y * self.output.row + x * self.output.pixel;
-                let row = S::vectors_mut(&mut self.output.data[first..][..self.output.pixel]);
+                let row = S::vectors_mut(&mut self.output.data[first..][..self.output.channels]);
                 for (vector, place) in row.iter_mut().enumerate() {
                     let mut sum = simd.load(&channels.bias[vector]);
                     for ky in 0..high {
-                        let line = &self.input.data[from + ky * self.input.row..];
-                        let line = S::vectors(&line[..across * self.input.pixel]);
+                        let line = &self.input.data[from + ky * below * self.input.row..];
+                        let line = S::vectors(&line[..line_len]);
                         for kx in 0..across {
                             let weight = &channels.weights[(ky * across + kx) * count + vector];
-                            let number = simd.load(&line[kx * count + vector]);
+                            let number = simd.load(&line[kx * apart / S::LEN + vector]);
                             sum = simd.mul_add(number, simd.load(weight), sum);
                         }
                     }

@@ -11,63 +11,75 @@
 //! registers. Weights are **packed** in the order in which the tile reads them.
 //!
 //! Pixels are taken in chunks whose input stays in the second-level cache while all the channels of
-//! the output are made of it.
+//! the output are made of it. A 1×1 convolution may be done in part: some output channels, or some of
+//! the numbers that they are made of ([`Part`]).
 #![expect(
     clippy::indexing_slicing,
     clippy::inline_always,
     reason = "sizes are checked once a tile, where slices are cut; registers do not cross a call"
 )]
 
-use super::memory::{Aligned, View, ViewMut, padded};
+use std::ops::Range;
+
+use super::curve::Curve;
+use super::memory::{Aligned, View, ViewMut};
 use super::simd::{Kernel, Simd};
 
 /// Weights of a dense convolution, packed, with what follows the product.
 #[derive(Debug)]
 pub(super) struct Matrix {
     weights: Aligned,
-    bias: Aligned,
-    slope: Option<Aligned>,
-    /// Runs a pixel: one a kernel row.
+    follow: Follow,
+    /// Runs a pixel: one a kernel row, or one a position of the kernel.
     runs: usize,
     /// Numbers a run.
     depth: usize,
 }
 
+/// What follows a sum, for each output channel as it is stored.
+#[derive(Debug)]
+pub(super) struct Follow {
+    pub(super) bias: Aligned,
+    pub(super) slope: Option<Aligned>,
+    pub(super) curve: Option<Curve>,
+}
+
 impl Matrix {
-    /// Packs weights: `weight(output channel, run, position)`, zero where the channel is padding.
+    /// Packs weights: `weight(output channel as stored, run, position)`.
     ///
     /// `block` is the count of output channels that one tile makes.
     pub(super) fn pack(
-        [outputs, runs, depth]: [usize; 3],
+        [runs, depth]: [usize; 2],
         block: usize,
         weight: impl Fn(usize, usize, usize) -> f32,
-        bias: &[f32],
-        slope: Option<&[f32]>,
+        follow: Follow,
     ) -> Self {
-        let width = padded(outputs);
+        let width = follow.bias.as_slice().len();
         let mut packed = Vec::with_capacity(width * runs * depth);
         for first in (0..width).step_by(block) {
             let channels = first..(first + block).min(width);
             for run in 0..runs {
                 for position in 0..depth {
-                    packed.extend(channels.clone().map(|channel| {
-                        if channel < outputs { weight(channel, run, position) } else { 0.0 }
-                    }));
+                    packed.extend(channels.clone().map(|channel| weight(channel, run, position)));
                 }
             }
         }
-        Self {
-            weights: Aligned::from_slice(&packed),
-            bias: per_channel(bias, width),
-            slope: slope.map(|slope| per_channel(slope, width)),
-            runs,
-            depth,
-        }
+        Self { weights: Aligned::from_slice(&packed), follow, runs, depth }
+    }
+
+    /// The whole of it.
+    pub(super) fn whole(&self) -> Part {
+        Part { channels: 0..self.width(), positions: 0..self.depth, begins: true, ends: true }
     }
 
     /// Output channels as they are stored.
     pub(super) fn width(&self) -> usize {
-        self.bias.as_slice().len()
+        self.follow.bias.as_slice().len()
+    }
+
+    /// Numbers a run.
+    pub(super) const fn depth(&self) -> usize {
+        self.depth
     }
 
     /// The block of output channels that begins at `first`.
@@ -75,26 +87,33 @@ impl Matrix {
     pub(super) fn block<S: Simd, const WIDE: usize>(&self, first: usize) -> Block<'_, S, WIDE> {
         let panel = self.runs * self.depth;
         let weights = S::vectors(&self.weights.as_slice()[first * panel..]).as_chunks().0;
+        let Follow { bias, slope, curve } = &self.follow;
         let channels = |numbers: &'_ Aligned| first..numbers.as_slice().len();
-        let bias = S::vectors(&self.bias.as_slice()[channels(&self.bias)]);
-        let slope = self.slope.as_ref().map(|slope| S::vectors(&slope.as_slice()[channels(slope)]));
+        let bias = S::vectors(&bias.as_slice()[channels(bias)]);
+        let slope = slope.as_ref().map(|slope| S::vectors(&slope.as_slice()[channels(slope)]));
         Block {
             weights: &weights[..panel],
             bias: &bias[..WIDE],
             slope: slope.map(|slope| &slope[..WIDE]),
+            curve: *curve,
             depth: self.depth,
             first,
+            place: first,
         }
     }
 }
 
-/// Numbers a channel, with zeros for the channels that are padding.
-pub(super) fn per_channel(numbers: &[f32], width: usize) -> Aligned {
-    let mut aligned = Aligned::default();
-    let place = aligned.resize(width);
-    place.fill(0.0);
-    place.iter_mut().zip(numbers).for_each(|(place, number)| *place = *number);
-    aligned
+/// What of a product is done at a time. In parts only a product of one run can be.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    /// Output channels; the first of them is written first in the output.
+    pub(super) channels: Range<usize>,
+    /// Numbers of the run.
+    pub(super) positions: Range<usize>,
+    /// Whether the sums begin at the bias, and not at what is in the output.
+    pub(super) begins: bool,
+    /// Whether the sums are complete then.
+    pub(super) ends: bool,
 }
 
 /// `WIDE` registers of output channels.
@@ -102,18 +121,64 @@ pub(super) struct Block<'a, S: Simd, const WIDE: usize> {
     pub(super) weights: &'a [[S::Array; WIDE]],
     bias: &'a [S::Array],
     slope: Option<&'a [S::Array]>,
+    curve: Option<Curve>,
     depth: usize,
+    /// Its first channel, and where that is written in a pixel.
     first: usize,
+    place: usize,
 }
 
 impl<S: Simd, const WIDE: usize> Block<'_, S, WIDE> {
+    /// The same, for a part.
+    #[inline(always)]
+    fn part(self, part: &Part) -> Self {
+        let slope = if part.ends { self.slope } else { None };
+        let curve = if part.ends { self.curve } else { None };
+        if part.positions.len() == self.depth {
+            return Self { slope, curve, place: self.first - part.channels.start, ..self };
+        }
+        let weights = &self.weights[part.positions.clone()];
+        let place = self.first - part.channels.start;
+        Self { weights, slope, curve, depth: weights.len(), place, ..self }
+    }
+
     /// Sums that hold the bias.
     #[inline(always)]
     pub(super) fn begin<const ROWS: usize>(&self, simd: S) -> [[S::V; WIDE]; ROWS] {
         [simd.load_each(self.bias); ROWS]
     }
 
-    /// Applies residual and activation, and writes the sums of each pixel.
+    /// Sums that go on from what is in the output.
+    #[inline(always)]
+    fn go_on<const ROWS: usize>(
+        &self,
+        simd: S,
+        pixels: &[Pixel],
+        output: &[f32],
+    ) -> [[S::V; WIDE]; ROWS] {
+        let mut sums = [[simd.splat(0.0); WIDE]; ROWS];
+        for (row, pixel) in sums.iter_mut().zip(pixels) {
+            let place = pixel.output + self.place;
+            *row = simd.load_each(S::vectors(&output[place..][..WIDE * S::LEN]));
+        }
+        sums
+    }
+
+    /// Bends what the pixels' sums were written to.
+    #[inline(always)]
+    fn bend(&self, simd: S, pixels: &[Pixel], output: &mut [f32]) {
+        if let Some(curve) = self.curve {
+            for pixel in pixels {
+                let place = &mut output[pixel.output + self.place..][..WIDE * S::LEN];
+                for place in S::vectors_mut(place) {
+                    let bent = curve.at(simd, simd.load(place));
+                    simd.store(place, bent);
+                }
+            }
+        }
+    }
+
+    /// Applies residual and slope, and writes the sums of each pixel.
     #[inline(always)]
     pub(super) fn finish<const ROWS: usize>(
         &self,
@@ -125,9 +190,10 @@ impl<S: Simd, const WIDE: usize> Block<'_, S, WIDE> {
     ) {
         if let Some((residual, pixels)) = residual {
             // A residual of fewer channels counts as zero in the others.
-            let there = residual.pixel.saturating_sub(self.first) / S::LEN;
+            let there = residual.channels.saturating_sub(self.first) / S::LEN;
             for (row, pixel) in sums.iter_mut().zip(pixels) {
-                let numbers = S::vectors(&residual.data[pixel + self.first.min(residual.pixel)..]);
+                let first = self.first.min(residual.channels);
+                let numbers = S::vectors(&residual.data[pixel + first..]);
                 for (sum, number) in row.iter_mut().zip(numbers).take(there) {
                     *sum = simd.add(*sum, simd.load(number));
                 }
@@ -142,7 +208,7 @@ impl<S: Simd, const WIDE: usize> Block<'_, S, WIDE> {
             }
         }
         for (row, place) in sums.iter().zip(places) {
-            let place = S::vectors_mut(&mut output[place + self.first..][..WIDE * S::LEN]);
+            let place = S::vectors_mut(&mut output[place + self.place..][..WIDE * S::LEN]);
             for (place, sum) in place.iter_mut().zip(row) {
                 simd.store(place, *sum);
             }
@@ -161,7 +227,10 @@ pub(super) struct Pixel {
 /// A dense convolution over `height` × `width` output pixels.
 pub(super) struct Dense<'a> {
     pub(super) matrix: &'a Matrix,
+    pub(super) part: Part,
     pub(super) stride: [usize; 2],
+    /// Where each run begins, counted from the first number that an output pixel may read.
+    pub(super) starts: &'a [usize],
     pub(super) input: View<'a>,
     pub(super) residual: Option<View<'a>>,
     pub(super) output: ViewMut<'a>,
@@ -180,8 +249,7 @@ impl Kernel for Dense<'_> {
         let chunk = chunk / S::ROWS * S::ROWS;
         for start in (0..total).step_by(chunk) {
             self.locate(start..(start + chunk).min(total));
-            let width = self.matrix.width();
-            let mut first = 0;
+            let Range { start: mut first, end: width } = self.part.channels;
             while first < width {
                 if width - first >= 2 * S::LEN {
                     self.channels::<S, 2>(simd, first);
@@ -198,7 +266,7 @@ impl Kernel for Dense<'_> {
 impl Dense<'_> {
     /// Notes where each pixel of a chunk reads and writes.
     #[inline(always)]
-    fn locate(&mut self, chunk: std::ops::Range<usize>) {
+    fn locate(&mut self, chunk: Range<usize>) {
         let (mut y, mut x) = (chunk.start / self.width, chunk.start % self.width);
         self.pixels.clear();
         for _ in chunk {
@@ -217,7 +285,13 @@ impl Dense<'_> {
     /// Makes one block of output channels for all pixels of the chunk, in tiles of like size.
     #[inline(always)]
     fn channels<S: Simd, const WIDE: usize>(&mut self, simd: S, first: usize) {
-        let block = self.matrix.block::<S, WIDE>(first);
+        let block = self.matrix.block::<S, WIDE>(first).part(&self.part);
+        let terms = Terms {
+            starts: self.starts,
+            input: self.input,
+            residual: if self.part.begins { self.residual } else { None },
+            begins: self.part.begins,
+        };
         let mut rest = self.pixels.as_slice();
         for left in (1..=rest.len().div_ceil(S::ROWS)).rev() {
             let (pixels, after) = rest.split_at(rest.len().div_ceil(left));
@@ -225,31 +299,40 @@ impl Dense<'_> {
             macro_rules! tile {
                 ($($rows:literal)*) => { match pixels.len() {
                     $($rows if $rows <= S::ROWS => tile::<S, $rows, WIDE>(
-                        simd, &block, pixels, &self.input, self.residual.as_ref(), self.output.data,
+                        simd, &block, &terms, pixels, self.output.data,
                     ),)*
                     _ => {}
                 } };
             }
             tile!(1 2 3 4 5 6 7 8 9 10 11 12);
+            block.bend(simd, pixels, self.output.data);
         }
     }
+}
+
+/// What a tile adds up.
+struct Terms<'a> {
+    starts: &'a [usize],
+    input: View<'a>,
+    residual: Option<View<'a>>,
+    begins: bool,
 }
 
 #[inline(always)]
 fn tile<S: Simd, const ROWS: usize, const WIDE: usize>(
     simd: S,
     block: &Block<'_, S, WIDE>,
+    terms: &Terms<'_>,
     pixels: &[Pixel],
-    input: &View<'_>,
-    residual: Option<&View<'_>>,
     output: &mut [f32],
 ) {
     let pixels = &pixels[..ROWS];
-    let mut sums = block.begin::<ROWS>(simd);
-    for (run, weights) in block.weights.chunks_exact(block.depth).enumerate() {
+    let mut sums =
+        if terms.begins { block.begin::<ROWS>(simd) } else { block.go_on(simd, pixels, output) };
+    for (start, weights) in terms.starts.iter().zip(block.weights.chunks_exact(block.depth)) {
         let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
         for (row, pixel) in rows.iter_mut().zip(pixels) {
-            *row = &input.data[pixel.input + run * input.row..][..weights.len()];
+            *row = &terms.input.data[pixel.input + start..][..weights.len()];
         }
         for (position, weights) in weights.iter().enumerate() {
             let weights = simd.load_each::<WIDE>(weights);
@@ -265,7 +348,8 @@ fn tile<S: Simd, const ROWS: usize, const WIDE: usize>(
     for ((residual, place), pixel) in residuals.iter_mut().zip(&mut places).zip(pixels) {
         (*residual, *place) = (pixel.residual, pixel.output);
     }
-    block.finish(simd, sums, residual.map(|view| (view, residuals)), output, places);
+    let residual = terms.residual.as_ref().map(|view| (view, residuals));
+    block.finish(simd, sums, residual, output, places);
 }
 
 /// Input that a chunk of pixels may touch: a part of the second-level cache.

@@ -69,15 +69,17 @@ pub(super) struct Extent {
 pub(super) struct Layout {
     pub(super) extent: Extent,
     pub(super) border: usize,
+    /// Numbers of a pixel: its channels as they are stored.
+    pub(super) stored: usize,
+    /// Numbers from one pixel to the next: more where the value is a part of a greater one.
+    pub(super) pixel: usize,
+    /// Where in such a pixel it begins.
+    pub(super) first: usize,
 }
 
 impl Layout {
-    pub(super) const fn pixel(self) -> usize {
-        padded(self.extent.channels)
-    }
-
     pub(super) const fn row(self) -> usize {
-        (self.extent.width + 2 * self.border) * self.pixel()
+        (self.extent.width + 2 * self.border) * self.pixel
     }
 
     pub(super) const fn len(self) -> usize {
@@ -86,30 +88,46 @@ impl Layout {
 
     /// Where the window of the first output pixel begins for a reader with this padding.
     const fn origin(self, padding: [usize; 2]) -> usize {
-        (self.border - padding[0]) * self.row() + (self.border - padding[1]) * self.pixel()
+        let above = (self.border - padding[0]) * self.row();
+        above + (self.border - padding[1]) * self.pixel + self.first
     }
 
     /// The value for a reader with this padding (rows, columns).
     pub(super) fn view(self, numbers: &[f32], padding: [usize; 2]) -> View<'_> {
         let data = numbers.get(self.origin(padding)..self.len()).unwrap_or_default();
-        View { data, row: self.row(), pixel: self.pixel() }
+        View { data, row: self.row(), pixel: self.pixel, channels: self.stored }
     }
 
-    /// The value for its writer, with the border set to zero.
-    pub(super) fn prepare(self, numbers: &mut [f32]) -> ViewMut<'_> {
-        let (row, side) = (self.row(), self.border * self.pixel());
-        if self.border > 0 {
-            for (y, line) in numbers.chunks_exact_mut(row).enumerate() {
-                if y < self.border || y >= self.border + self.extent.height {
-                    line.fill(0.0);
-                } else {
-                    line.iter_mut().take(side).for_each(|number| *number = 0.0);
-                    line.iter_mut().skip(row - side).for_each(|number| *number = 0.0);
-                }
+    /// The value for its writer.
+    pub(super) fn view_mut(self, numbers: &mut [f32]) -> ViewMut<'_> {
+        let data = numbers.get_mut(self.origin([0, 0])..).unwrap_or_default();
+        ViewMut { data, row: self.row(), pixel: self.pixel, channels: self.stored }
+    }
+
+    /// Sets the border to zero, as far as it is this value's.
+    pub(super) fn clear_border(self, numbers: &mut [f32]) {
+        if self.border == 0 {
+            return;
+        }
+        let inside = self.border..self.border + self.extent.height;
+        for (y, line) in numbers.chunks_exact_mut(self.row()).enumerate() {
+            let (left, rest) = line.split_at_mut(self.border * self.pixel);
+            let (middle, right) = rest.split_at_mut(self.extent.width * self.pixel);
+            self.clear(left);
+            self.clear(right);
+            if !inside.contains(&y) {
+                self.clear(middle);
             }
         }
-        let data = numbers.get_mut(self.origin([0, 0])..).unwrap_or_default();
-        ViewMut { data, row, pixel: self.pixel() }
+    }
+
+    fn clear(self, pixels: &mut [f32]) {
+        if self.stored == self.pixel {
+            return pixels.fill(0.0);
+        }
+        for pixel in pixels.chunks_exact_mut(self.pixel) {
+            pixel.iter_mut().skip(self.first).take(self.stored).for_each(|number| *number = 0.0);
+        }
     }
 }
 
@@ -121,6 +139,8 @@ pub(super) struct View<'a> {
     pub(super) row: usize,
     /// Numbers from one pixel to the next.
     pub(super) pixel: usize,
+    /// Numbers of a pixel.
+    pub(super) channels: usize,
 }
 
 impl View<'_> {
@@ -135,12 +155,13 @@ pub(super) struct ViewMut<'a> {
     pub(super) data: &'a mut [f32],
     pub(super) row: usize,
     pub(super) pixel: usize,
+    pub(super) channels: usize,
 }
 
 impl ViewMut<'_> {
     /// The same, from a later row on.
     pub(super) fn down(&mut self, rows: usize) -> ViewMut<'_> {
         let data = self.data.get_mut(rows * self.row..).unwrap_or_default();
-        ViewMut { data, row: self.row, pixel: self.pixel }
+        ViewMut { data, row: self.row, pixel: self.pixel, channels: self.channels }
     }
 }

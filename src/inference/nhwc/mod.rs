@@ -9,20 +9,34 @@
 //!   zeros where a reader's kernel reaches over the edge, so that no kernel has an edge case.
 //!   Values lie in a few slots of memory that each thread uses again.
 //! - **Fusion** ([`rewrite`], [`program`]): a convolution takes in the batch norm, bias, residual,
-//!   (P)ReLU and 2×2 pool behind it. YuNet's narrow heads are computed side by side.
+//!   activation and 2×2 pool behind it. What exporters write as many operators becomes one
+//!   ([`patterns`]), and the program is made cheaper as a whole ([`improve`]): joined values are
+//!   written where they lie, repeated pixels are treated once, YuNet's narrow heads side by side.
+//! - **Stages** ([`plan`]): steps that read row for row what the step before them wrote go through a
+//!   picture strip by strip, within the second-level cache.
 //! - **Kernels**: dense convolutions as implicit matrix products ([`matrix`]), the first one straight
 //!   from the planes ([`planar`]), depthwise ones ([`depthwise`]), the pair of a 1×1 and a depthwise
-//!   one ([`strip`]), and what only moves or adds ([`simple`]); written once, for the vectors of
-//!   [`simd`].
+//!   one ([`strip`]), two 1×1 with many channels between ([`pair`]), norms ([`norm`]), curves
+//!   ([`curve`]), and what only moves or adds ([`simple`]); written once, for the vectors of [`simd`].
+//! - **Sizes** ([`trunk`]): the same packed weights serve pictures of other sizes.
 //!
 //! Sums are added in another order than tract's, with each product rounded once (FMA): results differ
 //! by rounding. `Model::compile` compares both ways at the start.
 
 mod constant;
+mod curve;
 mod depthwise;
+mod improve;
 mod matrix;
 mod memory;
+#[cfg(test)]
+mod minutiae_tests;
+mod norm;
+mod packed;
+mod pair;
+mod patterns;
 mod pending;
+mod plan;
 mod planar;
 mod program;
 mod rewrite;
@@ -90,6 +104,32 @@ pub(super) fn rewrite(model: &TypedModel, isa: Isa) -> TractResult<Option<TypedM
     Ok(Some(target))
 }
 
+/// A graph that is one trunk and nothing else, for a picture of another size and with the same
+/// weights in memory; nothing where there is more in the graph, or sizes are not treated alike.
+pub(super) fn scaled(
+    model: &TypedModel,
+    height: usize,
+    width: usize,
+) -> TractResult<Option<TypedModel>> {
+    let trunks = model.nodes.iter().filter_map(|node| Some((node, node.op_as::<RunTrunk>()?)));
+    let Some((node, RunTrunk(trunk))) = trunks.last() else { return Ok(None) };
+    let leaves: Vec<OutletId> =
+        (0..node.outputs.len()).map(|slot| (node.id, slot).into()).collect();
+    let (true, [input], 2) = (model.outputs == leaves, model.inputs.as_slice(), model.nodes.len())
+    else {
+        return Ok(None);
+    };
+    let Some(trunk) = trunk.scaled(height, width) else { return Ok(None) };
+    let trunk = RunTrunk(Arc::new(trunk));
+    let mut target = TypedModel { symbols: model.symbols.clone(), ..TypedModel::default() };
+    let planes = model.outlet_fact(*input)?.shape.get(1).cloned().unwrap_or_default();
+    let shape = [1.to_dim(), planes, height.to_dim(), width.to_dim()];
+    let source = target.add_source("picture", f32::fact(&shape))?;
+    let outputs = target.wire_node("trunk", trunk, &[source])?;
+    target.select_output_outlets(&outputs)?;
+    Ok(Some(target))
+}
+
 fn find(known: &HashMap<OutletId, OutletId>, outlet: OutletId) -> TractResult<OutletId> {
     known.get(&outlet).copied().context("a value is read before it is made")
 }
@@ -135,10 +175,12 @@ impl Eq for RunTrunk {}
 impl RunTrunk {
     fn shapes(&self) -> impl Iterator<Item = [usize; 4]> {
         self.0.exports().map(|export| {
-            let extent = export.extent;
+            let (extent, factor) = (export.extent, export.factor);
+            let [height, width] = [extent.height * factor, extent.width * factor];
+            let channels = extent.channels / (factor * factor);
             match export.order {
-                Order::Planes => [1, extent.channels, extent.height, extent.width],
-                Order::Pixels => [1, extent.height, extent.width, extent.channels],
+                Order::Planes => [1, channels, height, width],
+                Order::Pixels => [1, height, width, channels],
             }
         })
     }

@@ -1,7 +1,7 @@
 //! What the finder of [`super::rewrite`] knows of the graph's values.
 
 use super::memory::Extent;
-use super::program::{Convolution, Value, Work};
+use super::program::{Activation, Convolution, Value, Work};
 
 /// What is known of a value of the graph that belongs to the trunk.
 pub(super) enum Known {
@@ -51,22 +51,40 @@ impl Pending {
         }
     }
 
-    pub(super) fn slope_mut(&mut self) -> Option<&mut Option<Vec<f32>>> {
+    fn activation_mut(&mut self) -> Option<&mut Activation> {
         match &mut self.work {
-            Work::Sum(slope) => Some(slope),
+            Work::Sum(activation) => Some(activation),
+            Work::Norm(norm) => Some(&mut norm.activation),
             Work::FromPlanes(last)
             | Work::Dense(last)
             | Work::ByChannel(last)
-            | Work::Strip(_, last) => Some(&mut last.slope),
+            | Work::Strip(_, last) => Some(&mut last.activation),
             _ => None,
         }
     }
 
+    /// Gives it an activation.
+    pub(super) fn activate(&mut self, activation: Activation) {
+        if let Some(there) = self.activation_mut() {
+            *there = activation;
+        }
+    }
+
+    /// Whether its kernel can apply this activation.
+    pub(super) fn takes(&self, activation: &Activation) -> bool {
+        let bends = matches!(self.work, Work::Sum(_) | Work::Norm(_) | Work::Dense(_));
+        let slopes = !matches!(self.work, Work::Norm(_));
+        let fits = if activation.curve().is_some() { bends } else { slopes };
+        fits && self.is_open()
+    }
+
     /// Whether nothing has been taken in that must be the last.
     pub(super) fn is_open(&self) -> bool {
+        let linear = |activation: &Activation| *activation == Activation::Linear;
         match (&self.work, self.convolution()) {
-            (Work::Sum(slope), _) => slope.is_none(),
-            (_, Some(last)) => last.slope.is_none() && !last.pooled,
+            (Work::Sum(activation), _) => linear(activation),
+            (Work::Norm(norm), _) => linear(&norm.activation),
+            (_, Some(last)) => linear(&last.activation) && !last.pooled,
             _ => false,
         }
     }
@@ -80,9 +98,9 @@ impl Pending {
     pub(super) fn may_pool(&self) -> bool {
         let by_channel = matches!(self.work, Work::ByChannel(_) | Work::Strip(..));
         by_channel
-            && self
-                .convolution()
-                .is_some_and(|last| last.kernel == [3, 3] && last.stride == [1, 1] && !last.pooled)
+            && self.convolution().is_some_and(|last| {
+                (last.kernel, last.stride, last.dilation) == PLAIN && !last.pooled
+            })
     }
 }
 
@@ -92,3 +110,6 @@ pub(super) struct Operand {
     pub(super) value: Value,
     pub(super) extent: Extent,
 }
+
+/// Kernel, stride and dilation of a plain 3×3 convolution.
+const PLAIN: ([usize; 2], [usize; 2], [usize; 2]) = ([3, 3], [1, 1], [1, 1]);

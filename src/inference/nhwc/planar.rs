@@ -10,6 +10,8 @@
     reason = "sizes are checked once a tile, where slices are cut; registers do not cross a call"
 )]
 
+use std::ops::Range;
+
 use super::matrix::{Block, Matrix};
 use super::memory::{Aligned, ViewMut};
 use super::simd::{Kernel, Simd};
@@ -22,24 +24,26 @@ pub(super) struct Planes {
     pub(super) width: usize,
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
+    pub(super) dilation: [usize; 2],
     pub(super) padding: [usize; 2],
-    /// Output pixels a row, and rows.
+    /// Output rows, and pixels a row.
     pub(super) output: [usize; 2],
 }
 
 impl Planes {
     /// Columns of one remainder that an output row reads.
     const fn columns(&self) -> usize {
-        self.output[1] + (self.kernel[1] - 1) / self.stride[1]
+        self.output[1] + (self.kernel[1] - 1) * self.dilation[1] / self.stride[1]
     }
 
     /// Where in the strip each weight of the kernel begins to read, in the order of the weights:
     /// plane, kernel row, kernel column.
     pub(super) fn taps(&self) -> Vec<usize> {
-        let (columns, step) = (self.columns(), self.stride[1]);
+        let (columns, step, apart) = (self.columns(), self.stride[1], self.dilation[1]);
         (0..self.count * self.kernel[0])
             .flat_map(|line| {
-                (0..self.kernel[1]).map(move |x| (line * step + x % step) * columns + x / step)
+                let reads = (0..self.kernel[1]).map(move |x| x * apart);
+                reads.map(move |x| (line * step + x % step) * columns + x / step)
             })
             .collect()
     }
@@ -50,7 +54,7 @@ impl Planes {
         let lines = strip.chunks_exact_mut(self.stride[1] * self.columns());
         for (line, strip) in lines.enumerate() {
             let (plane, ky) = (line / self.kernel[0], line % self.kernel[0]);
-            let row = (y * self.stride[0] + ky)
+            let row = (y * self.stride[0] + ky * self.dilation[0])
                 .checked_sub(self.padding[0])
                 .filter(|row| *row < self.height)
                 .map(|row| &picture[(plane * self.height + row) * self.width..][..self.width]);
@@ -100,6 +104,8 @@ pub(super) struct FromPlanes<'a> {
     pub(super) taps: &'a [usize],
     pub(super) matrix: &'a Matrix,
     pub(super) picture: &'a [f32],
+    /// The rows that are made, and where the first of them lies.
+    pub(super) rows: Range<usize>,
     pub(super) output: ViewMut<'a>,
     /// Scratch: the rows that one output row reads.
     pub(super) strip: &'a mut Aligned,
@@ -108,13 +114,13 @@ pub(super) struct FromPlanes<'a> {
 impl Kernel for FromPlanes<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { planes, taps, matrix, picture, mut output, strip } = self;
+        let Self { planes, taps, matrix, picture, rows, mut output, strip } = self;
         let lines = planes.count * planes.kernel[0] * planes.stride[1];
         let len = lines * planes.columns();
         let strip = &mut strip.resize(len)[..len];
-        for y in 0..planes.output[0] {
+        for (number, y) in rows.enumerate() {
             planes.gather(picture, y, strip);
-            let mut row = output.down(y);
+            let mut row = output.down(number);
             let mut first = 0;
             while first < matrix.width() {
                 if matrix.width() - first >= 2 * S::LEN {

@@ -1,23 +1,34 @@
 //! A trunk as a list of steps over values, before anything is packed.
 
-use super::memory::{Extent, LANE};
+use super::curve::Curve;
+use super::memory::{Extent, LANE, padded};
 use super::simple::{Order, Window};
 
 /// A value of the program: its place in [`Program::values`].
 pub(super) type Value = usize;
 
 /// What the trunk of a network does, step by step.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Program {
     /// Height, width and planes of the picture.
     pub(super) picture: Extent,
-    pub(super) values: Vec<Extent>,
+    pub(super) values: Vec<Held>,
     pub(super) steps: Vec<Step>,
     pub(super) exports: Vec<Export>,
 }
 
+/// A value: how large it is, and how its channels are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) extent: Extent,
+    /// How many channels lie together; the count of each part is rounded up to a lane.
+    pub(super) parts: Vec<usize>,
+    /// The value that it is a part of, and where in its pixels it begins.
+    pub(super) within: Option<(Value, usize)>,
+}
+
 /// One step: reads values, writes one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Step {
     pub(super) work: Work,
     /// What it reads; a residual is the last.
@@ -26,7 +37,7 @@ pub(super) struct Step {
 }
 
 /// What a step does.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Work {
     /// Planes of the picture into the layout.
     Import,
@@ -42,12 +53,49 @@ pub(super) enum Work {
     Pool(Window),
     /// Each pixel repeated in both directions.
     Enlarge(usize),
-    /// One value, or two added up, and a slope for what is negative.
-    Sum(Option<Vec<f32>>),
+    /// The phases of each pixel spread over so many rows and columns.
+    Shuffle(usize),
+    /// One value, or two added up.
+    Sum(Activation),
+    /// Two values multiplied.
+    Product,
+    /// The norm over the channels of each pixel.
+    Norm(Norm),
+    /// Two 1×1 convolutions of which the first yields far more channels; a second input is a residual.
+    Pair(Convolution, Convolution),
     /// All pixels added up, divided by a number.
     Total(f32),
     /// The first input, each channel times the logistic function of the second.
     Gate,
+}
+
+/// What follows a sum.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) enum Activation {
+    #[default]
+    Linear,
+    /// One a channel: what negative results are multiplied with.
+    Slope(Vec<f32>),
+    Curve(Curve),
+}
+
+impl Activation {
+    pub(super) fn slope(&self) -> Option<&[f32]> {
+        if let Self::Slope(slope) = self { Some(slope) } else { None }
+    }
+
+    pub(super) const fn curve(&self) -> Option<Curve> {
+        if let Self::Curve(curve) = self { Some(*curve) } else { None }
+    }
+}
+
+/// (x − mean)/√(variance + epsilon)·gain + offset, over the channels of a pixel.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Norm {
+    pub(super) gain: Vec<f32>,
+    pub(super) offset: Vec<f32>,
+    pub(super) epsilon: f32,
+    pub(super) activation: Activation,
 }
 
 /// A convolution with what follows it: out = activation(weights ∗ in + bias + residual).
@@ -57,10 +105,11 @@ pub(super) struct Convolution {
     pub(super) weights: Vec<f32>,
     /// One an output channel.
     pub(super) bias: Vec<f32>,
-    /// One an output channel: what negative results are multiplied with.
-    pub(super) slope: Option<Vec<f32>>,
+    pub(super) activation: Activation,
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
+    /// From one position of the kernel to the next.
+    pub(super) dilation: [usize; 2],
     /// Rows above and columns to the left.
     pub(super) padding: [usize; 2],
     /// Whether the greatest of each 2×2 results is kept.
@@ -100,7 +149,20 @@ impl Convolution {
     pub(super) fn last_read(&self, output: usize, axis: usize) -> usize {
         let of = |pair: [usize; 2]| pair.get(axis).copied().unwrap_or(1);
         let results = if self.pooled { 2 * output } else { output };
-        results.saturating_sub(1) * of(self.stride) + of(self.kernel)
+        results.saturating_sub(1) * of(self.stride) + self.spread(axis)
+    }
+
+    /// Rows or columns (axis 0 or 1) from the first position of the kernel to the last.
+    pub(super) fn spread(&self, axis: usize) -> usize {
+        let of = |pair: [usize; 2]| pair.get(axis).copied().unwrap_or(1);
+        of(self.kernel).saturating_sub(1) * of(self.dilation) + 1
+    }
+
+    /// Whether it yields as many pixels as it reads, whatever their number.
+    pub(super) fn keeps_size(&self) -> bool {
+        let [above, left] = self.padding;
+        let same = [2 * above + 1, 2 * left + 1] == [self.spread(0), self.spread(1)];
+        same && self.stride == [1, 1] && !self.pooled
     }
 
     /// Whether it reads one pixel for one pixel.
@@ -110,14 +172,17 @@ impl Convolution {
 
     /// Whether it may be computed side by side with another, as more channels of one.
     fn is_like(&self, other: &Self) -> bool {
-        (self.kernel, self.stride, self.padding, self.pooled, self.slope.is_some())
-            == (other.kernel, other.stride, other.padding, other.pooled, other.slope.is_some())
+        let shape = |one: &Self| (one.kernel, one.stride, one.dilation, one.padding, one.pooled);
+        let kind = |one: &Self| (one.activation.slope().is_some(), one.activation.curve());
+        shape(self) == shape(other) && kind(self) == kind(other)
     }
 
     fn append(&mut self, other: Self) {
         self.weights.extend(other.weights);
         self.bias.extend(other.bias);
-        if let (Some(slope), Some(more)) = (&mut self.slope, other.slope) {
+        if let (Activation::Slope(slope), Activation::Slope(more)) =
+            (&mut self.activation, other.activation)
+        {
             slope.extend(more);
         }
     }
@@ -130,18 +195,163 @@ pub(super) struct Export {
     pub(super) first: usize,
     pub(super) extent: Extent,
     pub(super) order: Order,
+    /// So many rows and columns of what leaves are the phases of one pixel.
+    pub(super) factor: usize,
 }
 
 impl Program {
-    /// Adds a value.
+    /// Adds a value whose channels lie together.
     pub(super) fn value(&mut self, extent: Extent) -> Value {
-        self.values.push(extent);
+        self.value_in_parts(extent, vec![extent.channels])
+    }
+
+    /// Adds a value whose channels lie in parts.
+    pub(super) fn value_in_parts(&mut self, extent: Extent, parts: Vec<usize>) -> Value {
+        self.values.push(Held { extent, parts, within: None });
+        self.values.len() - 1
+    }
+
+    /// Adds a value that is a part of another, from this number of its pixels on.
+    pub(super) fn part(
+        &mut self,
+        host: Value,
+        first: usize,
+        extent: Extent,
+        parts: Vec<usize>,
+    ) -> Value {
+        self.values.push(Held { extent, parts, within: Some((host, first)) });
         self.values.len() - 1
     }
 
     /// The extent of a value.
     pub(super) fn extent(&self, value: Value) -> Extent {
-        self.values.get(value).copied().unwrap_or(Extent { height: 0, width: 0, channels: 0 })
+        let nothing = Extent { height: 0, width: 0, channels: 0 };
+        self.values.get(value).map_or(nothing, |held| held.extent)
+    }
+
+    /// How the channels of a value lie.
+    pub(super) fn parts(&self, value: Value) -> &[usize] {
+        self.values.get(value).map_or(&[], |held| &held.parts)
+    }
+
+    /// Numbers of a pixel, as they are stored.
+    pub(super) fn stored(&self, value: Value) -> usize {
+        self.parts(value).iter().map(|part| padded(*part)).sum()
+    }
+
+    /// Where in a pixel each channel lies.
+    pub(super) fn places(&self, value: Value) -> Vec<usize> {
+        let mut first = 0;
+        let mut places = Vec::new();
+        for part in self.parts(value) {
+            places.extend(first..first + part);
+            first += padded(*part);
+        }
+        places
+    }
+
+    /// The value whose memory a value lies in, and where in a pixel.
+    pub(super) fn host(&self, value: Value) -> (Value, usize) {
+        let within = self.values.get(value).and_then(|held| held.within);
+        within.unwrap_or((value, 0))
+    }
+
+    /// Adds a step, and the value that it writes: in parts like the value that it goes along with.
+    pub(super) fn push(&mut self, work: Work, inputs: Vec<Value>, extent: Extent) -> Value {
+        let model = match &work {
+            Work::Dense(_) | Work::Pair(..) => inputs.get(1),
+            Work::ByChannel(_) | Work::Pool(_) | Work::Enlarge(_) | Work::Sum(_) => inputs.first(),
+            Work::Product | Work::Norm(_) | Work::Gate | Work::Total(_) => inputs.first(),
+            _ => None,
+        };
+        let like = model.map(|value| self.parts(*value).to_vec());
+        let like = like.filter(|parts| parts.iter().sum::<usize>() == extent.channels);
+        let output = self.value_in_parts(extent, like.unwrap_or_else(|| vec![extent.channels]));
+        self.steps.push(Step { work, inputs, output });
+        output
+    }
+
+    /// The steps that read a value, a part of it or what it is a part of.
+    pub(super) fn readers(&self, value: Value) -> impl Iterator<Item = usize> {
+        let reads = move |step: &Step| step.inputs.contains(&value);
+        self.steps.iter().enumerate().filter(move |(_, step)| reads(step)).map(|(at, _)| at)
+    }
+
+    /// The only step that reads a value which does not leave the trunk.
+    pub(super) fn only_reader(&self, value: Value) -> Option<usize> {
+        let leaves = self.exports.iter().any(|export| export.value == value);
+        let mut readers = self.readers(value);
+        match (readers.next(), readers.next()) {
+            (Some(reader), None) if !leaves => Some(reader),
+            _ => None,
+        }
+    }
+
+    /// The same program for a picture of another size, if it treats all sizes alike.
+    pub(super) fn scaled(&self, height: usize, width: usize) -> Option<Self> {
+        let scale = |old: usize, from: usize, to: usize| {
+            (from > 0 && old * to % from == 0 && old * to > 0).then(|| old * to / from)
+        };
+        let resize = |extent: Extent| {
+            let height = scale(extent.height, self.picture.height, height)?;
+            let width = scale(extent.width, self.picture.width, width)?;
+            Some(Extent { height, width, ..extent })
+        };
+        if !self.steps.iter().all(|step| self.is_scalable(step)) {
+            return None;
+        }
+        let mut scaled = Self { picture: resize(self.picture)?, ..self.clone() };
+        for held in &mut scaled.values {
+            held.extent = resize(held.extent)?;
+        }
+        for export in &mut scaled.exports {
+            export.extent = resize(export.extent)?;
+        }
+        // A pool that hung over the edge, or a value cut short, would have been scaled wrongly.
+        scaled.steps.iter().all(|step| scaled.is_scalable(step)).then_some(scaled)
+    }
+
+    /// Whether what a step yields grows as the picture does.
+    fn is_scalable(&self, step: &Step) -> bool {
+        let to = self.extent(step.output);
+        let from = step.inputs.first().map_or(self.picture, |value| self.extent(*value));
+        let sides = |extent: Extent| [extent.height, extent.width];
+        let times = |factor: usize| sides(to) == [from.height * factor, from.width * factor];
+        match &step.work {
+            Work::FromPlanes(one) | Work::Dense(one) | Work::ByChannel(one) => {
+                one.keeps_size() && times(1)
+            }
+            Work::Sum(_) | Work::Product => {
+                step.inputs.iter().all(|value| sides(self.extent(*value)) == sides(to))
+            }
+            Work::Import | Work::Norm(_) | Work::Pair(..) => times(1),
+            Work::Enlarge(factor) | Work::Shuffle(factor) => times(*factor),
+            Work::Pool(window) => {
+                let whole = [to.height * window.stride[0], to.width * window.stride[1]];
+                window.size == window.stride && whole == sides(from)
+            }
+            Work::Strip(..) | Work::Total(_) | Work::Gate => false,
+        }
+    }
+
+    /// Forgets all weights: what is left tells the sizes.
+    pub(super) fn without_weights(mut self) -> Self {
+        let forget = |convolution: &mut Convolution| {
+            convolution.weights = Vec::new();
+            convolution.bias = Vec::new();
+            convolution.activation = Activation::Linear;
+        };
+        for step in &mut self.steps {
+            match &mut step.work {
+                Work::FromPlanes(one) | Work::Dense(one) | Work::ByChannel(one) => forget(one),
+                Work::Strip(first, second) | Work::Pair(first, second) => {
+                    forget(first);
+                    forget(second);
+                }
+                _ => {}
+            }
+        }
+        self
     }
 
     /// Joins narrow heads: strips that read one value and yield a few channels each, for nobody
@@ -184,8 +394,9 @@ impl Program {
         second.append(more_second);
         let offset = self.extent(host.output).channels;
         let added = self.extent(guest.output).channels;
-        if let Some(extent) = self.values.get_mut(host.output) {
-            extent.channels = offset + added;
+        if let Some(held) = self.values.get_mut(host.output) {
+            held.extent.channels = offset + added;
+            held.parts = vec![offset + added];
         }
         for export in self.exports.iter_mut().filter(|export| export.value == guest.output) {
             export.value = host.output;

@@ -4,16 +4,20 @@
 //! evaluation; one belongs to the trunk when it is of a kind known here and all that it reads
 //! (constants aside) belongs to it. A convolution is **pending** until somebody reads it: batch
 //! norms, biases, residuals, activations and pools that come behind are taken into it on the way.
-//! What another node reads of the trunk is an export.
+//! What exporters write as many operators, and is one, was found before ([`patterns`]). What another
+//! node reads of the trunk is an export.
+//!
+//! [`patterns`]: super::patterns
 
 use std::collections::{HashMap, HashSet};
 
-use tract_onnx::tract_core::ops::array::{Pad, PadMode};
+use tract_onnx::tract_core::ops::array::{Pad, PadMode, TypedConcat};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, MaxPool, PoolSpec, SumPool};
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::math;
+use tract_onnx::tract_core::ops::nn::gelu_approximate::GeluApproximate;
 use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer, Sigmoid};
 use tract_onnx::tract_hir::internal::{
     DatumType, IntoTValue as _, OutletId, Tensor, TractErrorContext as _, TractResult, TypedModel,
@@ -22,9 +26,12 @@ use tract_onnx::tract_hir::internal::{
 
 use super::super::prelu::PRelu;
 use super::constant::{constant, numbers, per_channel, scalar};
-use super::memory::Extent;
+use super::curve::Curve;
+use super::improve::improve;
+use super::memory::{Extent, padded};
+use super::patterns::{Pattern, Patterns};
 use super::pending::{Known, Operand, Pending};
-use super::program::{Convolution, Export, Program, Step, Value, Work};
+use super::program::{Activation, Convolution, Export, Norm, Program, Step, Value, Work};
 use super::simple::{Keep, Order, Window};
 
 /// A trunk in a graph.
@@ -47,6 +54,7 @@ pub(super) fn find(model: &TypedModel) -> TractResult<Option<Found>> {
         imported: None,
         known: HashMap::new(),
         taken: HashSet::new(),
+        patterns: Patterns::find(model),
     };
     let order = model.eval_order()?;
     for id in &order {
@@ -63,13 +71,21 @@ struct Finder<'a> {
     known: HashMap<OutletId, Known>,
     /// Nodes of the graph that belong to the trunk.
     taken: HashSet<usize>,
+    patterns: Patterns,
 }
 
 impl Finder<'_> {
     /// Takes a node into the trunk, if it belongs there.
     fn take(&mut self, node: &TypedNode) -> TractResult<()> {
-        let taken = if let Some(conv) = node.op_as::<Conv>() {
+        if self.patterns.inner.contains_key(&node.id) {
+            return Ok(());
+        }
+        let taken = if let Some(pattern) = self.patterns.roots.remove(&node.id) {
+            self.pattern(node, pattern)?
+        } else if let Some(conv) = node.op_as::<Conv>() {
             self.convolution(node, conv)?
+        } else if let Some(concat) = node.op_as::<TypedConcat>() {
+            if concat.axis == 1 { self.concat(node)? } else { None }
         } else if node.op_is::<PRelu>() {
             self.prelu(node)
         } else if let Some(op) = node.op_as::<TypedBinOp>() {
@@ -95,8 +111,76 @@ impl Finder<'_> {
         if let Some(known) = taken {
             self.known.insert(node.id.into(), known);
             self.taken.insert(node.id);
+            let inner = self.patterns.inner.iter().filter(|(_, root)| **root == node.id);
+            self.taken.extend(inner.map(|(inner, _)| *inner));
         }
         Ok(())
+    }
+
+    /// Takes what many operators mean.
+    fn pattern(&mut self, node: &TypedNode, pattern: Pattern) -> TractResult<Option<Known>> {
+        match pattern {
+            Pattern::Gelu(source) => Ok(self.activate(source, Activation::Curve(Curve::Gelu))),
+            Pattern::Norm { source, gain, offset, epsilon } => {
+                let Some(extent) = self.known_extent(source) else { return Ok(None) };
+                let each = |fixed: Option<Tensor>, neutral: f32| match fixed {
+                    Some(fixed) => per_channel(&fixed, extent.channels),
+                    None => Some(vec![neutral; extent.channels]),
+                };
+                let (Some(gain), Some(offset)) = (each(gain, 1.0), each(offset, 0.0)) else {
+                    return Ok(None);
+                };
+                let activation = Activation::Linear;
+                let norm = Work::Norm(Norm { gain, offset, epsilon, activation });
+                let value = self.exact(source);
+                Ok(value.map(|value| Known::pending(norm, vec![value], extent)))
+            }
+            Pattern::Halves { source, first, spec } => {
+                let (Some(from), Some(to)) =
+                    (self.known_extent(source), self.extent(node.id.into())?)
+                else {
+                    return Ok(None);
+                };
+                let Some(Reading { size, stride, before: [0, 0], after: [0, 0], .. }) =
+                    reading(&spec, from)
+                else {
+                    return Ok(None);
+                };
+                let whole = [to.height * stride[0], to.width * stride[1]];
+                if size != stride || whole != [from.height, from.width] {
+                    return Ok(None);
+                }
+                let Some(value) = self.exact(source) else { return Ok(None) };
+                let window = Window { keep: Keep::Both(first), size, stride };
+                Ok(Some(self.push(Work::Pool(window), vec![value], to)))
+            }
+        }
+    }
+
+    /// Values side by side: each is copied into a part of one; who can will be written there at once.
+    fn concat(&mut self, node: &TypedNode) -> TractResult<Option<Known>> {
+        let Some(extent) = self.extent(node.id.into())? else { return Ok(None) };
+        let mut values = Vec::new();
+        for outlet in &node.inputs {
+            let Some(value) = self.exact(*outlet) else { return Ok(None) };
+            let Extent { height, width, .. } = self.program.extent(value);
+            if (height, width) != (extent.height, extent.width) {
+                return Ok(None);
+            }
+            values.push(value);
+        }
+        let parts = values.iter().flat_map(|value| self.program.parts(*value).to_vec()).collect();
+        let host = self.program.value_in_parts(extent, parts);
+        let mut first = 0;
+        for value in values {
+            let (part, parts) = (self.program.extent(value), self.program.parts(value).to_vec());
+            let stored: usize = parts.iter().map(|part| padded(*part)).sum();
+            let output = self.program.part(host, first, part, parts);
+            let work = Work::Sum(Activation::Linear);
+            self.program.steps.push(Step { work, inputs: vec![value], output });
+            first += stored;
+        }
+        Ok(Some(Known::Ready(Operand { value: host, extent })))
     }
 
     fn convolution(&mut self, node: &TypedNode, conv: &Conv) -> TractResult<Option<Known>> {
@@ -121,7 +205,7 @@ impl Finder<'_> {
                 && before.inputs.len() == 1
         };
         if by_channel
-            && convolution.kernel == [3, 3]
+            && (convolution.kernel, convolution.dilation) == ([3, 3], [1, 1])
             && let Some(before) = self.pending_if(source, pointwise)
             && let Pending { work: Work::Dense(first), inputs, .. } = *before
         {
@@ -134,7 +218,9 @@ impl Finder<'_> {
     /// Sizes and weights of a convolution of a known kind.
     fn geometry(&self, node: &TypedNode, conv: &Conv) -> TractResult<Option<Geometry>> {
         let spec = &conv.pool_spec;
-        let by_channel = conv.group == spec.input_channels && conv.group == spec.output_channels;
+        // A single channel is a dense convolution, for which more can be done.
+        let groups = [spec.input_channels, spec.output_channels];
+        let by_channel = conv.group > 1 && groups == [conv.group; 2];
         let (Some(from), Some(to)) = (self.extent(input(node, 0)?)?, self.extent(node.id.into())?)
         else {
             return Ok(None);
@@ -145,7 +231,7 @@ impl Finder<'_> {
         let (
             Some(weights),
             Some(bias),
-            Some(Reading { size: kernel, stride, before: padding, .. }),
+            Some(Reading { size: kernel, stride, dilation, before: padding, .. }),
         ) = (
             constant(self.model, input(node, 1)?),
             constant(self.model, input(node, 2)?),
@@ -165,31 +251,42 @@ impl Finder<'_> {
         if !known || !complete || bias.len() != to.channels {
             return Ok(None);
         }
-        let convolution =
-            Convolution { weights, bias, slope: None, kernel, stride, padding, pooled: false };
+        let activation = Activation::Linear;
+        let convolution = Convolution {
+            weights,
+            bias,
+            activation,
+            kernel,
+            stride,
+            dilation,
+            padding,
+            pooled: false,
+        };
         Ok(Some(Geometry { from, to, by_channel, convolution }))
     }
 
     fn prelu(&mut self, node: &TypedNode) -> Option<Known> {
         let slope = constant(self.model, *node.inputs.get(1)?)?;
-        self.activate(*node.inputs.first()?, &numbers(&slope)?)
+        self.activate(*node.inputs.first()?, Activation::Slope(numbers(&slope)?))
     }
 
-    /// Gives a value a slope for what is negative in it.
-    fn activate(&mut self, source: OutletId, slope: &[f32]) -> Option<Known> {
+    /// Gives a value an activation.
+    fn activate(&mut self, source: OutletId, activation: Activation) -> Option<Known> {
         let channels = self.known_extent(source)?.channels;
-        let slope = match slope {
-            [all] => vec![*all; channels],
-            each if each.len() == channels => each.to_vec(),
-            _ => return None,
+        let activation = match activation {
+            Activation::Slope(slope) => Activation::Slope(match slope.as_slice() {
+                [all] => vec![*all; channels],
+                each if each.len() == channels => slope,
+                _ => return None,
+            }),
+            other => other,
         };
-        if let Some(mut before) = self.pending_if(source, Pending::is_open) {
-            *before.slope_mut()? = Some(slope);
+        if let Some(mut before) = self.pending_if(source, |before| before.takes(&activation)) {
+            before.activate(activation);
             return Some(Known::Pending(before));
         }
         let Operand { value, extent } = self.operand(source)?;
-        let work = Work::Sum(Some(slope));
-        Some(Known::pending(work, vec![value], extent))
+        Some(Known::pending(Work::Sum(activation), vec![value], extent))
     }
 
     fn binary(&mut self, node: &TypedNode, op: &TypedBinOp) -> TractResult<Option<Known>> {
@@ -215,7 +312,7 @@ impl Finder<'_> {
             return Ok(self.divide(value, &fixed));
         }
         if op.0.is::<math::Max>() && scalar(&fixed) == Some(0.0) {
-            return Ok(self.activate(value, &[0.0]));
+            return Ok(self.activate(value, Activation::Slope(vec![0.0])));
         }
         let channels = self.known_extent(value).map_or(0, |extent| extent.channels);
         let Some(each) = per_channel(&fixed, channels) else { return Ok(None) };
@@ -249,7 +346,9 @@ impl Finder<'_> {
             }
             let residual = self.operand(earlier)?;
             let there = self.program.extent(residual.value);
-            if (there.height, there.width) != (extent.height, extent.width) {
+            let parts = self.program.parts(residual.value).len();
+            let whole = parts == 1 || there.channels == extent.channels;
+            if (there.height, there.width) != (extent.height, extent.width) || !whole {
                 continue;
             }
             if let Some(mut before) = self.pending_if(last, open) {
@@ -258,7 +357,16 @@ impl Finder<'_> {
             }
         }
         let inputs = vec![self.operand(a)?.value, self.operand(b)?.value];
-        Some(Known::pending(Work::Sum(None), inputs, extent))
+        self.lie_alike(&inputs)?;
+        Some(Known::pending(Work::Sum(Activation::Linear), inputs, extent))
+    }
+
+    /// Whether the channels of values lie at the same places, as far as there are any.
+    fn lie_alike(&self, values: &[Value]) -> Option<()> {
+        let together = values.iter().all(|value| self.program.parts(*value).len() == 1);
+        let mut places = values.iter().map(|value| self.program.places(*value));
+        let first = places.next()?;
+        (together || places.all(|places| places == first)).then_some(())
     }
 
     fn gate(&mut self, a: OutletId, b: OutletId) -> Option<Known> {
@@ -270,7 +378,13 @@ impl Finder<'_> {
                 return Some(self.push(Work::Gate, vec![value, factors], extent));
             }
         }
-        None
+        if self.known_extent(a)? != self.known_extent(b)? {
+            return None;
+        }
+        let factors = vec![self.exact(a)?, self.exact(b)?];
+        self.lie_alike(&factors)?;
+        let extent = self.program.extent(*factors.first()?);
+        Some(self.push(Work::Product, factors, extent))
     }
 
     fn divide(&mut self, source: OutletId, divisor: &Tensor) -> Option<Known> {
@@ -284,7 +398,7 @@ impl Finder<'_> {
         let source = *node.inputs.first()?;
         let from = self.known_extent(source)?;
         let to = self.extent(node.id.into()).ok()??;
-        let Reading { size, stride, before, after } = reading(spec, from)?;
+        let Reading { size, stride, dilation, before, after } = reading(spec, from)?;
         let window = Window { keep, size, stride };
         let ends =
             [(to.height, from.height, 0), (to.width, from.width, 1)].map(|(to, from, axis)| {
@@ -297,9 +411,13 @@ impl Finder<'_> {
             });
         let inside = ends.iter().all(|(end, start, from)| match keep {
             Keep::Greatest => start < from,
-            Keep::Mean => end <= from,
+            Keep::Mean | Keep::Both(_) => end <= from,
         });
-        if before != [0, 0] || (keep == Keep::Mean && after != [0, 0]) || !inside {
+        if dilation != [1, 1]
+            || before != [0, 0]
+            || (keep == Keep::Mean && after != [0, 0])
+            || !inside
+        {
             return None;
         }
         let halves = Window { keep: Keep::Greatest, size: [2, 2], stride: [2, 2] };
@@ -342,6 +460,20 @@ impl Finder<'_> {
 
     fn element_wise(&mut self, node: &TypedNode, op: &ElementWiseOp) -> Option<Known> {
         let source = *node.inputs.first()?;
+        if op.0.downcast_ref::<GeluApproximate>().is_some_and(|gelu| !gelu.fast_impl) {
+            return self.activate(source, Activation::Curve(Curve::Gelu));
+        }
+        if !op.0.is::<Sigmoid>() {
+            return None;
+        }
+        if self.gates(node, source).is_some() {
+            return self.exact(source).map(Known::Squashed);
+        }
+        self.activate(source, Activation::Curve(Curve::Logistic))
+    }
+
+    /// Whether a function of one pixel is there for a multiplication of all pixels by it.
+    fn gates(&self, node: &TypedNode, source: OutletId) -> Option<()> {
         let Extent { height: 1, width: 1, channels } = self.known_extent(source)? else {
             return None;
         };
@@ -349,10 +481,7 @@ impl Finder<'_> {
         let other = next.inputs.iter().find(|outlet| **outlet != OutletId::from(node.id))?;
         let gates = next.op_as::<TypedBinOp>()?.0.is::<math::Mul>()
             && self.known_extent(*other)?.channels == channels;
-        if !op.0.is::<Sigmoid>() || !gates {
-            return None;
-        }
-        self.exact(source).map(Known::Squashed)
+        gates.then_some(())
     }
 
     /// A resize that repeats each pixel; the operator itself is asked, on a ramp.
@@ -407,14 +536,15 @@ impl Finder<'_> {
         }
     }
 
-    /// The one node that reads a value, if the value is no output of the model.
+    /// The one node that reads a value, if the value is no output of the model; for the operators of
+    /// a pattern, the last of them.
     fn only_reader(&self, outlet: OutletId) -> Option<usize> {
         let fact = self.model.node(outlet.node).outputs.get(outlet.slot)?;
-        let leaves = self.model.outputs.contains(&outlet);
-        match fact.successors.as_slice() {
-            [reader] if !leaves => Some(reader.node),
-            _ => None,
-        }
+        let root = |reader: usize| self.patterns.inner.get(&reader).copied().unwrap_or(reader);
+        let mut readers = fact.successors.iter().map(|reader| root(reader.node));
+        let first = readers.next()?;
+        let only = readers.all(|reader| reader == first) && !self.model.outputs.contains(&outlet);
+        only.then_some(first)
     }
 
     fn is_pending(&self, outlet: OutletId, fits: impl Fn(&Pending) -> bool) -> bool {
@@ -457,24 +587,22 @@ impl Finder<'_> {
         if self.program.extent(value) == extent {
             return Some(value);
         }
-        let whole = self.push(Work::Sum(None), vec![value], extent);
+        let whole = self.push(Work::Sum(Activation::Linear), vec![value], extent);
         let Known::Ready(operand) = whole else { return None };
         self.known.insert(outlet, whole);
         Some(operand.value)
     }
 
     fn push(&mut self, work: Work, inputs: Vec<Value>, extent: Extent) -> Known {
-        let output = self.program.value(extent);
-        self.program.steps.push(Step { work, inputs, output });
-        Known::Ready(Operand { value: output, extent })
+        let value = self.program.push(work, inputs, extent);
+        Known::Ready(Operand { value, extent })
     }
 
     fn import(&mut self, extent: Extent) -> Value {
         if let Some(value) = self.imported {
             return value;
         }
-        let value = self.program.value(extent);
-        self.program.steps.push(Step { work: Work::Import, inputs: vec![], output: value });
+        let value = self.program.push(Work::Import, vec![], extent);
         self.imported = Some(value);
         value
     }
@@ -499,10 +627,10 @@ impl Finder<'_> {
             };
             let value = value?;
             let extent = self.program.extent(value);
-            self.program.exports.push(Export { value, first: 0, extent, order });
+            self.program.exports.push(Export { value, first: 0, extent, order, factor: 1 });
             exports.push(outlet);
         }
-        self.program.merge_heads();
+        improve(&mut self.program);
         Some(Found { program: self.program, entry, exports })
     }
 }
@@ -515,6 +643,7 @@ fn input(node: &TypedNode, number: usize) -> TractResult<OutletId> {
 struct Reading {
     size: [usize; 2],
     stride: [usize; 2],
+    dilation: [usize; 2],
     before: [usize; 2],
     after: [usize; 2],
 }
@@ -524,10 +653,10 @@ fn reading(spec: &PoolSpec, from: Extent) -> Option<Reading> {
     let ([high, across], [rows, columns]) = (spec.kernel_shape.as_slice(), sides.as_slice()) else {
         return None;
     };
-    let plain = spec.data_format == DataFormat::NCHW && spec.dilations().iter().all(|by| *by == 1);
-    plain.then_some(Reading {
+    (spec.data_format == DataFormat::NCHW).then(|| Reading {
         size: [*high, *across],
         stride: [spec.stride(0), spec.stride(1)],
+        dilation: [spec.dilation(0), spec.dilation(1)],
         before: [rows.pad_before, columns.pad_before],
         after: [rows.pad_after, columns.pad_after],
     })

@@ -6,6 +6,7 @@
     reason = "sizes are checked once a pixel, where slices are cut; registers do not cross a call"
 )]
 
+use super::curve::Curve;
 use super::memory::{Aligned, Extent, View, ViewMut};
 use super::simd::{Kernel, Simd};
 
@@ -16,6 +17,8 @@ pub(super) enum Keep {
     Greatest,
     /// The mean over the whole window.
     Mean,
+    /// The greatest for the first channels, so many, and the mean for the others.
+    Both(usize),
 }
 
 /// A pool without padding; windows may hang over the far edge, where there is nothing to compare.
@@ -29,6 +32,8 @@ pub(super) struct Window {
 /// Pools `from` into `to`.
 pub(super) struct Pool<'a> {
     pub(super) window: Window,
+    /// One where the greatest is kept and zero elsewhere, if channels differ.
+    pub(super) greatest: Option<&'a Aligned>,
     pub(super) input: View<'a>,
     pub(super) from: Extent,
     pub(super) output: ViewMut<'a>,
@@ -40,31 +45,36 @@ impl Kernel for Pool<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Window { keep, size, stride } = self.window;
         let share = simd.splat(reciprocal(size[0] * size[1]));
+        let marks = self.greatest.map(|marks| S::vectors(marks.as_slice()));
         for y in 0..self.to.height {
             let lines = y * stride[0]..(y * stride[0] + size[0]).min(self.from.height);
             for x in 0..self.to.width {
                 let columns = x * stride[1]..(x * stride[1] + size[1]).min(self.from.width);
                 let place = y * self.output.row + x * self.output.pixel;
-                let place = &mut self.output.data[place..][..self.output.pixel];
+                let place = &mut self.output.data[place..][..self.output.channels];
                 for (vector, place) in S::vectors_mut(place).iter_mut().enumerate() {
-                    let mut kept = simd.splat(match keep {
-                        Keep::Greatest => f32::NEG_INFINITY,
-                        Keep::Mean => 0.0,
-                    });
+                    let mut most = simd.splat(f32::NEG_INFINITY);
+                    let mut sum = simd.splat(0.0);
                     for line in lines.clone() {
                         for column in columns.clone() {
                             let pixel = line * self.input.row + column * self.input.pixel;
-                            let pixel = S::vectors(&self.input.data[pixel..][..self.input.pixel]);
+                            let pixel =
+                                S::vectors(&self.input.data[pixel..][..self.input.channels]);
                             let number = simd.load(&pixel[vector]);
-                            kept = match keep {
-                                Keep::Greatest => simd.max(kept, number),
-                                Keep::Mean => simd.add(kept, number),
-                            };
+                            most = simd.max(most, number);
+                            sum = simd.add(sum, number);
                         }
                     }
-                    if keep == Keep::Mean {
-                        kept = simd.mul(kept, share);
-                    }
+                    let mean = simd.mul(sum, share);
+                    let kept = match (keep, marks) {
+                        (Keep::Greatest, _) => most,
+                        (Keep::Both(_), Some(marks)) => {
+                            let mark = simd.load(&marks[vector]);
+                            let other = simd.mul_add(mark, simd.splat(-1.0), simd.splat(1.0));
+                            simd.mul_add(most, mark, simd.mul(mean, other))
+                        }
+                        _ => mean,
+                    };
                     simd.store(place, kept);
                 }
             }
@@ -81,6 +91,7 @@ fn reciprocal(area: usize) -> f32 {
 pub(super) struct Sum<'a> {
     pub(super) terms: [Option<(View<'a>, Extent)>; 2],
     pub(super) slope: Option<&'a Aligned>,
+    pub(super) curve: Option<Curve>,
     pub(super) output: ViewMut<'a>,
     pub(super) to: Extent,
 }
@@ -93,12 +104,12 @@ impl Kernel for Sum<'_> {
             for x in 0..self.to.width {
                 let terms = self.terms.map(|term| match term {
                     Some((view, extent)) if y < extent.height && x < extent.width => {
-                        S::vectors(&view.data[y * view.row + x * view.pixel..][..view.pixel])
+                        S::vectors(&view.data[y * view.row + x * view.pixel..][..view.channels])
                     }
                     _ => &[],
                 });
                 let place = y * self.output.row + x * self.output.pixel;
-                let place = &mut self.output.data[place..][..self.output.pixel];
+                let place = &mut self.output.data[place..][..self.output.channels];
                 for (vector, place) in S::vectors_mut(place).iter_mut().enumerate() {
                     let mut sum = simd.splat(0.0);
                     for number in terms.iter().filter_map(|term| term.get(vector)) {
@@ -107,7 +118,37 @@ impl Kernel for Sum<'_> {
                     if let Some(slope) = slope.and_then(|slope| slope.get(vector)) {
                         sum = simd.prelu(sum, simd.load(slope));
                     }
+                    if let Some(curve) = self.curve {
+                        sum = curve.at(simd, sum);
+                    }
                     simd.store(place, sum);
+                }
+            }
+        }
+    }
+}
+
+/// Multiplies two values of one size.
+pub(super) struct Product<'a> {
+    pub(super) factors: [View<'a>; 2],
+    pub(super) output: ViewMut<'a>,
+    pub(super) to: Extent,
+}
+
+impl Kernel for Product<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for y in 0..self.to.height {
+            for x in 0..self.to.width {
+                let [first, second] = self.factors.map(|view| {
+                    S::vectors(&view.data[y * view.row + x * view.pixel..][..view.channels])
+                });
+                let place = y * self.output.row + x * self.output.pixel;
+                let place = &mut self.output.data[place..][..self.output.channels];
+                let factors = first.iter().zip(second);
+                for (place, (first, second)) in S::vectors_mut(place).iter_mut().zip(factors) {
+                    let product = simd.mul(simd.load(first), simd.load(second));
+                    simd.store(place, product);
                 }
             }
         }
@@ -119,21 +160,47 @@ pub(super) fn enlarge(input: View<'_>, from: Extent, factor: usize, output: View
     for y in 0..from.height * factor {
         for x in 0..from.width {
             let pixel = (y / factor) * input.row + x * input.pixel;
-            let pixel = &input.data[pixel..][..input.pixel];
+            let pixel = &input.data[pixel..][..input.channels];
             let place = y * output.row + x * factor * output.pixel;
-            let places = &mut output.data[place..][..factor * output.pixel];
-            places.chunks_exact_mut(output.pixel).for_each(|place| place.copy_from_slice(pixel));
+            let places = &mut output.data[place..];
+            for place in places.chunks_mut(output.pixel).take(factor) {
+                place[..output.channels].copy_from_slice(pixel);
+            }
+        }
+    }
+}
+
+/// Spreads the phases of each pixel (channels innermost: channel, row, column) over `factor` rows
+/// and columns; `places` tells where a phase lies.
+pub(super) fn shuffle(
+    input: View<'_>,
+    from: Extent,
+    factor: usize,
+    places: &[usize],
+    mut output: ViewMut<'_>,
+) {
+    for y in 0..from.height {
+        for x in 0..from.width {
+            let pixel = &input.data[y * input.row + x * input.pixel..][..input.channels];
+            for phase in 0..factor * factor {
+                let output = output.down(y * factor + phase / factor);
+                let place = (x * factor + phase % factor) * output.pixel;
+                let place = &mut output.data[place..][..output.channels];
+                place.fill(0.0);
+                let numbers = places.iter().skip(phase).step_by(factor * factor);
+                place.iter_mut().zip(numbers).for_each(|(place, at)| *place = pixel[*at]);
+            }
         }
     }
 }
 
 /// Adds all pixels up and divides, into one pixel.
 pub(super) fn total(input: View<'_>, from: Extent, divisor: f32, output: ViewMut<'_>) {
-    let place = &mut output.data[..output.pixel];
+    let place = &mut output.data[..output.channels];
     place.fill(0.0);
     for y in 0..from.height {
-        let row = &input.data[y * input.row..][..from.width * input.pixel];
-        for pixel in row.chunks_exact(input.pixel) {
+        for x in 0..from.width {
+            let pixel = &input.data[y * input.row + x * input.pixel..][..input.channels];
             place.iter_mut().zip(pixel).for_each(|(sum, number)| *sum += number);
         }
     }
@@ -145,12 +212,11 @@ pub(super) fn total(input: View<'_>, from: Extent, divisor: f32, output: ViewMut
 /// Multiplies each channel by the logistic function of its gate.
 pub(super) fn gate(input: View<'_>, from: Extent, gate: View<'_>, output: ViewMut<'_>) {
     let factors: Vec<f32> =
-        gate.data[..gate.pixel].iter().map(|number| 1.0 / (1.0 + (-number).exp())).collect();
+        gate.data[..gate.channels].iter().map(|number| 1.0 / (1.0 + (-number).exp())).collect();
     for y in 0..from.height {
-        let numbers = &input.data[y * input.row..][..from.width * input.pixel];
-        let places = &mut output.data[y * output.row..][..from.width * output.pixel];
-        let pixels = numbers.chunks_exact(input.pixel);
-        for (place, pixel) in places.chunks_exact_mut(output.pixel).zip(pixels) {
+        for x in 0..from.width {
+            let pixel = &input.data[y * input.row + x * input.pixel..][..input.channels];
+            let place = &mut output.data[y * output.row + x * output.pixel..][..output.channels];
             for ((place, number), factor) in place.iter_mut().zip(pixel).zip(&factors) {
                 *place = number * factor;
             }
@@ -162,9 +228,9 @@ pub(super) fn gate(input: View<'_>, from: Extent, gate: View<'_>, output: ViewMu
 pub(super) fn import(planes: &[f32], from: Extent, output: ViewMut<'_>) {
     let area = from.height * from.width;
     for y in 0..from.height {
-        let row = &mut output.data[y * output.row..][..from.width * output.pixel];
-        for (x, pixel) in row.chunks_exact_mut(output.pixel).enumerate() {
+        for x in 0..from.width {
             let numbers = planes.iter().skip(y * from.width + x).step_by(area.max(1));
+            let pixel = &mut output.data[y * output.row + x * output.pixel..][..output.channels];
             let (pixel, padding) = pixel.split_at_mut(from.channels);
             pixel.iter_mut().zip(numbers).for_each(|(place, number)| *place = *number);
             padding.fill(0.0);
@@ -181,26 +247,33 @@ pub(super) enum Order {
     Pixels,
 }
 
-/// Some channels of a value, from `first` on, out of the layout.
+/// The channels of a value that lie at `places`, out of the layout; with a `factor` over one, each
+/// so many rows and columns of a plane are the phases of one pixel.
 pub(super) fn export(
     input: View<'_>,
     from: Extent,
-    first: usize,
+    places: &[usize],
+    factor: usize,
     order: Order,
     output: &mut [f32],
 ) {
-    let (channels, area) = (from.channels, from.height * from.width);
+    let (channels, area) = (places.len(), from.height * from.width);
     for y in 0..from.height {
-        let row = &input.data[y * input.row..][..from.width * input.pixel];
-        for (x, pixel) in row.chunks_exact(input.pixel).enumerate() {
-            let (pixel, at) = (&pixel[first..][..channels], y * from.width + x);
-            match order {
-                Order::Pixels => output[at * channels..][..channels].copy_from_slice(pixel),
-                Order::Planes => {
-                    let places = output[at..].iter_mut().step_by(area);
-                    places.zip(pixel).for_each(|(place, number)| *place = *number);
-                }
+        if order == Order::Planes {
+            let row = &input.data[y * input.row..];
+            for (plane, place) in places.iter().enumerate() {
+                let (plane, phase) = (plane / (factor * factor), plane % (factor * factor));
+                let first = (y * factor + phase / factor) * factor * from.width + phase % factor;
+                let to = output[plane * area * factor * factor + first..].iter_mut();
+                let pixels = row[*place..].iter().step_by(input.pixel).take(from.width);
+                to.step_by(factor).zip(pixels).for_each(|(place, number)| *place = *number);
             }
+            continue;
+        }
+        for x in 0..from.width {
+            let pixel = &input.data[y * input.row + x * input.pixel..][..input.channels];
+            let to = &mut output[(y * from.width + x) * channels..][..channels];
+            to.iter_mut().zip(places).for_each(|(to, place)| *to = pixel[*place]);
         }
     }
 }

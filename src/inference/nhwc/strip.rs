@@ -47,7 +47,8 @@ pub(super) fn strip(
     for y in (0..to.height).step_by(rows) {
         let height = rows.min(to.height - y);
         strip.advance(y * step..(y + height - 1) * step + span, vectors, input, pixels);
-        let between = View { data: strip.numbers, row, pixel: work.matrix.width() };
+        let pixel = work.matrix.width();
+        let between = View { data: strip.numbers, row, pixel, channels: pixel };
         let output = output.down(y);
         let weights = &work.weights;
         dispatch(vectors, ByChannel { weights, input: between, output, height, width: to.width });
@@ -98,10 +99,13 @@ impl Rows<'_> {
                 data: self.numbers.get_mut(at..).unwrap_or_default(),
                 row: self.row,
                 pixel,
+                channels: pixel,
             };
             let dense = Dense {
                 matrix: &self.work.matrix,
+                part: self.work.matrix.whole(),
                 stride: [1, 1],
+                starts: &[0],
                 input: input.down(first),
                 residual: None,
                 output,

@@ -15,20 +15,23 @@ use super::super::prelu::PRelu;
 use super::rewrite;
 
 /// A graph that is made operator by operator, with constants drawn from a seed.
-struct Graph {
-    model: TypedModel,
+pub(super) struct Graph {
+    pub(super) model: TypedModel,
     seed: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Shape {
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    padding: [usize; 2],
+pub(super) struct Shape {
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) dilation: usize,
+    pub(super) padding: [usize; 2],
 }
 
-const POINT: Shape = Shape { kernel: [1, 1], stride: [1, 1], padding: [0, 0] };
-const AROUND: Shape = Shape { kernel: [3, 3], stride: [1, 1], padding: [1, 1] };
+pub(super) const POINT: Shape =
+    Shape { kernel: [1, 1], stride: [1, 1], dilation: 1, padding: [0, 0] };
+pub(super) const AROUND: Shape =
+    Shape { kernel: [3, 3], stride: [1, 1], dilation: 1, padding: [1, 1] };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Activation {
@@ -38,7 +41,7 @@ enum Activation {
 }
 
 impl Graph {
-    fn new(seed: u32, channels: usize, height: usize, width: usize) -> (Self, OutletId) {
+    pub(super) fn new(seed: u32, channels: usize, height: usize, width: usize) -> (Self, OutletId) {
         let mut model = TypedModel::default();
         let input = model.add_source("x", f32::fact([1, channels, height, width])).unwrap();
         (Self { model, seed: seed | 1 }, input)
@@ -55,32 +58,36 @@ impl Graph {
         .collect()
     }
 
-    fn constant(&mut self, shape: &[usize], largest: f32) -> OutletId {
+    pub(super) fn constant(&mut self, shape: &[usize], largest: f32) -> OutletId {
         let numbers = self.numbers(shape.iter().product(), largest);
         self.given(shape, &numbers)
     }
 
-    fn given(&mut self, shape: &[usize], numbers: &[f32]) -> OutletId {
+    pub(super) fn given(&mut self, shape: &[usize], numbers: &[f32]) -> OutletId {
         let name = format!("constant.{}", self.model.nodes.len());
         self.model.add_const(name, Tensor::from_shape(shape, numbers).unwrap()).unwrap()
     }
 
-    fn wire(&mut self, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> OutletId {
+    pub(super) fn wire(
+        &mut self,
+        op: impl Into<Box<dyn TypedOp>>,
+        inputs: &[OutletId],
+    ) -> OutletId {
         let name = format!("node.{}", self.model.nodes.len());
         self.model.wire_node(name, op, inputs).unwrap()[0]
     }
 
-    fn shape(&self, outlet: OutletId) -> Vec<usize> {
+    pub(super) fn shape(&self, outlet: OutletId) -> Vec<usize> {
         self.model.outlet_fact(outlet).unwrap().shape.as_concrete().unwrap().to_vec()
     }
 
-    fn spec(&self, x: OutletId, outputs: usize, shape: Shape) -> PoolSpec {
-        let Shape { kernel, stride, padding } = shape;
+    pub(super) fn spec(&self, x: OutletId, outputs: usize, shape: Shape) -> PoolSpec {
+        let Shape { kernel, stride, dilation, padding } = shape;
         PoolSpec {
             data_format: DataFormat::NCHW,
             kernel_shape: kernel.as_slice().into(),
             padding: PaddingSpec::Explicit(padding.as_slice().into(), padding.as_slice().into()),
-            dilations: None,
+            dilations: Some(tvec![dilation; 2]),
             strides: Some(stride.as_slice().into()),
             input_channels: self.shape(x)[1],
             output_channels: outputs,
@@ -88,7 +95,7 @@ impl Graph {
     }
 
     /// A convolution to `outputs` channels, or of each channel by itself.
-    fn conv(&mut self, x: OutletId, outputs: Option<usize>, shape: Shape) -> OutletId {
+    pub(super) fn conv(&mut self, x: OutletId, outputs: Option<usize>, shape: Shape) -> OutletId {
         let inputs = self.shape(x)[1];
         let (group, outputs, each) =
             outputs.map_or((inputs, inputs, 1), |outputs| (1, outputs, inputs));
@@ -125,7 +132,7 @@ impl Graph {
     }
 
     fn halve(&mut self, x: OutletId) -> OutletId {
-        let halves = Shape { kernel: [2, 2], stride: [2, 2], padding: [0, 0] };
+        let halves = Shape { kernel: [2, 2], stride: [2, 2], dilation: 1, padding: [0, 0] };
         let pool_spec = self.spec(x, self.shape(x)[1], halves);
         self.wire(MaxPool { pool_spec, with_index_outputs: None }, &[x])
     }
@@ -133,7 +140,7 @@ impl Graph {
     /// Runs it plain and rewritten, with the vectors that there are, and compares; nothing that the
     /// trunk knows may be left to the plain operators.
     #[track_caller]
-    fn check(mut self, outputs: &[OutletId], length: usize) {
+    pub(super) fn check(mut self, outputs: &[OutletId], length: usize) {
         self.model.select_output_outlets(outputs).unwrap();
         let shape = self.shape(self.model.inputs[0]);
         let numbers = self.numbers(shape.iter().product(), 1.0);
@@ -171,7 +178,8 @@ fn tolerance(length: usize) -> f32 {
 
 /// What the trunk should have taken in and did not.
 pub(in super::super) fn plain_left(model: &TypedModel) -> Vec<String> {
-    let known = ["Conv", "PRelu", "MaxPool", "SumPool", "Pad", "Resize", "Max"];
+    let known =
+        ["Conv", "PRelu", "MaxPool", "SumPool", "Pad", "Resize", "Max", "Tanh", "Sqrt", "Concat"];
     let left = model.nodes.iter().filter(|node| known.contains(&node.op.name().as_ref()));
     left.map(ToString::to_string).collect()
 }
@@ -181,17 +189,24 @@ fn activation() -> impl Strategy<Value = Activation> {
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
-    ([1..=5usize, 1..=5usize], [1..=3usize, 1..=3usize], [0..=4usize, 0..=4usize]).prop_map(
-        |(kernel, stride, [above, left])| {
-            // Padding of a whole kernel would make outputs of nothing but the bias.
-            let padding = [above.min(kernel[0] - 1), left.min(kernel[1] - 1)];
-            Shape { kernel, stride, padding }
-        },
-    )
+    let sizes = ([1..=5usize, 1..=5usize], [1..=3usize, 1..=3usize], [0..=4usize, 0..=4usize]);
+    let square = prop::option::of(prop::sample::select(vec![3, 5, 7usize]));
+    (sizes, 1..=3usize, square).prop_map(|((kernel, stride, [above, left]), dilation, square)| {
+        if let Some(side) = square {
+            // What keeps the size of a picture is what networks are mostly made of.
+            let padding = [dilation * (side / 2); 2];
+            return Shape { kernel: [side; 2], stride: [1, 1], dilation, padding };
+        }
+        // Padding of a whole kernel would make outputs of nothing but the bias.
+        let padding = [above.min(kernel[0] - 1), left.min(kernel[1] - 1)];
+        // Small pictures have no room for kernels that are spread wide.
+        let dilation = if kernel.iter().all(|side| *side <= 3) { dilation.min(2) } else { 1 };
+        Shape { kernel, stride, dilation, padding }
+    })
 }
 
 /// A channel count: any, and often one beside a multiple of what a register or a tile holds.
-fn channels() -> impl Strategy<Value = usize> {
+pub(super) fn channels() -> impl Strategy<Value = usize> {
     prop_oneof![1..=130usize, prop::sample::select(vec![1, 3, 8, 15, 16, 17, 31, 32, 33, 48, 64])]
 }
 
@@ -281,11 +296,11 @@ fn narrow_heads_are_told_apart_again() {
 fn pools_sums_means_and_gates_are_what_the_plain_operators_say() {
     let (mut graph, x) = Graph::new(3, 3, 13, 18);
     let x = graph.conv(x, Some(21), AROUND);
-    let window = Shape { kernel: [3, 3], stride: [2, 2], padding: [0, 0] };
+    let window = Shape { kernel: [3, 3], stride: [2, 2], dilation: 1, padding: [0, 0] };
     let mut pool_spec = graph.spec(x, 21, window);
     pool_spec.padding = PaddingSpec::ExplicitOnnxPool(tvec![0, 0], tvec![0, 0], true);
     let greatest = graph.wire(MaxPool { pool_spec, with_index_outputs: None }, &[x]);
-    let halves = Shape { kernel: [2, 2], stride: [2, 2], padding: [0, 0] };
+    let halves = Shape { kernel: [2, 2], stride: [2, 2], dilation: 1, padding: [0, 0] };
     let pool_spec = graph.spec(x, 21, halves);
     let mean = SumPool { pool_spec, count_include_pad: false, normalize: true };
     let mean = graph.wire(mean, &[x]);
@@ -313,7 +328,7 @@ fn pools_sums_means_and_gates_are_what_the_plain_operators_say() {
 fn what_is_not_known_stays_with_the_plain_operators() {
     let (mut graph, x) = Graph::new(5, 6, 8, 8);
     let y = graph.conv(x, Some(8), AROUND);
-    let y = graph.wire(math::tanh(), &[y]);
+    let y = graph.wire(math::cos(), &[y]);
     let y = graph.conv(y, Some(4), AROUND);
     graph.model.select_output_outlets(&[y]).unwrap();
     let isa = Isa::best();
