@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::{ManifestError, require};
 use crate::crypto::{Digest, sha256};
 use crate::domain::embedding::ModelId;
+use crate::inference::isa::Isa;
 use crate::inference::model::{InputShape, Model};
 
 /// A file and where it came from.
