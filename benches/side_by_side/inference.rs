@@ -20,7 +20,7 @@ use std::io::{Write, stdin, stdout};
 use std::time::Instant;
 
 use tulga::domain::embedding::ModelId;
-use tulga::inference::{Isa, Model};
+use tulga::inference::{InputShape, Isa, Model};
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -33,7 +33,9 @@ fn main() {
     let bytes = std::fs::read(model).unwrap();
     let isa = Isa::forced(isa).unwrap();
     let begun = Instant::now();
-    let model = Model::compile_sized(ModelId::new([0; 32]), &bytes, shape, isa).unwrap();
+    let [planes, height_px, width_px] = shape;
+    let input = InputShape { planes, height_px, width_px };
+    let model = Model::compile_sized(ModelId::new([0; 32]), &bytes, input, isa).unwrap();
     let loading_ms = begun.elapsed().as_secs_f64() * 1e3;
     assert_eq!(model.isa(), isa, "the fast kernels were refused");
     let numbers: Vec<f32> = std::fs::read(pictures)

@@ -307,7 +307,7 @@ mod tests {
             .map(|finger| (finger, template(finger, 0)))
             .chain((1..4).map(|number| (100 + number, template(7, number))))
             .map(|(key, enrolled)| {
-                (key, matcher().compare(&probe.views()[0], &enrolled, scratch).unwrap())
+                (key, matcher().weigh(&probe.views()[0], &enrolled, scratch).unwrap().score)
             })
             .filter(|(_, score)| *score >= matcher().parameters().search_score_min)
             .collect();

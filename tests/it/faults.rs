@@ -404,7 +404,10 @@ impl Rig {
         let token = OpaqueToken::try_from(CARD).unwrap();
         let bind = BindToken { customer, kind: TokenKind::Card, token, expires_at: None };
         gateway.bind_token(&actor, bind).await.unwrap();
-        let added = gateway.add_capture(&actor, &customer, demo("obama.jpg"), None).await.unwrap();
+        let added = {
+            let capture = Capture { image: demo("obama.jpg"), declared: Declared::default() };
+            gateway.add_capture(&actor, &customer, Modality::Face, capture).await.unwrap()
+        };
         assert!(added.capture.is_some());
         gateway.activate(&actor, &customer).await.unwrap();
         rig

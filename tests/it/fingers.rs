@@ -15,7 +15,7 @@ use crate::site::{Site, begin, consent, demo, field, payload, reason, verify};
 
 const IIN: &str = "000000300017";
 const CARD: &str = "card-token-1";
-const OTHER_IIN: &str = "000000300025";
+const OTHER_IIN: &str = "000000300029";
 const OTHER_CARD: &str = "card-token-2";
 
 const INDEX: i32 = proto::FingerPosition::RightIndex as i32;

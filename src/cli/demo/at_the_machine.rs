@@ -6,6 +6,7 @@ use tonic::transport::Channel;
 use super::super::enroll::{Enrolled, Person, enroll, faces};
 use super::super::terminal;
 use super::super::verify::Visit;
+use super::fingers;
 use super::pictures::{Album, bomb, side_by_side, wall};
 use super::stage::{Stage, consent};
 use crate::pki::Role;
@@ -97,6 +98,7 @@ pub(super) async fn play(stage: &mut Stage<'_>, album: &Album) -> Result<Enrolle
     let people = scene.enrolments().await?;
     scene.withdrawals().await?;
     scene.nonsense().await?;
+    fingers::play(scene.stage, &scene.terminal, &scene.enroller).await?;
     scene.repetitions().await?;
     scene.three_wrong_tries().await?;
     Ok(people)

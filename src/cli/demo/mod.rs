@@ -4,6 +4,7 @@
 
 mod almaty;
 mod at_the_machine;
+mod fingers;
 mod phone;
 mod pictures;
 mod reports;

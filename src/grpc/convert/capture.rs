@@ -209,4 +209,26 @@ mod tests {
         assert_eq!(said(Some("image/gif"), None, None).unwrap_err().path, "type");
         assert_eq!(said(None, Some(70_000), None).unwrap_err().path, "ppi");
     }
+
+    #[test]
+    fn a_capture_is_refused_by_its_path() {
+        type Spoil = fn(&mut proto::Capture);
+        let good = || proto::Capture { image: "\u{1}".into(), ..proto::Capture::default() };
+        assert!(captures(Some(good()), Vec::new()).is_ok());
+        let cases: [(&str, Spoil); 7] = [
+            ("capture.image", |c| c.image = Bytes::new()),
+            ("capture.media_type", |c| c.media_type = Some("image/gif".into())),
+            ("capture.media_type", |c| c.media_type = Some(String::new())),
+            ("capture.captured_at", |c| c.captured_at = Some("yesterday".into())),
+            ("capture.device_signature", |c| c.device_signature = vec![1]),
+            ("capture.sensor_key_id", |c| c.sensor_key_id = "k".into()),
+            ("capture.counter", |c| c.counter = 1),
+        ];
+        for (path, spoil) in cases {
+            let mut wire = good();
+            spoil(&mut wire);
+            assert_eq!(captures(Some(wire), Vec::new()).unwrap_err().path, path);
+        }
+        assert_eq!(captures(None, Vec::new()).unwrap_err().path, "capture");
+    }
 }

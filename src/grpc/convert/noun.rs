@@ -439,28 +439,6 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_is_refused_by_its_path() {
-        type Spoil = fn(&mut proto::Capture);
-        let good = || proto::Capture { image: "\u{1}".into(), ..proto::Capture::default() };
-        assert!(capture(Some(good())).is_ok());
-        let cases: [(&str, Spoil); 7] = [
-            ("capture.image", |c| c.image = Bytes::new()),
-            ("capture.media_type", |c| c.media_type = Some("image/gif".into())),
-            ("capture.media_type", |c| c.media_type = Some(String::new())),
-            ("capture.captured_at", |c| c.captured_at = Some("yesterday".into())),
-            ("capture.device_signature", |c| c.device_signature = vec![1]),
-            ("capture.sensor_key_id", |c| c.sensor_key_id = "k".into()),
-            ("capture.counter", |c| c.counter = 1),
-        ];
-        for (path, spoil) in cases {
-            let mut wire = good();
-            spoil(&mut wire);
-            assert_eq!(capture(Some(wire)).unwrap_err().path, path);
-        }
-        assert_eq!(capture(None).unwrap_err().path, "capture");
-    }
-
-    #[test]
     fn a_binary_id_has_one_spelling() {
         let id = CustomerId::new([0xab; 16]);
         assert_eq!(customer_id(&id.to_string()).unwrap(), id);

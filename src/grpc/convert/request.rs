@@ -436,6 +436,7 @@ mod tests {
             consent: Some(consent_with(Some(proto::consent::Term::Days(30)))),
             tokens: vec![proto::ImportToken { kind: 1, token: "card".into() }; tokens],
             images: vec!["x".into(); images],
+            fingers: Vec::new(),
             language: "en".into(),
         };
         assert!(import_row(row(10, 5)).is_ok());
