@@ -25,6 +25,7 @@ mod retention;
 mod serve;
 mod synth;
 mod template;
+mod template_desk;
 mod terminal;
 mod verify;
 
@@ -164,7 +165,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Retention(command) => retention::run(&load()?, &command),
         Command::Reference(command) => reference::run(&load()?, &command),
         Command::Register(command) => register::run(&load()?, command),
-        Command::Template(command) => template::run(&command),
+        Command::Template(command) => template::run(|| Ok(load()?), &command),
         Command::Synth(command) => synth::run(&command),
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::Evaluate(Evaluate::Finger(args)) => evaluate_finger::run(args),

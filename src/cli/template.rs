@@ -12,26 +12,43 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{REFUSED, USAGE};
+use crate::config::Config;
 use crate::domain::finger::{FingerPosition, MinutiaKind};
-use crate::interchange::{MinutiaeRecord, RECORD_BYTES_MAX, RecordFormat, RecordView};
+use crate::interchange::{
+    Maker, MinutiaeRecord, RECORD_BYTES_MAX, RecordFormat, RecordView, foreign_model,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Say what a finger minutiae record holds, without its coordinates
     Show(Show),
+    /// Take a record over, in place of captures of a finger
+    Import(super::template_desk::Import),
+    /// Give the enrolled impressions of a finger out as a record; an entry of the ledger says so
+    Export(super::template_desk::Export),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
     /// A record of ISO/IEC 19794-2:2005 or ANSI/INCITS 378-2004
     file: PathBuf,
+    /// Whose extractor made it: prints the model's name that the manifest's [[finger.foreign]] wants
+    #[arg(long, value_name = "MAKER", value_parser = |name: &str| Maker::new(name))]
+    maker: Option<Maker>,
     /// For machines
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(command: &Command) -> Result<ExitCode> {
-    let Command::Show(Show { file, json }) = command;
+pub(super) fn run(load: impl FnOnce() -> Result<Config>, command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Show(args) => show(args),
+        Command::Import(args) => super::template_desk::import(&load()?, args),
+        Command::Export(args) => super::template_desk::export(&load()?, args),
+    }
+}
+
+fn show(Show { file, maker, json }: &Show) -> Result<ExitCode> {
     let bytes = match read(file) {
         Ok(bytes) => bytes,
         Err(fault) => {
@@ -47,9 +64,12 @@ pub(super) fn run(command: &Command) -> Result<ExitCode> {
         }
     };
     if *json {
-        println!("{}", serde_json::to_string_pretty(&as_json(&record))?);
+        println!("{}", serde_json::to_string_pretty(&as_json(&record, maker.as_ref()))?);
     } else {
         print(&record);
+        if let Some(maker) = maker {
+            println!("model of {maker}: {}", foreign_model(record.format(), maker));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -64,7 +84,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-fn as_json(record: &MinutiaeRecord) -> Value {
+fn as_json(record: &MinutiaeRecord, maker: Option<&Maker>) -> Value {
     let views: Vec<Value> = record
         .views()
         .iter()
@@ -94,6 +114,7 @@ fn as_json(record: &MinutiaeRecord) -> Value {
         "size_px": record.size_px(),
         "pixels_per_cm": record.pixels_per_cm(),
         "views": views,
+        "model": maker.map(|maker| foreign_model(record.format(), maker).to_string()),
     })
 }
 
