@@ -33,7 +33,7 @@ pub(super) async fn play(
         captures.push((Modality::Finger(RightMiddle), print(MIDDLE, impression)?));
     }
     let person = Person {
-        iin: "000000300066".to_owned(),
+        iin: "000000300159".to_owned(),
         card: Some(CARD.to_owned()),
         consent: consent(),
         captures,
