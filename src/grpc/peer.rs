@@ -402,7 +402,7 @@ mod tests {
             let (service, name) = method.trim_start_matches("/tulga.v1.").split_once('/').unwrap();
             let expected: &[Role] = match (service, name) {
                 ("VerificationService", _) => &[Terminal],
-                ("EnrollmentService", "Erase" | "ResolveDuplicate")
+                ("EnrollmentService", "Erase" | "ResolveDuplicate" | "ExportTemplate")
                 | ("FootageService", "PlaceHold" | "LiftHold" | "ConfirmDeleted")
                 | ("CaseService", "ProposeResolution" | "ApproveResolution")
                 | ("RegisterService" | "RetentionService" | "TerminalService", _) => &[Admin],

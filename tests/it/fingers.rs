@@ -195,7 +195,7 @@ async fn prints_that_cannot_be_used_get_each_their_own_answer() {
     };
     for (what, request, expected) in [
         ("blank", raw(300, 400, 255, 500), "CAP_NO_FINGER"),
-        ("tiny", raw(40, 40, 128, 500), "CAP_FINGER_TOO_SMALL"),
+        ("small", raw(80, 90, 128, 500), "CAP_FINGER_TOO_SMALL"),
     ] {
         let answer = desk.add_capture(request).await.unwrap().into_inner();
         assert!(!answer.accepted, "{what}");
@@ -212,6 +212,7 @@ async fn prints_that_cannot_be_used_get_each_their_own_answer() {
             },
             "CAP_RESOLUTION",
         ),
+        ("tiny", raw(40, 40, 128, 500), "CAP_UNREADABLE"),
         ("truncated", offered(&customer_id, INDEX, good.slice(..good.len() / 2)), "CAP_UNREADABLE"),
         ("colour", offered(&customer_id, INDEX, demo("obama.jpg")), "CAP_UNREADABLE"),
     ] {
@@ -228,7 +229,7 @@ async fn prints_that_cannot_be_used_get_each_their_own_answer() {
         ..offered(&customer_id, 0, demo("obama.jpg"))
     };
     let refused = desk.add_capture(face_with_resolution).await.unwrap_err();
-    assert_eq!(field(&refused), "pixels_per_inch");
+    assert_eq!(field(&refused), "modality");
     drop(desk);
     site.finish().await;
 }

@@ -93,7 +93,7 @@ impl PrintSet {
 fn label(path: &Path, files: PrintFiles) -> Option<(String, u32)> {
     let extension = path.extension().and_then(OsStr::to_str)?;
     let is_known = |known: &&str| extension.eq_ignore_ascii_case(known);
-    if !files.extensions().iter().any(|known| is_known(known)) {
+    if !files.extensions().iter().any(is_known) {
         return None;
     }
     let (finger, impression) = path.file_stem()?.to_str()?.rsplit_once('_')?;
