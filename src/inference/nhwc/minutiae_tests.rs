@@ -132,7 +132,7 @@ fn doubling() -> Box<dyn TypedOp> {
     use prost::Message as _;
     use tract_onnx::pb::{
         AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-        ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType,
+        TypeProto, ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType, type_proto,
     };
     use tract_onnx::prelude::*;
     let word = |name: &str, word: &str| AttributeProto {
@@ -153,7 +153,17 @@ fn doubling() -> Box<dyn TypedOp> {
         ],
         ..Default::default()
     };
-    let value = |name: &str| ValueInfoProto { name: name.into(), ..Default::default() };
+    let value = |name: &str| ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(type_proto::Tensor {
+                elem_type: DataType::Float.into(),
+                shape: None,
+            })),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
     let graph = GraphProto {
         node: vec![node],
         initializer: vec![TensorProto {
