@@ -482,6 +482,89 @@ mod tests {
         }
     }
 
+    /// The network of fingerprints' minutiae, where it is.
+    fn minutiae() -> Option<Vec<u8>> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let data = std::env::var_os("TULGA_EVAL_DIR")
+            .map_or_else(|| root.join("../shared/data"), PathBuf::from);
+        let places = [root.join("models/leader.onnx"), data.join("models/leader_nchw.onnx")];
+        let found = places.iter().find_map(|path| std::fs::read(path).ok());
+        if found.is_none() {
+            println!("skipped: the network of minutiae is not in the folder of TULGA_EVAL_DIR");
+        }
+        found
+    }
+
+    /// Ridges: waves in a slowly turning direction, dark on light.
+    fn ridges(height: usize, width: usize) -> Vec<f32> {
+        (0..height * width)
+            .map(|at| {
+                let (y, x) = ((at / width) as f32, (at % width) as f32);
+                let turn = y / 90.0 + x / 130.0;
+                160.0 + 80.0 * ((x * turn.cos() + y * turn.sin()) * 0.7).sin()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn minutiae_are_alike_with_all_instructions_and_at_all_sizes() {
+        let Some(bytes) = minutiae() else { return };
+        let compile = |size: [usize; 2], isa| {
+            let input = InputShape { planes: 1, height_px: size[0], width_px: size[1] };
+            Model::compile_sized(ID, &bytes, input, isa).unwrap()
+        };
+        let first: Vec<Model> = Isa::ALL
+            .into_iter()
+            .filter(|isa| isa.is_present())
+            .map(|isa| {
+                let model = compile([64, 96], isa);
+                assert_eq!(model.isa(), isa, "the network of minutiae fell back");
+                model
+            })
+            .collect();
+        for size in [[64, 96], [192, 160], [96, 256]] {
+            let picture = ridges(size[0], size[1]);
+            let plain = compile(size, Isa::Plain).run(&picture).unwrap();
+            assert_eq!(plain[0].shape, [1, 4, size[0], size[1]]);
+            for model in &first {
+                let model = model.resized(size[0], size[1]).unwrap();
+                assert_eq!([model.input().height_px, model.input().width_px], size);
+                let fast = model.run(&picture).unwrap();
+                for (plain, fast) in plain[0].values.iter().zip(&fast[0].values) {
+                    let near = (plain - fast).abs() <= 1e-4;
+                    assert!(near, "{}, {size:?}: {fast}, not {plain}", model.isa());
+                }
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn nothing_of_the_network_of_minutiae_is_left_to_the_plain_operators() {
+        let Some(bytes) = minutiae() else { return };
+        let graph = graph(&parse(&bytes).unwrap(), [1, 1, 64, 64]).unwrap();
+        for isa in Isa::ALL.into_iter().filter(|isa| *isa != Isa::Plain && isa.is_present()) {
+            let fast = super::super::nhwc::rewrite(&graph, isa).unwrap().unwrap();
+            let fast = fast.into_optimized().unwrap();
+            assert!(super::super::nhwc::scaled(&fast, 128, 96).unwrap().is_some(), "{fast}");
+        }
+    }
+
+    #[test]
+    fn a_model_for_one_size_is_not_resized_and_one_for_all_sizes_is() {
+        let whole = network("Mul", 2.0);
+        assert!(matches!(
+            Model::compile(ID, &whole, 4).unwrap().resized(8, 8),
+            Err(LoadError::Compile(_))
+        ));
+        let input = InputShape { planes: 3, height_px: 4, width_px: 6 };
+        let model = Model::compile_sized(ID, &whole, input, Isa::best()).unwrap();
+        let larger = model.resized(2, 9).unwrap();
+        assert_eq!((larger.input().height_px, larger.input().width_px), (2, 9));
+        assert_eq!(larger.run(&[1.5; 54]).unwrap()[0].shape, [1, 3, 2, 9]);
+        assert_eq!(larger.run(&[1.5; 72]), Err(RunError::InputSize));
+    }
+
     #[test]
     fn instructions_that_the_processor_lacks_are_refused() {
         for isa in Isa::ALL {

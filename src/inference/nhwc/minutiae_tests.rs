@@ -132,7 +132,8 @@ fn doubling() -> Box<dyn TypedOp> {
     use prost::Message as _;
     use tract_onnx::pb::{
         AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-        TypeProto, ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType, type_proto,
+        TypeProto, ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType,
+        type_proto,
     };
     use tract_onnx::prelude::*;
     let word = |name: &str, word: &str| AttributeProto {

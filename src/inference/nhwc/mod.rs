@@ -27,6 +27,7 @@ mod constant;
 mod curve;
 mod depthwise;
 mod improve;
+mod joins;
 mod matrix;
 mod memory;
 #[cfg(test)]

@@ -129,18 +129,7 @@ pub(super) fn pack_work(program: &Program, step: &Step, vectors: Vectors) -> Pac
     match &step.work {
         Work::Import => Packed::Import,
         Work::FromPlanes(convolution) => {
-            let [high, across] = convolution.kernel;
-            let taps = program.picture.channels * high * across;
-            let (lanes, weights) = (lanes(), &convolution.weights);
-            let channels = lanes.channels();
-            let weight = |place: usize, run: usize, _: usize| {
-                let channel = channels.get(place).copied().flatten();
-                channel.and_then(|channel| weights.get(channel * taps + run)).map_or(0.0, |w| *w)
-            };
-            let follow = lanes.follow(convolution);
-            let matrix = Matrix::pack([taps, 1], vectors.block(), weight, follow);
-            let shape = Convolution { weights: vec![], bias: vec![], ..convolution.clone() };
-            Packed::FromPlanes { shape, matrix }
+            pack_from_planes(convolution, program.picture.channels, &lanes(), vectors)
         }
         Work::Dense(convolution) => {
             // In a value that is a part of another, neighbours do not lie side by side; and a run of
@@ -196,6 +185,25 @@ pub(super) fn pack_work(program: &Program, step: &Step, vectors: Vectors) -> Pac
         Work::Total(divisor) => Packed::Total(*divisor),
         Work::Gate => Packed::Gate,
     }
+}
+
+/// One run of one number for each weight of the kernel.
+fn pack_from_planes(
+    convolution: &Convolution,
+    planes: usize,
+    lanes: &Lanes,
+    vectors: Vectors,
+) -> Packed {
+    let taps = planes * convolution.kernel.iter().product::<usize>();
+    let channels = lanes.channels();
+    let weight = |place: usize, run: usize, _: usize| {
+        let channel = channels.get(place).copied().flatten();
+        let weight = channel.and_then(|channel| convolution.weights.get(channel * taps + run));
+        weight.copied().unwrap_or(0.0)
+    };
+    let matrix = Matrix::pack([taps, 1], vectors.block(), weight, lanes.follow(convolution));
+    let shape = Convolution { weights: vec![], bias: vec![], ..convolution.clone() };
+    Packed::FromPlanes { shape, matrix }
 }
 
 /// One run a kernel row, its columns' channels one behind the other; or one run a position.

@@ -28,10 +28,10 @@ use super::super::prelu::PRelu;
 use super::constant::{constant, numbers, per_channel, scalar};
 use super::curve::Curve;
 use super::improve::improve;
-use super::memory::{Extent, padded};
-use super::patterns::{Pattern, Patterns};
+use super::memory::Extent;
+use super::patterns::Patterns;
 use super::pending::{Known, Operand, Pending};
-use super::program::{Activation, Convolution, Export, Norm, Program, Step, Value, Work};
+use super::program::{Activation, Convolution, Export, Program, Value, Work};
 use super::simple::{Keep, Order, Window};
 
 /// A trunk in a graph.
@@ -63,12 +63,12 @@ pub(super) fn find(model: &TypedModel) -> TractResult<Option<Found>> {
     Ok(finder.finish(&order))
 }
 
-struct Finder<'a> {
+pub(super) struct Finder<'a> {
     model: &'a TypedModel,
-    program: Program,
+    pub(super) program: Program,
     entry: Option<OutletId>,
     imported: Option<Value>,
-    known: HashMap<OutletId, Known>,
+    pub(super) known: HashMap<OutletId, Known>,
     /// Nodes of the graph that belong to the trunk.
     taken: HashSet<usize>,
     patterns: Patterns,
@@ -115,72 +115,6 @@ impl Finder<'_> {
             self.taken.extend(inner.map(|(inner, _)| *inner));
         }
         Ok(())
-    }
-
-    /// Takes what many operators mean.
-    fn pattern(&mut self, node: &TypedNode, pattern: Pattern) -> TractResult<Option<Known>> {
-        match pattern {
-            Pattern::Gelu(source) => Ok(self.activate(source, Activation::Curve(Curve::Gelu))),
-            Pattern::Norm { source, gain, offset, epsilon } => {
-                let Some(extent) = self.known_extent(source) else { return Ok(None) };
-                let each = |fixed: Option<Tensor>, neutral: f32| match fixed {
-                    Some(fixed) => per_channel(&fixed, extent.channels),
-                    None => Some(vec![neutral; extent.channels]),
-                };
-                let (Some(gain), Some(offset)) = (each(gain, 1.0), each(offset, 0.0)) else {
-                    return Ok(None);
-                };
-                let activation = Activation::Linear;
-                let norm = Work::Norm(Norm { gain, offset, epsilon, activation });
-                let value = self.exact(source);
-                Ok(value.map(|value| Known::pending(norm, vec![value], extent)))
-            }
-            Pattern::Halves { source, first, spec } => {
-                let (Some(from), Some(to)) =
-                    (self.known_extent(source), self.extent(node.id.into())?)
-                else {
-                    return Ok(None);
-                };
-                let Some(Reading { size, stride, before: [0, 0], after: [0, 0], .. }) =
-                    reading(&spec, from)
-                else {
-                    return Ok(None);
-                };
-                let whole = [to.height * stride[0], to.width * stride[1]];
-                if size != stride || whole != [from.height, from.width] {
-                    return Ok(None);
-                }
-                let Some(value) = self.exact(source) else { return Ok(None) };
-                let window = Window { keep: Keep::Both(first), size, stride };
-                Ok(Some(self.push(Work::Pool(window), vec![value], to)))
-            }
-        }
-    }
-
-    /// Values side by side: each is copied into a part of one; who can will be written there at once.
-    fn concat(&mut self, node: &TypedNode) -> TractResult<Option<Known>> {
-        let Some(extent) = self.extent(node.id.into())? else { return Ok(None) };
-        let mut values = Vec::new();
-        for outlet in &node.inputs {
-            let Some(value) = self.exact(*outlet) else { return Ok(None) };
-            let Extent { height, width, .. } = self.program.extent(value);
-            if (height, width) != (extent.height, extent.width) {
-                return Ok(None);
-            }
-            values.push(value);
-        }
-        let parts = values.iter().flat_map(|value| self.program.parts(*value).to_vec()).collect();
-        let host = self.program.value_in_parts(extent, parts);
-        let mut first = 0;
-        for value in values {
-            let (part, parts) = (self.program.extent(value), self.program.parts(value).to_vec());
-            let stored: usize = parts.iter().map(|part| padded(*part)).sum();
-            let output = self.program.part(host, first, part, parts);
-            let work = Work::Sum(Activation::Linear);
-            self.program.steps.push(Step { work, inputs: vec![value], output });
-            first += stored;
-        }
-        Ok(Some(Known::Ready(Operand { value: host, extent })))
     }
 
     fn convolution(&mut self, node: &TypedNode, conv: &Conv) -> TractResult<Option<Known>> {
@@ -271,7 +205,7 @@ impl Finder<'_> {
     }
 
     /// Gives a value an activation.
-    fn activate(&mut self, source: OutletId, activation: Activation) -> Option<Known> {
+    pub(super) fn activate(&mut self, source: OutletId, activation: Activation) -> Option<Known> {
         let channels = self.known_extent(source)?.channels;
         let activation = match activation {
             Activation::Slope(slope) => Activation::Slope(match slope.as_slice() {
@@ -327,64 +261,6 @@ impl Finder<'_> {
             if multiply { convolution.scale(&each) } else { convolution.shift(&each) }
         }
         Ok(Some(Known::Pending(before)))
-    }
-
-    /// The sum of two values: a residual of a convolution where one is pending.
-    fn add(&mut self, a: OutletId, b: OutletId) -> Option<Known> {
-        let extent = self.known_extent(a)?;
-        if Some(extent) != self.known_extent(b) || a == b {
-            return None;
-        }
-        for (last, earlier) in [(a, b), (b, a)] {
-            let open = |before: &Pending| {
-                matches!(before.work, Work::Dense(_))
-                    && before.is_open()
-                    && before.is_bare_convolution()
-            };
-            if !self.is_pending(last, open) {
-                continue;
-            }
-            let residual = self.operand(earlier)?;
-            let there = self.program.extent(residual.value);
-            let parts = self.program.parts(residual.value).len();
-            let whole = parts == 1 || there.channels == extent.channels;
-            if (there.height, there.width) != (extent.height, extent.width) || !whole {
-                continue;
-            }
-            if let Some(mut before) = self.pending_if(last, open) {
-                before.inputs.push(residual.value);
-                return Some(Known::Pending(before));
-            }
-        }
-        let inputs = vec![self.operand(a)?.value, self.operand(b)?.value];
-        self.lie_alike(&inputs)?;
-        Some(Known::pending(Work::Sum(Activation::Linear), inputs, extent))
-    }
-
-    /// Whether the channels of values lie at the same places, as far as there are any.
-    fn lie_alike(&self, values: &[Value]) -> Option<()> {
-        let together = values.iter().all(|value| self.program.parts(*value).len() == 1);
-        let mut places = values.iter().map(|value| self.program.places(*value));
-        let first = places.next()?;
-        (together || places.all(|places| places == first)).then_some(())
-    }
-
-    fn gate(&mut self, a: OutletId, b: OutletId) -> Option<Known> {
-        for (value, factors) in [(a, b), (b, a)] {
-            if let Some(Known::Squashed(factors)) = self.known.get(&factors) {
-                let factors = *factors;
-                let value = self.exact(value)?;
-                let extent = self.program.extent(value);
-                return Some(self.push(Work::Gate, vec![value, factors], extent));
-            }
-        }
-        if self.known_extent(a)? != self.known_extent(b)? {
-            return None;
-        }
-        let factors = vec![self.exact(a)?, self.exact(b)?];
-        self.lie_alike(&factors)?;
-        let extent = self.program.extent(*factors.first()?);
-        Some(self.push(Work::Product, factors, extent))
     }
 
     fn divide(&mut self, source: OutletId, divisor: &Tensor) -> Option<Known> {
@@ -518,7 +394,7 @@ impl Finder<'_> {
     }
 
     /// Height, width and channels of a value, if it is one picture of f32.
-    fn extent(&self, outlet: OutletId) -> TractResult<Option<Extent>> {
+    pub(super) fn extent(&self, outlet: OutletId) -> TractResult<Option<Extent>> {
         let fact = self.model.outlet_fact(outlet)?;
         Ok(match fact.shape.as_concrete() {
             Some(&[1, channels, height, width]) if fact.datum_type == DatumType::F32 => {
@@ -528,7 +404,7 @@ impl Finder<'_> {
         })
     }
 
-    fn known_extent(&self, outlet: OutletId) -> Option<Extent> {
+    pub(super) fn known_extent(&self, outlet: OutletId) -> Option<Extent> {
         match self.known.get(&outlet)? {
             Known::Pending(pending) => Some(pending.extent),
             Known::Ready(operand) => Some(operand.extent),
@@ -547,13 +423,13 @@ impl Finder<'_> {
         only.then_some(first)
     }
 
-    fn is_pending(&self, outlet: OutletId, fits: impl Fn(&Pending) -> bool) -> bool {
+    pub(super) fn is_pending(&self, outlet: OutletId, fits: impl Fn(&Pending) -> bool) -> bool {
         self.only_reader(outlet).is_some()
             && matches!(self.known.get(&outlet), Some(Known::Pending(pending)) if fits(pending))
     }
 
     /// Takes a pending step out, if nobody else reads it and it fits.
-    fn pending_if(
+    pub(super) fn pending_if(
         &mut self,
         outlet: OutletId,
         fits: impl Fn(&Pending) -> bool,
@@ -568,7 +444,7 @@ impl Finder<'_> {
     }
 
     /// A value to read; a pending step is written now.
-    fn operand(&mut self, outlet: OutletId) -> Option<Operand> {
+    pub(super) fn operand(&mut self, outlet: OutletId) -> Option<Operand> {
         if matches!(self.known.get(&outlet), Some(Known::Pending(_)))
             && let Some(Known::Pending(pending)) = self.known.remove(&outlet)
         {
@@ -582,7 +458,7 @@ impl Finder<'_> {
     }
 
     /// A value that is as large as it counts.
-    fn exact(&mut self, outlet: OutletId) -> Option<Value> {
+    pub(super) fn exact(&mut self, outlet: OutletId) -> Option<Value> {
         let Operand { value, extent } = self.operand(outlet)?;
         if self.program.extent(value) == extent {
             return Some(value);
@@ -593,7 +469,7 @@ impl Finder<'_> {
         Some(operand.value)
     }
 
-    fn push(&mut self, work: Work, inputs: Vec<Value>, extent: Extent) -> Known {
+    pub(super) fn push(&mut self, work: Work, inputs: Vec<Value>, extent: Extent) -> Known {
         let value = self.program.push(work, inputs, extent);
         Known::Ready(Operand { value, extent })
     }
@@ -640,15 +516,15 @@ fn input(node: &TypedNode, number: usize) -> TractResult<OutletId> {
 }
 
 /// A window over rows and columns.
-struct Reading {
-    size: [usize; 2],
-    stride: [usize; 2],
-    dilation: [usize; 2],
-    before: [usize; 2],
-    after: [usize; 2],
+pub(super) struct Reading {
+    pub(super) size: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) dilation: [usize; 2],
+    pub(super) before: [usize; 2],
+    pub(super) after: [usize; 2],
 }
 
-fn reading(spec: &PoolSpec, from: Extent) -> Option<Reading> {
+pub(super) fn reading(spec: &PoolSpec, from: Extent) -> Option<Reading> {
     let sides = spec.computed_padding(&[from.height, from.width]);
     let ([high, across], [rows, columns]) = (spec.kernel_shape.as_slice(), sides.as_slice()) else {
         return None;

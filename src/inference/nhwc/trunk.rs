@@ -173,26 +173,19 @@ impl Ready {
         output: ViewMut<'_>,
         scratch: &mut Scratch,
     ) {
-        let Scratch { slots, strip: strip_memory, pixels } = scratch;
-        let [first, second] = [0, 1].map(|at| self.inputs.get(at).copied());
-        let place = first.unwrap_or(NOWHERE);
-        let input = |padding, stride| place.view(slots, padding, rows.start * stride);
-        let shrunk = |factor: usize| place.view(slots, [0, 0], rows.start / factor.max(1));
-        let beside = || second.map(|place| place.view(slots, [0, 0], rows.start));
+        let Scratch { slots, strip: between, pixels } = scratch;
+        let reads = Reads { places: &self.inputs, slots, start: rows.start };
         let (height, width) = (rows.len(), self.to.width);
-        let to = Extent { height, ..self.to };
-        let from = |rows| Extent { height: rows, ..place.layout.extent };
+        let residual = reads.second();
         match &*self.work {
-            Packed::Import => import(picture, to, output),
             Packed::FromPlanes { matrix, .. } => {
-                if let Some(planes) = &self.planes {
-                    let (taps, strip) = (self.starts.as_slice(), strip_memory);
-                    let work = FromPlanes { planes, taps, matrix, picture, rows, output, strip };
-                    dispatch(vectors, work);
-                }
+                let (Some(planes), taps) = (&self.planes, self.starts.as_slice()) else { return };
+                let strip = between;
+                let work = FromPlanes { planes, taps, matrix, picture, rows, output, strip };
+                dispatch(vectors, work);
             }
             Packed::Dense { matrix, stride, padding, .. } => {
-                let (input, residual) = (input(*padding, stride[0]), beside());
+                let input = reads.first(*padding, stride[0]);
                 let (part, stride, starts) = (matrix.whole(), *stride, self.starts.as_slice());
                 let work = Dense {
                     matrix,
@@ -209,59 +202,115 @@ impl Ready {
                 dispatch(vectors, work);
             }
             Packed::ByChannel { weights, padding } => {
-                let input = input(*padding, weights.step());
+                let input = reads.first(*padding, weights.step());
                 dispatch(vectors, ByChannel { weights, input, output, height, width });
             }
             Packed::Strip(work) => {
-                strip(vectors, work, input([0, 0], 1), output, to, strip_memory, pixels);
-            }
-            Packed::Pool { window, greatest } => {
-                let (window, greatest) = (*window, greatest.as_ref());
-                let input = input([0, 0], window.stride[0]);
-                // Rows that are left from here on: a window may hang over the last.
-                let above = if place.strip { 0 } else { rows.start * window.stride[0] };
-                let from = from(place.layout.extent.height.saturating_sub(above));
-                dispatch(vectors, Pool { window, greatest, input, from, output, to });
-            }
-            Packed::Enlarge(factor) => {
-                enlarge(shrunk(*factor), from(height / factor), *factor, output);
-            }
-            Packed::Shuffle(factor, places) => {
-                shuffle(shrunk(*factor), from(height / factor), *factor, places, output);
-            }
-            Packed::Sum { slope, curve } => {
-                let term = |place: Place| {
-                    let above = if place.strip { 0 } else { rows.start };
-                    let Extent { height, .. } = place.layout.extent;
-                    let there =
-                        Extent { height: height - above.min(height), ..place.layout.extent };
-                    (place.view(slots, [0, 0], above), there)
-                };
-                let (terms, slope) = ([first.map(term), second.map(term)], slope.as_ref());
-                dispatch(vectors, Sum { terms, slope, curve: *curve, output, to });
-            }
-            Packed::Product => {
-                if let Some(other) = beside() {
-                    dispatch(vectors, Product { factors: [input([0, 0], 1), other], output, to });
-                }
-            }
-            Packed::Norm(scales) => {
-                let input = input([0, 0], 1);
-                dispatch(vectors, norm::Norm { scales, input, output, height, width });
+                let (input, to) = (reads.first([0, 0], 1), self.to);
+                strip(vectors, work, input, output, to, between, pixels);
             }
             Packed::Pair(pair) => {
-                let (input, residual, between) = (input([0, 0], 1), beside(), strip_memory);
+                let input = reads.first([0, 0], 1);
                 let work = Pairing { input, residual, output, height, width, between, pixels };
                 pair.run(vectors, work);
             }
-            Packed::Total(divisor) => {
-                total(input([0, 0], 1), place.layout.extent, *divisor, output)
+            work => self.simple(work, vectors, picture, output, &reads, height),
+        }
+    }
+
+    /// What only compares, adds or moves.
+    fn simple(
+        &self,
+        work: &Packed,
+        vectors: Vectors,
+        picture: &[f32],
+        output: ViewMut<'_>,
+        reads: &Reads<'_>,
+        height: usize,
+    ) {
+        let to = Extent { height, ..self.to };
+        let whole = reads.place(0).layout.extent;
+        let from = |height| Extent { height, ..whole };
+        let (input, beside) = (|stride| reads.first([0, 0], stride), reads.second());
+        match work {
+            Packed::Import => import(picture, to, output),
+            Packed::Pool { window, greatest } => {
+                let (window, greatest) = (*window, greatest.as_ref());
+                // Rows that are left from here on: a window may hang over the last.
+                let from = from(reads.rows_left(0, window.stride[0]));
+                let input = input(window.stride[0]);
+                dispatch(vectors, Pool { window, greatest, input, from, output, to });
             }
-            Packed::Gate => {
-                if let Some(factors) = second.map(|place| place.view(slots, [0, 0], 0)) {
-                    gate(input([0, 0], 1), place.layout.extent, factors, output);
+            Packed::Enlarge(factor) => {
+                enlarge(reads.shrunk(*factor), from(height / factor), *factor, output);
+            }
+            Packed::Shuffle(factor, places) => {
+                shuffle(reads.shrunk(*factor), from(height / factor), *factor, places, output);
+            }
+            Packed::Sum { slope, curve } => {
+                let first = (input(1), from(reads.rows_left(0, 1)));
+                let second = beside.map(|view| {
+                    let there = reads.place(1).layout.extent;
+                    (view, Extent { height: reads.rows_left(1, 1), ..there })
+                });
+                let (terms, slope) = ([Some(first), second], slope.as_ref());
+                dispatch(vectors, Sum { terms, slope, curve: *curve, output, to });
+            }
+            Packed::Product => {
+                if let Some(other) = beside {
+                    dispatch(vectors, Product { factors: [input(1), other], output, to });
                 }
             }
+            Packed::Norm(scales) => {
+                let (input, width) = (input(1), to.width);
+                dispatch(vectors, norm::Norm { scales, input, output, height, width });
+            }
+            Packed::Total(divisor) => total(input(1), whole, *divisor, output),
+            Packed::Gate => {
+                if let Some(factors) = beside {
+                    gate(input(1), whole, factors, output);
+                }
+            }
+            Packed::FromPlanes { .. }
+            | Packed::Dense { .. }
+            | Packed::ByChannel { .. }
+            | Packed::Strip(_)
+            | Packed::Pair(_) => {}
         }
+    }
+}
+
+/// What a step reads when it makes its rows from `start` on.
+struct Reads<'a> {
+    places: &'a [Place],
+    slots: &'a [Aligned],
+    start: usize,
+}
+
+impl<'a> Reads<'a> {
+    fn place(&self, number: usize) -> Place {
+        self.places.get(number).copied().unwrap_or(NOWHERE)
+    }
+
+    /// The first input, for a reader with this padding and so many rows to one of its own.
+    fn first(&self, padding: [usize; 2], stride: usize) -> View<'a> {
+        self.place(0).view(self.slots, padding, self.start * stride)
+    }
+
+    /// The first input, for a reader that makes so many rows of one.
+    fn shrunk(&self, factor: usize) -> View<'a> {
+        self.place(0).view(self.slots, [0, 0], self.start / factor.max(1))
+    }
+
+    /// The second input, row for row.
+    fn second(&self) -> Option<View<'a>> {
+        self.places.get(1).map(|place| place.view(self.slots, [0, 0], self.start))
+    }
+
+    /// Rows of an input from where it is read on.
+    fn rows_left(&self, number: usize, stride: usize) -> usize {
+        let place = self.place(number);
+        let above = if place.strip { 0 } else { self.start * stride };
+        place.layout.extent.height.saturating_sub(above)
     }
 }
