@@ -9,6 +9,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::capture::FingerDecodeError;
 use crate::gateway::GatewayError;
 
 /// The domain of `google.rpc.ErrorInfo`.
@@ -36,7 +37,7 @@ const fn retry(reason: &'static str, code: Code, after_ms: u64, message: &'stati
 }
 
 /// The error table: every reason that a status can carry.
-pub const TABLE: [Row; 20] = [
+pub const TABLE: [Row; 21] = [
     row("REQ_INVALID", Code::InvalidArgument, "a field of the request is missing or wrong"),
     row("REQ_MALFORMED", Code::InvalidArgument, "the message is not valid protobuf"),
     row("REQ_TOO_LARGE", Code::InvalidArgument, "the message is larger than the limit"),
@@ -44,6 +45,11 @@ pub const TABLE: [Row; 20] = [
         "CAP_UNREADABLE",
         Code::InvalidArgument,
         "the picture cannot be read; begin again with the same attempt",
+    ),
+    row(
+        "CAP_RESOLUTION",
+        Code::InvalidArgument,
+        "the picture's resolution is not told, or none of a scanner; begin again with the same attempt",
     ),
     row(
         "CAP_STALE",
@@ -149,9 +155,17 @@ impl From<GatewayError> for Status {
             GatewayError::Invalid { field, problem } => InvalidField::wrong(field, problem).into(),
             GatewayError::Pack { fault } => InvalidField::wrong("files", &fault).into(),
             GatewayError::Record { fault } => InvalidField::wrong("record", &fault).into(),
+            GatewayError::UnreadableFinger(fault) => unreadable_finger(&fault),
             other => refuse(other.code(), &other),
         }
     }
+}
+
+/// What is wrong with a finger's picture is told in full: its words say what to mend, and nothing of the
+/// picture.
+fn unreadable_finger(fault: &FingerDecodeError) -> Status {
+    let row = log(find(fault.code()), &chain(fault));
+    build(row, Some(&InvalidField::wrong("capture.image", &fault.to_string())))
 }
 
 /// What a row of an import says of an error, which is logged here with its causes.
