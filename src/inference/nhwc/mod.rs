@@ -112,8 +112,9 @@ pub(super) fn scaled(
     height: usize,
     width: usize,
 ) -> TractResult<Option<TypedModel>> {
-    let trunks = model.nodes.iter().filter_map(|node| Some((node, node.op_as::<RunTrunk>()?)));
-    let Some((node, RunTrunk(trunk))) = trunks.last() else { return Ok(None) };
+    let mut trunks =
+        model.nodes.iter().rev().filter_map(|node| Some((node, node.op_as::<RunTrunk>()?)));
+    let Some((node, RunTrunk(trunk))) = trunks.next() else { return Ok(None) };
     let leaves: Vec<OutletId> =
         (0..node.outputs.len()).map(|slot| (node.id, slot).into()).collect();
     let (true, [input], 2) = (model.outputs == leaves, model.inputs.as_slice(), model.nodes.len())

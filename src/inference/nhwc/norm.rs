@@ -93,7 +93,9 @@ impl Norm<'_> {
                 }
                 let place = y * self.output.row + (x + number) * self.output.pixel;
                 let place = &mut self.output.data[place + vector * S::LEN..][..S::LEN];
-                S::vectors_mut(place).iter_mut().for_each(|place| simd.store(place, normed));
+                for place in S::vectors_mut(place) {
+                    simd.store(place, normed);
+                }
             }
         }
     }

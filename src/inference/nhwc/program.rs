@@ -260,8 +260,14 @@ impl Program {
     pub(super) fn push(&mut self, work: Work, inputs: Vec<Value>, extent: Extent) -> Value {
         let model = match &work {
             Work::Dense(_) | Work::Pair(..) => inputs.get(1),
-            Work::ByChannel(_) | Work::Pool(_) | Work::Enlarge(_) | Work::Sum(_) => inputs.first(),
-            Work::Product | Work::Norm(_) | Work::Gate | Work::Total(_) => inputs.first(),
+            Work::ByChannel(_)
+            | Work::Pool(_)
+            | Work::Enlarge(_)
+            | Work::Sum(_)
+            | Work::Product
+            | Work::Norm(_)
+            | Work::Gate
+            | Work::Total(_) => inputs.first(),
             _ => None,
         };
         let like = model.map(|value| self.parts(*value).to_vec());
@@ -290,7 +296,8 @@ impl Program {
     /// The same program for a picture of another size, if it treats all sizes alike.
     pub(super) fn scaled(&self, height: usize, width: usize) -> Option<Self> {
         let scale = |old: usize, from: usize, to: usize| {
-            (from > 0 && old * to % from == 0 && old * to > 0).then(|| old * to / from)
+            let scaled = old * to;
+            (from > 0 && scaled > 0 && scaled.is_multiple_of(from)).then(|| scaled / from)
         };
         let resize = |extent: Extent| {
             let height = scale(extent.height, self.picture.height, height)?;
