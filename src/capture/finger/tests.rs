@@ -270,6 +270,24 @@ fn a_tiff_of_several_pages_is_refused_with_their_number() {
 }
 
 #[test]
+fn a_tiff_whose_strips_lie_outside_the_file_or_lack_their_lengths_is_refused() {
+    let file = samples::tiff(true, (500, 500), 2);
+    let entry = |tag: [u8; 2]| {
+        let long = [tag[0], tag[1], 4, 0];
+        file.windows(4).rposition(|bytes| bytes == long).unwrap()
+    };
+    for (tag, value) in [([17, 1], u32::MAX), ([23, 1], WIDTH * HEIGHT + 1_000)] {
+        let mut outside = file.clone();
+        let at = entry(tag) + 8;
+        outside[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        assert!(matches!(decoded(&outside), Err(E::Truncated)), "{tag:?}");
+        let mut without = file.clone();
+        without[entry(tag)] = 99;
+        assert!(matches!(decoded(&without), Err(E::Malformed(_))), "{tag:?}");
+    }
+}
+
+#[test]
 fn a_record_whose_lengths_lie_is_refused() {
     for record in [Record::iso(0, pixels()), Record::ansi(0, pixels())] {
         let file = record.bytes();
@@ -285,7 +303,10 @@ fn a_record_whose_lengths_lie_is_refused() {
             lies[place] = value;
             assert!(decoded(&lies).is_err(), "{place}");
         }
-        assert!(decoded(&[&file[..], &[0]].concat()).is_err());
+        // A view behind the end is not in the record.
+        let longer = [&file[..], &file[header..]].concat();
+        let error = decoded(&longer).unwrap_err();
+        assert!(matches!(error, E::Malformed(_)), "{error}");
         let other_size = Record { size: (95, 80), ..record };
         assert!(matches!(decoded(&other_size.bytes()), Err(E::OtherSize)));
     }
