@@ -81,9 +81,9 @@ async fn at_the_terminal(
     terminal: &mut Terminal,
     id: &str,
     card: &str,
-    captures: Vec<(i32, Bytes)>,
+    shown: Vec<(i32, Bytes)>,
 ) -> Result<proto::Decision, Status> {
-    let mut asked = captures.iter().map(|(position, _)| characteristic(*position));
+    let mut asked = shown.iter().map(|(position, _)| characteristic(*position));
     let first = asked.next().unwrap();
     let request = proto::BeginCaptureRequest {
         modality: first.modality,
@@ -92,9 +92,8 @@ async fn at_the_terminal(
         ..begin(id, card)
     };
     let challenge = terminal.begin_capture(request).await?.into_inner().challenge;
-    let mut captured = captures
-        .into_iter()
-        .map(|(_, image)| proto::Capture { image, ..proto::Capture::default() });
+    let mut captured =
+        shown.into_iter().map(|(_, image)| proto::Capture { image, ..proto::Capture::default() });
     let mut request = verify(id, 1, &challenge, Bytes::new());
     request.capture = captured.next();
     request.further = captured.collect();
