@@ -31,7 +31,7 @@ impl LikelihoodReport {
     /// wherever it would fall (pool adjacent violators; Brümmer and du Preez, Computer Speech and
     /// Language 20, 2006).
     ///
-    /// Nothing is extrapolated. One genuine comparison is added below all and [`FALSE_MATCHES_MIN`]
+    /// Nothing is extrapolated. One genuine comparison is added below all and three
     /// impostors above all, so that no ratio claims more than so many comparisons can show; and the mean
     /// ratio of an impostor is at most 1, on which the strength of a sum rests.
     #[must_use]
