@@ -20,7 +20,7 @@ use crate::matching::FingerMatcher;
 /// What `tulga evaluate finger` is told.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folders of prints named FINGER_IMPRESSION.EXT; each is compared within itself
+    /// Folders of prints, a finger and its impression in each name (such as `101_1.png`); each is compared within itself
     #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
     /// Impressions of a template, in the second part
