@@ -364,7 +364,7 @@ fn curves_are_within_a_millionth_of_their_definition() {
     for isa in [Isa::Avx2, Isa::Avx512] {
         let Some(vectors) = Vectors::of(isa) else { continue };
         for curve in [Curve::Gelu, Curve::Logistic] {
-            let many = (i16::MIN..i16::MAX).map(|step| f32::from(step) / 1_600.0);
+            let many = (i16::MIN..=i16::MAX).map(|step| f32::from(step) / 1_600.0);
             let far = [-1e30, -1e4, -200.0, 0.0, 200.0, 1e4, 1e30, 1e-30, -1e-30];
             let xs: Vec<f32> = many.chain(far).chain([0.0; 7]).collect();
             let mut ys = xs.clone();
