@@ -122,16 +122,17 @@ impl Finder<'_> {
         let Geometry { from, to, by_channel, convolution } = geometry;
         let source = input(node, 0)?;
         let pending = |work, inputs| Some(Known::pending(work, inputs, to));
+        // A single channel is a dense convolution too, for which more can be done.
+        let work = if by_channel && to.channels > 1 { Work::ByChannel } else { Work::Dense };
         if !self.known.contains_key(&source) {
             if *self.entry.get_or_insert(source) != source {
                 return Ok(None);
             }
             self.program.picture = from;
-            if !by_channel && from.channels < NARROW {
+            if (!by_channel || from.channels == 1) && from.channels < NARROW {
                 return Ok(pending(Work::FromPlanes(convolution), vec![]));
             }
             let value = self.import(from);
-            let work = if by_channel { Work::ByChannel } else { Work::Dense };
             return Ok(pending(work(convolution), vec![value]));
         }
         let pointwise = |before: &Pending| {
@@ -145,16 +146,13 @@ impl Finder<'_> {
         {
             return Ok(pending(Work::Strip(first, convolution), inputs));
         }
-        let work = if by_channel { Work::ByChannel } else { Work::Dense };
         Ok(self.exact(source).and_then(|value| pending(work(convolution), vec![value])))
     }
 
     /// Sizes and weights of a convolution of a known kind.
     fn geometry(&self, node: &TypedNode, conv: &Conv) -> TractResult<Option<Geometry>> {
         let spec = &conv.pool_spec;
-        // A single channel is a dense convolution, for which more can be done.
-        let groups = [spec.input_channels, spec.output_channels];
-        let by_channel = conv.group > 1 && groups == [conv.group; 2];
+        let by_channel = conv.group == spec.input_channels && conv.group == spec.output_channels;
         let (Some(from), Some(to)) = (self.extent(input(node, 0)?)?, self.extent(node.id.into())?)
         else {
             return Ok(None);

@@ -61,8 +61,12 @@ impl Kernel for Pool<'_> {
                             let pixel =
                                 S::vectors(&self.input.data[pixel..][..self.input.channels]);
                             let number = simd.load(&pixel[vector]);
-                            most = simd.max(most, number);
-                            sum = simd.add(sum, number);
+                            if keep != Keep::Mean {
+                                most = simd.max(most, number);
+                            }
+                            if keep != Keep::Greatest {
+                                sum = simd.add(sum, number);
+                            }
                         }
                     }
                     let mean = simd.mul(sum, share);
@@ -258,6 +262,7 @@ pub(super) fn export(
     output: &mut [f32],
 ) {
     let (channels, area) = (places.len(), from.height * from.width);
+    let together = places.windows(2).all(|pair| pair[0] + 1 == pair[1]);
     for y in 0..from.height {
         if order == Order::Planes {
             let row = &input.data[y * input.row..];
@@ -273,7 +278,10 @@ pub(super) fn export(
         for x in 0..from.width {
             let pixel = &input.data[y * input.row + x * input.pixel..][..input.channels];
             let to = &mut output[(y * from.width + x) * channels..][..channels];
-            to.iter_mut().zip(places).for_each(|(to, place)| *to = pixel[*place]);
+            match places.first() {
+                Some(first) if together => to.copy_from_slice(&pixel[*first..][..channels]),
+                _ => to.iter_mut().zip(places).for_each(|(to, place)| *to = pixel[*place]),
+            }
         }
     }
 }
