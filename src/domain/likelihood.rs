@@ -64,7 +64,7 @@ impl LogLikelihoodRatio {
 }
 
 /// Of independent characteristics: different fingers, a finger and the face. Two captures of one finger
-/// are not independent; of these only the best score counts.
+/// are not independent; of these only the mean counts.
 impl Sum for LogLikelihoodRatio {
     fn sum<I: Iterator<Item = Self>>(ratios: I) -> Self {
         // Within what a float holds, so that a long sum stays a number.

@@ -13,7 +13,7 @@ use super::act::receipt_actor;
 use super::error::GatewayError;
 use super::request::{Actor, Logged};
 use super::verification_job::Seen;
-use crate::capture::MediaType;
+use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::{length_prefixed, sha256};
 use crate::domain::id::{CaseReference, ReceiptId};
 use crate::domain::time::UnixMillis;
@@ -24,7 +24,7 @@ use crate::vault::SealedEvidence;
 /// A picture that lies on its shelf, and its key.
 pub(super) struct KeptEvidence {
     shelf: String,
-    media_type: MediaType,
+    media_type: &'static str,
     wrapped: Vec<u8>,
 }
 
@@ -35,7 +35,7 @@ impl KeptEvidence {
             index,
             receipt,
             shelf: self.shelf.clone(),
-            media_type: self.media_type.as_str().to_owned(),
+            media_type: self.media_type.to_owned(),
             wrapped: Some(self.wrapped.clone()),
             keep_until,
         }
@@ -74,9 +74,10 @@ impl Gateway {
         if pack.retention().evidence_days == 0 || !seen.is_usable() {
             return Ok(None);
         }
-        // The picture was decoded: it is one of the two.
-        let media_type =
-            MediaType::of(&image).ok_or(GatewayError::broken("a decoded picture has no type"))?;
+        // The picture was decoded: what begins like no file is a finger's bare pixels.
+        let of_face = MediaType::of(&image).map(MediaType::as_str);
+        let of_finger = || FingerImageKind::of(&image).map(FingerImageKind::as_str);
+        let media_type = of_face.or_else(of_finger).unwrap_or(FingerImageKind::Raw.as_str());
         let (vault, entropy) = (Arc::clone(&self.vault), Arc::clone(&self.entropy));
         let (tenant, receipt) = (self.settings.tenant.clone(), *receipt);
         let (shelves, day) = (Arc::clone(&self.shelves), shelf_of(self.clock.now()));

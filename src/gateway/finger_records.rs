@@ -11,7 +11,7 @@ use crate::domain::finger::{FingerPosition, FingerView, Minutia};
 use crate::domain::id::{CaptureId, CustomerId};
 use crate::domain::modality::Modality;
 use crate::interchange::{ExportedView, Maker, MinutiaeRecord, foreign_model};
-use crate::matching::TEMPLATE_CAPTURES_MAX;
+use crate::matching::{PreparedView, Scratch, TEMPLATE_CAPTURES_MAX};
 use crate::receipt::{Administration, Content};
 
 /// Fewest minutiae of a view that is taken over: as many as a capture must have.
@@ -106,6 +106,11 @@ impl Gateway {
         }
         if views.iter().any(|view| view.position.is_some_and(|finger| finger != position)) {
             return Err(fault("it has a view of another finger"));
+        }
+        let prepared = views.iter().map(|view| PreparedView::new(&view.view)).collect::<Vec<_>>();
+        let agree = matcher.captures_agree(&prepared, &mut Scratch::default());
+        if !agree.map_err(|cause| GatewayError::internal("comparison", cause))? {
+            return Err(fault("its views do not match each other"));
         }
         if views.iter().any(|view| view.view.minutiae().len() < MINUTIAE_MIN) {
             return Err(fault("a view has fewer than 12 minutiae: capture the finger again"));

@@ -103,7 +103,10 @@ impl Gateway {
             (Some(kept), [(Modality::Face, face)]) => {
                 self.look_for_guest(kept, may_compare, terminal, face.clone()).await
             }
-            _ => self.look_at_customer(customer, may_compare, captures).await,
+            _ => {
+                let required_db = pack.bars().required_db;
+                self.look_at_customer(customer, may_compare, required_db, captures).await
+            }
         };
         self.look_for_others(looked?, customer, pack).await
     }
@@ -112,11 +115,13 @@ impl Gateway {
         &self,
         customer: Option<CustomerId>,
         may_compare: bool,
+        required_db: i64,
         captures: Vec<(Modality, Capture)>,
     ) -> Result<Looked, GatewayError> {
         let enrolled = self.enrolled(customer.as_ref()).await?;
         let Enrolled { standing, subject, keys, mut templates } = enrolled;
-        let is_enrolled = captures.iter().any(|(modality, _)| templates.has(*modality));
+        // What is announced is what rules and the receipt tell: all of it must have been compared.
+        let is_enrolled = captures.iter().all(|(modality, _)| templates.has(*modality));
         let standing = match standing {
             CustomerStanding::Active if !is_enrolled => CustomerStanding::NotEnrolled,
             standing => standing,
@@ -134,7 +139,7 @@ impl Gateway {
                 }
             });
         }
-        let (seen, face) = together(parts);
+        let (seen, face) = together(parts, required_db)?;
         let face = face.filter(|_| may_compare);
         Ok(Looked { seen, standing, subject, keys, guest: None, face })
     }
@@ -270,33 +275,61 @@ impl Part {
     }
 }
 
-/// What all captures tell together.
-fn together(parts: Vec<Part>) -> (Seen, Option<FaceEmbedding>) {
+/// What all captures tell together; and the face, if it alone is strong enough to be the person's.
+fn together(
+    parts: Vec<Part>,
+    required_db: i64,
+) -> Result<(Seen, Option<FaceEmbedding>), GatewayError> {
     let mut seen = Seen::nothing();
     let mut weights = Vec::with_capacity(parts.len());
     let mut face = None;
-    for part in parts {
-        seen.join(part.seen);
-        weights.extend(part.weight);
-        face = face.or(part.face);
+    for Part { seen: of_part, weight, face: of_face } in parts {
+        seen.join(of_part);
+        let is_theirs = weight.is_some_and(|(strength, _)| strength.db() >= required_db);
+        face = face.or(of_face.filter(|_| is_theirs));
+        weights.push(weight);
     }
     // One capture that cannot be used is to be made again: nothing is told about the others.
     if seen.is_usable() {
-        seen.matched(strength_of(&weights));
+        seen.matched(strength_of(&weights)?);
     }
-    (seen, face)
+    Ok((seen, face))
 }
 
-/// One characteristic by its own table; several by their likelihoods, which add up, for and against.
-fn strength_of(weights: &[Weight]) -> Option<Strength> {
-    match weights {
-        [] => None,
-        [(strength, _)] => Some(*strength),
+/// One characteristic by its own table; several by their likelihoods, which add up, for and against. None where
+/// anything was compared with nobody: half of what was announced proves nothing of the whole.
+fn strength_of(weights: &[Option<Weight>]) -> Result<Option<Strength>, GatewayError> {
+    let Some(weights) = weights.iter().copied().collect::<Option<Vec<_>>>() else {
+        return Ok(None);
+    };
+    match weights.as_slice() {
+        [] => Ok(None),
+        [(strength, _)] => Ok(Some(*strength)),
         several => {
             let ratios = several.iter().map(|(_, ratio)| *ratio).collect::<Option<Vec<_>>>();
-            // Without a ratio nothing can be added up: no strength is claimed.
-            let sum = ratios.map(|ratios| ratios.into_iter().sum::<LogLikelihoodRatio>());
-            Some(sum.map_or(Strength::NONE, LogLikelihoodRatio::strength))
+            let ratios = ratios.ok_or(GatewayError::broken("a face has no likelihood"))?;
+            Ok(Some(ratios.into_iter().sum::<LogLikelihoodRatio>().strength()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weight(db: u8, nats: f32) -> Weight {
+        (Strength::from_db(db), Some(LogLikelihoodRatio::new(nats).unwrap()))
+    }
+
+    #[test]
+    fn half_of_what_was_announced_proves_nothing() {
+        let of = |weights: &[Option<Weight>]| strength_of(weights).unwrap().map(Strength::db);
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[Some(weight(32, 8.0))]), Some(32));
+        assert_eq!(of(&[None, Some(weight(60, 13.0))]), None);
+        assert_eq!(of(&[Some(weight(60, 13.0)), None]), None);
+        assert_eq!(of(&[Some(weight(32, 8.0)), Some(weight(32, 8.0))]), Some(60));
+        assert_eq!(of(&[Some(weight(32, 8.0)), Some(weight(0, -8.0))]), Some(0));
+        assert!(strength_of(&[Some(weight(32, 8.0)), Some((Strength::MAX, None))]).is_err());
     }
 }

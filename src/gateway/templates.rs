@@ -265,7 +265,7 @@ fn consider_finger(
             let prepared = views.iter().map(PreparedView::new).collect::<Vec<_>>();
             let agree = matcher
                 .captures_agree(&prepared, &mut Scratch::default())
-                .map_err(|cause| GatewayError::internal("comparison", cause))?;
+                .map_err(|_| GatewayError::State("the finger has captures by another extractor"))?;
             Ok(Considered::agreeing(agree, plain, finger_components(&quality)))
         }
     }

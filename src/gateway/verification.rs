@@ -24,6 +24,7 @@ use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
 use crate::domain::footage::Footage;
 use crate::domain::id::{Challenge, ReceiptId, TerminalId};
+use crate::domain::modality::Modality;
 use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey, TokenKind};
@@ -411,7 +412,9 @@ impl Gateway {
         // Beyond the last try nothing is compared: the answer must not depend on the face.
         let may_compare = attempts <= pack.bars().attempts_max;
         let modalities = session.modalities()?;
-        let image = captures.first().map(|capture| capture.image.clone()).unwrap_or_default();
+        // One picture is kept as evidence: the face where there is one.
+        let kept = modalities.iter().position(|modality| *modality == Modality::Face).unwrap_or(0);
+        let image = captures.get(kept).map(|capture| capture.image.clone()).unwrap_or_default();
         let looked = self.look_at(&session, &pack, may_compare, &terminal.id, captures);
         let looked = timeout_at(deadline, looked).await.map_err(|_| GatewayError::Deadline)??;
         let Looked { seen, standing, subject, keys, guest, face: _ } = looked;

@@ -139,8 +139,10 @@ async fn two_fingers_and_a_face_are_enrolled_and_let_their_owner_withdraw() {
     let stranger = vec![(INDEX, print(77, 1)), (MIDDLE, print(78, 1))];
     let exchanged = vec![(INDEX, print(2, 7)), (MIDDLE, print(1, 7))];
     let ring = vec![(proto::FingerPosition::RightRing.into(), print(3, 1))];
+    // Half of what is announced proves nothing of the whole.
+    let half = vec![(INDEX, print(1, 6)), (proto::FingerPosition::RightRing.into(), print(3, 1))];
     let mut told = Vec::new();
-    for (id, captures) in [("T3", stranger), ("T4", exchanged), ("T5", ring)] {
+    for (id, captures) in [("T3", stranger), ("T4", exchanged), ("T5", ring), ("T6", half)] {
         let denied = at_the_terminal(&mut terminal, id, CARD, captures).await.unwrap();
         assert_eq!(denied.outcome(), proto::Outcome::Denied, "{id}");
         told.push(denied.reasons);
