@@ -114,8 +114,7 @@ impl Graph {
         self.join(&[left, right])
     }
 
-    /// Each pixel twice in both directions: a join behind a new axis, which tract's reader makes of
-    /// no operator; so the test takes the reader's own.
+    /// Each pixel twice in both directions.
     fn enlarge(&mut self, x: OutletId) -> OutletId {
         let scales = self.model.add_const(
             format!("scales.{}", self.model.nodes.len()),
@@ -154,15 +153,12 @@ fn doubling() -> Box<dyn TypedOp> {
         ],
         ..Default::default()
     };
+    let tensor = type_proto::Tensor { elem_type: DataType::Float.into(), ..Default::default() };
+    let float =
+        TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
     let value = |name: &str| ValueInfoProto {
         name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(type_proto::Tensor {
-                elem_type: DataType::Float.into(),
-                shape: None,
-            })),
-            ..Default::default()
-        }),
+        r#type: Some(float.clone()),
         ..Default::default()
     };
     let graph = GraphProto {
@@ -200,6 +196,10 @@ fn gelu() -> impl Strategy<Value = Gelu> {
     prop_oneof![Just(Gelu::HalfLast), Just(Gelu::HalfFirst), Just(Gelu::Whole)]
 }
 
+/// A norm divides by a deviation that may be as small as a thirtieth, and what rounding left grows by
+/// as much. One product that is missing weighs a hundred times this.
+const DIFFERENCE_MAX: f32 = 2e-4;
+
 fn around(side: usize, dilation: usize) -> Shape {
     Shape { kernel: [side; 2], stride: [1, 1], dilation, padding: [dilation * (side / 2); 2] }
 }
@@ -220,7 +220,7 @@ proptest! {
         let y = graph.gelu(normed, way);
         let first = 1 + (each[0] + each[1] - 1) / 2;
         let y = if first < each[0] + each[1] { graph.halve_both(y, first) } else { y };
-        graph.check(&[y], 400);
+        graph.check_within(&[y], DIFFERENCE_MAX);
     }
 
     #[test]
@@ -238,7 +238,7 @@ proptest! {
         let y = graph.conv(y, Some(channels), POINT);
         let y = graph.wire(math::add(), &[x, y]);
         let y = graph.conv(y, Some(outputs), POINT);
-        graph.check(&[y], 50 * (times * channels + 49));
+        graph.check_within(&[y], DIFFERENCE_MAX);
     }
 
     #[test]
@@ -259,7 +259,7 @@ proptest! {
         let squashed = graph.wire(sigmoid(), &[spread]);
         let other = graph.conv(joined, Some(outputs), around(3, 3));
         let y = graph.wire(math::mul(), &[squashed, other]);
-        graph.check(&[y], 100 * (few + skip + 1));
+        graph.check_within(&[y], DIFFERENCE_MAX);
     }
 
     #[test]
@@ -284,7 +284,7 @@ proptest! {
             heads.push(y);
         }
         let y = graph.join(&heads);
-        graph.check(&[y], 60 * (few + 3) * side * side);
+        graph.check_within(&[y], DIFFERENCE_MAX);
     }
 }
 
@@ -344,6 +344,8 @@ struct Points<'a> {
 }
 
 impl Kernel for Points<'_> {
+    #[expect(clippy::inline_always, reason = "registers do not cross a call")]
+    #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         for place in S::vectors_mut(self.numbers) {
             let bent = self.curve.at(simd, simd.load(place));
@@ -364,7 +366,7 @@ fn curves_are_within_a_millionth_of_their_definition() {
     for isa in [Isa::Avx2, Isa::Avx512] {
         let Some(vectors) = Vectors::of(isa) else { continue };
         for curve in [Curve::Gelu, Curve::Logistic] {
-            let many = (i16::MIN..=i16::MAX).map(|step| f32::from(step) / 1_600.0);
+            let many = (0..=u16::MAX).map(|step| f32::from(step) / 1638.4 - 20.0);
             let far = [-1e30, -1e4, -200.0, 0.0, 200.0, 1e4, 1e30, 1e-30, -1e-30];
             let xs: Vec<f32> = many.chain(far).chain([0.0; 7]).collect();
             let mut ys = xs.clone();

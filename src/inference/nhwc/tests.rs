@@ -140,7 +140,13 @@ impl Graph {
     /// Runs it plain and rewritten, with the vectors that there are, and compares; nothing that the
     /// trunk knows may be left to the plain operators.
     #[track_caller]
-    pub(super) fn check(mut self, outputs: &[OutletId], length: usize) {
+    pub(super) fn check(self, outputs: &[OutletId], length: usize) {
+        self.check_within(outputs, tolerance(length));
+    }
+
+    /// The same, with a bound on how far a number may be from the plain one.
+    #[track_caller]
+    pub(super) fn check_within(mut self, outputs: &[OutletId], difference_max: f32) {
         self.model.select_output_outlets(outputs).unwrap();
         let shape = self.shape(self.model.inputs[0]);
         let numbers = self.numbers(shape.iter().product(), 1.0);
@@ -157,7 +163,7 @@ impl Graph {
                 let fast = fast.to_plain_array_view::<f32>().unwrap();
                 let plain = plain.to_plain_array_view::<f32>().unwrap();
                 for (place, (plain, fast)) in plain.iter().zip(fast.iter()).enumerate() {
-                    let far = (plain - fast).abs() > tolerance(length);
+                    let far = (plain - fast).abs() > difference_max;
                     assert!(!far, "{isa}: {fast}, not {plain}, at {place}");
                 }
             }
