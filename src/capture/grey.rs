@@ -150,8 +150,8 @@ mod tests {
 
     #[test]
     fn what_is_finer_than_the_new_pixels_is_averaged() {
-        let stripes = (0..200 * 200).map(|n| if n % 2 == 0 { 0 } else { 255 }).collect();
-        let image = GreyImage::from_pixels(200, 200, 1_000, stripes).unwrap().resampled_to_500();
+        let stripes = (0..240 * 240).map(|n| if n % 2 == 0 { 0 } else { 255 }).collect();
+        let image = GreyImage::from_pixels(240, 240, 1_200, stripes).unwrap().resampled_to_500();
         assert_eq!((image.width(), image.height()), (100, 100));
         let inside = image.pixels().chunks(100).flat_map(|row| &row[2..98]);
         assert!(inside.clone().all(|grey| (120..=135).contains(grey)), "{:?}", inside.max());

@@ -58,7 +58,7 @@ fn the_demonstration_plays_as_scripted_and_its_ledger_verifies() {
         rows.map(|row| row["answer"].as_str().unwrap()).collect()
     };
     let machine = answers("At the machine");
-    assert_eq!(machine.iter().filter(|answer| **answer == "APPROVED").count(), 5);
+    assert_eq!(machine.iter().filter(|answer| **answer == "APPROVED").count(), 6);
     // The day in Almaty has every outcome, and each decision a rule that made it.
     let almaty = answers("Almaty");
     for outcome in ["APPROVED", "APPROVED_CAPPED", "DENIED", "STEP_UP", "HELD", "INCONCLUSIVE"] {
