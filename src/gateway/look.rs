@@ -99,14 +99,13 @@ impl Gateway {
     ) -> Result<Looked, GatewayError> {
         let customer = session.customer()?;
         let captures = session.modalities()?.into_iter().zip(captures).collect::<Vec<_>>();
-        let looked = match (session.guest.clone(), captures.as_slice()) {
-            (Some(kept), [(Modality::Face, face)]) => {
-                self.look_for_guest(kept, may_compare, terminal, face.clone()).await
-            }
-            _ => {
-                let required_db = pack.bars().required_db;
-                self.look_at_customer(customer, may_compare, required_db, captures).await
-            }
+        let looked = if let (Some(kept), [(Modality::Face, face)]) =
+            (session.guest.clone(), captures.as_slice())
+        {
+            self.look_for_guest(kept, may_compare, terminal, face.clone()).await
+        } else {
+            let required_db = pack.bars().required_db;
+            self.look_at_customer(customer, may_compare, required_db, captures).await
         };
         self.look_for_others(looked?, customer, pack).await
     }
