@@ -18,6 +18,7 @@
 //!   from the planes ([`planar`]), depthwise ones ([`depthwise`]), the pair of a 1×1 and a depthwise
 //!   one ([`strip`]), two 1×1 with many channels between ([`pair`]), norms ([`norm`]), curves
 //!   ([`curve`]), and what only moves or adds ([`simple`]); written once, for the vectors of [`simd`].
+//! - **Behind the trunk** a row by a matrix of stored bytes ([`row`]).
 //! - **Sizes** ([`trunk`]): the same packed weights serve pictures of other sizes.
 //!
 //! Sums are added in another order than tract's, with each product rounded once (FMA): results differ
@@ -41,6 +42,7 @@ mod plan;
 mod planar;
 mod program;
 mod rewrite;
+mod row;
 mod simd;
 mod simple;
 mod strip;
@@ -89,6 +91,9 @@ pub(super) fn rewrite(model: &TypedModel, isa: Isa) -> TractResult<Option<TypedM
             node.inputs.iter().map(|outlet| find(&known, *outlet)).collect::<TractResult<_>>()?;
         let outputs = if node.op_is::<TypedSource>() {
             tvec!(target.add_source(&node.name, model.outlet_fact(id.into())?.clone())?)
+        } else if let Some(product) = row::find(model, node, vectors)? {
+            let row = inputs.first().context("a product has a row")?;
+            target.wire_node(&node.name, product, &[*row])?
         } else {
             target.wire_node(&node.name, node.op.clone(), &inputs)?
         };

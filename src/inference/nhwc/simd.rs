@@ -11,12 +11,13 @@
 
 use std::arch::x86_64::{
     __m256, __m512, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_add_ps,
-    _mm_add_ss, _mm_cvtss_f32, _mm_movehl_ps, _mm_shuffle_ps, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps,
-    _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_zeroupper,
-    _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm_add_ss, _mm_cvtss_f32, _mm_loadl_epi64, _mm_loadu_si128, _mm_movehl_ps, _mm_shuffle_ps,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_castsi256_ps,
+    _mm256_cmp_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtps_epi32, _mm256_div_ps,
+    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps,
+    _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_zeroupper, _mm512_add_ps, _mm512_cmp_ps_mask,
+    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
     _mm512_mask_mul_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps,
     _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
@@ -99,6 +100,8 @@ pub(super) trait Simd: Copy {
     type V: Copy;
     /// The same numbers in memory.
     type Array;
+    /// As many whole numbers of a byte each.
+    type Bytes;
     /// How many numbers a register holds.
     const LEN: usize;
     /// Rows of the matrix kernel's tile: with two registers a row, as many as the processor has
@@ -109,6 +112,10 @@ pub(super) trait Simd: Copy {
     fn vectors(numbers: &[f32]) -> &[Self::Array];
     /// The same, to write.
     fn vectors_mut(numbers: &mut [f32]) -> &mut [Self::Array];
+    /// Bytes as vectors; what is left over at the end is left out.
+    fn bytes(numbers: &[i8]) -> &[Self::Bytes];
+    /// Bytes to a register of numbers.
+    fn load_bytes(self, from: &Self::Bytes) -> Self::V;
     /// Memory to register.
     fn load(self, from: &Self::Array) -> Self::V;
     /// The same for several, zero where there are fewer.
@@ -158,6 +165,7 @@ pub(super) struct Avx512(());
 impl Simd for Avx512 {
     type V = __m512;
     type Array = [f32; 16];
+    type Bytes = [i8; 16];
     const LEN: usize = 16;
     const ROWS: usize = 12;
 
@@ -169,6 +177,17 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn vectors_mut(numbers: &mut [f32]) -> &mut [[f32; 16]] {
         numbers.as_chunks_mut().0
+    }
+
+    #[inline(always)]
+    fn bytes(numbers: &[i8]) -> &[[i8; 16]] {
+        numbers.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[i8; 16]) -> __m512 {
+        // SAFETY: 16 bytes are there to read, and `self` proves AVX-512F.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
     }
 
     #[inline(always)]
@@ -261,6 +280,7 @@ pub(super) struct Avx2(());
 impl Simd for Avx2 {
     type V = __m256;
     type Array = [f32; 8];
+    type Bytes = [i8; 8];
     const LEN: usize = 8;
     const ROWS: usize = 6;
 
@@ -272,6 +292,17 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn vectors_mut(numbers: &mut [f32]) -> &mut [[f32; 8]] {
         numbers.as_chunks_mut().0
+    }
+
+    #[inline(always)]
+    fn bytes(numbers: &[i8]) -> &[[i8; 8]] {
+        numbers.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[i8; 8]) -> __m256 {
+        // SAFETY: 8 bytes are there to read, and `self` proves AVX2.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().cast()))) }
     }
 
     #[inline(always)]
