@@ -319,6 +319,12 @@ fn read_output(tensor: &Tensor) -> Result<Output, RunError> {
     Ok(Output { shape: view.shape().to_vec(), values })
 }
 
+/// The typed graph of a model's file.
+#[cfg(test)]
+pub(super) fn graph_of(path: &std::path::Path, input_shape: [usize; 4]) -> TypedModel {
+    graph(&parse(&std::fs::read(path).unwrap()).unwrap(), input_shape).unwrap()
+}
+
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "small whole numbers and halves are exact")]
 mod tests {
@@ -443,10 +449,7 @@ mod tests {
     fn no_convolution_of_a_real_model_is_left_to_the_plain_operators() {
         for isa in Isa::ALL.into_iter().filter(|isa| *isa != Isa::Plain && isa.is_present()) {
             for (path, sides, _) in real_models() {
-                let mut proto =
-                    ModelProto::decode(std::fs::read(&path).unwrap().as_slice()).unwrap();
-                fold_constants(proto.graph.as_mut().unwrap()).unwrap();
-                let graph = graph(&proto, [1, 3, sides[0], sides[0]]).unwrap();
+                let graph = graph_of(&path, [1, 3, sides[0], sides[0]]);
                 let fast = super::super::nhwc::rewrite(&graph, isa).unwrap().unwrap();
                 let left = super::super::nhwc::tests::plain_left(&fast);
                 assert_eq!(left, Vec::<String>::new(), "{}", path.display());
