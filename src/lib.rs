@@ -27,7 +27,7 @@
 //! | [`pki`] | development PKI, terminals' certificates | `gateway` (the trait it implements) |
 //! | [`proto`] | generated wire types | — |
 //! | [`grpc`] | the server's services and conversions | `gateway`, `proto`, `pki`, and the nouns `gateway` speaks in |
-//! | [`config`] | the checked configuration | `policy`, `capture` |
+//! | [`config`] | the checked configuration | `policy`, `capture`, `ledger` |
 //! | [`telemetry`] | tracing set-up and redaction | `config` |
 //! | [`app`] | composition root | everything |
 //! | [`cli`] | the command line | everything |

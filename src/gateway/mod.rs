@@ -15,12 +15,15 @@ mod enrollment;
 mod error;
 mod evidence;
 mod exception;
+mod export;
 mod facts;
 mod finger_records;
 mod footage;
 mod guard;
 mod guest;
 mod import;
+mod ledger_view;
+mod ledgers;
 mod look;
 mod lookalikes;
 mod oversight;
@@ -34,6 +37,7 @@ mod report;
 pub mod request;
 mod retention;
 mod reversal;
+mod roll_over;
 mod sequencer;
 mod session;
 mod teller;
@@ -58,26 +62,28 @@ use crate::domain::id::{TenantId, TerminalId};
 use crate::domain::turnover::BankZone;
 use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
-use crate::ledger::Origin;
+use crate::ledger::{LedgerNames, Tree};
 use crate::matching::{FingerGallery, FingerMatcher, Gallery, Matcher};
 use crate::policy::PolicyPack;
 use crate::receipt::KeyRegister;
 use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
+pub use crate::ledger::{LogPosition, Origin};
 pub use crate::store::{
     CaseEvidenceRow, CaseFile, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow,
     RegisterRow,
 };
 pub use activation::{Activation, SecondPerson};
-pub use audit::{AuditRecord, ExportFile, Redeem};
+pub use audit::{AuditRecord, Entry, Redeem};
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
 pub use error::GatewayError;
 pub use evidence::Evidence;
+pub use export::{ExportFile, ExportOptions};
 pub use finger_records::ExportedTemplate;
 pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
-pub use guard::{FileGuard, GuardError, HeadGuard};
+pub use guard::{FileGuard, GuardError, HeadGuard, SignedHead};
 pub use import::Imported;
 pub use policy::ActivePack;
 pub use reference::{ReferenceError, ReferenceSource};
@@ -92,8 +98,10 @@ pub use verification::CallingTerminal;
 pub use vision::VisionLimits;
 
 use customer::Everybody;
+use ledger_view::{LedgerView, keep_checkpoint};
 use packs::Packs;
-use sequencer::{LedgerView, Sequencer, SequencerHandle, Signing, keep_checkpoint};
+use roll_over::Signing;
+use sequencer::{Sequencer, SequencerHandle};
 use under_way::UnderWay;
 use vision::VisionPool;
 
@@ -150,8 +158,8 @@ pub struct KeyRegisterFiles {
 pub struct Settings {
     /// The bank.
     pub tenant: TenantId,
-    /// The ledger.
-    pub origin: Origin,
+    /// How its ledgers are called.
+    pub ledgers: LedgerNames,
     /// `iss` of receipts.
     pub issuer: String,
     /// `aud` of receipts: the host that may act on them.
@@ -199,6 +207,8 @@ pub struct Gateway {
     finger_matcher: Option<FingerMatcher>,
     signing: Arc<Signing>,
     view: Arc<LedgerView>,
+    /// The tree of the closed ledger that was asked for last.
+    closed_tree: Mutex<Option<(Origin, Tree)>>,
     sequencer: SequencerHandle,
     gallery: RwLock<Everybody>,
     /// Held over an activation's search and insertion, so that one person activated twice at one
@@ -260,8 +270,14 @@ impl Gateway {
             authority,
             ..
         } = parts;
+        let register = KeyRegister::parse(&parts.key_register.register)
+            .map_err(|cause| GatewayError::internal("key register", cause))?;
         let signing = Arc::new(Signing {
-            origin: parts.settings.origin.clone(),
+            names: parts.settings.ledgers.clone(),
+            issuer: parts.settings.issuer.clone(),
+            tenant: parts.settings.tenant.as_str().to_owned(),
+            register: register.clone(),
+            entropy: Arc::clone(&entropy),
             receipt_kid: parts.receipt_kid,
             receipt_key: parts.receipt_key,
             ledger_key: parts.ledger_key,
@@ -278,10 +294,7 @@ impl Gateway {
             faces: Gallery::new(matcher.clone()),
             fingers: finger_matcher.clone().map(FingerGallery::new),
         };
-        let register = KeyRegister::parse(&parts.key_register.register)
-            .map_err(|cause| GatewayError::internal("key register", cause))?;
-        let packs =
-            Packs::new(Arc::clone(&store), parts.settings.origin.clone(), register.clone(), pack);
+        let packs = Packs::new(Arc::clone(&store), Arc::clone(&view), register.clone(), pack);
         let gateway = Arc::new(Self {
             packs: Arc::new(packs),
             vision: VisionPool::new(faces, fingers, parts.settings.vision),
@@ -310,6 +323,7 @@ impl Gateway {
             authority,
             signing,
             view,
+            closed_tree: Mutex::new(None),
         });
         gateway.load_gallery().await?;
         gateway.open_packs().await?;

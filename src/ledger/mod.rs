@@ -4,6 +4,7 @@
 //! tlog-checkpoint, tlog-proof, tlog-tiles), so that an auditor's own tools read them.
 
 mod checkpoint;
+mod names;
 mod note;
 mod proof;
 mod shards;
@@ -11,10 +12,13 @@ mod tile;
 mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError, split_checkpoints};
+pub use names::{LedgerNames, LogPosition};
 pub use note::{InvalidOrigin, KeyId, NOTE_BYTES_MAX, NoteError, Origin, SignedNote, sign_note};
 pub use proof::{ProofTextError, TlogProof};
 pub use shards::{ClosedShard, LogOfLogs};
-pub use tile::{TILE_WIDTH, TileAddress, TileError, TileKind, append_entry};
+pub use tile::{
+    TILE_WIDTH, TileAddress, TileError, TileKind, TileWriter, WrittenTile, append_entry,
+};
 pub use tree::{
     LeafHash, OutsideTree, ProofError, Tree, empty_root, verify_consistency, verify_inclusion,
 };

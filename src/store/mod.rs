@@ -13,6 +13,7 @@ mod confirmations;
 mod evidence;
 mod footage;
 mod guests;
+mod ledgers;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
 mod movements;
@@ -44,6 +45,7 @@ pub use footage::{
     Footages,
 };
 pub use guests::{GUESTS_OF_NUMBER_MAX, GuestRow, Guests};
+pub use ledgers::{ClosedLedgerRow, LedgerReads, LedgerWrites};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf};
 pub use packs::{ActivationRow, PackRow, PackShelf, PackSignature, Packs};
 pub use past::{Links, Past};
@@ -70,6 +72,7 @@ pub trait Store:
     + CaseReads
     + RegisterReads
     + PackShelf
+    + LedgerReads
     + std::fmt::Debug
     + ActivationQuestions
 {
@@ -171,6 +174,7 @@ pub trait UnitOfWork:
     + Packs
     + Registers
     + Cases
+    + LedgerWrites
 {
     /// Makes everything durable (synced to the disk) before it returns.
     ///
@@ -295,7 +299,9 @@ pub trait UnitOfWork:
         new: &HeadRow,
     ) -> Result<(), StoreError>;
     /// Appends an entry; [`StoreError::Exists`] if its index is taken.
-    async fn insert_entry(&mut self, origin: &str, row: &EntryRow) -> Result<(), StoreError>;
+    async fn insert_entry(&mut self, origin: &str, row: &EntryRow) -> Result<(), StoreError> {
+        self.insert_entries(origin, std::slice::from_ref(row)).await
+    }
     /// Keeps a checkpoint; the same size again changes nothing.
     async fn insert_checkpoint(
         &mut self,

@@ -49,7 +49,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("pki", &["gateway"]),
     ("proto", &[]),
     ("grpc", &["gateway", "proto", "pki", "capture", "store"]),
-    ("config", &["policy", "capture"]),
+    ("config", &["policy", "capture", "ledger"]),
     ("telemetry", &["config"]),
     ("app", ANY),
     ("cli", ANY),

@@ -6,6 +6,7 @@ mod confirmations;
 mod evidence;
 mod footage;
 mod guests;
+mod ledgers;
 mod movements;
 mod packs;
 mod past;
@@ -153,6 +154,7 @@ struct State {
     case_evidence: BTreeMap<(CaseId, u64), CaseEvidenceRow>,
     case_lookalikes: BTreeSet<(CaseId, CustomerId)>,
     heads: BTreeMap<String, HeadRow>,
+    closed_ledgers: Vec<super::ClosedLedgerRow>,
     entries: BTreeMap<(String, u64), Arc<EntryRow>>,
     checkpoints: BTreeMap<(String, u64), CheckpointRow>,
 }
@@ -659,14 +661,6 @@ impl UnitOfWork for MemoryUnit {
         }
         state.heads.insert(origin.to_owned(), new.clone());
         Ok(())
-    }
-
-    async fn insert_entry(&mut self, origin: &str, row: &EntryRow) -> Result<(), StoreError> {
-        let state = self.state()?;
-        if state.entries(origin, 0).any(|held| held.receipt == row.receipt) {
-            return Err(StoreError::Exists);
-        }
-        insert(&mut state.entries, (origin.to_owned(), row.index), Arc::new(row.clone()))
     }
 
     async fn insert_checkpoint(
