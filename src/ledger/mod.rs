@@ -1,14 +1,16 @@
 //! Merkle tree, signed notes, checkpoints, inclusion and consistency proofs.
 //!
 //! The tree is that of RFC 6962 over SHA-256; the texts are those of C2SP (signed-note,
-//! tlog-checkpoint, tlog-cosignature, tlog-policy, tlog-proof), so that an auditor's own tools read them.
+//! tlog-checkpoint, tlog-cosignature, tlog-policy, tlog-proof), so that an auditor's own tools read them. Time-stamps are those of RFC 3161.
 
 mod checkpoint;
 mod cosignature;
+mod der;
 mod note;
 mod policy;
 mod proof;
 mod submission;
+mod timestamp;
 mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError, split_checkpoints};
@@ -21,6 +23,7 @@ pub use policy::{
 };
 pub use proof::{ProofTextError, TlogProof};
 pub use submission::{SUBMISSION_BYTES_MAX, Submission, SubmissionError};
+pub use timestamp::{Nonce, TIMESTAMP_BYTES_MAX, TimestampError, TimestampRequest, TimestampToken};
 pub use tree::{
     LeafHash, OutsideTree, ProofError, Tree, empty_root, verify_consistency, verify_inclusion,
 };
