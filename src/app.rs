@@ -4,6 +4,8 @@
 //! Drain: no new call, calls under way, the sequencer's queue, the store. What was promised is
 //! durable before the process ends.
 
+mod outside;
+
 use std::fs;
 use std::future::Future;
 use std::io::Write as _;
@@ -25,7 +27,7 @@ use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
 use crate::gateway::{
     FileGuard, FileReferences, Gateway, HeadGuard as _, KeyRegisterFiles, Parts, ReferenceSource,
-    Settings, Tasks, VisionLimits,
+    Settings, SignedHead, Tasks, VisionLimits,
 };
 use crate::grpc::limits::Limits;
 use crate::grpc::peer::Door;
@@ -38,7 +40,7 @@ use crate::receipt::{
     KeyAlgorithm, KeyRange, KeyRecord, KeyRegister, KeyStatus, KeyUse, TrustFingerprint,
 };
 use crate::store::sql::SqliteStore;
-use crate::store::{FileShelves, Store as _};
+use crate::store::{FileShelves, HeadRow, LedgerReads as _, Store as _};
 use crate::vault::Vault;
 
 /// The files of a data folder.
@@ -225,7 +227,7 @@ impl App {
         }
         let receipt_key = Arc::new(read_key(&data.key("receipt"))?);
         let ledger_key = Arc::new(read_key(&data.key("ledger"))?);
-        let (files, origin, receipt_kid) = read_register(&data, &receipt_key.public_key())?;
+        let (files, _, receipt_kid) = read_register(&data, &receipt_key.public_key())?;
         let pki = data.pki();
         let authority = Arc::new(pki.load_authority(config.identity.tenant.clone())?);
         let store =
@@ -240,13 +242,15 @@ impl App {
             clock,
             entropy: Arc::new(SystemEntropy),
             references: references(config)?,
+            witnesses: outside::witnesses(config)?,
+            timestamping: outside::timestamping(config)?,
             guard: Arc::new(FileGuard::open(&data.guard())?),
             authority,
             receipt_key,
             receipt_kid,
             ledger_key,
             key_register: files,
-            settings: settings(config, origin)?,
+            settings: settings(config)?,
         };
         let (gateway, tasks) = Gateway::open(parts).await.context("the gateway cannot start")?;
         let tls = TlsMaterial {
@@ -293,10 +297,25 @@ pub async fn adopt_head(config: &Config) -> Result<u64> {
     let (_, origin, _) = read_register(&data, &receipt_key)?;
     let store =
         SqliteStore::open(&data.database()).await.context("the database cannot be opened")?;
-    let head = store.head(origin.as_str()).await?;
+    let head = signed_head(&store, origin.as_str()).await?;
     store.close().await;
-    guard.record(head.size, &head.root)?;
-    Ok(head.size)
+    guard.record(&head)?;
+    Ok(head.entries)
+}
+
+/// The head of the open ledger, which is `first` where none was ever opened.
+async fn signed_head(store: &SqliteStore, first: &str) -> Result<SignedHead> {
+    let open = store.open_ledgers().await?;
+    let open = match open.as_slice() {
+        [] => first,
+        [open] => open,
+        _ => bail!("the database has more than one open ledger"),
+    };
+    let closed = store.closed_ledgers().await?;
+    let before: u64 = closed.iter().map(|ledger| ledger.size).sum();
+    let HeadRow { size, root, .. } = store.head(open).await?;
+    let origin = Some(Origin::try_from(open)?.digest());
+    Ok(SignedHead { origin, entries: before + size, size, root })
 }
 
 /// Binds the configured address.
@@ -389,10 +408,10 @@ fn read_register(
     Ok((KeyRegisterFiles { register: json, signature: signature.into_bytes(), root }, origin, kid))
 }
 
-fn settings(config: &Config, origin: Origin) -> Result<Settings> {
+fn settings(config: &Config) -> Result<Settings> {
     Ok(Settings {
         tenant: config.identity.tenant.clone(),
-        origin,
+        ledgers: config.identity.ledgers(),
         issuer: config.identity.issuer.clone(),
         audience: config.identity.audience.clone(),
         zone: config.identity.zone.clone(),
@@ -539,6 +558,7 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
         ),
     ];
     lines.push(check_references(config)?);
+    lines.extend(outside::check(config)?);
     let data = DataDir::at(&config.paths.data_dir);
     if data.is_complete() {
         for path in [data.key("receipt"), data.key("ledger"), data.kek()] {

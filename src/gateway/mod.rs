@@ -15,12 +15,15 @@ mod enrollment;
 mod error;
 mod evidence;
 mod exception;
+mod export;
 mod facts;
 mod finger_records;
 mod footage;
 mod guard;
 mod guest;
 mod import;
+mod ledger_view;
+mod ledgers;
 mod look;
 mod lookalikes;
 mod oversight;
@@ -35,15 +38,18 @@ mod report;
 pub mod request;
 mod retention;
 mod reversal;
+mod roll_over;
 mod sequencer;
 mod session;
 mod teller;
 mod templates;
 mod terminal;
+mod timestamping;
 mod under_way;
 mod verification;
 mod verification_job;
 mod vision;
+mod witnessing;
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, RwLock};
@@ -59,26 +65,28 @@ use crate::domain::id::{TenantId, TerminalId};
 use crate::domain::turnover::BankZone;
 use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
-use crate::ledger::Origin;
+use crate::ledger::{LedgerNames, Tree};
 use crate::matching::{FingerGallery, FingerMatcher, Gallery, Matcher};
 use crate::policy::PolicyPack;
 use crate::receipt::KeyRegister;
 use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
+pub use crate::ledger::{LogPosition, Origin};
 pub use crate::store::{
     CaseEvidenceRow, CaseFile, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow,
     RegisterRow,
 };
 pub use activation::{Activation, SecondPerson};
-pub use audit::{AuditRecord, ExportFile, Redeem};
+pub use audit::{AuditRecord, Entry, Redeem};
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
 pub use error::GatewayError;
 pub use evidence::Evidence;
+pub use export::{ExportFile, ExportOptions};
 pub use finger_records::ExportedTemplate;
 pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
-pub use guard::{FileGuard, GuardError, HeadGuard};
+pub use guard::{FileGuard, GuardError, HeadGuard, SignedHead};
 pub use import::Imported;
 pub use policy::ActivePack;
 pub use postbox::{Postbox, PostboxAnswer, PostboxError};
@@ -90,14 +98,19 @@ pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
 pub use teller::ExceptionsOf;
 pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
+pub use timestamping::Timestamping;
 pub use verification::CallingTerminal;
 pub use vision::VisionLimits;
+pub use witnessing::Witnesses;
 
 use customer::Everybody;
+use ledger_view::{LedgerView, keep_checkpoint};
 use packs::Packs;
-use sequencer::{LedgerView, Sequencer, SequencerHandle, Signing, keep_checkpoint};
+use roll_over::Signing;
+use sequencer::{Sequencer, SequencerHandle};
 use under_way::UnderWay;
 use vision::VisionPool;
+use witnessing::{Office, WitnessTasks, Witnessing};
 
 /// What a gateway is built from.
 #[derive(Debug)]
@@ -122,6 +135,10 @@ pub struct Parts {
     pub guard: Arc<dyn HeadGuard>,
     /// Portraits to compare at enrolment, where the bank has a source.
     pub references: Option<Arc<dyn ReferenceSource>>,
+    /// Who cosigns the ledger's checkpoints.
+    pub witnesses: Option<Witnesses>,
+    /// Who puts time-stamps on them.
+    pub timestamping: Option<Timestamping>,
     /// Signs terminals' certificates.
     pub authority: Arc<dyn CertificateAuthority>,
     /// Signs receipts.
@@ -152,8 +169,8 @@ pub struct KeyRegisterFiles {
 pub struct Settings {
     /// The bank.
     pub tenant: TenantId,
-    /// The ledger.
-    pub origin: Origin,
+    /// How its ledgers are called.
+    pub ledgers: LedgerNames,
     /// `iss` of receipts.
     pub issuer: String,
     /// `aud` of receipts: the host that may act on them.
@@ -201,6 +218,8 @@ pub struct Gateway {
     finger_matcher: Option<FingerMatcher>,
     signing: Arc<Signing>,
     view: Arc<LedgerView>,
+    /// The tree of the closed ledger that was asked for last.
+    closed_tree: Mutex<Option<(Origin, Tree)>>,
     sequencer: SequencerHandle,
     gallery: RwLock<Everybody>,
     /// Held over an activation's search and insertion, so that one person activated twice at one
@@ -225,6 +244,8 @@ pub struct Tasks {
     sequencer: JoinHandle<()>,
     clerk: JoinHandle<()>,
     retention: JoinHandle<()>,
+    witnesses: WitnessTasks,
+    timestamps: Option<JoinHandle<()>>,
 }
 
 /// Reports that may be made at once.
@@ -235,6 +256,10 @@ impl Tasks {
     pub async fn finish(self) {
         self.clerk.abort();
         self.retention.abort();
+        self.witnesses.abort();
+        if let Some(timestamps) = self.timestamps {
+            timestamps.abort();
+        }
         if let Err(cause) = self.sequencer.await {
             tracing::error!(error = %cause, "the sequencer ended badly");
         }
@@ -262,11 +287,18 @@ impl Gateway {
             authority,
             ..
         } = parts;
+        let register = KeyRegister::parse(&parts.key_register.register)
+            .map_err(|cause| GatewayError::internal("key register", cause))?;
         let signing = Arc::new(Signing {
-            origin: parts.settings.origin.clone(),
+            names: parts.settings.ledgers.clone(),
+            issuer: parts.settings.issuer.clone(),
+            tenant: parts.settings.tenant.as_str().to_owned(),
+            register: register.clone(),
+            entropy: Arc::clone(&entropy),
             receipt_kid: parts.receipt_kid,
             receipt_key: parts.receipt_key,
             ledger_key: parts.ledger_key,
+            witnessing: Arc::new(Witnessing::new(parts.witnesses, clock.now())),
         });
         let sequencer =
             Sequencer::open(Arc::clone(&store), Arc::clone(&signing), Arc::clone(&clock), guard)
@@ -280,10 +312,7 @@ impl Gateway {
             faces: Gallery::new(matcher.clone()),
             fingers: finger_matcher.clone().map(FingerGallery::new),
         };
-        let register = KeyRegister::parse(&parts.key_register.register)
-            .map_err(|cause| GatewayError::internal("key register", cause))?;
-        let packs =
-            Packs::new(Arc::clone(&store), parts.settings.origin.clone(), register.clone(), pack);
+        let packs = Packs::new(Arc::clone(&store), Arc::clone(&view), register.clone(), pack);
         let gateway = Arc::new(Self {
             packs: Arc::new(packs),
             vision: VisionPool::new(faces, fingers, parts.settings.vision),
@@ -312,13 +341,44 @@ impl Gateway {
             authority,
             signing,
             view,
+            closed_tree: Mutex::new(None),
         });
         gateway.load_gallery().await?;
         gateway.open_packs().await?;
+        let witnesses = gateway.start_witnesses().await?;
+        let timestamps = gateway.start_timestamps(parts.timestamping);
         let clerk = tokio::spawn(clerk(Arc::downgrade(&gateway)));
         let interval = gateway.settings.retention_interval;
         let retention = tokio::spawn(retention::clerk(Arc::downgrade(&gateway), interval));
-        Ok((gateway, Tasks { sequencer, clerk, retention }))
+        Ok((gateway, Tasks { sequencer, clerk, retention, witnesses, timestamps }))
+    }
+
+    /// Asks the witnesses before anything is served: one may know that this is a restored database.
+    async fn start_witnesses(&self) -> Result<WitnessTasks, GatewayError> {
+        if !self.signing.witnessing.has_witnesses() {
+            return Ok(WitnessTasks::default());
+        }
+        // There is something to show them from the first start on.
+        keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
+        let office = Office {
+            store: Arc::clone(&self.store),
+            view: Arc::clone(&self.view),
+            clock: Arc::clone(&self.clock),
+            witnessing: Arc::clone(&self.signing.witnessing),
+            interval: self.settings.checkpoint_interval,
+        };
+        witnessing::start(Arc::new(office)).await
+    }
+
+    fn start_timestamps(&self, timestamping: Option<Timestamping>) -> Option<JoinHandle<()>> {
+        let desk = timestamping::Desk {
+            asked: timestamping?,
+            store: Arc::clone(&self.store),
+            view: Arc::clone(&self.view),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+        };
+        Some(tokio::spawn(timestamping::work(desk)))
     }
 
     /// The present, as receipts will state it.

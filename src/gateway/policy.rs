@@ -98,7 +98,7 @@ impl Gateway {
         let pack = self.packs.stored(hash).await?;
         let packs = Arc::clone(&self.packs);
         let logged = self.log_pack(actor, PackAct::Activate { pack, effective_at, packs }).await?;
-        let row = self.store.activation(logged.index()).await?;
+        let row = self.store.activation(logged.place()).await?;
         row.ok_or(GatewayError::broken("an activation is missing"))
     }
 

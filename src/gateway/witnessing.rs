@@ -16,17 +16,17 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::error::GatewayError;
+use super::ledger_view::{LedgerView, load_tree};
 use super::postbox::{Postbox, PostboxAnswer, PostboxError};
-use super::sequencer::LedgerView;
 use crate::clock::Clock;
 use crate::crypto::Digest;
 use crate::domain::time::UnixMillis;
 use crate::ledger::{
-    Cosignature, CosignatureError, Origin, QuorumState, SignedNote, Submission, WitnessKey,
-    WitnessPolicy,
+    Cosignature, CosignatureError, LogKey, Origin, OutsideTree, QuorumState, SignedNote,
+    Submission, Tree, WitnessKey, WitnessPolicy,
 };
 use crate::receipt;
-use crate::store::{CheckpointRow, Store, StoreError, WitnessedRow};
+use crate::store::{CheckpointRow, Store, WitnessedRow};
 
 /// The ledger's witnesses.
 #[derive(Debug)]
@@ -62,37 +62,25 @@ struct State {
 }
 
 impl Witnessing {
-    /// Knows the head that was witnessed last, if one was: a ledger that never was is as if it had been
-    /// now.
-    pub async fn open(
-        witnesses: Option<Witnesses>,
-        store: &dyn Store,
-        origin: &Origin,
-        now: UnixMillis,
-    ) -> Result<Self, GatewayError> {
-        let head = match &witnesses {
-            Some(_) => store.witnessed(origin.as_str()).await?,
-            None => None,
-        };
-        let fresh = head.as_ref().map_or(now, |head| head.time);
+    /// Knows nothing yet of what was witnessed: see [`start`]. A ledger that never was is as if it had
+    /// been now.
+    pub fn new(witnesses: Option<Witnesses>, now: UnixMillis) -> Self {
         let lapse_max = witnesses.as_ref().and_then(|witnesses| witnesses.lapse_max);
-        let lapse_max_ms =
-            lapse_max.map(|max| i64::try_from(max.as_millis()).unwrap_or(i64::MAX));
-        let head = head.map(|head| (origin.clone(), head));
-        let state = RwLock::new(State { head, fresh, conflict: false });
-        Ok(Self { witnesses, lapse_max_ms, state })
+        let lapse_max_ms = lapse_max.map(|max| i64::try_from(max.as_millis()).unwrap_or(i64::MAX));
+        let state = RwLock::new(State { head: None, fresh: now, conflict: false });
+        Self { witnesses, lapse_max_ms, state }
+    }
+
+    /// Whether anybody is asked.
+    pub const fn has_witnesses(&self) -> bool {
+        self.witnesses.is_some()
     }
 
     /// What a receipt says of witnesses: the latest head of its ledger that they had cosigned.
     pub fn in_receipt(&self, origin: &Origin) -> Option<receipt::Witnessed> {
-        let head = self.head(origin)?;
-        Some(receipt::Witnessed { size: head.size, time: head.time.rfc3339() })
-    }
-
-    /// The latest head of a ledger that enough witnesses cosigned.
-    pub fn head(&self, origin: &Origin) -> Option<WitnessedRow> {
         let state = self.state.read().ok()?;
-        state.head.as_ref().filter(|(of, _)| of == origin).map(|(_, head)| *head)
+        let (_, head) = state.head.as_ref().filter(|(of, _)| of == origin)?;
+        Some(receipt::Witnessed { size: head.size, time: head.time.rfc3339() })
     }
 
     /// Whether receipts may be issued.
@@ -110,9 +98,9 @@ impl Witnessing {
     }
 
     /// The exported policy: the ledger's key, and the configured file.
-    pub fn policy_file(&self, ledger: &crate::ledger::LogKey) -> Option<Vec<u8>> {
+    pub fn policy_file(&self, ledger: &LogKey) -> Option<String> {
         let witnesses = self.witnesses.as_ref()?;
-        Some(format!("log {ledger}\n{}", witnesses.policy_text).into_bytes())
+        Some(format!("log {ledger}\n{}", witnesses.policy_text))
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -128,7 +116,6 @@ pub(super) struct Office {
     pub store: Arc<dyn Store>,
     pub view: Arc<LedgerView>,
     pub clock: Arc<dyn Clock>,
-    pub origin: Origin,
     pub witnessing: Arc<Witnessing>,
     pub interval: Duration,
 }
@@ -143,12 +130,38 @@ impl WitnessTasks {
     }
 }
 
+impl Office {
+    /// The checkpoint to show next: that of the open ledger, and where another was closed before it that
+    /// nobody has seen the end of, the two in turns.
+    async fn due(&self, shown: Option<&Origin>) -> Result<Option<Due>, GatewayError> {
+        let (ledgers, _) = self.view.recorded()?;
+        if let Some(closed) = ledgers.closed().last()
+            && shown != Some(&closed.origin)
+        {
+            let seen = self.store.witnessed(closed.origin.as_str()).await?;
+            if seen.is_none_or(|seen| seen.size < closed.size) {
+                let row = self.store.latest_checkpoint(closed.origin.as_str()).await?;
+                return Ok(row.map(|row| Due { origin: closed.origin.clone(), row }));
+            }
+        }
+        let row = self.store.latest_checkpoint(ledgers.open().as_str()).await?;
+        Ok(row.map(|row| Due { origin: ledgers.open().clone(), row }))
+    }
+}
+
+/// A ledger's latest checkpoint.
+#[derive(Clone, Debug)]
+struct Due {
+    origin: Origin,
+    row: CheckpointRow,
+}
+
 /// A checkpoint that all are offered.
 #[derive(Clone, Debug)]
 struct Offer {
     /// Offers are numbered; the same checkpoint may be offered again.
     round: u64,
-    row: Arc<CheckpointRow>,
+    due: Arc<Due>,
 }
 
 /// What came of an offer.
@@ -175,29 +188,34 @@ enum Visit {
 /// # Errors
 ///
 /// When a witness proves that the database was put back. One that does not answer is no reason.
-pub(super) async fn start(office: Office) -> Result<WitnessTasks, GatewayError> {
+pub(super) async fn start(office: Arc<Office>) -> Result<WitnessTasks, GatewayError> {
     let Some(witnesses) = &office.witnessing.witnesses else { return Ok(WitnessTasks::default()) };
-    let row = office.store.latest_checkpoint(office.origin.as_str()).await?;
-    let row = Arc::new(row.ok_or(GatewayError::broken("the ledger has no checkpoint"))?);
-    let offer = Offer { round: 0, row };
+    let (ledgers, _) = office.view.recorded()?;
+    let open = ledgers.open();
+    if let Some(head) = office.store.witnessed(open.as_str()).await? {
+        office.witnessing.change(|state| {
+            state.fresh = head.time;
+            state.head = Some((open.clone(), head));
+        });
+    }
+    let row = office.store.latest_checkpoint(open.as_str()).await?;
+    let row = row.ok_or(GatewayError::broken("the ledger has no checkpoint"))?;
+    let offer = Offer { round: 0, due: Arc::new(Due { origin: open.clone(), row }) };
     let mut visits = JoinSet::new();
     for (place, postbox) in witnesses.postboxes.iter().enumerate() {
         let mut visitor = Visitor::new(&office, place, Arc::clone(postbox))?;
         let offer = offer.clone();
         visits.spawn(async move { (visitor.visit(&offer).await, visitor) });
     }
-    let mut clerk = Clerk::new(office, offer);
-    let mut visitors = Vec::new();
-    let mut reports = Vec::new();
+    let mut clerk = Clerk::new(Arc::clone(&office), offer);
+    let (mut visitors, mut reports) = (Vec::new(), Vec::new());
     while let Some(visited) = visits.join_next().await {
-        let (visit, visitor) =
+        let (visit, mut visitor) =
             visited.map_err(|cause| GatewayError::internal("a witness's task", cause))?;
         match visit {
             Ok(visit @ (Visit::Ahead(_) | Visit::Conflict)) => {
-                return Err(GatewayError::internal(
-                    RESTORED,
-                    Restored { witness: visitor.key.name().clone(), visit },
-                ));
+                let witness = visitor.key.name().clone();
+                return Err(GatewayError::internal(RESTORED, Restored { witness, visit }));
             }
             Ok(visit) => reports.push(visitor.report(&clerk.offer, visit)),
             Err(fault) => visitor.complain(&fault),
@@ -217,7 +235,7 @@ pub(super) async fn start(office: Office) -> Result<WitnessTasks, GatewayError> 
 
 /// Chooses what is offered, and keeps what comes back.
 struct Clerk {
-    office: Office,
+    office: Arc<Office>,
     offer: Offer,
     offered_at: Instant,
     /// The offered checkpoint with the cosignatures that came in.
@@ -229,8 +247,8 @@ struct Clerk {
 }
 
 impl Clerk {
-    fn new(office: Office, offer: Offer) -> Self {
-        let note = offer.row.text.clone();
+    fn new(office: Arc<Office>, offer: Offer) -> Self {
+        let note = offer.due.row.text.clone();
         let was_refused = false;
         let (offered_at, seen, reached_at) = (Instant::now(), Vec::new(), None);
         Self { office, offer, offered_at, note, seen, reached_at, was_refused }
@@ -257,9 +275,9 @@ impl Clerk {
             }
             self.say_whether_issuing();
             match self.next_offer().await {
-                Ok(Some(row)) => {
-                    self.offer = Offer { round: self.offer.round + 1, row: Arc::new(row) };
-                    self.note.clone_from(&self.offer.row.text);
+                Ok(Some(due)) => {
+                    self.offer = Offer { round: self.offer.round + 1, due: Arc::new(due) };
+                    self.note.clone_from(&self.offer.due.row.text);
                     (self.offered_at, self.reached_at) = (Instant::now(), None);
                     self.seen.clear();
                     offers.send_replace(self.offer.clone());
@@ -273,15 +291,16 @@ impl Clerk {
     }
 
     /// The checkpoint to offer now, if it is another's turn.
-    async fn next_offer(&self) -> Result<Option<CheckpointRow>, StoreError> {
-        let patience = self.patience();
-        let is_over = self.reached_at.is_some() || self.offered_at.elapsed() >= patience;
+    async fn next_offer(&self) -> Result<Option<Due>, GatewayError> {
+        let is_over = self.reached_at.is_some() || self.offered_at.elapsed() >= self.patience();
         if !is_over {
             return Ok(None);
         }
-        let row = self.office.store.latest_checkpoint(self.office.origin.as_str()).await?;
-        let is_due = self.reached_at.is_none_or(|at| at.elapsed() >= self.renewal());
-        Ok(row.filter(|row| row.size > self.offer.row.size || is_due))
+        let shown = &self.offer.due;
+        let due = self.office.due(Some(&shown.origin)).await?;
+        let is_again = self.reached_at.is_none_or(|at| at.elapsed() >= self.renewal());
+        Ok(due
+            .filter(|due| is_again || due.origin != shown.origin || due.row.size > shown.row.size))
     }
 
     fn patience(&self) -> Duration {
@@ -329,16 +348,17 @@ impl Clerk {
     }
 
     /// Keeps cosignatures with their checkpoint; and with the one that makes them enough, that they are.
-    async fn keep(&mut self, lines: &[String]) -> Result<(), StoreError> {
+    async fn keep(&mut self, lines: &[String]) -> Result<(), GatewayError> {
         let Some(witnesses) = &self.office.witnessing.witnesses else { return Ok(()) };
         if lines.is_empty() {
             return Ok(());
         }
         let note = format!("{}{}", self.note, lines.concat());
-        let reached = witnesses.policy.witnessed_at(&note);
-        let (origin, size) = (&self.office.origin, self.offer.row.size);
-        let known = self.office.witnessing.head(origin);
-        let head = reached
+        let (origin, size) = (&self.offer.due.origin, self.offer.due.row.size);
+        let known = self.office.store.witnessed(origin.as_str()).await?;
+        let head = witnesses
+            .policy
+            .witnessed_at(&note)
             .map(|time| WitnessedRow { size, time })
             .filter(|head| known.is_none_or(|known| known.size < head.size));
         let mut unit = self.office.store.begin().await?;
@@ -350,7 +370,8 @@ impl Clerk {
         }
         unit.commit().await?;
         self.note = note;
-        if let Some(head) = head {
+        let is_open = self.office.view.read(|open, _, _| open == origin)?;
+        if let Some(head) = head.filter(|_| is_open) {
             let head = Some((origin.clone(), head));
             self.office.witnessing.change(|state| state.head = head);
         }
@@ -391,17 +412,21 @@ struct Visitor {
     place: usize,
     key: WitnessKey,
     postbox: Arc<dyn Postbox>,
-    view: Arc<LedgerView>,
-    clock: Arc<dyn Clock>,
-    interval: Duration,
-    /// The size that it cosigned last, as far as is known.
+    office: Arc<Office>,
+    /// The ledger shown last.
+    origin: Origin,
+    /// The size of it that was cosigned last, as far as is known.
     known: u64,
     /// Whether the last visit failed: said once.
     failing: bool,
 }
 
 impl Visitor {
-    fn new(office: &Office, place: usize, postbox: Arc<dyn Postbox>) -> Result<Self, GatewayError> {
+    fn new(
+        office: &Arc<Office>,
+        place: usize,
+        postbox: Arc<dyn Postbox>,
+    ) -> Result<Self, GatewayError> {
         let witnesses = office.witnessing.witnesses.as_ref();
         let record = witnesses.and_then(|it| it.policy.witnesses().get(place));
         let record = record.ok_or(GatewayError::broken("a witness without a record"))?;
@@ -409,59 +434,64 @@ impl Visitor {
             place,
             key: record.key.clone(),
             postbox,
-            view: Arc::clone(&office.view),
-            clock: Arc::clone(&office.clock),
-            interval: office.interval,
+            office: Arc::clone(office),
+            origin: office.view.read(|open, _, _| open.clone())?,
             known: 0,
             failing: false,
         })
     }
 
-    /// Shows each offer; one that fails again after a while, unless another has come.
+    /// Shows each offer; one that failed again after a while, unless another has come meanwhile.
     async fn attend(mut self, mut offers: watch::Receiver<Offer>, reports: mpsc::Sender<Report>) {
-        let mut pause = self.interval;
+        let mut pause = self.office.interval;
         loop {
-            if offers.changed().await.is_err() {
-                return;
+            if self.failing {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            } else {
+                pause = self.office.interval;
+                if offers.changed().await.is_err() {
+                    return;
+                }
             }
-            loop {
-                let offer = offers.borrow_and_update().clone();
-                match self.visit(&offer).await {
-                    Ok(visit) => {
-                        self.failing = false;
-                        pause = self.interval;
-                        if reports.send(self.report(&offer, visit)).await.is_err() {
-                            return;
-                        }
-                        break;
+            let offer = offers.borrow_and_update().clone();
+            match self.visit(&offer).await {
+                Ok(visit) => {
+                    if self.failing {
+                        tracing::info!(witness = %self.key.name(), "a witness answers again");
                     }
-                    Err(fault) => {
-                        self.complain(&fault);
-                        self.failing = true;
-                        pause = (pause * 2).min(PAUSE_MAX);
-                        tokio::time::sleep(pause).await;
+                    self.failing = false;
+                    if reports.send(self.report(&offer, visit)).await.is_err() {
+                        return;
                     }
                 }
+                Err(fault) => self.complain(&fault),
             }
         }
     }
 
     fn report(&self, offer: &Offer, visit: Visit) -> Report {
-        Report { place: self.place, round: offer.round, visit, at: self.clock.now() }
+        Report { place: self.place, round: offer.round, visit, at: self.office.clock.now() }
     }
 
-    fn complain(&self, fault: &VisitError) {
+    /// Says it once, until the witness answers again.
+    fn complain(&mut self, fault: &VisitError) {
         let (witness, address) = (self.key.name(), self.postbox.address());
         if self.failing {
             tracing::debug!(%witness, %address, error = ?fault, "a witness still fails");
         } else {
             tracing::warn!(%witness, %address, error = ?fault, "a witness did not cosign");
         }
+        self.failing = true;
     }
 
     /// Asks for a cosignature, twice where the witness had cosigned another size than was believed.
     async fn visit(&mut self, offer: &Offer) -> Result<Visit, VisitError> {
-        let size = offer.row.size;
+        let Due { origin, row } = &*offer.due;
+        if self.origin != *origin {
+            (self.origin, self.known) = (origin.clone(), 0);
+        }
+        let size = row.size;
         for _ in 0..2 {
             if self.known > size {
                 // Of another process's making, or of an offer that was over: the next one is larger.
@@ -469,10 +499,10 @@ impl Visitor {
             }
             let submission = Submission {
                 old_size: self.known,
-                proof: self.proof(self.known, size)?,
-                note: offer.row.text.clone(),
+                proof: self.proof(self.known, size).await?,
+                note: row.text.clone(),
             };
-            let sent = self.clock.now();
+            let sent = self.office.clock.now();
             let answer = self.postbox.post(TEXT, submission.to_text().into_bytes()).await?;
             match (answer.status, size_of(&answer)) {
                 (200, _) => {
@@ -485,7 +515,9 @@ impl Visitor {
                     let is_same = self.known == size;
                     return if is_same { Ok(Visit::Conflict) } else { Err(VisitError::Unclear) };
                 }
-                (409, Some(theirs)) if theirs > self.committed()? => return Ok(Visit::Ahead(theirs)),
+                (409, Some(theirs)) if theirs > self.committed()? => {
+                    return Ok(Visit::Ahead(theirs));
+                }
                 (409, Some(theirs)) => self.known = theirs,
                 // The proof is of this ledger's own tree: it is the witness's that is another.
                 (422, _) if self.known > 0 => return Ok(Visit::Conflict),
@@ -501,13 +533,13 @@ impl Visitor {
         answer: &PostboxAnswer,
         sent: UnixMillis,
     ) -> Result<Visit, VisitError> {
-        let note = SignedNote::parse(&offer.row.text).map_err(CosignatureError::from)?;
+        let note = SignedNote::parse(&offer.due.row.text).map_err(CosignatureError::from)?;
         let body = std::str::from_utf8(&answer.body).map_err(|_| CosignatureError::Missing)?;
         let cosignature = self.key.read_answer(note.unverified_text(), body)?;
         let (earliest, latest) = (
             // Cosignatures tell whole seconds.
             sent.plus_millis(-CLOCK_SKEW_MAX_MS - 1_000),
-            self.clock.now().plus_millis(CLOCK_SKEW_MAX_MS),
+            self.office.clock.now().plus_millis(CLOCK_SKEW_MAX_MS),
         );
         let is_in_time = (earliest..=latest).contains(&cosignature.time);
         if !is_in_time {
@@ -517,13 +549,28 @@ impl Visitor {
         Ok(Visit::Cosigned(cosignature, is_in_time))
     }
 
-    fn proof(&self, old: u64, new: u64) -> Result<Vec<Digest>, VisitError> {
-        let proof = self.view.read(|tree, _| tree.consistency(old, new));
-        proof.map_err(|_| VisitError::Later)?.map_err(|_| VisitError::Later)
+    async fn proof(&self, old: u64, new: u64) -> Result<Vec<Digest>, VisitError> {
+        let open = self
+            .office
+            .view
+            .read(|open, tree, _| (*open == self.origin).then(|| tree.consistency(old, new)))?;
+        if let Some(proof) = open {
+            return Ok(proof?);
+        }
+        // Of a closed ledger the end is shown, once.
+        let (tree, _) = load_tree(&*self.office.store, &self.origin).await?;
+        Ok(tree.consistency(old, new)?)
     }
 
+    /// How many entries the ledger has that is being shown.
     fn committed(&self) -> Result<u64, VisitError> {
-        self.view.read(|_, committed| committed).map_err(|_| VisitError::Later)
+        let open = |open: &Origin, _: &Tree, committed| (*open == self.origin).then_some(committed);
+        if let Some(committed) = self.office.view.read(open)? {
+            return Ok(committed);
+        }
+        let (ledgers, _) = self.office.view.recorded()?;
+        let closed = ledgers.closed().iter().find(|shard| shard.origin == self.origin);
+        Ok(closed.map_or(0, |shard| shard.size))
     }
 }
 
@@ -550,6 +597,10 @@ enum VisitError {
     Unclear,
     #[error("the witness knows more than was offered")]
     Later,
+    #[error("the ledger cannot be read")]
+    Ledger(#[from] GatewayError),
+    #[error("the ledger does not reach that far")]
+    Outside(#[from] OutsideTree),
 }
 
 /// Why the gateway does not start.

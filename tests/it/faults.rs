@@ -35,11 +35,11 @@ use tulga::gateway::request::{
     Declared, IssuedChallenge, Verify,
 };
 use tulga::gateway::{
-    CallingTerminal, CertificateAuthority, FileGuard, Gateway, GatewayError, GuardError, HeadGuard,
-    IssueError, KeyRegisterFiles, Parts, Redeem, Settings, Tasks, TerminalCertificate,
-    VisionLimits,
+    CallingTerminal, CertificateAuthority, ExportOptions, FileGuard, Gateway, GatewayError,
+    GuardError, HeadGuard, IssueError, KeyRegisterFiles, Parts, Redeem, Settings, SignedHead,
+    Tasks, TerminalCertificate, VisionLimits,
 };
-use tulga::ledger::Origin;
+use tulga::ledger::LedgerNames;
 use tulga::policy::PolicyPack;
 use tulga::receipt::{KeyRegister, TrustFingerprint};
 use tulga::store::memory::{Fault, MemoryStore};
@@ -291,7 +291,7 @@ async fn nothing_is_answered_while_the_signed_head_cannot_be_recorded() {
     rig.guard.is_broken.store(false, Ordering::SeqCst);
     // A repeat records the head, and gets the kept answer.
     assert_eq!(rig.verify("T1", challenge, nobody()).await.unwrap().outcome, Outcome::Inconclusive);
-    let (size, _) = rig.guard.last().unwrap().unwrap();
+    let size = rig.guard.last().unwrap().unwrap().size;
     let (verified, logged) = (rig.audited().await, u64::try_from(rig.audited().await).unwrap());
     assert!((1..=2).contains(&verified), "{verified}");
     // One entry more: the gateway noted its rules.
@@ -345,15 +345,15 @@ impl Guard {
 }
 
 impl HeadGuard for Guard {
-    fn last(&self) -> Result<Option<(u64, Digest)>, GuardError> {
+    fn last(&self) -> Result<Option<SignedHead>, GuardError> {
         self.file.last()
     }
 
-    fn record(&self, size: u64, root: &Digest) -> Result<(), GuardError> {
+    fn record(&self, head: &SignedHead) -> Result<(), GuardError> {
         if self.is_broken.load(Ordering::SeqCst) {
             return Err(GuardError::Io(std::io::ErrorKind::StorageFull.into()));
         }
-        self.file.record(size, root)
+        self.file.record(head)
     }
 }
 
@@ -428,10 +428,12 @@ impl Rig {
             clock: Arc::clone(&self.clock) as _,
             // Another chance at each start, or challenges would come twice.
             entropy: Arc::new(SeededEntropy::new(
-                self.guard.last().unwrap().map_or(1, |it| it.0 + 1),
+                self.guard.last().unwrap().map_or(1, |it| it.entries + 1),
             )),
             guard: Arc::clone(&self.guard) as _,
             references: None,
+            witnesses: None,
+            timestamping: None,
             authority: Arc::new(NoAuthority),
             receipt_key: Arc::new(keys.receipt),
             receipt_kid: "gw07-2026b".into(),
@@ -519,9 +521,10 @@ impl Rig {
         let writer = ExportWriter::create(&export).unwrap();
         let (out, mut pieces) = mpsc::channel(4);
         let gateway = Arc::clone(self.gateway());
-        let sent = tokio::spawn(async move { gateway.export(&out).await });
+        let sent =
+            tokio::spawn(async move { gateway.export(ExportOptions::default(), &out).await });
         while let Some(piece) = pieces.recv().await {
-            writer.append(piece.path, &piece.bytes).unwrap();
+            writer.append(&piece.path, &piece.bytes).unwrap();
         }
         sent.await.unwrap().unwrap();
         let trust = TrustFingerprint::of(&self.keys.root.public_key());
@@ -584,7 +587,7 @@ fn business_date() -> BusinessDate {
 fn settings() -> Settings {
     Settings {
         tenant: TenantId::try_from("bank-a").unwrap(),
-        origin: Origin::try_from(ORIGIN).unwrap(),
+        ledgers: LedgerNames::Fixed(ORIGIN.into()),
         issuer: "cash.bank.example/gw07".into(),
         audience: "cash.bank.example/host".into(),
         zone: BankZone::try_from("Asia/Almaty").unwrap(),
