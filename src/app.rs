@@ -4,6 +4,8 @@
 //! Drain: no new call, calls under way, the sequencer's queue, the store. What was promised is
 //! durable before the process ends.
 
+mod outside;
+
 use std::fs;
 use std::future::Future;
 use std::io::Write as _;
@@ -240,6 +242,8 @@ impl App {
             clock,
             entropy: Arc::new(SystemEntropy),
             references: references(config)?,
+            witnesses: outside::witnesses(config)?,
+            timestamping: outside::timestamping(config)?,
             guard: Arc::new(FileGuard::open(&data.guard())?),
             authority,
             receipt_key,
@@ -554,6 +558,7 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
         ),
     ];
     lines.push(check_references(config)?);
+    lines.extend(outside::check(config)?);
     let data = DataDir::at(&config.paths.data_dir);
     if data.is_complete() {
         for path in [data.key("receipt"), data.key("ledger"), data.kek()] {

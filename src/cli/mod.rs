@@ -28,6 +28,7 @@ mod template;
 mod template_desk;
 mod terminal;
 mod verify;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -112,6 +113,9 @@ enum Command {
     /// Measure a gateway under load
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Run a witness of other gateways' ledgers
+    #[command(subcommand)]
+    Witness(witness::Command),
     /// Load everything that serving needs, without a port
     CheckConfig,
 }
@@ -170,6 +174,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::Evaluate(Evaluate::Finger(args)) => evaluate_finger::run(args),
         Command::Bench(command) => bench::run(&load()?, command),
+        Command::Witness(command) => witness::run(config.as_deref(), command),
         Command::CheckConfig => Ok(check_config::run(&load()?)),
     }
 }

@@ -1,12 +1,14 @@
 //! Digests, HMAC, AEAD, signatures, randomness: the only user of ring.
 
 mod aead;
+mod certificate;
 mod device_key;
 mod digest;
 mod entropy;
 mod signature;
 
 pub use aead::{AeadError, SealingKey};
+pub use certificate::{CertificateError, StampAuthorities, StampDigest, StampKey, StampSignature};
 pub use device_key::DeviceKey;
 pub use digest::{Digest, InvalidDigest, MacKey, Sha256, sha256};
 #[cfg(any(test, feature = "test-support"))]

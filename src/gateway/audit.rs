@@ -205,10 +205,26 @@ impl Gateway {
     /// [`GatewayError::NotFound`] beyond the ledger's end.
     pub async fn proof(&self, place: u64) -> Result<String, GatewayError> {
         let LogPosition { origin, index } = self.entry_position(place)?;
-        let (origin, row) = self.latest_checkpoint(Some(&origin)).await?;
+        let (origin, row) = match self.witnessed_checkpoint(&origin, index).await? {
+            Some(row) => (origin, row),
+            None => self.latest_checkpoint(Some(&origin)).await?,
+        };
         let make = |tree: &Tree| TlogProof::make(tree, index, row.size, row.text.clone());
         let proof = self.with_tree(&origin, make).await?;
         Ok(proof.map_err(|cause| GatewayError::internal("proof", cause))?.to_text())
+    }
+
+    /// The latest checkpoint that enough witnesses cosigned, where it covers an entry: it proves more than
+    /// a later one that they have not seen yet.
+    async fn witnessed_checkpoint(
+        &self,
+        origin: &Origin,
+        index: u64,
+    ) -> Result<Option<CheckpointRow>, GatewayError> {
+        let head = self.store.witnessed(origin.as_str()).await?;
+        let Some(head) = head.filter(|head| head.size > index) else { return Ok(None) };
+        let rows = self.store.checkpoints(origin.as_str(), head.size, 1).await?;
+        Ok(rows.into_iter().find(|row| row.size == head.size))
     }
 
     /// The proof that a ledger of `old` entries is the beginning of the same ledger of `new` entries,

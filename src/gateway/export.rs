@@ -7,12 +7,14 @@ use tokio::sync::mpsc;
 
 use super::Gateway;
 use super::error::GatewayError;
-use crate::ledger::{LogOfLogs, LogPosition, Origin, TileError, TileWriter, WrittenTile, entry};
+use crate::ledger::{
+    LogKey, LogOfLogs, LogPosition, Origin, TileError, TileWriter, WrittenTile, entry,
+};
 use crate::receipt::{
     AUDIT_FOLDER, CHECKPOINT_FILE, CHECKPOINTS_FILE, ERASURES_FILE, KEYS_FILE, KEYS_SIGNATURE_FILE,
-    LOG_OF_LOGS_FILE, RECEIPTS_FILE, erasures_json,
+    LOG_OF_LOGS_FILE, POLICY_FILE, RECEIPTS_FILE, TSA_FOLDER, erasures_json,
 };
-use crate::store::{CheckpointRow, EntryFilter, EntryRow};
+use crate::store::{CheckpointRow, EntryFilter, EntryRow, TimestampRow};
 
 /// Entries read at a time.
 const PAGE: u32 = 1000;
@@ -125,6 +127,12 @@ impl Gateway {
             let note = log.sign(&*self.signing.ledger_key).map_err(GatewayError::from)?;
             outlet.top(LOG_OF_LOGS_FILE, note.into_bytes()).await?;
         }
+        if let Some((open, _)) = parts.last() {
+            let key = LogKey::new(open.clone(), self.signing.ledger_key.public_key());
+            if let Some(policy) = self.signing.witnessing.policy_file(&key) {
+                outlet.top(POLICY_FILE, policy.into_bytes()).await?;
+            }
+        }
         let is_alone = parts.len() == 1;
         for (origin, latest) in parts {
             if !is_alone {
@@ -177,7 +185,21 @@ impl Gateway {
         }
         require_root(&tiles, latest)?;
         outlet.tiles(tiles.finish()).await?;
-        self.export_checkpoints(origin, latest.size, outlet).await
+        self.export_checkpoints(origin, latest.size, outlet).await?;
+        self.export_timestamps(origin, outlet).await
+    }
+
+    async fn export_timestamps(&self, origin: &Origin, outlet: &Outlet<'_>) -> Result<(), Stopped> {
+        let mut from = 0;
+        loop {
+            let rows = self.store.timestamps(origin.as_str(), from, PAGE).await;
+            let rows = rows.map_err(GatewayError::from)?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            from = last.size + 1;
+            for TimestampRow { size, answer, .. } in rows {
+                outlet.put(&format!("{TSA_FOLDER}/{size}.tsr"), answer).await?;
+            }
+        }
     }
 
     async fn export_audit_record(

@@ -30,6 +30,7 @@ mod oversight;
 mod pack_job;
 mod packs;
 mod policy;
+mod postbox;
 mod reference;
 mod reference_files;
 mod register;
@@ -43,10 +44,12 @@ mod session;
 mod teller;
 mod templates;
 mod terminal;
+mod timestamping;
 mod under_way;
 mod verification;
 mod verification_job;
 mod vision;
+mod witnessing;
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, RwLock};
@@ -86,6 +89,7 @@ pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
 pub use guard::{FileGuard, GuardError, HeadGuard, SignedHead};
 pub use import::Imported;
 pub use policy::ActivePack;
+pub use postbox::{Postbox, PostboxAnswer, PostboxError};
 pub use reference::{ReferenceError, ReferenceSource};
 pub use reference_files::{FileReferences, reference_name};
 pub use register::{ListedRow, ListedValue, RegisterDiff, RegisterDraft, Repeated};
@@ -94,8 +98,10 @@ pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
 pub use teller::ExceptionsOf;
 pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
+pub use timestamping::Timestamping;
 pub use verification::CallingTerminal;
 pub use vision::VisionLimits;
+pub use witnessing::Witnesses;
 
 use customer::Everybody;
 use ledger_view::{LedgerView, keep_checkpoint};
@@ -104,6 +110,7 @@ use roll_over::Signing;
 use sequencer::{Sequencer, SequencerHandle};
 use under_way::UnderWay;
 use vision::VisionPool;
+use witnessing::{Office, WitnessTasks, Witnessing};
 
 /// What a gateway is built from.
 #[derive(Debug)]
@@ -128,6 +135,10 @@ pub struct Parts {
     pub guard: Arc<dyn HeadGuard>,
     /// Portraits to compare at enrolment, where the bank has a source.
     pub references: Option<Arc<dyn ReferenceSource>>,
+    /// Who cosigns the ledger's checkpoints.
+    pub witnesses: Option<Witnesses>,
+    /// Who puts time-stamps on them.
+    pub timestamping: Option<Timestamping>,
     /// Signs terminals' certificates.
     pub authority: Arc<dyn CertificateAuthority>,
     /// Signs receipts.
@@ -233,6 +244,8 @@ pub struct Tasks {
     sequencer: JoinHandle<()>,
     clerk: JoinHandle<()>,
     retention: JoinHandle<()>,
+    witnesses: WitnessTasks,
+    timestamps: Option<JoinHandle<()>>,
 }
 
 /// Reports that may be made at once.
@@ -243,6 +256,10 @@ impl Tasks {
     pub async fn finish(self) {
         self.clerk.abort();
         self.retention.abort();
+        self.witnesses.abort();
+        if let Some(timestamps) = self.timestamps {
+            timestamps.abort();
+        }
         if let Err(cause) = self.sequencer.await {
             tracing::error!(error = %cause, "the sequencer ended badly");
         }
@@ -281,6 +298,7 @@ impl Gateway {
             receipt_kid: parts.receipt_kid,
             receipt_key: parts.receipt_key,
             ledger_key: parts.ledger_key,
+            witnessing: Arc::new(Witnessing::new(parts.witnesses, clock.now())),
         });
         let sequencer =
             Sequencer::open(Arc::clone(&store), Arc::clone(&signing), Arc::clone(&clock), guard)
@@ -327,10 +345,40 @@ impl Gateway {
         });
         gateway.load_gallery().await?;
         gateway.open_packs().await?;
+        let witnesses = gateway.start_witnesses().await?;
+        let timestamps = gateway.start_timestamps(parts.timestamping);
         let clerk = tokio::spawn(clerk(Arc::downgrade(&gateway)));
         let interval = gateway.settings.retention_interval;
         let retention = tokio::spawn(retention::clerk(Arc::downgrade(&gateway), interval));
-        Ok((gateway, Tasks { sequencer, clerk, retention }))
+        Ok((gateway, Tasks { sequencer, clerk, retention, witnesses, timestamps }))
+    }
+
+    /// Asks the witnesses before anything is served: one may know that this is a restored database.
+    async fn start_witnesses(&self) -> Result<WitnessTasks, GatewayError> {
+        if !self.signing.witnessing.has_witnesses() {
+            return Ok(WitnessTasks::default());
+        }
+        // There is something to show them from the first start on.
+        keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
+        let office = Office {
+            store: Arc::clone(&self.store),
+            view: Arc::clone(&self.view),
+            clock: Arc::clone(&self.clock),
+            witnessing: Arc::clone(&self.signing.witnessing),
+            interval: self.settings.checkpoint_interval,
+        };
+        witnessing::start(Arc::new(office)).await
+    }
+
+    fn start_timestamps(&self, timestamping: Option<Timestamping>) -> Option<JoinHandle<()>> {
+        let desk = timestamping::Desk {
+            asked: timestamping?,
+            store: Arc::clone(&self.store),
+            view: Arc::clone(&self.view),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+        };
+        Some(tokio::spawn(timestamping::work(desk)))
     }
 
     /// The present, as receipts will state it.

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use super::error::GatewayError;
 use super::ledgers::Ledgers;
 use super::sequencer::NewEntry;
+use super::witnessing::Witnessing;
 use crate::crypto::{Entropy, Signer, random_bytes};
 use crate::domain::id::ReceiptId;
 use crate::domain::time::UnixMillis;
@@ -39,6 +40,7 @@ pub(super) struct Signing {
     pub receipt_key: Arc<dyn Signer>,
     pub ledger_key: Arc<dyn Signer>,
     pub entropy: Arc<dyn Entropy>,
+    pub witnessing: Arc<Witnessing>,
 }
 
 impl Signing {
@@ -195,7 +197,9 @@ fn sign(
     now: UnixMillis,
 ) -> Result<EntryRow, GatewayError> {
     let HeadRow { size, root, .. } = &ground.prior;
-    let log = LogBlock::new(ground.ledgers.open().as_str(), index, *size, root);
+    let origin = ground.ledgers.open();
+    let mut log = LogBlock::new(origin.as_str(), index, *size, root);
+    log.witnessed = signing.witnessing.in_receipt(origin);
     let kind = entry.draft.content.kind().to_owned();
     let body = entry.draft.complete(now, log);
     let signed = issue(&body, &signing.receipt_kid, &*signing.receipt_key)

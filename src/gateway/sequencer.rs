@@ -350,6 +350,7 @@ impl Sequencer {
 
     fn time_of_batch(&self) -> Result<UnixMillis, GatewayError> {
         let now = self.clock.now();
+        self.signing.witnessing.require(now)?;
         if now.plus_millis(CLOCK_SKEW_MAX_MS) < self.last_time {
             return Err(GatewayError::NotReady("the clock is behind the last receipt"));
         }

@@ -215,6 +215,8 @@ impl Gateway {
         if let Some(footage) = &asked.request.footage {
             check_footage(footage, asked.arrived_at)?;
         }
+        // Before anything is used up that no decision could follow.
+        self.signing.witnessing.require(asked.arrived_at)?;
         let _admitted = self.vision.admit()?;
         let debited = self.debit(&asked).await?;
         let (key, attempts_key) = (asked.key.clone(), debited.attempts_key);

@@ -25,6 +25,7 @@ mod shelf;
 pub mod sql;
 mod unable;
 mod verifications;
+mod witnesses;
 
 use async_trait::async_trait;
 
@@ -60,6 +61,7 @@ pub use unable::{Unable, UnableQuestions, UnableRow};
 pub use verifications::{
     ApprovedSum, EntryCount, OutcomeCount, VerificationReads, VerificationRow, Verifications,
 };
+pub use witnesses::{TimestampRow, WitnessReads, WitnessWrites, WitnessedRow};
 
 /// Questions answered from committed state.
 #[async_trait]
@@ -73,6 +75,7 @@ pub trait Store:
     + RegisterReads
     + PackShelf
     + LedgerReads
+    + WitnessReads
     + std::fmt::Debug
     + ActivationQuestions
 {
@@ -175,6 +178,7 @@ pub trait UnitOfWork:
     + Registers
     + Cases
     + LedgerWrites
+    + WitnessWrites
 {
     /// Makes everything durable (synced to the disk) before it returns.
     ///

@@ -432,6 +432,8 @@ impl Rig {
             )),
             guard: Arc::clone(&self.guard) as _,
             references: None,
+            witnesses: None,
+            timestamping: None,
             authority: Arc::new(NoAuthority),
             receipt_key: Arc::new(keys.receipt),
             receipt_kid: "gw07-2026b".into(),

@@ -13,6 +13,7 @@ mod past;
 mod registers;
 mod unable;
 mod verifications;
+mod witnesses;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -157,6 +158,8 @@ struct State {
     closed_ledgers: Vec<super::ClosedLedgerRow>,
     entries: BTreeMap<(String, u64), Arc<EntryRow>>,
     checkpoints: BTreeMap<(String, u64), CheckpointRow>,
+    witnessed: BTreeMap<String, super::WitnessedRow>,
+    timestamps: BTreeMap<(String, u64), super::TimestampRow>,
 }
 
 impl State {

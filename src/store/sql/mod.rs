@@ -19,6 +19,7 @@ mod read;
 mod registers;
 mod unable;
 mod verifications;
+mod witnesses;
 mod write;
 
 use std::fs::OpenOptions;
