@@ -287,7 +287,7 @@ impl Gateway {
         valid_until: Option<UnixMillis>,
     ) -> Result<Redemption, GatewayError> {
         let content = Content::Redemption(crate::receipt::Redemption {
-            refers: Refers { rid: rid_text(&entry.receipt), index: entry.index },
+            refers: Refers { rid: rid_text(&entry.receipt), index: entry.index, origin: None },
             actor: receipt_actor(actor),
         });
         let mine = ReceiptId::new(random_bytes(&*self.entropy)?);

@@ -62,7 +62,7 @@ impl Gateway {
             return Err(invalid("host_transaction_id", "the receipt is of another transaction"));
         }
         let content = Content::Reversal(receipt::Reversal {
-            refers: Refers { rid: rid_text(&entry.receipt), index: entry.index },
+            refers: Refers { rid: rid_text(&entry.receipt), index: entry.index, origin: None },
             moved_minor: request.moved_minor,
             currency: request.currency.as_str().to_owned(),
             actor: receipt_actor(actor),
