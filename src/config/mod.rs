@@ -5,9 +5,11 @@
 //! never in the configuration: they are files under `data_dir`, and a secret file that others may
 //! read is refused ([`refuse_if_exposed`]).
 
+mod outside;
 mod raw;
 mod reference;
 mod secret;
+mod witness;
 
 use std::fmt;
 use std::io::Read;
@@ -16,9 +18,11 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use outside::{TsaConfig, WitnessesConfig};
 pub use raw::RawConfig;
 pub use reference::{ReferenceConfig, ReferenceFrom, ReferenceService};
 pub use secret::{SecretFileError, refuse_if_exposed};
+pub use witness::WitnessConfig;
 
 use crate::capture::DecodeLimits;
 use crate::domain::id::TenantId;
@@ -57,6 +61,10 @@ pub struct Config {
     pub checkpoint_interval: Duration,
     /// From one run of the retention clerk to the next.
     pub retention_interval: Duration,
+    /// Who cosigns the ledger's checkpoints.
+    pub witnesses: Option<WitnessesConfig>,
+    /// Who puts time-stamps on them.
+    pub tsa: Option<TsaConfig>,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -185,6 +193,8 @@ impl Config {
             1,
             7 * 86_400,
         ));
+        let witnesses = outside::check_witnesses(raw.witnesses, &mut faults);
+        let tsa = outside::check_tsa(raw.tsa, &mut faults);
         let log = check_log(raw.log, &mut faults);
         match identity {
             Some(identity) if faults.0.is_empty() => Ok(Self {
@@ -202,6 +212,8 @@ impl Config {
                 guests_per_terminal_per_day,
                 checkpoint_interval,
                 retention_interval,
+                witnesses,
+                tsa,
                 log,
             }),
             _ => Err(faults),

@@ -21,6 +21,8 @@ pub struct RawConfig {
     pub(super) guests: RawGuests,
     pub(super) ledger: RawLedger,
     pub(super) retention: RawRetention,
+    pub(super) witnesses: RawWitnesses,
+    pub(super) tsa: RawTsa,
     pub(super) log: RawLog,
 }
 
@@ -117,6 +119,25 @@ pub(super) struct RawLedger {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawRetention {
     pub(super) interval_s: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawWitnesses {
+    pub(super) policy: Option<PathBuf>,
+    pub(super) lapse_max_s: u64,
+    pub(super) deadline_ms: u64,
+    pub(super) tls_authority: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTsa {
+    pub(super) url: Option<String>,
+    pub(super) interval_s: u64,
+    pub(super) authority: Option<PathBuf>,
+    pub(super) deadline_ms: u64,
+    pub(super) tls_authority: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,6 +257,24 @@ impl Default for RawLedger {
 impl Default for RawRetention {
     fn default() -> Self {
         Self { interval_s: 3_600 }
+    }
+}
+
+impl Default for RawWitnesses {
+    fn default() -> Self {
+        Self { policy: None, lapse_max_s: 900, deadline_ms: 5_000, tls_authority: None }
+    }
+}
+
+impl Default for RawTsa {
+    fn default() -> Self {
+        Self {
+            url: None,
+            interval_s: 3_600,
+            authority: None,
+            deadline_ms: 10_000,
+            tls_authority: None,
+        }
     }
 }
 

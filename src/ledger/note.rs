@@ -86,9 +86,20 @@ impl KeyId {
     /// The id of an Ed25519 key under a name.
     #[must_use]
     pub fn of(name: &Origin, key: &PublicKey) -> Self {
-        let named = [name.as_str().as_bytes(), b"\n", &[ED25519], key.as_bytes()].concat();
+        Self::of_type(ED25519, name, key)
+    }
+
+    /// The id of a key whose signatures are of this type.
+    pub(super) fn of_type(signature_type: u8, name: &Origin, key: &PublicKey) -> Self {
+        let named = [name.as_str().as_bytes(), b"\n", &[signature_type], key.as_bytes()].concat();
         let [a, b, c, d, ..] = *sha256(&named).as_bytes();
         Self([a, b, c, d])
+    }
+
+    /// The id of these bytes.
+    #[cfg(test)]
+    pub(super) const fn from_bytes(bytes: [u8; 4]) -> Self {
+        Self(bytes)
     }
 
     /// Its four bytes.
@@ -172,6 +183,16 @@ impl<'a> SignedNote<'a> {
     pub const fn unverified_text(&self) -> &'a str {
         self.text
     }
+
+    /// The bytes behind the key id of each line that a key of this name and id may have made.
+    pub(super) fn signatures_of<'b>(
+        &'b self,
+        name: &'b Origin,
+        id: KeyId,
+    ) -> impl Iterator<Item = &'b [u8]> + use<'a, 'b> {
+        let ours = move |line: &&SignatureLine<'a>| line.name == name.as_str() && line.id == id.0;
+        self.signatures.iter().filter(ours).map(|line| line.signature.as_slice())
+    }
 }
 
 /// A note that is not taken.
@@ -221,7 +242,8 @@ fn signature_line(line: &str) -> Result<SignatureLine<'_>, NoteError> {
 
 /// An em dash and a space.
 pub(super) const SIGNATURE_MARK: &str = "\u{2014} ";
-const ED25519: u8 = 0x01;
+/// The type byte of plain Ed25519 signatures.
+pub(super) const ED25519: u8 = 0x01;
 const SIGNATURES_MAX: usize = 64;
 
 #[cfg(test)]
