@@ -5,6 +5,7 @@
 //! never in the configuration: they are files under `data_dir`, and a secret file that others may
 //! read is refused ([`refuse_if_exposed`]).
 
+mod keys;
 mod raw;
 mod reference;
 mod secret;
@@ -16,6 +17,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use keys::{KeysConfig, Pkcs11Config};
 pub use raw::RawConfig;
 pub use reference::{ReferenceConfig, ReferenceFrom, ReferenceService};
 pub use secret::{SecretFileError, refuse_if_exposed};
@@ -55,6 +57,8 @@ pub struct Config {
     pub guests_per_terminal_per_day: u32,
     /// From one published checkpoint to the next.
     pub checkpoint_interval: Duration,
+    /// Which keys are made, and where they are kept.
+    pub keys: KeysConfig,
     /// From one run of the retention clerk to the next.
     pub retention_interval: Duration,
     /// What is logged, and how.
@@ -178,6 +182,7 @@ impl Config {
         let interval_ms = raw.ledger.checkpoint_interval_ms;
         let checkpoint_interval =
             faults.millis("ledger.checkpoint_interval_ms", interval_ms, 100, 60_000);
+        let keys = keys::check(raw.keys, &mut faults);
         let between_runs_s = raw.retention.interval_s;
         let retention_interval = Duration::from_secs(faults.within(
             "retention.interval_s",
@@ -201,6 +206,7 @@ impl Config {
                 terminal_rate_per_minute,
                 guests_per_terminal_per_day,
                 checkpoint_interval,
+                keys,
                 retention_interval,
                 log,
             }),
