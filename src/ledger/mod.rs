@@ -1,16 +1,20 @@
 //! Merkle tree, signed notes, checkpoints, inclusion and consistency proofs.
 //!
 //! The tree is that of RFC 6962 over SHA-256; the texts are those of C2SP (signed-note,
-//! tlog-checkpoint, tlog-proof), so that an auditor's own tools read them.
+//! tlog-checkpoint, tlog-proof, tlog-tiles), so that an auditor's own tools read them.
 
 mod checkpoint;
 mod note;
 mod proof;
+mod shards;
+mod tile;
 mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError, split_checkpoints};
 pub use note::{InvalidOrigin, KeyId, NOTE_BYTES_MAX, NoteError, Origin, SignedNote, sign_note};
 pub use proof::{ProofTextError, TlogProof};
+pub use shards::{ClosedShard, LogOfLogs};
+pub use tile::{TILE_WIDTH, TileAddress, TileError, TileKind, append_entry};
 pub use tree::{
     LeafHash, OutsideTree, ProofError, Tree, empty_root, verify_consistency, verify_inclusion,
 };

@@ -24,6 +24,14 @@ impl Origin {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The folder that is its own in an export of several ledgers: its name, whose slashes separate
+    /// folders. None for a name that would lead anywhere else.
+    #[must_use]
+    pub fn folder(&self) -> Option<&str> {
+        let is_safe = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', ':']);
+        self.0.split('/').all(is_safe).then_some(&self.0)
+    }
 }
 
 impl TryFrom<&str> for Origin {
@@ -240,6 +248,15 @@ mod tests {
         assert_eq!(Origin::try_from("x".repeat(256).as_str()), Err(InvalidOrigin::TooLong));
         for bad in ["a b", "a+b", "a\n", "a\u{a0}b", "a\0"] {
             assert_eq!(Origin::try_from(bad), Err(InvalidOrigin::Character), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_ledger_s_folder_leads_nowhere_else() {
+        let folder = |text| Origin::try_from(text).unwrap().folder().map(str::to_owned);
+        assert_eq!(folder("a.example/gw/2026h2").as_deref(), Some("a.example/gw/2026h2"));
+        for bad in ["/a", "a/", "a//b", "../a", "a/../b", "a/.", "c:/a", "a\\b"] {
+            assert_eq!(folder(bad), None, "{bad}");
         }
     }
 
