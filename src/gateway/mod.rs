@@ -22,6 +22,7 @@ mod footage;
 mod guard;
 mod guest;
 mod import;
+mod keyring;
 mod ledger_view;
 mod ledgers;
 mod look;
@@ -51,6 +52,7 @@ mod verification_job;
 mod vision;
 mod witnessing;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -60,7 +62,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::crypto::{Entropy, PublicKey, Signer};
+use crate::crypto::Entropy;
 use crate::domain::id::{TenantId, TerminalId};
 use crate::domain::turnover::BankZone;
 use crate::face::FacePipeline;
@@ -68,7 +70,6 @@ use crate::fingerprint::FingerprintPipeline;
 use crate::ledger::{LedgerNames, Tree};
 use crate::matching::{FingerGallery, FingerMatcher, Gallery, Matcher};
 use crate::policy::PolicyPack;
-use crate::receipt::KeyRegister;
 use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
@@ -88,6 +89,9 @@ pub use finger_records::ExportedTemplate;
 pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
 pub use guard::{FileGuard, GuardError, HeadGuard, SignedHead};
 pub use import::Imported;
+pub use keyring::{
+    Installed, KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError, Keyring, KeyringError,
+};
 pub use policy::ActivePack;
 pub use postbox::{Postbox, PostboxAnswer, PostboxError};
 pub use reference::{ReferenceError, ReferenceSource};
@@ -141,27 +145,10 @@ pub struct Parts {
     pub timestamping: Option<Timestamping>,
     /// Signs terminals' certificates.
     pub authority: Arc<dyn CertificateAuthority>,
-    /// Signs receipts.
-    pub receipt_key: Arc<dyn Signer>,
-    /// The receipt key's name in the register.
-    pub receipt_kid: String,
-    /// Signs checkpoints.
-    pub ledger_key: Arc<dyn Signer>,
-    /// `keys.json` and its signature by the root key, as they are exported.
-    pub key_register: KeyRegisterFiles,
+    /// The signed key register, and what signs receipts and checkpoints.
+    pub keyring: Keyring,
     /// Names and numbers.
     pub settings: Settings,
-}
-
-/// The signed key register, as exported.
-#[derive(Clone, Debug)]
-pub struct KeyRegisterFiles {
-    /// `keys.json`.
-    pub register: Vec<u8>,
-    /// `keys.json.sig`.
-    pub signature: Vec<u8>,
-    /// The root key; its fingerprint is the trust fingerprint.
-    pub root: PublicKey,
 }
 
 /// Names and numbers of a gateway.
@@ -211,8 +198,7 @@ pub struct Gateway {
     entropy: Arc<dyn Entropy>,
     references: Option<Arc<dyn ReferenceSource>>,
     authority: Arc<dyn CertificateAuthority>,
-    key_register: KeyRegisterFiles,
-    register: KeyRegister,
+    keyring: Arc<Keyring>,
     matcher: Matcher,
     /// None where the gateway has no model for fingers.
     finger_matcher: Option<FingerMatcher>,
@@ -287,17 +273,14 @@ impl Gateway {
             authority,
             ..
         } = parts;
-        let register = KeyRegister::parse(&parts.key_register.register)
-            .map_err(|cause| GatewayError::internal("key register", cause))?;
+        let keyring = Arc::new(parts.keyring);
+        note_ledgers(&*store, &keyring).await?;
         let signing = Arc::new(Signing {
             names: parts.settings.ledgers.clone(),
             issuer: parts.settings.issuer.clone(),
             tenant: parts.settings.tenant.as_str().to_owned(),
-            register: register.clone(),
+            keyring: Arc::clone(&keyring),
             entropy: Arc::clone(&entropy),
-            receipt_kid: parts.receipt_kid,
-            receipt_key: parts.receipt_key,
-            ledger_key: parts.ledger_key,
             witnessing: Arc::new(Witnessing::new(parts.witnesses, clock.now())),
         });
         let sequencer =
@@ -312,7 +295,7 @@ impl Gateway {
             faces: Gallery::new(matcher.clone()),
             fingers: finger_matcher.clone().map(FingerGallery::new),
         };
-        let packs = Packs::new(Arc::clone(&store), Arc::clone(&view), register.clone(), pack);
+        let packs = Packs::new(Arc::clone(&store), Arc::clone(&view), Arc::clone(&keyring), pack);
         let gateway = Arc::new(Self {
             packs: Arc::new(packs),
             vision: VisionPool::new(faces, fingers, parts.settings.vision),
@@ -320,8 +303,7 @@ impl Gateway {
                 parts.settings.calls_per_terminal_per_minute,
             )),
             references: parts.references,
-            key_register: parts.key_register,
-            register,
+            keyring,
             matcher,
             finger_matcher,
             settings: parts.settings,
@@ -392,6 +374,17 @@ impl Gateway {
     pub const fn settings(&self) -> &Settings {
         &self.settings
     }
+}
+
+/// Tells the ring how far each ledger that its register names is signed.
+async fn note_ledgers(store: &dyn Store, keyring: &Keyring) -> Result<(), GatewayError> {
+    let installed = keyring.installed()?;
+    let named = installed.register.keys().iter().flat_map(|key| &key.origins);
+    let origins: BTreeSet<&str> = named.map(|range| range.origin.as_str()).collect();
+    for origin in origins {
+        keyring.note(origin, store.head(origin).await?.size)?;
+    }
+    Ok(())
 }
 
 /// Keeps a checkpoint at each interval and forgets challenges that nobody can use.
