@@ -24,14 +24,14 @@ use crate::domain::time::UnixMillis;
 use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
 use crate::gateway::{
-    FileGuard, FileReferences, Gateway, HeadGuard as _, KeyStore as _, Keyring, Parts,
-    ReferenceSource, Settings, Tasks, VisionLimits,
+    FileGuard, FileReferences, Gateway, HALF_YEARS_AHEAD, HeadGuard as _, KeyStore as _, Keyring,
+    Parts, ReferenceSource, Settings, Tasks, VisionLimits,
 };
 use crate::grpc::limits::Limits;
 use crate::grpc::peer::Door;
 use crate::grpc::reference::ReferenceEndpoint;
 use crate::grpc::server::{Ended, Site, TlsMaterial};
-use crate::ledger::Origin;
+use crate::ledger::{LogOfLogs, Origin, half_years_after};
 use crate::pki::{Directory, Role};
 use crate::policy::PolicyPack;
 use crate::receipt::{
@@ -42,7 +42,7 @@ use crate::store::{FileShelves, Store as _};
 use crate::vault::Vault;
 use keys::{REGISTER, ROOT, SIGNATURE, make_private_dir, write_new};
 
-pub use keys::{KeyFolder, trust_fingerprint};
+pub use keys::{KeyFolder, root_key, trust_fingerprint};
 
 /// The files of a data folder.
 #[derive(Clone, Debug)]
@@ -140,11 +140,16 @@ fn init_at(config: &Config, now: UnixMillis) -> Result<TrustFingerprint> {
     let receipt = keys.create(FIRST_RECEIPT, KeyUse::Receipt)?;
     let ledger = keys.create(FIRST_LEDGER, KeyUse::Ledger)?;
     let origin = config.identity.origin(now);
-    Origin::try_from(origin.as_str()).context("the ledger's origin")?;
+    let origin = Origin::try_from(origin.as_str()).context("the ledger's origin")?;
+    // Named ahead, so that a half-year begins without the root key.
+    let mut origins = vec![origin.clone()];
+    origins.extend(half_years_after(&origin, HALF_YEARS_AHEAD));
+    let log_of_logs = LogOfLogs::origin_of(&config.identity.issuer).context("the issuer's name")?;
+    let ledgers = [origins.as_slice(), &[log_of_logs]].concat();
     let register = KeyRegister::new(vec![
-        key_record(ROOT, KeyUse::Root, root.public_key(), now, None),
-        key_record(FIRST_RECEIPT, KeyUse::Receipt, receipt, now, Some(&origin)),
-        key_record(FIRST_LEDGER, KeyUse::Ledger, ledger, now, Some(&origin)),
+        key_record(ROOT, KeyUse::Root, root.public_key(), now, &[]),
+        key_record(FIRST_RECEIPT, KeyUse::Receipt, receipt, now, &origins),
+        key_record(FIRST_LEDGER, KeyUse::Ledger, ledger, now, &ledgers),
     ])?;
     let json = register.to_json()?;
     let signature = KeyRegister::sign(json.as_bytes(), &*root)?;
@@ -161,10 +166,12 @@ fn key_record(
     usage: KeyUse,
     public_key: PublicKey,
     now: UnixMillis,
-    origin: Option<&str>,
+    origins: &[Origin],
 ) -> KeyRecord {
-    let range =
-        |origin: &str| KeyRange { origin: origin.to_owned(), first_index: 0, last_index: None };
+    let range = |origin: &Origin| {
+        let origin = origin.as_str().to_owned();
+        KeyRange { origin, first_index: 0, last_index: None }
+    };
     KeyRecord {
         kid: kid.to_owned(),
         algorithm: KeyAlgorithm::of(public_key.kind()),
@@ -172,7 +179,7 @@ fn key_record(
         public_key,
         not_before: now,
         not_after: None,
-        origins: origin.map(range).into_iter().collect(),
+        origins: origins.iter().map(range).collect(),
         status: KeyStatus::Active,
     }
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -74,49 +74,26 @@ impl KeyFolder {
         Ok(KeyRegisterFiles { register, signature, root })
     }
 
-    /// The root key: in a file, else where the configuration keeps it.
-    ///
-    /// # Errors
-    ///
-    /// When it is not there, or others may read it.
-    pub fn root(&self, file: Option<&Path>, public_key: &PublicKey) -> Result<Arc<dyn Signer>> {
-        if let (None, Some((token, held))) = (file, &self.token)
-            && held.holds_root
-        {
-            return Ok(Arc::new(token.key(ROOT, public_key)?));
-        }
-        let path = file.map_or_else(|| self.key_file(ROOT), Path::to_owned);
-        let signer = read_key(&path)?.with_context(|| {
-            format!(
-                "{} is missing: `--root FILE` names the root key where it was taken off the machine",
-                path.display()
-            )
-        })?;
-        anyhow::ensure!(
-            signer.public_key() == *public_key,
-            "{} is another key than the register's root key",
-            path.display()
-        );
-        Ok(signer)
-    }
-
     /// Makes a root key, or takes the one that was put there before.
     pub(super) fn create_root(&self) -> Result<Arc<dyn Signer>> {
         let key = match self.token_for(KeyUse::Root) {
             Some(token) => match token.public_keys(ROOT)?.as_slice() {
                 [] => self.create(ROOT, KeyUse::Root)?,
                 [key] => *key,
-                _ => anyhow::bail!("the token holds more than one key labelled {ROOT:?}"),
+                _ => bail!("the token holds more than one key labelled {ROOT:?}"),
             },
             None => self.create(ROOT, KeyUse::Root)?,
         };
-        self.root(None, &key)
+        match self.token_for(KeyUse::Root) {
+            Some(token) => Ok(Arc::new(token.key(ROOT, &key)?)),
+            None => read_key(&self.key_file(ROOT))?.context("the root key is gone"),
+        }
     }
 
     /// Whether the private half of a key can be used now.
     pub(super) fn require(&self, key: &KeyRecord) -> Result<()> {
         let here = self.signer(key)?.is_some();
-        anyhow::ensure!(here, "the private half of {} is missing", key.kid);
+        ensure!(here, "the private half of {} is missing", key.kid);
         Ok(())
     }
 
@@ -218,6 +195,34 @@ impl KeyStore for KeyFolder {
             None => Ok(()),
         }
     }
+}
+
+/// The root key: in `file`, else where the configuration keeps it.
+///
+/// # Errors
+///
+/// When it is not there, others may read it, or it is another than the register's.
+pub fn root_key(
+    config: &Config,
+    file: Option<&Path>,
+    public_key: &PublicKey,
+) -> Result<Arc<dyn Signer>> {
+    if let (None, Some(held)) = (file, &config.keys.pkcs11)
+        && held.holds_root
+    {
+        return Ok(Arc::new(open_token(held)?.key(ROOT, public_key)?));
+    }
+    let folder = || config.paths.data_dir.join("keys").join(format!("{ROOT}.pem"));
+    let path = file.map_or_else(folder, Path::to_owned);
+    let signer = read_key(&path)?.with_context(|| {
+        format!("{} is missing: `--root FILE` says where the root key was taken", path.display())
+    })?;
+    ensure!(
+        signer.public_key() == *public_key,
+        "{} is not the root key that the register in force is signed with",
+        path.display()
+    );
+    Ok(signer)
 }
 
 /// The fingerprint of the root key that a data folder's register is signed with.

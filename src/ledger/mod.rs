@@ -4,6 +4,7 @@
 //! tlog-checkpoint, tlog-proof, tlog-tiles), so that an auditor's own tools read them.
 
 mod checkpoint;
+mod half_year;
 mod note;
 mod proof;
 mod shards;
@@ -11,6 +12,7 @@ mod tile;
 mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError, split_checkpoints};
+pub use half_year::half_years_after;
 pub use note::{InvalidOrigin, KeyId, NOTE_BYTES_MAX, NoteError, Origin, SignedNote, sign_note};
 pub use proof::{ProofTextError, TlogProof};
 pub use shards::{ClosedShard, LogOfLogs};
