@@ -73,8 +73,10 @@ fn announce_init(data: &DataDir, fingerprint: &str) {
     let at = data.path().display();
     eprintln!("tulga: made {at}");
     eprintln!("  pki/               development authority, server and client certificates");
-    eprintln!("  keys/              root, receipt and ledger keys; the key-encryption key (kek)");
+    eprintln!("  keys/              root, receipt and ledger keys that are no token's; the key-encryption key (kek)");
     eprintln!("  keys.json(.sig)    the key register, signed by the root key");
-    eprintln!("  The root key signs the register only: take {at}/keys/root.pem off this machine.");
+    if data.path().join("keys").join("root.pem").exists() {
+        eprintln!("  The root key signs the register only: take {at}/keys/root.pem off this machine.");
+    }
     eprintln!("  Publish this; who verifies receipts needs it: {fingerprint}");
 }
