@@ -206,12 +206,26 @@ impl App {
         Self::open_at(config, Arc::new(SystemClock)).await
     }
 
+    /// As [`Self::open`], though keys of these names are lost: nothing is signed with them, and others
+    /// can be let take over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub async fn open_without(config: &Config, lost: &[String]) -> Result<Self> {
+        Self::build(config, Arc::new(SystemClock), lost).await
+    }
+
     /// As [`Self::open`], by another clock.
     ///
     /// # Errors
     ///
     /// As [`Self::open`].
     pub async fn open_at(config: &Config, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::build(config, clock, &[]).await
+    }
+
+    async fn build(config: &Config, clock: Arc<dyn Clock>, lost: &[String]) -> Result<Self> {
         let data = DataDir::at(&config.paths.data_dir);
         if !data.is_complete() {
             init_at(config, clock.now())
@@ -222,7 +236,7 @@ impl App {
         refuse_if_exposed(&data.kek())?;
         let files = KeyFolder::register(&data)?;
         let keys = Arc::new(KeyFolder::open(config)?);
-        let keyring = Keyring::open(files, keys).context("the keys cannot be used")?;
+        let keyring = Keyring::open(files, keys, lost).context("the keys cannot be used")?;
         let origin = origin_of(&keyring.installed()?.register)?;
         let pki = data.pki();
         let authority = Arc::new(pki.load_authority(config.identity.tenant.clone())?);

@@ -470,7 +470,7 @@ impl Rig {
             guard: Arc::clone(&self.guard) as _,
             references: None,
             authority: Arc::new(NoAuthority),
-            keyring: Keyring::open(files, keys).unwrap(),
+            keyring: Keyring::open(files, keys, &[]).unwrap(),
             settings: settings(),
         })
         .await

@@ -608,6 +608,38 @@ async fn without_its_token_a_gateway_issues_nothing_and_says_what_to_do() {
     assert!(token.command(&["check-config"]).output().unwrap().status.success());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_key_stops_the_gateway_until_another_takes_over() {
+    let home = Home::new();
+    let mut gateway = home.serve();
+    gateway.tulga_ok(&home, &["terminal", "register", TERMINAL]);
+    assert!(gateway.terminate());
+    fs::remove_file(home.path().join("data/keys/receipt-1.pem")).unwrap();
+    let refused = home.command(&["serve"]).output().unwrap();
+    assert!(!refused.status.success());
+    assert!(said(&refused).contains("\"receipt-1\" is missing"), "{}", said(&refused));
+
+    let mut gateway = home.serve_as(home.command(&["serve", "--lost-key", "receipt-1"]));
+    let mut admin = TerminalServiceClient::new(gateway.connect(&home, Role::Admin, "dev").await);
+    let status = act(&mut admin).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (tonic::Code::Unavailable, "SYS_NOT_READY".into())
+    );
+    // The lost key cannot sign until a margin is over.
+    let refused = gateway.tulga(&home, &["keys", "rotate", "receipt", "--margin", "5"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    gateway.tulga_ok(&home, &["keys", "rotate", "receipt", "--margin", "0"]);
+    act(&mut admin).await.unwrap();
+    let to = home.path().join("export");
+    gateway.tulga_ok(&home, &["audit", "export", to.to_str().unwrap()]);
+    let trust = tulga::app::trust_fingerprint(&home.data()).unwrap().to_string();
+    gateway.tulga_ok(&home, &["audit", "verify", to.to_str().unwrap(), "--trust", &trust]);
+    assert!(gateway.terminate());
+    let mut again = home.serve();
+    assert!(again.terminate());
+}
+
 #[test]
 fn a_register_s_root_may_be_p_256() {
     let root = tulga::crypto::P256Key::generate().unwrap();
