@@ -22,6 +22,7 @@ mod footage;
 mod guard;
 mod guest;
 mod import;
+mod key_change;
 mod keyring;
 mod ledger_view;
 mod ledgers;
@@ -74,6 +75,7 @@ use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
 pub use crate::ledger::{LogPosition, Origin};
+pub use crate::receipt::{KeyUse, LedgerPlace, LedgerState};
 pub use crate::store::{
     CaseEvidenceRow, CaseFile, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow,
     RegisterRow,
@@ -89,6 +91,7 @@ pub use finger_records::ExportedTemplate;
 pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
 pub use guard::{FileGuard, GuardError, HeadGuard, SignedHead};
 pub use import::Imported;
+pub use key_change::{HALF_YEARS_AHEAD, PreparedKey};
 pub use keyring::{
     Installed, KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError, Keyring, KeyringError,
 };
@@ -215,6 +218,8 @@ pub struct Gateway {
     retention: Mutex<()>,
     /// Reports that may be made at once: each reads much.
     reports: Semaphore,
+    /// Held while a key is made or a register installed.
+    key_change: Mutex<()>,
     /// Held over an import of a register: the rows of one version are staged at a time.
     register_import: Mutex<()>,
     under_way: Arc<UnderWay>,
@@ -311,6 +316,7 @@ impl Gateway {
             activation: Mutex::new(()),
             retention: Mutex::new(()),
             reports: Semaphore::new(REPORTS_MAX),
+            key_change: Mutex::new(()),
             register_import: Mutex::new(()),
             under_way: Arc::default(),
             confirmations: watch::Sender::new(()),
@@ -327,6 +333,7 @@ impl Gateway {
         });
         gateway.load_gallery().await?;
         gateway.open_packs().await?;
+        gateway.settle_keys().await?;
         let witnesses = gateway.start_witnesses().await?;
         let timestamps = gateway.start_timestamps(parts.timestamping);
         let clerk = tokio::spawn(clerk(Arc::downgrade(&gateway)));
@@ -410,6 +417,9 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
         since_sweep += interval;
         if since_sweep >= Duration::from_mins(1) {
             since_sweep = Duration::ZERO;
+            if let Err(error) = gateway.settle_keys().await {
+                tracing::error!(code = error.code(), error = %error, "a change of keys is not logged yet");
+            }
             let swept = async {
                 let mut unit = gateway.store.begin().await?;
                 unit.delete_challenges(now.plus_millis(-CHALLENGE_KEPT_MS)).await?;

@@ -472,7 +472,7 @@ impl Rig {
             witnesses: None,
             timestamping: None,
             authority: Arc::new(NoAuthority),
-            keyring: Keyring::open(files, keys).unwrap(),
+            keyring: Keyring::open(files, keys, &[]).unwrap(),
             settings: settings(),
         })
         .await
