@@ -3,6 +3,7 @@
 //! verifies.
 
 mod confirmed;
+mod half_years;
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -294,8 +295,8 @@ async fn nothing_is_answered_while_the_signed_head_cannot_be_recorded() {
     let size = rig.guard.last().unwrap().unwrap().size;
     let (verified, logged) = (rig.audited().await, u64::try_from(rig.audited().await).unwrap());
     assert!((1..=2).contains(&verified), "{verified}");
-    // One entry more: the gateway noted its rules.
-    assert_eq!(size, logged + 1);
+    // Two entries more: the ledger was opened, and the gateway noted its rules.
+    assert_eq!(size, logged + 2);
 }
 
 /// Somebody deleted the record, perhaps together with the database's newest entries.
@@ -367,6 +368,8 @@ pub struct Rig {
     dir: TempDir,
     pub running: Option<(Arc<Gateway>, Tasks)>,
     attempts: AtomicU32,
+    /// The ledgers that the keys may sign.
+    origins: Vec<&'static str>,
 }
 
 /// Keys that never change.
@@ -422,6 +425,7 @@ impl Rig {
             dir,
             running: None,
             attempts: 0.into(),
+            origins: vec![ORIGIN],
         };
         rig.running = Some(rig.open().await.unwrap());
         rig
@@ -450,7 +454,7 @@ impl Rig {
     }
 
     pub async fn open(&self) -> Result<(Arc<Gateway>, Tasks), GatewayError> {
-        let register = self.keys.register(0, None).to_json().unwrap().into_bytes();
+        let register = self.keys.register_of(&self.origins).to_json().unwrap().into_bytes();
         let signature = KeyRegister::sign(&register, &self.keys.root).unwrap().into_bytes();
         let root = self.keys.root.public_key();
         let keys = GivenKeys::of(Keys::new(9));
@@ -548,6 +552,20 @@ impl Rig {
         Ok(self.gateway().redeem(&host, asked).await?.redeemed_now)
     }
 
+    /// The files of an export.
+    async fn exported(&self) -> std::collections::BTreeMap<String, Vec<u8>> {
+        let (out, mut pieces) = mpsc::channel(4);
+        let gateway = Arc::clone(self.gateway());
+        let sent =
+            tokio::spawn(async move { gateway.export(ExportOptions::default(), &out).await });
+        let mut files = std::collections::BTreeMap::<String, Vec<u8>>::new();
+        while let Some(piece) = pieces.recv().await {
+            files.entry(piece.path).or_default().extend(piece.bytes);
+        }
+        sent.await.unwrap().unwrap();
+        files
+    }
+
     /// Exports the ledger and verifies it from outside; how many verifications it holds.
     async fn audited(&self) -> usize {
         let dir = tempfile::tempdir_in(self.dir.path()).unwrap();
@@ -621,7 +639,7 @@ fn business_date() -> BusinessDate {
 fn settings() -> Settings {
     Settings {
         tenant: TenantId::try_from("bank-a").unwrap(),
-        ledgers: LedgerNames::Fixed(ORIGIN.into()),
+        ledgers: LedgerNames::HalfYears { issuer: "cash.bank.example/gw07".into() },
         issuer: "cash.bank.example/gw07".into(),
         audience: "cash.bank.example/host".into(),
         zone: BankZone::try_from("Asia/Almaty").unwrap(),

@@ -398,7 +398,7 @@ async fn a_register_installed_before_a_crash_is_in_force_after_it_and_its_entry_
         let app = open(&dir, "").await;
         assert_eq!(app.gateway.keys().unwrap().0.register, register);
         let entry = app.gateway.entry_of(&event.receipt).await.unwrap();
-        assert_eq!(entry.index, next_index, "start {start}");
+        assert_eq!(entry.position.index, next_index, "start {start}");
         assert_eq!(payload(entry.jws.as_bytes())["act"], "key_rotated");
         close(app).await;
         assert!(!dir.path().join("data/keys.install").exists());

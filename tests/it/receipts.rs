@@ -37,6 +37,20 @@ impl Keys {
         Self { root: key(1), ledger: key(2), receipt: key(3) }
     }
 
+    /// The register, with keys good for all of these ledgers.
+    pub fn register_of(&self, origins: &[&str]) -> KeyRegister {
+        let one = self.register(0, None);
+        let records = one.keys().iter().cloned().map(|record| {
+            let range = |origin: &&str| KeyRange {
+                origin: (*origin).to_owned(),
+                first_index: 0,
+                last_index: None,
+            };
+            KeyRecord { origins: origins.iter().map(range).collect(), ..record }
+        });
+        KeyRegister::new(records.collect()).unwrap()
+    }
+
     /// The register, with the receipt key good for `first..=last`.
     pub fn register(&self, first: u64, last: Option<u64>) -> KeyRegister {
         let record = |kid: &str, usage, key: &Ed25519Key, first_index, last_index| KeyRecord {
