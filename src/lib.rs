@@ -17,17 +17,19 @@
 //! | [`policy`] | facts and rules give a decision | — |
 //! | [`ledger`] | Merkle tree, notes, checkpoints, proofs | — |
 //! | [`receipt`] | receipt bodies, issue, verification | `ledger` |
+//! | [`witness`] | cosigns other gateways' ledgers: its rules and its memory | `ledger` |
 //! | [`audit`] | verifies an exported ledger from outside | `ledger`, `receipt` |
 //! | [`report`] | reports to the regulators: their formats, what proves them | `receipt` |
 //! | [`vault`] | seals templates and other secrets at rest | `store` |
 //! | [`store`] | what is kept: traits, memory, SQL | — |
 //! | [`synth`] | fingers of nobody, for fixtures, the demonstration and load tests | `capture` |
 //! | [`evaluate`] | error rates with their protocol | `capture`, `inference`, `face`, `fingerprint`, `interchange`, `matching` |
-//! | [`gateway`] | use cases, the sequencer, the vision pool | all above except `evaluate`, `synth` and `audit` |
+//! | [`gateway`] | use cases, the sequencer, the vision pool | all above except `evaluate`, `synth`, `witness` and `audit` |
 //! | [`pki`] | development PKI, terminals' certificates | `gateway` (the trait it implements) |
 //! | [`proto`] | generated wire types | — |
 //! | [`grpc`] | the server's services and conversions | `gateway`, `proto`, `pki`, and the nouns `gateway` speaks in |
-//! | [`config`] | the checked configuration | `policy`, `capture` |
+//! | [`web`] | the HTTP side: a bounded server, the witness on it, the client of witnesses | `gateway` (the trait it implements), `witness`, `ledger`, `config` |
+//! | [`config`] | the checked configuration | `policy`, `capture`, `ledger` |
 //! | [`telemetry`] | tracing set-up and redaction | `config` |
 //! | [`app`] | composition root | everything |
 //! | [`cli`] | the command line | everything |
@@ -68,3 +70,5 @@ pub mod store;
 pub mod synth;
 pub mod telemetry;
 pub mod vault;
+pub mod web;
+pub mod witness;

@@ -59,8 +59,10 @@ fn export(config: &Config, args: &ExportArgs) -> Result<ExitCode> {
 /// Writes the export that a gateway streams; how many bytes it was.
 pub(super) async fn export_to(channel: Channel, dir: &std::path::Path) -> Result<u64> {
     let writer = ExportWriter::create(dir)?;
-    let mut stream =
-        AuditServiceClient::new(channel).export_ledger(ExportLedgerRequest {}).await?.into_inner();
+    let mut stream = AuditServiceClient::new(channel)
+        .export_ledger(ExportLedgerRequest::default())
+        .await?
+        .into_inner();
     let progress = ProgressBar::new_spinner().with_message("exporting");
     progress.enable_steady_tick(Duration::from_millis(250));
     let mut written = 0;

@@ -14,10 +14,11 @@ use super::request::{Actor, Answer, Logged, Salts};
 use super::session::digest_from_hex;
 use super::verification::{CallingTerminal, Which};
 use super::verification_job::VerificationJob;
-use crate::crypto::{DeviceKey, Digest, length_prefixed, random_bytes, sha256};
+use crate::crypto::{Digest, PublicKey, length_prefixed, random_bytes, sha256};
 use crate::domain::id::{ConfirmationId, CustomerId, PrincipalName, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey};
+use crate::ledger::{LogPosition, Origin};
 use crate::policy::CustomerStanding;
 use crate::receipt::{Administration, Content};
 use crate::store::{AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationRow, PendingOf};
@@ -43,7 +44,7 @@ pub struct Pending {
     /// Until when it may be answered.
     pub expires_at: UnixMillis,
     /// Where the first decision stands.
-    pub index: u64,
+    pub position: LogPosition,
     /// Whether it is of somebody who is unable to give a biometric: then two tellers may agree.
     pub is_exception: bool,
     /// The first of two tellers, and when they agreed.
@@ -95,6 +96,20 @@ impl Gateway {
         }
     }
 
+    /// The place to go on behind: of an index of a ledger, of the open one where none is named.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] for a ledger that is not this gateway's.
+    pub fn pending_after(&self, origin: Option<&Origin>, index: u64) -> Result<u64, GatewayError> {
+        let (ledgers, _) = self.view.recorded()?;
+        if origin.is_none() && index == 0 {
+            return Ok(0);
+        }
+        let place = ledgers.place(origin.unwrap_or_else(|| ledgers.open()), index);
+        place.ok_or(GatewayError::NotFound("receipt"))
+    }
+
     /// What waits for anybody behind an index of the ledger; waits for something to come up.
     ///
     /// # Errors
@@ -130,7 +145,16 @@ impl Gateway {
             let first = row.proposal.map(|first| (first.by, first.at));
             let ConfirmationRow { id, customer, expires_at, index, .. } = row;
             let shown = kept.shown;
-            pending.push(Pending { id, customer, shown, expires_at, index, is_exception, first });
+            let position = self.position(index)?;
+            pending.push(Pending {
+                id,
+                customer,
+                shown,
+                expires_at,
+                position,
+                is_exception,
+                first,
+            });
         }
         Ok(pending)
     }
@@ -173,9 +197,11 @@ impl Gateway {
                 let kept = self.kept_for(&row).await?.ok_or(missing)?;
                 let message = confirmation_message(id, &kept.shown);
                 let device = self.device_key(&row.customer, &key).await?;
-                device.verify(&message, &signature).map_err(|_| GatewayError::Invalid {
-                    field: "signature",
-                    problem: "it is not this key's over what was shown",
+                device.verify_either_form(&message, &signature).map_err(|_| {
+                    GatewayError::Invalid {
+                        field: "signature",
+                        problem: "it is not this key's over what was shown",
+                    }
                 })?;
                 let proof = [&b"tulga-confirmation-proof-v1"[..], &message, &signature];
                 let details = sha256(&length_prefixed(&proof)).labelled();
@@ -264,14 +290,14 @@ impl Gateway {
         &self,
         customer: &CustomerId,
         fingerprint: &Digest,
-    ) -> Result<DeviceKey, GatewayError> {
+    ) -> Result<PublicKey, GatewayError> {
         let keys = self.store.app_keys(customer).await?;
         let row = keys.into_iter().find(|row| row.fingerprint == *fingerprint);
         let row = row.ok_or(GatewayError::Invalid {
             field: "key_id",
             problem: "it is no key of this customer",
         })?;
-        DeviceKey::from_spki_der(&row.spki)
+        PublicKey::from_spki_der(&row.spki)
             .map_err(|cause| GatewayError::internal("a bound key", cause))
     }
 
@@ -413,10 +439,10 @@ impl Gateway {
         proof: &[u8],
     ) -> Result<Digest, GatewayError> {
         let invalid = |field, problem| GatewayError::Invalid { field, problem };
-        let key = DeviceKey::from_spki_der(&spki).map_err(|_| {
+        let key = PublicKey::from_spki_der(&spki).map_err(|_| {
             invalid("public_key", "it is no Ed25519 or uncompressed P-256 SubjectPublicKeyInfo")
         })?;
-        key.verify(&app_key_message(customer, &spki), proof)
+        key.verify_either_form(&app_key_message(customer, &spki), proof)
             .map_err(|_| invalid("proof", "it is not this key's over this customer and key"))?;
         let subject = Some(self.subject_of(customer).await?);
         let fingerprint = key.fingerprint();

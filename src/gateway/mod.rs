@@ -15,18 +15,24 @@ mod enrollment;
 mod error;
 mod evidence;
 mod exception;
+mod export;
 mod facts;
 mod finger_records;
 mod footage;
 mod guard;
 mod guest;
 mod import;
+mod key_change;
+mod keyring;
+mod ledger_view;
+mod ledgers;
 mod look;
 mod lookalikes;
 mod oversight;
 mod pack_job;
 mod packs;
 mod policy;
+mod postbox;
 mod reference;
 mod reference_files;
 mod register;
@@ -34,16 +40,20 @@ mod report;
 pub mod request;
 mod retention;
 mod reversal;
+mod roll_over;
 mod sequencer;
 mod session;
 mod teller;
 mod templates;
 mod terminal;
+mod timestamping;
 mod under_way;
 mod verification;
 mod verification_job;
 mod vision;
+mod witnessing;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -53,33 +63,40 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::crypto::{Entropy, PublicKey, Signer};
+use crate::crypto::Entropy;
 use crate::domain::id::{TenantId, TerminalId};
 use crate::domain::turnover::BankZone;
 use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
-use crate::ledger::Origin;
+use crate::ledger::{LedgerNames, Tree};
 use crate::matching::{FingerGallery, FingerMatcher, Gallery, Matcher};
 use crate::policy::PolicyPack;
-use crate::receipt::KeyRegister;
 use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
+pub use crate::ledger::{LogPosition, Origin};
+pub use crate::receipt::{KeyUse, LedgerPlace, LedgerState};
 pub use crate::store::{
     CaseEvidenceRow, CaseFile, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow,
     RegisterRow,
 };
 pub use activation::{Activation, SecondPerson};
-pub use audit::{AuditRecord, ExportFile, Redeem};
+pub use audit::{AuditRecord, Entry, Redeem};
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
 pub use error::GatewayError;
 pub use evidence::Evidence;
+pub use export::{ExportFile, ExportOptions};
 pub use finger_records::ExportedTemplate;
 pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
-pub use guard::{FileGuard, GuardError, HeadGuard};
+pub use guard::{FileGuard, GuardError, HeadGuard, SignedHead};
 pub use import::Imported;
+pub use key_change::{HALF_YEARS_AHEAD, PreparedKey};
+pub use keyring::{
+    Installed, KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError, Keyring, KeyringError,
+};
 pub use policy::ActivePack;
+pub use postbox::{Postbox, PostboxAnswer, PostboxError};
 pub use reference::{ReferenceError, ReferenceSource};
 pub use reference_files::{FileReferences, reference_name};
 pub use register::{ListedRow, ListedValue, RegisterDiff, RegisterDraft, Repeated};
@@ -88,14 +105,19 @@ pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
 pub use teller::ExceptionsOf;
 pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
+pub use timestamping::Timestamping;
 pub use verification::CallingTerminal;
 pub use vision::VisionLimits;
+pub use witnessing::Witnesses;
 
 use customer::Everybody;
+use ledger_view::{LedgerView, keep_checkpoint};
 use packs::Packs;
-use sequencer::{LedgerView, Sequencer, SequencerHandle, Signing, keep_checkpoint};
+use roll_over::Signing;
+use sequencer::{Sequencer, SequencerHandle};
 use under_way::UnderWay;
 use vision::VisionPool;
+use witnessing::{Office, WitnessTasks, Witnessing};
 
 /// What a gateway is built from.
 #[derive(Debug)]
@@ -120,29 +142,16 @@ pub struct Parts {
     pub guard: Arc<dyn HeadGuard>,
     /// Portraits to compare at enrolment, where the bank has a source.
     pub references: Option<Arc<dyn ReferenceSource>>,
+    /// Who cosigns the ledger's checkpoints.
+    pub witnesses: Option<Witnesses>,
+    /// Who puts time-stamps on them.
+    pub timestamping: Option<Timestamping>,
     /// Signs terminals' certificates.
     pub authority: Arc<dyn CertificateAuthority>,
-    /// Signs receipts.
-    pub receipt_key: Arc<dyn Signer>,
-    /// The receipt key's name in the register.
-    pub receipt_kid: String,
-    /// Signs checkpoints.
-    pub ledger_key: Arc<dyn Signer>,
-    /// `keys.json` and its signature by the root key, as they are exported.
-    pub key_register: KeyRegisterFiles,
+    /// The signed key register, and what signs receipts and checkpoints.
+    pub keyring: Keyring,
     /// Names and numbers.
     pub settings: Settings,
-}
-
-/// The signed key register, as exported.
-#[derive(Clone, Debug)]
-pub struct KeyRegisterFiles {
-    /// `keys.json`.
-    pub register: Vec<u8>,
-    /// `keys.json.sig`.
-    pub signature: Vec<u8>,
-    /// The root key; its fingerprint is the trust fingerprint.
-    pub root: PublicKey,
 }
 
 /// Names and numbers of a gateway.
@@ -150,8 +159,8 @@ pub struct KeyRegisterFiles {
 pub struct Settings {
     /// The bank.
     pub tenant: TenantId,
-    /// The ledger.
-    pub origin: Origin,
+    /// How its ledgers are called.
+    pub ledgers: LedgerNames,
     /// `iss` of receipts.
     pub issuer: String,
     /// `aud` of receipts: the host that may act on them.
@@ -192,13 +201,14 @@ pub struct Gateway {
     entropy: Arc<dyn Entropy>,
     references: Option<Arc<dyn ReferenceSource>>,
     authority: Arc<dyn CertificateAuthority>,
-    key_register: KeyRegisterFiles,
-    register: KeyRegister,
+    keyring: Arc<Keyring>,
     matcher: Matcher,
     /// None where the gateway has no model for fingers.
     finger_matcher: Option<FingerMatcher>,
     signing: Arc<Signing>,
     view: Arc<LedgerView>,
+    /// The tree of the closed ledger that was asked for last.
+    closed_tree: Mutex<Option<(Origin, Tree)>>,
     sequencer: SequencerHandle,
     gallery: RwLock<Everybody>,
     /// Held over an activation's search and insertion, so that one person activated twice at one
@@ -208,6 +218,8 @@ pub struct Gateway {
     retention: Mutex<()>,
     /// Reports that may be made at once: each reads much.
     reports: Semaphore,
+    /// Held while a key is made or a register installed.
+    key_change: Mutex<()>,
     /// Held over an import of a register: the rows of one version are staged at a time.
     register_import: Mutex<()>,
     under_way: Arc<UnderWay>,
@@ -223,6 +235,8 @@ pub struct Tasks {
     sequencer: JoinHandle<()>,
     clerk: JoinHandle<()>,
     retention: JoinHandle<()>,
+    witnesses: WitnessTasks,
+    timestamps: Option<JoinHandle<()>>,
 }
 
 /// Reports that may be made at once.
@@ -233,6 +247,10 @@ impl Tasks {
     pub async fn finish(self) {
         self.clerk.abort();
         self.retention.abort();
+        self.witnesses.abort();
+        if let Some(timestamps) = self.timestamps {
+            timestamps.abort();
+        }
         if let Err(cause) = self.sequencer.await {
             tracing::error!(error = %cause, "the sequencer ended badly");
         }
@@ -260,11 +278,15 @@ impl Gateway {
             authority,
             ..
         } = parts;
+        let keyring = Arc::new(parts.keyring);
+        note_ledgers(&*store, &keyring).await?;
         let signing = Arc::new(Signing {
-            origin: parts.settings.origin.clone(),
-            receipt_kid: parts.receipt_kid,
-            receipt_key: parts.receipt_key,
-            ledger_key: parts.ledger_key,
+            names: parts.settings.ledgers.clone(),
+            issuer: parts.settings.issuer.clone(),
+            tenant: parts.settings.tenant.as_str().to_owned(),
+            keyring: Arc::clone(&keyring),
+            entropy: Arc::clone(&entropy),
+            witnessing: Arc::new(Witnessing::new(parts.witnesses, clock.now())),
         });
         let sequencer =
             Sequencer::open(Arc::clone(&store), Arc::clone(&signing), Arc::clone(&clock), guard)
@@ -278,10 +300,7 @@ impl Gateway {
             faces: Gallery::new(matcher.clone()),
             fingers: finger_matcher.clone().map(FingerGallery::new),
         };
-        let register = KeyRegister::parse(&parts.key_register.register)
-            .map_err(|cause| GatewayError::internal("key register", cause))?;
-        let packs =
-            Packs::new(Arc::clone(&store), parts.settings.origin.clone(), register.clone(), pack);
+        let packs = Packs::new(Arc::clone(&store), Arc::clone(&view), Arc::clone(&keyring), pack);
         let gateway = Arc::new(Self {
             packs: Arc::new(packs),
             vision: VisionPool::new(faces, fingers, parts.settings.vision),
@@ -289,8 +308,7 @@ impl Gateway {
                 parts.settings.calls_per_terminal_per_minute,
             )),
             references: parts.references,
-            key_register: parts.key_register,
-            register,
+            keyring,
             matcher,
             finger_matcher,
             settings: parts.settings,
@@ -298,6 +316,7 @@ impl Gateway {
             activation: Mutex::new(()),
             retention: Mutex::new(()),
             reports: Semaphore::new(REPORTS_MAX),
+            key_change: Mutex::new(()),
             register_import: Mutex::new(()),
             under_way: Arc::default(),
             confirmations: watch::Sender::new(()),
@@ -310,13 +329,45 @@ impl Gateway {
             authority,
             signing,
             view,
+            closed_tree: Mutex::new(None),
         });
         gateway.load_gallery().await?;
         gateway.open_packs().await?;
+        gateway.settle_keys().await?;
+        let witnesses = gateway.start_witnesses().await?;
+        let timestamps = gateway.start_timestamps(parts.timestamping);
         let clerk = tokio::spawn(clerk(Arc::downgrade(&gateway)));
         let interval = gateway.settings.retention_interval;
         let retention = tokio::spawn(retention::clerk(Arc::downgrade(&gateway), interval));
-        Ok((gateway, Tasks { sequencer, clerk, retention }))
+        Ok((gateway, Tasks { sequencer, clerk, retention, witnesses, timestamps }))
+    }
+
+    /// Asks the witnesses before anything is served: one may know that this is a restored database.
+    async fn start_witnesses(&self) -> Result<WitnessTasks, GatewayError> {
+        if !self.signing.witnessing.has_witnesses() {
+            return Ok(WitnessTasks::default());
+        }
+        // There is something to show them from the first start on.
+        keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
+        let office = Office {
+            store: Arc::clone(&self.store),
+            view: Arc::clone(&self.view),
+            clock: Arc::clone(&self.clock),
+            witnessing: Arc::clone(&self.signing.witnessing),
+            interval: self.settings.checkpoint_interval,
+        };
+        witnessing::start(Arc::new(office)).await
+    }
+
+    fn start_timestamps(&self, timestamping: Option<Timestamping>) -> Option<JoinHandle<()>> {
+        let desk = timestamping::Desk {
+            asked: timestamping?,
+            store: Arc::clone(&self.store),
+            view: Arc::clone(&self.view),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+        };
+        Some(tokio::spawn(timestamping::work(desk)))
     }
 
     /// The present, as receipts will state it.
@@ -330,6 +381,17 @@ impl Gateway {
     pub const fn settings(&self) -> &Settings {
         &self.settings
     }
+}
+
+/// Tells the ring how far each ledger that its register names is signed.
+async fn note_ledgers(store: &dyn Store, keyring: &Keyring) -> Result<(), GatewayError> {
+    let installed = keyring.installed()?;
+    let named = installed.register.keys().iter().flat_map(|key| &key.origins);
+    let origins: BTreeSet<&str> = named.map(|range| range.origin.as_str()).collect();
+    for origin in origins {
+        keyring.note(origin, store.head(origin).await?.size)?;
+    }
+    Ok(())
 }
 
 /// Keeps a checkpoint at each interval and forgets challenges that nobody can use.
@@ -355,6 +417,9 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
         since_sweep += interval;
         if since_sweep >= Duration::from_mins(1) {
             since_sweep = Duration::ZERO;
+            if let Err(error) = gateway.settle_keys().await {
+                tracing::error!(code = error.code(), error = %error, "a change of keys is not logged yet");
+            }
             let swept = async {
                 let mut unit = gateway.store.begin().await?;
                 unit.delete_challenges(now.plus_millis(-CHALLENGE_KEPT_MS)).await?;

@@ -215,6 +215,8 @@ impl Gateway {
         if let Some(footage) = &asked.request.footage {
             check_footage(footage, asked.arrived_at)?;
         }
+        // Before anything is used up that no decision could follow.
+        self.signing.witnessing.require(asked.arrived_at)?;
         let _admitted = self.vision.admit()?;
         let debited = self.debit(&asked).await?;
         let (key, attempts_key) = (asked.key.clone(), debited.attempts_key);
@@ -319,7 +321,8 @@ impl Gateway {
         let footage_days = pack.retention().footage_days;
         let job = OutcomeJob {
             key,
-            refers: Refers { rid: rid_text(&entry.receipt), index: decision.index },
+            refers: Refers::to(&entry.receipt, entry.position),
+            decision: decision.index,
             spki: terminal.spki,
             receipt,
             issuer: self.settings.issuer.clone(),
@@ -492,9 +495,10 @@ impl Gateway {
     }
 
     async fn kept_answer(&self, row: DecisionRow, which: Which) -> Result<Answer, GatewayError> {
-        let is_recorded = row.index < self.view.read(|_, committed| committed)?;
-        let logged = if is_recorded {
-            Logged::committed(&self.settings.origin, self.entry(row.index).await?)
+        let (_, recorded) = self.view.recorded()?;
+        let logged = if row.index < recorded {
+            let entry = self.entry(row.index).await?;
+            Logged::committed(entry.position, row.index, entry.jws)
         } else {
             // The head's record failed after the commit: it is due before this is answered.
             self.sequencer.submit(Box::new(AwaitRecord(row.index))).await?
@@ -583,6 +587,8 @@ fn capture_bytes(capture: &Capture) -> Vec<u8> {
 struct OutcomeJob {
     key: DecisionKey,
     refers: Refers,
+    /// The place of the decision's entry.
+    decision: u64,
     spki: Digest,
     receipt: ReceiptId,
     issuer: String,
@@ -612,12 +618,12 @@ impl Job for OutcomeJob {
             outcome: *outcome,
             dispensed_minor: *dispensed_minor,
             currency: *currency,
-            index: slot.index,
+            index: slot.place,
         })
         .await?;
         if let Some(clip) = &self.clip {
-            let of = unit.footage(self.refers.index).await?;
-            let first = of.map_or(self.refers.index, |duty| duty.row.decision);
+            let of = unit.footage(self.decision).await?;
+            let first = of.map_or(self.decision, |duty| duty.row.decision);
             let row = self.keep.row(first, &self.key.terminal, false, Some(clip), slot);
             unit.insert_footage(&row).await?;
         }

@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 use tulga::app::{DataDir, trust_fingerprint};
 use tulga::audit::{ExportWriter, Options, verify_export};
 use tulga::clock::{Clock as _, ManualClock, SystemClock};
-use tulga::crypto::{Ed25519Key, Signer as _, ed25519_spki_der};
+use tulga::crypto::{Ed25519Key, Signer as _};
 use tulga::domain::id::{ConfirmationId, CustomerId};
 use tulga::gateway::{Shown, app_key_message, confirmation_message};
 use tulga::pki::Role;
@@ -121,7 +121,7 @@ impl Bank {
 
     pub async fn ledger_size(&self) -> u64 {
         let mut auditor = AuditServiceClient::new(self.site.staff(Role::Auditor).await);
-        let asked = proto::GetCheckpointRequest {};
+        let asked = proto::GetCheckpointRequest::default();
         let checkpoint = auditor.get_checkpoint(asked).await.unwrap().into_inner().checkpoint;
         checkpoint.lines().nth(1).unwrap().parse().unwrap()
     }
@@ -132,7 +132,7 @@ impl Bank {
         let export = dir.path().join("export");
         let writer = ExportWriter::create(&export).unwrap();
         let mut auditor = AuditServiceClient::new(self.site.staff(Role::Auditor).await);
-        let asked = proto::ExportLedgerRequest {};
+        let asked = proto::ExportLedgerRequest::default();
         let mut pieces = auditor.export_ledger(asked).await.unwrap().into_inner();
         while let Some(piece) = pieces.message().await.unwrap() {
             writer.append(&piece.path, &piece.content).unwrap();
@@ -183,7 +183,7 @@ impl Device {
 
     pub fn spki(&self) -> Vec<u8> {
         match self {
-            Self::Ed25519(key) => ed25519_spki_der(&key.public_key()),
+            Self::Ed25519(key) => key.public_key().to_spki_der(),
             Self::P256(pair) => {
                 let prefix = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
                 [unhex(prefix), pair.public_key().as_ref().to_vec()].concat()

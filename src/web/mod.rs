@@ -1,0 +1,10 @@
+//! The HTTP side: a small bounded server, the witness on it, and the client by which the gateway asks
+//! witnesses and a time-stamping authority.
+//!
+//! The server speaks plain HTTP/1.1: what a witness signs needs no secrecy, and TLS is left to the proxy
+//! that stands before it. The client speaks TLS to `https://` addresses, trusting the configured authority
+//! alone.
+
+pub mod client;
+pub mod server;
+pub mod witness;
