@@ -19,7 +19,7 @@ use tulga::crypto::{Ed25519Key, PublicKey, SeededEntropy, Signer, read_private_k
 use tulga::domain::id::ReceiptId;
 use tulga::domain::time::UnixMillis;
 use tulga::gateway::{KeyEvent, KeyRegisterFiles, KeyStore as _};
-use tulga::ledger::Tree;
+use tulga::ledger::{TlogProof, Tree, leaf_hash};
 use tulga::pki::Role;
 use tulga::proto;
 use tulga::proto::key_service_client::KeyServiceClient;
@@ -107,6 +107,13 @@ impl Exported {
             (text("act"), text("subject"), text("details"))
         })
         .collect()
+    }
+
+    fn proof(&self, index: usize) -> String {
+        let checkpoint = fs::read_to_string(self.dir.path().join("export/checkpoint")).unwrap();
+        let tree: Tree = self.receipts.iter().map(|jws| leaf_hash(jws)).collect();
+        let (index, size) = (index.try_into().unwrap(), tree.size());
+        TlogProof::make(&tree, index, size, checkpoint).unwrap().to_text()
     }
 
     fn register_hash(&self) -> String {
@@ -441,12 +448,53 @@ async fn receipts_may_be_es256_and_openssl_verifies_them() {
     assert!(openssl(&verify, &[&der, &input]));
     assert!(!openssl(&verify, &[&der, &altered]));
 
+    let proof = exported.proof(exported.receipts.len() - 1);
+    let (proof, receipt) = (file("proof", proof.as_bytes()), file("receipt", jws.as_bytes()));
+    let trust = tulga::app::trust_fingerprint(&DataDir::at(site.data())).unwrap().to_string();
+    foreign([&receipt, &proof, &exported.dir.path().join("export")], &trust);
+    // The ledger's second key signs the checkpoint.
+    keys(&site, &["rotate", "ledger", "--margin", "0"]).await;
+    let after = Exported::of(&site).await;
+    let jws = after.receipts.last().unwrap();
+    let last = after.receipts.len() - 1;
+    let (proof, receipt) =
+        (file("proof", after.proof(last).as_bytes()), file("receipt", jws.as_bytes()));
+    foreign([&receipt, &proof, &after.dir.path().join("export")], &trust);
+
     // From there to Ed25519 and back the ledger goes on.
     let dir = site.stopped().await;
     let app = open(&dir, "").await;
     let prepared = app.gateway.prepare_key(KeyUse::Receipt).await.unwrap();
     assert_eq!(prepared.public_key.kind(), tulga::crypto::KeyKind::Ed25519);
     close(app).await;
+}
+
+/// Verifiers that share no code with ours take the receipt, and not where a letter of it differs.
+fn foreign(files: [&Path; 3], trust: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign");
+    let python = ["-c", "import cryptography"];
+    let has_python = has("python3", &python, "get it with: pip install cryptography");
+    let scripts = [("sh", "verify_receipt.sh", true), ("python3", "verify_receipt.py", has_python)];
+    for (program, script, is_there) in scripts {
+        if !is_there {
+            continue;
+        }
+        let run = |receipt: &Path| {
+            let mut command = Command::new(program);
+            command.arg(folder.join(script)).args([receipt, files[1], files[2]]).arg(trust);
+            command.env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap()
+        };
+        let taken = run(files[0]);
+        assert!(taken.status.success(), "{script}: {}", said(&taken));
+        let jws = fs::read_to_string(files[0]).unwrap();
+        let (signed, signature) = jws.rsplit_once('.').unwrap();
+        let first = if signature.starts_with('A') { "B" } else { "A" };
+        let altered = files[0].with_extension("altered");
+        fs::write(&altered, format!("{signed}.{first}{}", &signature[1..])).unwrap();
+        let refused = run(&altered);
+        assert_eq!(refused.status.code(), Some(1), "{script}: {}", said(&refused));
+        assert!(said(&refused).contains("signature does not verify"), "{}", said(&refused));
+    }
 }
 
 /// r and s as DER: `SEQUENCE { INTEGER r, INTEGER s }`.

@@ -369,7 +369,7 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// The public key of CKA_EC_PARAMS and CKA_EC_POINT. The point is a DER OCTET STRING; some tokens give
+/// The public key of `CKA_EC_PARAMS` and `CKA_EC_POINT`. The point is a DER OCTET STRING; some tokens give
 /// the bare one. The curve of Ed25519 is named by a text or by its identifier.
 fn public_key_of(params: &[u8], point: &[u8]) -> Option<PublicKey> {
     let bare = match point {
@@ -409,7 +409,7 @@ fn load(path: &Path) -> Result<Pkcs11, TokenError> {
 const OCTET_STRING: u8 = 0x04;
 /// `prime256v1` (RFC 5480), DER.
 const P256_OID: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-/// `edwards25519` as a PrintableString (PKCS#11 3.0, section 2.3.5).
+/// `edwards25519` as a `PrintableString` (PKCS#11 3.0, section 2.3.5).
 const ED25519_NAME: [u8; 14] =
     [0x13, 0x0c, b'e', b'd', b'w', b'a', b'r', b'd', b's', b'2', b'5', b'5', b'1', b'9'];
 /// `id-Ed25519` (RFC 8410), DER.
