@@ -259,10 +259,18 @@ impl State {
         states.extend(ledgers.ahead.iter().map(|origin| (origin.as_str(), LedgerState::Ahead)));
         states.insert(ledgers.log_of_logs.as_str(), LedgerState::LogOfLogs);
         states.insert(ledgers.current.as_str(), LedgerState::Current);
+        // The log of logs has an entry for each closed ledger, noted here or not.
+        let is_closed = |(origin, state): &(&&str, &LedgerState)| {
+            **state == LedgerState::Closed && self.next(origin) > 0
+        };
+        let closed = u64::try_from(states.iter().filter(is_closed).count()).unwrap_or(u64::MAX);
         let place = |(origin, state): (&str, LedgerState)| LedgerPlace {
             origin: origin.to_owned(),
             state,
-            next_index: self.next(origin),
+            next_index: match state {
+                LedgerState::LogOfLogs => self.next(origin).max(closed),
+                _ => self.next(origin),
+            },
         };
         states.into_iter().map(place).collect()
     }
@@ -439,6 +447,23 @@ mod tests {
         let other = Origin::try_from("b.example").unwrap();
         assert!(ring.receipt_key(&other, 0, NOW).is_err());
         assert!(ring.receipt_key(&origin(), 11, UnixMillis::new(-1)).is_err());
+    }
+
+    #[test]
+    fn the_log_of_logs_stands_where_so_many_ledgers_are_closed() {
+        let (ring, _) = ring(&[2, 3], &[]);
+        let ring = ring.unwrap();
+        ring.note(ORIGIN, 9).unwrap();
+        let next = Origin::try_from("a.example/gw/2027h1").unwrap();
+        let later = LedgerSet { current: next.clone(), ahead: Vec::new(), ..ledgers() };
+        let told = |ledgers: &LedgerSet| -> Vec<(LedgerState, u64)> {
+            let places = ring.places(ledgers).unwrap();
+            places.iter().map(|place| (place.state, place.next_index)).collect()
+        };
+        let now = LedgerSet { ahead: vec![next], ..ledgers() };
+        let (ahead, closed) = ((LedgerState::Ahead, 0), (LedgerState::Closed, 9));
+        assert_eq!(told(&now), [(LedgerState::Current, 9), ahead, (LedgerState::LogOfLogs, 0)]);
+        assert_eq!(told(&later), [closed, (LedgerState::Current, 0), (LedgerState::LogOfLogs, 1)]);
     }
 
     #[test]
