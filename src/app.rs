@@ -4,6 +4,7 @@
 //! Drain: no new call, calls under way, the sequencer's queue, the store. What was promised is
 //! durable before the process ends.
 
+mod disk;
 mod keys;
 mod outside;
 
@@ -41,7 +42,8 @@ use crate::receipt::{
 use crate::store::sql::SqliteStore;
 use crate::store::{FileShelves, HeadRow, LedgerReads as _, Store as _};
 use crate::vault::Vault;
-use keys::{REGISTER, ROOT, SIGNATURE, make_private_dir, write_new};
+use disk::{make_private_dir, write_new};
+use keys::{REGISTER, ROOT, SIGNATURE};
 
 pub use keys::{KeyFolder, root_key, trust_fingerprint};
 

@@ -6,8 +6,6 @@
 //! was changed.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,15 +16,14 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::DataDir;
+use super::disk::{Step, io_fault, read_bounded, replace, run};
 use crate::config::{Config, Pkcs11Config, refuse_if_exposed};
 use crate::crypto::{
     Ed25519Key, KeyKind, P256Key, PublicKey, Signer, SystemEntropy, Token, read_private_key,
 };
 use crate::domain::id::ReceiptId;
 use crate::gateway::{KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError};
-use crate::receipt::{
-    Actor, KeyRecord, KeyRegister, KeyUse, REGISTER_BYTES_MAX, TrustFingerprint, rid_text,
-};
+use crate::receipt::{Actor, KeyRecord, KeyRegister, KeyUse, TrustFingerprint, rid_text};
 
 /// The keys of a data folder.
 #[derive(Debug)]
@@ -58,15 +55,15 @@ impl KeyFolder {
     /// When there is none that its root key signed.
     pub fn register(data: &DataDir) -> Result<KeyRegisterFiles> {
         let dir = data.path();
-        let (register, signature) = match read_pending(dir)? {
-            Some(pending) => (pending.keys_json.into_bytes(), pending.keys_json_sig.into_bytes()),
-            None => {
-                let read = |name: &str| {
-                    let path = dir.join(name);
-                    read_bounded(&path)?.with_context(|| format!("{} is missing", path.display()))
-                };
-                (read(REGISTER)?, read(SIGNATURE)?)
-            }
+        let read = |name: &str| {
+            let path = dir.join(name);
+            read_bounded(&path, FILE_BYTES_MAX)?
+                .with_context(|| format!("{} is missing", path.display()))
+        };
+        let (register, signature) = if let Some(pending) = read_pending(dir)? {
+            (pending.keys_json.into_bytes(), pending.keys_json_sig.into_bytes())
+        } else {
+            (read(REGISTER)?, read(SIGNATURE)?)
         };
         let root = root_of(&KeyRegister::parse(&register)?)?;
         let text = String::from_utf8_lossy(&signature);
@@ -119,13 +116,13 @@ impl KeyFolder {
     /// Makes a key file. One of that name may be there: it was made for a register that never came, or
     /// put there on purpose; it is taken if it is of the right kind.
     fn create_file(&self, kid: &str, usage: KeyUse) -> Result<PublicKey, KeyStoreError> {
-        let (path, kind) = (self.key_file(kid), self.kind(usage));
+        let (path, wanted) = (self.key_file(kid), self.kind(usage));
         if let Some(key) = read_key(&path)?
-            && (usage == KeyUse::Root || key.public_key().kind() == kind)
+            && (usage == KeyUse::Root || key.public_key().kind() == wanted)
         {
             return Ok(key.public_key());
         }
-        let (pem, public_key) = match kind {
+        let (pem, public_key) = match wanted {
             KeyKind::Ed25519 => {
                 let key = Ed25519Key::generate(&SystemEntropy)?;
                 (key.to_pkcs8_pem(), key.public_key())
@@ -298,42 +295,8 @@ impl From<&KeyEvent> for PendingEvent {
 
 fn read_pending(dir: &Path) -> Result<Option<Pending>, KeyStoreError> {
     let path = dir.join(PENDING);
-    let Some(bytes) = read_bounded(&path)? else { return Ok(None) };
+    let Some(bytes) = read_bounded(&path, FILE_BYTES_MAX)? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).map_err(|cause| file_fault(&path, cause))
-}
-
-/// A file's bytes; none where there is no file.
-fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, KeyStoreError> {
-    let bytes_max = u64::try_from(3 * REGISTER_BYTES_MAX).unwrap_or(u64::MAX);
-    let mut bytes = Vec::new();
-    match fs::File::open(path) {
-        Ok(file) => file.take(bytes_max).read_to_end(&mut bytes),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(cause) => Err(cause),
-    }
-    .map_err(|cause| io_fault(path, cause))?;
-    Ok(Some(bytes))
-}
-
-/// One thing done to the disk. What is to happen is a list of these, so that a test can stop behind each.
-#[derive(Debug)]
-enum Step {
-    Write { path: PathBuf, bytes: Zeroizing<Vec<u8>>, mode: u32 },
-    Rename { from: PathBuf, to: PathBuf },
-    Remove { path: PathBuf },
-    SyncFolder { of: PathBuf },
-}
-
-/// A file's new content, in place of the old whole or not at all.
-fn replace(path: &Path, bytes: Vec<u8>, mode: u32) -> Vec<Step> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let fresh = PathBuf::from(name);
-    vec![
-        Step::Write { path: fresh.clone(), bytes: Zeroizing::new(bytes), mode },
-        Step::Rename { from: fresh, to: path.to_owned() },
-        Step::SyncFolder { of: path.to_owned() },
-    ]
 }
 
 fn install_steps(
@@ -362,53 +325,6 @@ fn settle_steps(dir: &Path, pending: &Pending) -> Vec<Step> {
     steps
 }
 
-fn run(steps: &[Step]) -> Result<(), KeyStoreError> {
-    steps.iter().try_for_each(|step| match step {
-        Step::Write { path, bytes, mode } => {
-            write(path, bytes, *mode).map_err(|cause| io_fault(path, cause))
-        }
-        Step::Rename { from, to } => fs::rename(from, to).map_err(|cause| io_fault(to, cause)),
-        Step::Remove { path } => fs::remove_file(path).map_err(|cause| io_fault(path, cause)),
-        Step::SyncFolder { of } => {
-            let folder = of.parent().unwrap_or(Path::new("."));
-            let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|cause| io_fault(folder, cause))
-        }
-    })
-}
-
-fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    // One that a crash left has perhaps another mode.
-    match fs::remove_file(path) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
-        _ => {}
-    }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-pub(super) fn make_private_dir(path: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("{} cannot be made", path.display()))
-}
-
-pub(super) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().with_context(|| format!("{} cannot be written", path.display()))
-}
-
-fn io_fault(path: &Path, cause: io::Error) -> KeyStoreError {
-    KeyStoreError::Io { path: path.to_owned(), cause }
-}
-
 fn file_fault(path: &Path, cause: impl std::error::Error + Send + Sync + 'static) -> KeyStoreError {
     KeyStoreError::File { path: path.to_owned(), cause: Box::new(cause) }
 }
@@ -418,6 +334,8 @@ pub(super) const ROOT: &str = "root";
 pub(super) const REGISTER: &str = "keys.json";
 pub(super) const SIGNATURE: &str = "keys.json.sig";
 const PENDING: &str = "keys.install";
+/// More than a register and its signature, in JSON.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! Why no decision was made.
 
-use super::keyring::KeyStoreError;
+use super::key_store::KeyStoreError;
 use super::reference::ReferenceError;
 use crate::capture::{DecodeError, FingerDecodeError};
 use crate::crypto::{AeadError, EntropyError, SignatureError};

@@ -9,7 +9,8 @@ use tokio::task::block_in_place;
 
 use super::act::receipt_actor;
 use super::error::GatewayError;
-use super::keyring::{KeyEvent, KeyRegisterFiles, LedgerSet};
+use super::key_store::{KeyEvent, KeyRegisterFiles};
+use super::keyring::LedgerSet;
 use super::request::{Actor, Logged};
 use super::{Gateway, Installed};
 use crate::crypto::{Entropy, PublicKey, random_bytes, sha256};

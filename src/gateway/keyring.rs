@@ -8,124 +8,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::error::GatewayError;
-use crate::crypto::{KeyError, PublicKey, Signer, TokenError};
-use crate::domain::id::ReceiptId;
+use super::key_store::{KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError};
+use crate::crypto::Signer;
 use crate::domain::time::UnixMillis;
 use crate::ledger::Origin;
 use crate::receipt::{
-    self, KeyRecord, KeyRegister, KeyRegisterError, KeyStatus, KeyUse, LedgerPlace, LedgerState,
-    SuccessionError, TrustFingerprint,
+    KeyRegister, KeyRegisterError, KeyStatus, KeyUse, LedgerPlace, LedgerState, SuccessionError,
+    TrustFingerprint,
 };
-
-/// The signed key register, as exported.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeyRegisterFiles {
-    /// `keys.json`.
-    pub register: Vec<u8>,
-    /// `keys.json.sig`.
-    pub signature: Vec<u8>,
-    /// The root key; its fingerprint is the trust fingerprint.
-    pub root: PublicKey,
-}
-
-/// What a change of the register was, for the ledger to say.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeyEvent {
-    /// The id of its entry.
-    pub receipt: ReceiptId,
-    /// `key_rotated` or `key_revoked`.
-    pub act: String,
-    /// The key's name.
-    pub kid: String,
-    /// The hash of the register's bytes.
-    pub register: String,
-    /// Who installed it.
-    pub actor: receipt::Actor,
-}
-
-/// Where private keys and the signed register are kept.
-pub trait KeyStore: Send + Sync + std::fmt::Debug {
-    /// The private half of a key; none when it is not here.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyStoreError`] when it cannot be told, or the key must not be used.
-    fn signer(&self, key: &KeyRecord) -> Result<Option<Arc<dyn Signer>>, KeyStoreError>;
-
-    /// Makes a new key for a name that the register does not have.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyStoreError`] when none can be made or kept.
-    fn create(&self, kid: &str, usage: KeyUse) -> Result<PublicKey, KeyStoreError>;
-
-    /// The word for where keys of a use are kept: `file` or `token`.
-    fn home(&self, usage: KeyUse) -> &'static str;
-
-    /// Puts a register in force, durably and whole or not at all, with what the ledger must say of it.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyStoreError::Unclear`] when it may be in force after a restart or not; any other when the one
-    /// before is in force still.
-    fn install(&self, files: &KeyRegisterFiles, due: &[KeyEvent]) -> Result<(), KeyStoreError>;
-
-    /// What the ledger must say yet of the register in force.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyStoreError`] when it cannot be read.
-    fn due(&self) -> Result<Vec<KeyEvent>, KeyStoreError>;
-
-    /// Forgets what was due: the ledger says it.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyStoreError`] when that is not durable.
-    fn settle(&self) -> Result<(), KeyStoreError>;
-}
-
-/// Keys or their register cannot be read, made or kept.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyStoreError {
-    /// The disk.
-    #[error("the file {path:?} cannot be read or written")]
-    Io {
-        /// Which file.
-        path: std::path::PathBuf,
-        /// Why.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// A file that others may read, or of another shape.
-    #[error("the file {path:?} cannot be used")]
-    File {
-        /// Which file.
-        path: std::path::PathBuf,
-        /// Why.
-        #[source]
-        cause: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A key file.
-    #[error("the key in {path:?} cannot be used")]
-    Key {
-        /// Which file.
-        path: std::path::PathBuf,
-        /// Why.
-        #[source]
-        cause: KeyError,
-    },
-    /// Whether a register would be in force after a power cut is not known.
-    #[error("whether the register is durable is not known: mend the disk and start again")]
-    Unclear(#[source] std::io::Error),
-    /// The token.
-    #[error("the token cannot be used")]
-    Token(#[from] TokenError),
-    /// The system's randomness.
-    #[error("no key can be made")]
-    Chance(#[from] crate::crypto::EntropyError),
-}
 
 /// The keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -369,10 +259,18 @@ impl State {
         states.extend(ledgers.ahead.iter().map(|origin| (origin.as_str(), LedgerState::Ahead)));
         states.insert(ledgers.log_of_logs.as_str(), LedgerState::LogOfLogs);
         states.insert(ledgers.current.as_str(), LedgerState::Current);
+        // The log of logs has an entry for each closed ledger, noted here or not.
+        let is_closed = |(origin, state): &(&&str, &LedgerState)| {
+            **state == LedgerState::Closed && self.next(origin) > 0
+        };
+        let closed = u64::try_from(states.iter().filter(is_closed).count()).unwrap_or(u64::MAX);
         let place = |(origin, state): (&str, LedgerState)| LedgerPlace {
             origin: origin.to_owned(),
             state,
-            next_index: self.next(origin),
+            next_index: match state {
+                LedgerState::LogOfLogs => self.next(origin).max(closed),
+                _ => self.next(origin),
+            },
         };
         states.into_iter().map(place).collect()
     }
@@ -416,3 +314,215 @@ const NO_RECEIPT_KEY: &str =
     "no key of the register may sign the next receipt now: `tulga keys rotate` names one";
 const NO_LEDGER_KEY: &str =
     "no key of the register may sign the next checkpoint: `tulga keys rotate` names one";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{Ed25519Key, PublicKey, SeededEntropy};
+    use crate::receipt::{KeyAlgorithm, KeyRange, KeyRecord, NewKey};
+
+    const ORIGIN: &str = "a.example/gw/2026h2";
+    const NOW: UnixMillis = UnixMillis::new(1_000);
+
+    fn key(seed: u64) -> Ed25519Key {
+        Ed25519Key::generate(&SeededEntropy::new(seed)).unwrap()
+    }
+
+    /// Keys in memory, and what becomes of an installation.
+    #[derive(Debug, Default)]
+    struct Keys {
+        here: Mutex<Vec<u64>>,
+        fails: Mutex<Option<KeyStoreError>>,
+    }
+
+    impl KeyStore for Keys {
+        fn signer(&self, record: &KeyRecord) -> Result<Option<Arc<dyn Signer>>, KeyStoreError> {
+            let here = self.here.lock().unwrap();
+            let found = here
+                .iter()
+                .map(|seed| key(*seed))
+                .find(|key| key.public_key() == record.public_key);
+            Ok(found.map(|key| Arc::new(key) as Arc<dyn Signer>))
+        }
+
+        fn create(&self, _: &str, _: KeyUse) -> Result<PublicKey, KeyStoreError> {
+            panic!("not asked here")
+        }
+
+        fn home(&self, _: KeyUse) -> &'static str {
+            "file"
+        }
+
+        fn install(&self, _: &KeyRegisterFiles, _: &[KeyEvent]) -> Result<(), KeyStoreError> {
+            self.fails.lock().unwrap().take().map_or(Ok(()), Err)
+        }
+
+        fn due(&self) -> Result<Vec<KeyEvent>, KeyStoreError> {
+            Ok(Vec::new())
+        }
+
+        fn settle(&self) -> Result<(), KeyStoreError> {
+            Ok(())
+        }
+    }
+
+    fn origin() -> Origin {
+        Origin::try_from(ORIGIN).unwrap()
+    }
+
+    fn ledgers() -> LedgerSet {
+        let log_of_logs = Origin::try_from("a.example/gw/log-of-logs").unwrap();
+        LedgerSet { current: origin(), ahead: Vec::new(), log_of_logs }
+    }
+
+    fn register() -> KeyRegister {
+        let record = |kid: &str, usage, seed| KeyRecord {
+            kid: kid.to_owned(),
+            algorithm: KeyAlgorithm::EdDsa,
+            usage,
+            public_key: key(seed).public_key(),
+            not_before: UnixMillis::new(0),
+            not_after: None,
+            origins: vec![KeyRange { origin: ORIGIN.to_owned(), first_index: 0, last_index: None }],
+            status: KeyStatus::Active,
+        };
+        KeyRegister::new(vec![
+            record("root", KeyUse::Root, 1),
+            record("receipt-1", KeyUse::Receipt, 2),
+            record("ledger-1", KeyUse::Ledger, 3),
+        ])
+        .unwrap()
+    }
+
+    fn signed(register: &KeyRegister) -> KeyRegisterFiles {
+        let json = register.to_json().unwrap().into_bytes();
+        let signature = KeyRegister::sign(&json, &key(1)).unwrap().into_bytes();
+        KeyRegisterFiles { register: json, signature, root: key(1).public_key() }
+    }
+
+    fn ring(here: &[u64], lost: &[String]) -> (Result<Keyring, KeyringError>, Arc<Keys>) {
+        let keys = Arc::new(Keys { here: Mutex::new(here.to_vec()), ..Keys::default() });
+        let store: Arc<dyn KeyStore> = keys.clone();
+        (Keyring::open(signed(&register()), store, lost), keys)
+    }
+
+    fn rotated(ring: &Keyring, seed: u64, margin: u64) -> KeyRegisterFiles {
+        let new = NewKey {
+            kid: "receipt-2".to_owned(),
+            usage: KeyUse::Receipt,
+            public_key: key(seed).public_key(),
+            not_before: UnixMillis::new(0),
+        };
+        let places = ring.places(&ledgers()).unwrap();
+        signed(&ring.installed().unwrap().register.rotated(new, &places, margin).unwrap())
+    }
+
+    fn install(ring: &Keyring, files: KeyRegisterFiles) -> Result<(), GatewayError> {
+        ring.install(files, &ledgers(), |_, _| Ok(Vec::new()))
+    }
+
+    fn kid(ring: &Keyring, index: u64) -> Result<String, GatewayError> {
+        ring.receipt_key(&origin(), index, NOW).map(|key| key.kid)
+    }
+
+    #[test]
+    fn the_register_says_which_key_signs_and_follows_the_exchange() {
+        let (ring, keys) = ring(&[2, 3], &[]);
+        let ring = ring.unwrap();
+        assert_eq!(kid(&ring, 6).unwrap(), "receipt-1");
+        let files = rotated(&ring, 4, 3);
+        // Its private half is not here yet.
+        assert!(matches!(install(&ring, files.clone()), Err(GatewayError::State(_))));
+        keys.here.lock().unwrap().push(4);
+        install(&ring, files).unwrap();
+        assert_eq!(
+            (kid(&ring, 9).unwrap(), kid(&ring, 10).unwrap()),
+            ("receipt-1".into(), "receipt-2".into())
+        );
+        let own = ring.own_key(&origin()).unwrap();
+        assert_eq!(own.signer.public_key(), key(4).public_key());
+        let ledger = ring.ledger_key(&origin(), 0).unwrap();
+        assert_eq!(ledger.public_key(), key(3).public_key());
+        // Another ledger, or a time before the key's: nobody signs.
+        let other = Origin::try_from("b.example").unwrap();
+        assert!(ring.receipt_key(&other, 0, NOW).is_err());
+        assert!(ring.receipt_key(&origin(), 11, UnixMillis::new(-1)).is_err());
+    }
+
+    #[test]
+    fn the_log_of_logs_stands_where_so_many_ledgers_are_closed() {
+        let (ring, _) = ring(&[2, 3], &[]);
+        let ring = ring.unwrap();
+        ring.note(ORIGIN, 9).unwrap();
+        let next = Origin::try_from("a.example/gw/2027h1").unwrap();
+        let later = LedgerSet { current: next.clone(), ahead: Vec::new(), ..ledgers() };
+        let told = |ledgers: &LedgerSet| -> Vec<(LedgerState, u64)> {
+            let places = ring.places(ledgers).unwrap();
+            places.iter().map(|place| (place.state, place.next_index)).collect()
+        };
+        let now = LedgerSet { ahead: vec![next], ..ledgers() };
+        let (ahead, closed) = ((LedgerState::Ahead, 0), (LedgerState::Closed, 9));
+        assert_eq!(told(&now), [(LedgerState::Current, 9), ahead, (LedgerState::LogOfLogs, 0)]);
+        assert_eq!(told(&later), [closed, (LedgerState::Current, 0), (LedgerState::LogOfLogs, 1)]);
+    }
+
+    #[test]
+    fn a_change_behind_what_was_signed_is_refused() {
+        let (ring, keys) = ring(&[2, 3, 4], &[]);
+        let ring = ring.unwrap();
+        drop(keys);
+        ring.note(ORIGIN, 5).unwrap();
+        let files = rotated(&ring, 4, 2);
+        for index in 5..=7 {
+            kid(&ring, index).unwrap();
+        }
+        // Index 7 is signed, though perhaps not committed.
+        assert!(matches!(install(&ring, files), Err(GatewayError::State(_))));
+        assert_eq!(kid(&ring, 8).unwrap(), "receipt-1");
+        install(&ring, rotated(&ring, 4, 0)).unwrap();
+        assert_eq!(kid(&ring, 9).unwrap(), "receipt-2");
+    }
+
+    #[test]
+    fn what_the_disk_refuses_changes_nothing_and_what_it_leaves_open_stops_everything() {
+        let (ring, keys) = ring(&[2, 3, 4], &[]);
+        let ring = ring.unwrap();
+        let files = rotated(&ring, 4, 0);
+        let fault = || std::io::Error::other("no space");
+        let refused = KeyStoreError::Io { path: "keys.install.new".into(), cause: fault() };
+        *keys.fails.lock().unwrap() = Some(refused);
+        assert!(matches!(install(&ring, files.clone()), Err(GatewayError::Keys(_))));
+        assert_eq!(kid(&ring, 0).unwrap(), "receipt-1");
+        let files = rotated(&ring, 4, 0);
+        *keys.fails.lock().unwrap() = Some(KeyStoreError::Unclear(fault()));
+        assert!(matches!(install(&ring, files), Err(GatewayError::Keys(_))));
+        assert!(matches!(kid(&ring, 1), Err(GatewayError::NotReady(_))));
+        assert!(matches!(ring.ledger_key(&origin(), 1), Err(GatewayError::NotReady(_))));
+    }
+
+    #[test]
+    fn an_active_key_that_is_missing_stops_the_start_unless_it_is_known_to_be_lost() {
+        let missing = ring(&[3], &[]).0.unwrap_err();
+        assert!(missing.to_string().contains("receipt-1"), "{missing}");
+        let (ring, keys) = ring(&[3], &["receipt-1".to_owned()]);
+        let ring = ring.unwrap();
+        assert!(matches!(kid(&ring, 0), Err(GatewayError::NotReady(_))));
+        keys.here.lock().unwrap().push(4);
+        assert!(install(&ring, rotated(&ring, 4, 5)).is_err(), "nobody could sign the next five");
+        install(&ring, rotated(&ring, 4, 0)).unwrap();
+        assert_eq!(kid(&ring, 0).unwrap(), "receipt-2");
+    }
+
+    #[test]
+    fn only_the_same_root_s_register_is_taken() {
+        let (ring, _) = ring(&[2, 3, 4], &[]);
+        let ring = ring.unwrap();
+        let mut files = rotated(&ring, 4, 0);
+        files.signature = KeyRegister::sign(&files.register, &key(9)).unwrap().into_bytes();
+        let refused = install(&ring, files.clone()).unwrap_err();
+        assert!(matches!(refused, GatewayError::Register { .. }), "{refused}");
+        files.root = key(9).public_key();
+        assert!(install(&ring, files).is_err());
+        assert_eq!(kid(&ring, 0).unwrap(), "receipt-1");
+    }
+}

@@ -23,6 +23,7 @@ mod guard;
 mod guest;
 mod import;
 mod key_change;
+mod key_store;
 mod keyring;
 mod ledger_view;
 mod ledgers;
@@ -92,9 +93,8 @@ pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
 pub use guard::{FileGuard, GuardError, HeadGuard, SignedHead};
 pub use import::Imported;
 pub use key_change::{HALF_YEARS_AHEAD, PreparedKey};
-pub use keyring::{
-    Installed, KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError, Keyring, KeyringError,
-};
+pub use key_store::{KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError};
+pub use keyring::{Installed, Keyring, KeyringError};
 pub use policy::ActivePack;
 pub use postbox::{Postbox, PostboxAnswer, PostboxError};
 pub use reference::{ReferenceError, ReferenceSource};

@@ -13,7 +13,9 @@ import pathlib
 import sys
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization as ser
+from cryptography.hazmat.primitives import hashes, serialization as ser
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 
 class Refused(Exception):
@@ -49,8 +51,13 @@ def read_json(data):
 
 
 def check(public_key, signature, message, what):
+    require(len(signature) == 64, f"{what}: the signature does not verify")
     try:
-        public_key.verify(signature, message)
+        if isinstance(public_key, ed25519.Ed25519PublicKey):
+            public_key.verify(signature, message)
+        else:
+            r, s = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))
+            public_key.verify(encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
         raise Refused(f"{what}: the signature does not verify") from None
 
@@ -64,6 +71,8 @@ def load_keys(directory, trust):
     for record in read_json(data)["keys"]:
         record["key"] = ser.load_pem_public_key(record["spki_pem"].encode())
         require(record["kid"] not in keys, "two keys have one id")
+        kind = {"EdDSA": ed25519.Ed25519PublicKey, "ES256": ec.EllipticCurvePublicKey}[record["alg"]]
+        require(isinstance(record["key"], kind), "a key is not of its algorithm")
         keys[record["kid"]] = record
 
     def fingerprint(key):
@@ -91,10 +100,11 @@ def open_receipt(jws, keys):
     header, payload, signature = (b64url(part) for part in parts)
     header = read_json(header)
     require(set(header) == {"alg", "kid", "typ"}, "an unknown header")
-    require(header["alg"] in ("EdDSA", "Ed25519"), "an unknown algorithm")
     require(header["typ"] == "tulga-receipt+jwt", "not a receipt")
     record = keys.get(header["kid"])
     require(record and record["use"] == "receipt", "the register names no such receipt key")
+    names = {"EdDSA": ("EdDSA", "Ed25519"), "ES256": ("ES256",)}[record["alg"]]
+    require(header["alg"] in names, "not the key's algorithm")
     check(record["key"], signature, f"{parts[0]}.{parts[1]}".encode(), "receipt")
     body = read_json(payload)
     log = body["log"]

@@ -19,7 +19,7 @@ use tulga::crypto::{Ed25519Key, PublicKey, SeededEntropy, Signer, read_private_k
 use tulga::domain::id::ReceiptId;
 use tulga::domain::time::UnixMillis;
 use tulga::gateway::{KeyEvent, KeyRegisterFiles, KeyStore as _};
-use tulga::ledger::Tree;
+use tulga::ledger::{TlogProof, Tree, leaf_hash};
 use tulga::pki::Role;
 use tulga::proto;
 use tulga::proto::key_service_client::KeyServiceClient;
@@ -109,6 +109,13 @@ impl Exported {
         .collect()
     }
 
+    fn proof(&self, index: usize) -> String {
+        let checkpoint = fs::read_to_string(self.dir.path().join("export/checkpoint")).unwrap();
+        let tree: Tree = self.receipts.iter().map(|jws| leaf_hash(jws)).collect();
+        let (index, size) = (index.try_into().unwrap(), tree.size());
+        TlogProof::make(&tree, index, size, checkpoint).unwrap().to_text()
+    }
+
     fn register_hash(&self) -> String {
         sha256(&fs::read(self.dir.path().join("export/keys.json")).unwrap()).labelled()
     }
@@ -184,6 +191,12 @@ fn config(dir: &TempDir, more: &str) -> Config {
 
 async fn open(dir: &TempDir, more: &str) -> App {
     App::open(&config(dir, more)).await.unwrap()
+}
+
+/// An audit that finds nothing.
+fn audited(mut verify: Command) {
+    let output = verify.output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
 }
 
 /// Ends a gateway that never served.
@@ -441,12 +454,53 @@ async fn receipts_may_be_es256_and_openssl_verifies_them() {
     assert!(openssl(&verify, &[&der, &input]));
     assert!(!openssl(&verify, &[&der, &altered]));
 
+    let proof = exported.proof(exported.receipts.len() - 1);
+    let (proof, receipt) = (file("proof", proof.as_bytes()), file("receipt", jws.as_bytes()));
+    let trust = tulga::app::trust_fingerprint(&DataDir::at(site.data())).unwrap().to_string();
+    foreign([&receipt, &proof, &exported.dir.path().join("export")], &trust);
+    // The ledger's second key signs the checkpoint.
+    keys(&site, &["rotate", "ledger", "--margin", "0"]).await;
+    let after = Exported::of(&site).await;
+    let jws = after.receipts.last().unwrap();
+    let last = after.receipts.len() - 1;
+    let (proof, receipt) =
+        (file("proof", after.proof(last).as_bytes()), file("receipt", jws.as_bytes()));
+    foreign([&receipt, &proof, &after.dir.path().join("export")], &trust);
+
     // From there to Ed25519 and back the ledger goes on.
     let dir = site.stopped().await;
     let app = open(&dir, "").await;
     let prepared = app.gateway.prepare_key(KeyUse::Receipt).await.unwrap();
     assert_eq!(prepared.public_key.kind(), tulga::crypto::KeyKind::Ed25519);
     close(app).await;
+}
+
+/// Verifiers that share no code with ours take the receipt, and not where a letter of it differs.
+fn foreign(files: [&Path; 3], trust: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign");
+    let python = ["-c", "import cryptography"];
+    let has_python = has("python3", &python, "get it with: pip install cryptography");
+    let scripts = [("sh", "verify_receipt.sh", true), ("python3", "verify_receipt.py", has_python)];
+    for (program, script, is_there) in scripts {
+        if !is_there {
+            continue;
+        }
+        let run = |receipt: &Path| {
+            let mut command = Command::new(program);
+            command.arg(folder.join(script)).args([receipt, files[1], files[2]]).arg(trust);
+            command.env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap()
+        };
+        let taken = run(files[0]);
+        assert!(taken.status.success(), "{script}: {}", said(&taken));
+        let jws = fs::read_to_string(files[0]).unwrap();
+        let (signed, signature) = jws.rsplit_once('.').unwrap();
+        let first = if signature.starts_with('A') { "B" } else { "A" };
+        let altered = files[0].with_extension("altered");
+        fs::write(&altered, format!("{signed}.{first}{}", &signature[1..])).unwrap();
+        let refused = run(&altered);
+        assert_eq!(refused.status.code(), Some(1), "{script}: {}", said(&refused));
+        assert!(said(&refused).contains("signature does not verify"), "{}", said(&refused));
+    }
 }
 
 /// r and s as DER: `SEQUENCE { INTEGER r, INTEGER s }`.
@@ -554,7 +608,8 @@ async fn receipts_checkpoints_and_register_are_signed_in_a_token() {
     let to = token.home.path().join("export");
     ok(&["audit", "export", to.to_str().unwrap()]);
     let trust = tulga::app::trust_fingerprint(&DataDir::at(&data)).unwrap();
-    ok(&["audit", "verify", to.to_str().unwrap(), "--trust", &trust.to_string()]);
+    let trust = trust.to_string();
+    audited(token.command(&["audit", "verify", to.to_str().unwrap(), "--trust", &trust]));
     let receipts = fs::read_to_string(to.join("receipts.jws")).unwrap();
     assert!(receipts.lines().all(|jws| header(jws)["alg"] == "ES256"));
     assert_eq!(header(receipts.lines().last().unwrap())["kid"], "receipt-2");
@@ -634,7 +689,8 @@ async fn a_lost_key_stops_the_gateway_until_another_takes_over() {
     let to = home.path().join("export");
     gateway.tulga_ok(&home, &["audit", "export", to.to_str().unwrap()]);
     let trust = tulga::app::trust_fingerprint(&home.data()).unwrap().to_string();
-    gateway.tulga_ok(&home, &["audit", "verify", to.to_str().unwrap(), "--trust", &trust]);
+    let verified = home.command(&["audit", "verify", to.to_str().unwrap(), "--trust", &trust]);
+    audited(verified);
     assert!(gateway.terminate());
     let mut again = home.serve();
     assert!(again.terminate());

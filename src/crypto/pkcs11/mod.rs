@@ -4,8 +4,8 @@
 //! nobody's promise, by its public half; so another key of that label is never signed with. What the
 //! token signs is verified before it is handed on: a token that errs has not signed.
 //!
-//! A session that is lost is opened again, once for each signature. A PIN that was refused is never
-//! tried again: a few wrong ones lock the token.
+//! A session that is lost is opened again, and where that does not help the module is initialised anew,
+//! once for each signature. A PIN that was refused is never tried again: a few wrong ones lock the token.
 
 mod error;
 #[cfg(test)]
@@ -32,8 +32,7 @@ pub use error::{TokenError, TokenReply};
 /// A token, logged in to while it can be reached.
 pub struct Token {
     label: String,
-    module: PathBuf,
-    context: Pkcs11,
+    module: Arc<Module>,
     pin: Zeroizing<String>,
     session: Mutex<State>,
 }
@@ -64,8 +63,7 @@ impl Token {
     ) -> Result<Arc<Self>, TokenError> {
         let token = Self {
             label: label.to_owned(),
-            module: module.to_owned(),
-            context: load(module)?,
+            module: Module::load(module)?,
             pin,
             session: Mutex::new(State::Closed { number: 0 }),
         };
@@ -225,8 +223,9 @@ impl Token {
     }
 
     fn log_in(&self) -> Result<Session, TokenError> {
-        let slot = self.slot()?;
-        let session = self.context.open_rw_session(slot).map_err(|cause| self.fault(cause))?;
+        let context = self.module.context()?;
+        let slot = self.slot(&context)?;
+        let session = context.open_rw_session(slot).map_err(|cause| self.fault(cause))?;
         let pin = AuthPin::new(self.pin.as_str().into());
         match session.login(UserType::User, Some(&pin)) {
             // A login is the whole process's.
@@ -235,17 +234,17 @@ impl Token {
         }
     }
 
-    fn slot(&self) -> Result<Slot, TokenError> {
-        let slots = self.context.get_slots_with_token().map_err(|cause| self.fault(cause))?;
+    fn slot(&self, context: &Pkcs11) -> Result<Slot, TokenError> {
+        let slots = context.get_slots_with_token().map_err(|cause| self.fault(cause))?;
         let mut found = slots.into_iter().filter(|slot| {
-            let info = self.context.get_token_info(*slot);
+            let info = context.get_token_info(*slot);
             info.is_ok_and(|info| info.label() == self.label)
         });
         match (found.next(), found.next()) {
             (Some(slot), None) => Ok(slot),
             (None, _) => Err(TokenError::TokenMissing {
                 token: self.label.clone(),
-                module: self.module.clone(),
+                module: self.module.path.clone(),
             }),
             (Some(_), Some(_)) => Err(TokenError::TokenTwice { token: self.label.clone() }),
         }
@@ -275,6 +274,19 @@ impl Token {
             *state = State::Closed { number: lost };
         }
         Ok(())
+    }
+
+    /// Begins with the module anew, where this token is all that uses it: some modules never find a
+    /// token again that was away.
+    fn restart(&self) -> Result<(), TokenError> {
+        let mut state = self.session.lock().map_err(|_| TokenError::Broken)?;
+        let (State::Open { number, .. } | State::Closed { number }) = *state else { return Ok(()) };
+        *state = State::Closed { number };
+        // The list of modules and this token.
+        if Arc::strong_count(&self.module) > 2 {
+            return Ok(());
+        }
+        self.module.restart()
     }
 }
 
@@ -313,6 +325,18 @@ impl TokenKey {
         self.handle.lock().map_err(|_| TokenError::Broken)
     }
 
+    /// Signs in a session of its own, and if need be after the module began anew.
+    fn sign_again(&self, used: Option<u64>, message: &[u8]) -> Result<Vec<u8>, TokenError> {
+        if let Some(used) = used {
+            self.token.lose(used)?;
+            if let Ok(signature) = self.try_sign(message) {
+                return Ok(signature);
+            }
+        }
+        self.token.restart()?;
+        self.try_sign(message).map_err(|(_, error)| error)
+    }
+
     /// Signs in the present session; the number of the session that was used where that fails.
     fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, (Option<u64>, TokenError)> {
         let held = self.token.session().map_err(|error| (None, error))?;
@@ -345,11 +369,7 @@ impl Signer for TokenKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignatureError> {
         let signature = match self.try_sign(message) {
             Ok(signature) => signature,
-            Err((None, error)) => return Err(error.into()),
-            Err((Some(used), _)) => {
-                self.token.lose(used)?;
-                self.try_sign(message).map_err(|(_, error)| error)?
-            }
+            Err((used, _)) => self.sign_again(used, message)?,
         };
         self.public_key.verify(message, &signature).map_err(|_| TokenError::Wrong {
             token: self.token.label.clone(),
@@ -369,7 +389,7 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// The public key of CKA_EC_PARAMS and CKA_EC_POINT. The point is a DER OCTET STRING; some tokens give
+/// The public key of `CKA_EC_PARAMS` and `CKA_EC_POINT`. The point is a DER OCTET STRING; some tokens give
 /// the bare one. The curve of Ed25519 is named by a text or by its identifier.
 fn public_key_of(params: &[u8], point: &[u8]) -> Option<PublicKey> {
     let bare = match point {
@@ -385,31 +405,55 @@ fn public_key_of(params: &[u8], point: &[u8]) -> Option<PublicKey> {
     }
 }
 
-/// A module is loaded and initialised once and stays for the life of the process: `C_Initialize` and
-/// `C_Finalize` are the whole process's, whoever else still signs.
-fn load(path: &Path) -> Result<Pkcs11, TokenError> {
-    static MODULES: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
-    let mut modules = MODULES.lock().map_err(|_| TokenError::Broken)?;
-    if let Some(module) = modules.get(path) {
-        return Ok(module.clone());
+/// A module, loaded and initialised once for the process: `C_Initialize` and `C_Finalize` are the whole
+/// process's, whoever else still signs.
+struct Module {
+    path: PathBuf,
+    context: Mutex<Pkcs11>,
+}
+
+impl Module {
+    fn load(path: &Path) -> Result<Arc<Self>, TokenError> {
+        static MODULES: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
+        let mut modules = MODULES.lock().map_err(|_| TokenError::Broken)?;
+        if let Some(module) = modules.get(path) {
+            return Ok(Arc::clone(module));
+        }
+        let context = Mutex::new(initialised(path)?);
+        let module = Arc::new(Self { path: path.to_owned(), context });
+        modules.insert(path.to_owned(), Arc::clone(&module));
+        Ok(module)
     }
+
+    fn context(&self) -> Result<Pkcs11, TokenError> {
+        Ok(self.context.lock().map_err(|_| TokenError::Broken)?.clone())
+    }
+
+    fn restart(&self) -> Result<(), TokenError> {
+        let mut context = self.context.lock().map_err(|_| TokenError::Broken)?;
+        // What an ailing module says to that changes nothing.
+        drop(context.clone().finalize());
+        *context = initialised(&self.path)?;
+        Ok(())
+    }
+}
+
+fn initialised(path: &Path) -> Result<Pkcs11, TokenError> {
     let missing = |cause: Error| TokenError::ModuleMissing {
         module: path.to_owned(),
         cause: TokenReply(cause.to_string()),
     };
-    let module = Pkcs11::new(path).map_err(missing)?;
-    match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
-        Err(cause) => return Err(missing(cause)),
+    let context = Pkcs11::new(path).map_err(missing)?;
+    match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(context),
+        Err(cause) => Err(missing(cause)),
     }
-    modules.insert(path.to_owned(), module.clone());
-    Ok(module)
 }
 
 const OCTET_STRING: u8 = 0x04;
 /// `prime256v1` (RFC 5480), DER.
 const P256_OID: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-/// `edwards25519` as a PrintableString (PKCS#11 3.0, section 2.3.5).
+/// `edwards25519` as a `PrintableString` (PKCS#11 3.0, section 2.3.5).
 const ED25519_NAME: [u8; 14] =
     [0x13, 0x0c, b'e', b'd', b'w', b'a', b'r', b'd', b's', b'2', b'5', b'5', b'1', b'9'];
 /// `id-Ed25519` (RFC 8410), DER.

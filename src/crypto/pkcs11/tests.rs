@@ -126,14 +126,30 @@ fn a_lost_session_is_opened_again_and_a_key_that_is_gone_signs_nothing() {
 }
 
 #[test]
+fn a_token_that_was_away_signs_again_once_it_is_back() {
+    with_token("a_token_that_was_away_signs_again_once_it_is_back", |module| {
+        let token = open(module);
+        let key = token.generate("receipt-1", KeyKind::Ed25519, &SystemEntropy).unwrap();
+        let conf = std::env::var("SOFTHSM2_CONF").unwrap();
+        let tokens = Path::new(&conf).with_file_name("tokens");
+        let away = tokens.with_file_name("away");
+        std::fs::rename(&tokens, &away).unwrap();
+        let refused = key.sign(b"m").unwrap_err();
+        assert!(matches!(refused, SignatureError::Token(_)), "{refused}");
+        std::fs::rename(&away, &tokens).unwrap();
+        let signature = key.sign(b"m").unwrap();
+        assert_eq!(key.public_key().verify(b"m", &signature), Ok(()));
+    });
+}
+
+#[test]
 fn a_wrong_pin_is_told_and_never_tried_twice() {
     with_token("a_wrong_pin_is_told_and_never_tried_twice", |module| {
         let wrong = TokenError::WrongPin { token: LABEL.to_owned() };
         assert_eq!(Token::open(module, LABEL, pin("111111")).err(), Some(wrong.clone()));
         let token = Token {
             label: LABEL.to_owned(),
-            module: module.to_owned(),
-            context: load(module).unwrap(),
+            module: Module::load(module).unwrap(),
             pin: pin("111111"),
             session: Mutex::new(State::Closed { number: 0 }),
         };
