@@ -171,6 +171,8 @@ async fn open(dir: &Path, sync: bool) -> (Arc<Gateway>, Tasks) {
         entropy: Arc::new(SystemEntropy),
         guard,
         references: None,
+        witnesses: None,
+        timestamping: None,
         authority: Arc::new(AnyCertificate),
         receipt_key: Arc::new(receipt),
         receipt_kid: "bench-receipt".into(),

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::{AuditError, Progress};
 use crate::receipt::{
-    CHECKPOINT_FILE, CHECKPOINTS_FILE, ERASURES_BYTES_MAX, ERASURES_FILE, EXPORT_FILES,
-    JWS_BYTES_MAX, KEYS_FILE, KEYS_SIGNATURE_FILE, RECEIPTS_FILE, REGISTER_BYTES_MAX, parse,
+    AUDIT_FOLDER, CHECKPOINT_FILE, CHECKPOINTS_FILE, ERASURES_BYTES_MAX, ERASURES_FILE,
+    EXPORT_FILES, JWS_BYTES_MAX, KEYS_FILE, KEYS_SIGNATURE_FILE, LOG_OF_LOGS_FILE, POLICY_FILE,
+    RECEIPTS_FILE, REGISTER_BYTES_MAX, TILE_FOLDER, TSA_FOLDER, parse,
 };
 
 /// An export's small files in memory, and where its receipts are.
@@ -105,14 +106,30 @@ impl ExportWriter {
     ///
     /// [`ExportWriteError::Name`] for a name that no export has; nothing is written outside `dir`.
     pub fn append(&self, name: &str, bytes: &[u8]) -> Result<(), ExportWriteError> {
-        let known = EXPORT_FILES.into_iter().find(|known| *known == name);
-        let path = self.dir.join(known.ok_or(ExportWriteError::Name)?);
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
+        if !EXPORT_FILES.contains(&name) && !is_further_file(name) {
+            return Err(ExportWriteError::Name);
+        }
+        let path = self.dir.join(name);
+        let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+        folder
+            .and_then(|()| OpenOptions::new().create(true).append(true).open(&path))
             .and_then(|mut file| file.write_all(bytes))
             .map_err(|source| ExportWriteError::Write(path, source))
+    }
+}
+
+/// Whether an export of one ledger may have a file of this name beside those that every export has.
+fn is_further_file(name: &str) -> bool {
+    let is_plain = |part: &str| {
+        !matches!(part, "" | "." | "..")
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+    };
+    match name.split_once('/') {
+        None => [POLICY_FILE, LOG_OF_LOGS_FILE].contains(&name),
+        Some((folder, rest)) => {
+            [TILE_FOLDER, TSA_FOLDER, AUDIT_FOLDER].contains(&folder)
+                && rest.split('/').all(is_plain)
+        }
     }
 }
 

@@ -58,4 +58,5 @@ mod strength;
 mod synth;
 mod tellers;
 mod vision;
+mod witness;
 mod working_days;
