@@ -78,8 +78,12 @@ impl WitnessPolicy {
         for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
             reader.line(line).map_err(|fault| PolicyError::Line { number, fault })?;
         }
-        let Some(quorum) = reader.quorum else { return Err(PolicyError::NoQuorum) };
-        let Reader { logs, witnesses, nodes, .. } = reader;
+        let Reader { logs, witnesses, nodes, asked, .. } = reader;
+        let quorum = match asked {
+            Asked::Unsaid => return Err(PolicyError::NoQuorum),
+            Asked::Nobody => None,
+            Asked::Node(node) => Some(node),
+        };
         Ok(Self { logs, witnesses, nodes, quorum })
     }
 
@@ -160,8 +164,16 @@ struct Reader {
     /// The nodes that are a group's members already: nobody counts twice.
     members: HashSet<usize>,
     groups: usize,
-    /// Set by the one `quorum` line.
-    quorum: Option<Option<usize>>,
+    asked: Asked,
+}
+
+/// What the one `quorum` line says.
+#[derive(Default)]
+enum Asked {
+    #[default]
+    Unsaid,
+    Nobody,
+    Node(usize),
 }
 
 impl Reader {
@@ -230,11 +242,10 @@ impl Reader {
     }
 
     fn set_quorum(&mut self, name: &[u8]) -> Result<(), LineFault> {
-        if self.quorum.is_some() {
+        if !matches!(self.asked, Asked::Unsaid) {
             return Err(LineFault::Twice);
         }
-        let node = if name == NONE { None } else { Some(self.named(name)?) };
-        self.quorum = Some(node);
+        self.asked = if name == NONE { Asked::Nobody } else { Asked::Node(self.named(name)?) };
         Ok(())
     }
 
@@ -471,8 +482,8 @@ mod tests {
         assert_eq!(WitnessPolicy::parse(head.as_bytes()), Err(PolicyError::NoQuorum));
         assert_eq!(WitnessPolicy::parse(b"quorum none"), Err(PolicyError::Unfinished));
         assert_eq!(WitnessPolicy::parse(b""), Err(PolicyError::Unfinished));
-        let long = "#".repeat(POLICY_BYTES_MAX) + "\n";
-        assert_eq!(WitnessPolicy::parse(long.as_bytes()), Err(PolicyError::TooLong));
+        let endless = "#".repeat(POLICY_BYTES_MAX) + "\n";
+        assert_eq!(WitnessPolicy::parse(endless.as_bytes()), Err(PolicyError::TooLong));
     }
 
     #[test]
