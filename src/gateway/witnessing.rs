@@ -22,7 +22,9 @@ use super::ledger_view::LedgerView;
 use super::postbox::Postbox;
 use crate::clock::Clock;
 use crate::domain::time::UnixMillis;
-use crate::ledger::{Cosignature, LogKey, Origin, QuorumState, SignedNote, WitnessPolicy};
+use crate::ledger::{
+    ClosedShard, Cosignature, LogKey, Origin, QuorumState, SignedNote, WitnessPolicy,
+};
 use crate::receipt;
 use crate::store::{CheckpointRow, Store, WitnessedRow};
 use visitor::{Visit, Visitor};
@@ -130,21 +132,25 @@ impl WitnessTasks {
 }
 
 impl Office {
-    /// The checkpoint to show next: that of the open ledger, and where another was closed before it that
-    /// nobody has seen the end of, the two in turns.
-    async fn due(&self, shown: Option<&Origin>) -> Result<Option<Due>, GatewayError> {
+    /// The open ledger's latest checkpoint.
+    async fn open(&self) -> Result<Option<Due>, GatewayError> {
+        let origin = self.view.read(|open, _, _| open.clone())?;
+        let row = self.store.latest_checkpoint(origin.as_str()).await?;
+        Ok(row.map(|row| Due { origin, row }))
+    }
+
+    /// The end of the ledger that was closed last, where not enough have seen it.
+    async fn closed(&self) -> Result<Option<Due>, GatewayError> {
         let (ledgers, _) = self.view.recorded()?;
-        if let Some(closed) = ledgers.closed().last()
-            && shown != Some(&closed.origin)
-        {
-            let seen = self.store.witnessed(closed.origin.as_str()).await?;
-            if seen.is_none_or(|seen| seen.size < closed.size) {
-                let row = self.store.latest_checkpoint(closed.origin.as_str()).await?;
-                return Ok(row.map(|row| Due { origin: closed.origin.clone(), row }));
-            }
+        let Some(ClosedShard { origin, size, .. }) = ledgers.closed().last() else {
+            return Ok(None);
+        };
+        let seen = self.store.witnessed(origin.as_str()).await?;
+        if seen.is_some_and(|seen| seen.size >= *size) {
+            return Ok(None);
         }
-        let row = self.store.latest_checkpoint(ledgers.open().as_str()).await?;
-        Ok(row.map(|row| Due { origin: ledgers.open().clone(), row }))
+        let row = self.store.latest_checkpoint(origin.as_str()).await?;
+        Ok(row.map(|row| Due { origin: origin.clone(), row }))
     }
 }
 
@@ -166,7 +172,7 @@ struct Offer {
 /// What came of an offer.
 struct Report {
     place: usize,
-    round: u64,
+    offer: Offer,
     visit: Visit,
     at: UnixMillis,
 }
@@ -231,15 +237,24 @@ struct Clerk {
     /// Who cosigned in this round, when, by this gateway's clock.
     seen: Vec<(usize, UnixMillis)>,
     reached_at: Option<Instant>,
+    /// When the end of a closed ledger was offered last.
+    closed_at: Option<Instant>,
     was_refused: bool,
 }
 
 impl Clerk {
     fn new(office: Arc<Office>, offer: Offer) -> Self {
         let note = offer.due.row.text.clone();
-        let was_refused = false;
-        let (offered_at, seen, reached_at) = (Instant::now(), Vec::new(), None);
-        Self { office, offer, offered_at, note, seen, reached_at, was_refused }
+        Self {
+            office,
+            offer,
+            offered_at: Instant::now(),
+            note,
+            seen: Vec::new(),
+            reached_at: None,
+            closed_at: None,
+            was_refused: false,
+        }
     }
 
     async fn work(mut self, offers: watch::Sender<Offer>, mut inbox: mpsc::Receiver<Report>) {
@@ -279,15 +294,24 @@ impl Clerk {
     }
 
     /// The checkpoint to offer now, if it is another's turn.
-    async fn next_offer(&self) -> Result<Option<Due>, GatewayError> {
+    async fn next_offer(&mut self) -> Result<Option<Due>, GatewayError> {
         let is_over = self.reached_at.is_some() || self.offered_at.elapsed() >= self.patience();
         if !is_over {
             return Ok(None);
         }
+        // One that nobody takes must not keep the open ledger waiting time and again.
+        if self.closed_at.is_none_or(|at| at.elapsed() >= RENEWAL_MAX)
+            && let Some(due) = self.office.closed().await?
+        {
+            self.closed_at = Some(Instant::now());
+            return Ok(Some(due));
+        }
         let shown = &self.offer.due;
-        let due = self.office.due(Some(&shown.origin)).await?;
         let is_again = self.reached_at.is_none_or(|at| at.elapsed() >= self.renewal());
-        Ok(due
+        Ok(self
+            .office
+            .open()
+            .await?
             .filter(|due| is_again || due.origin != shown.origin || due.row.size > shown.row.size))
     }
 
@@ -302,43 +326,56 @@ impl Clerk {
     }
 
     async fn take(&mut self, reports: Vec<Report>) {
-        let mut lines = Vec::new();
-        for Report { place, round, visit, at } in reports {
+        let (mut lines, mut late) = (Vec::new(), Vec::new());
+        for Report { place, offer, visit, at } in reports {
             match visit {
-                Visit::Cosigned(cosignature, is_in_time) if round == self.offer.round => {
+                Visit::Cosigned(cosignature, is_in_time) if offer.round == self.offer.round => {
                     if is_in_time {
                         self.seen.push((place, at));
                     }
-                    lines.extend(self.fresh_line(place, cosignature));
+                    lines.extend(self.fresh_line(place, &self.note, cosignature));
                 }
-                // The turn of that checkpoint is over.
-                Visit::Cosigned(..) => {}
-                Visit::Ahead(_) | Visit::Conflict => {
-                    self.office.witnessing.change(|state| state.conflict = true);
-                    tracing::error!(witness = place, said = ?visit, "{RESTORED}");
+                // Enough others were faster; it is kept all the same.
+                Visit::Cosigned(cosignature, _) => {
+                    let line = self.fresh_line(place, &offer.due.row.text, cosignature);
+                    late.extend(line.map(|line| (offer, line)));
                 }
+                Visit::Ahead(_) | Visit::Conflict => self.stop(place, &visit),
             }
         }
-        if let Err(error) = self.keep(&lines).await {
+        if let Err(error) = self.keep(&lines, &late).await {
             tracing::error!(code = error.code(), error = %error, "cosignatures were not kept");
             return;
         }
         self.count();
     }
 
-    /// The line to be kept, unless the witness had cosigned this checkpoint before.
-    fn fresh_line(&self, place: usize, cosignature: Cosignature) -> Option<String> {
+    /// A witness proves that this is not the ledger that it knows: nothing more is issued.
+    fn stop(&self, place: usize, visit: &Visit) {
+        self.office.witnessing.change(|state| {
+            if !state.conflict {
+                tracing::error!(witness = place, said = ?visit, "{RESTORED}");
+            }
+            state.conflict = true;
+        });
+    }
+
+    /// The line to be kept, unless the note has one of this witness.
+    fn fresh_line(&self, place: usize, note: &str, cosignature: Cosignature) -> Option<String> {
         let policy = &self.office.witnessing.witnesses.as_ref()?.policy;
         let key = &policy.witnesses().get(place)?.key;
-        let note = SignedNote::parse(&self.note).ok()?;
-        let is_known = key.cosigned_at(&note).is_ok_and(|time| time.is_some());
+        let is_known = key.cosigned_at(&SignedNote::parse(note).ok()?).is_ok_and(|at| at.is_some());
         (!is_known).then_some(cosignature.line)
     }
 
     /// Keeps cosignatures with their checkpoint; and with the one that makes them enough, that they are.
-    async fn keep(&mut self, lines: &[String]) -> Result<(), GatewayError> {
+    async fn keep(
+        &mut self,
+        lines: &[String],
+        late: &[(Offer, String)],
+    ) -> Result<(), GatewayError> {
         let Some(witnesses) = &self.office.witnessing.witnesses else { return Ok(()) };
-        if lines.is_empty() {
+        if lines.is_empty() && late.is_empty() {
             return Ok(());
         }
         let note = format!("{}{}", self.note, lines.concat());
@@ -352,6 +389,9 @@ impl Clerk {
         let mut unit = self.office.store.begin().await?;
         for line in lines {
             unit.add_cosignature(origin.as_str(), size, line).await?;
+        }
+        for (Offer { due, .. }, line) in late {
+            unit.add_cosignature(due.origin.as_str(), due.row.size, line).await?;
         }
         if let Some(head) = &head {
             unit.put_witnessed(origin.as_str(), head).await?;

@@ -94,7 +94,7 @@ impl Visitor {
     }
 
     pub(super) fn report(&self, offer: &Offer, visit: Visit) -> Report {
-        Report { place: self.place, round: offer.round, visit, at: self.office.clock.now() }
+        Report { place: self.place, offer: offer.clone(), visit, at: self.office.clock.now() }
     }
 
     /// Says it once, until the witness answers again.
