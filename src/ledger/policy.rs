@@ -356,17 +356,19 @@ mod tests {
     /// The example of the specification, with keys.
     fn example() -> String {
         let log = LogKey::new(Origin::try_from("a.example/log").unwrap(), key(99).public_key());
-        let mut lines = format!("# an example\nlog {log}\n\n");
-        for (seed, name) in [(1, "X1"), (2, "X2"), (3, "X3")] {
-            lines += &format!("witness {name} {}\n", witness(seed));
-        }
-        lines += "group X-witnesses 2 X1 X2 X3\n \t \n";
-        for (seed, name) in [(4, "Y1"), (5, "Y2"), (6, "Y3")] {
-            lines += &format!("\twitness  {name} {} https://y.example/{seed}\n", witness(seed));
-        }
-        lines
-            + "group Y-witnesses any Y1 Y2 Y3\n\
-            group X-and-Y all X-witnesses Y-witnesses\nquorum X-and-Y\n"
+        let first = [(1, "X1"), (2, "X2"), (3, "X3")]
+            .map(|(seed, name)| format!("witness {name} {}\n", witness(seed)))
+            .concat();
+        let second = [(4, "Y1"), (5, "Y2"), (6, "Y3")]
+            .map(|(seed, name)| {
+                format!("\twitness  {name} {} https://y.example/{seed}\n", witness(seed))
+            })
+            .concat();
+        format!(
+            "# an example\nlog {log}\n\n{first}group X-witnesses 2 X1 X2 X3\n \t \n{second}\
+             group Y-witnesses any Y1 Y2 Y3\ngroup X-and-Y all X-witnesses Y-witnesses\n\
+             quorum X-and-Y\n"
+        )
     }
 
     fn at(seconds: i64) -> UnixMillis {

@@ -28,8 +28,8 @@ fn enough_witnesses_cosign_and_receipts_proofs_and_exports_say_so() {
     let bank = Bank::new();
     let homes =
         ["w1.example", "w2.example", "w3.example"].map(|name| WitnessHome::new(name, &bank));
-    let witnesses = homes.each_ref().map(WitnessHome::serve);
-    let all: Vec<_> = homes.iter().zip(&witnesses).collect();
+    let running = homes.each_ref().map(WitnessHome::serve);
+    let all: Vec<_> = homes.iter().zip(&running).collect();
     bank.trust(&all, "group enough 2 w0 w1 w2\nquorum enough\n", 900);
     let gateway = bank.serve();
     for number in 0..5 {

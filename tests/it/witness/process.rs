@@ -49,12 +49,12 @@ impl Bank {
         quorum: &str,
         lapse_max_s: u32,
     ) {
-        let mut policy = "# who witnesses\n".to_owned();
-        for (place, (home, process)) in witnesses.iter().enumerate() {
-            policy += &format!("witness w{place} {} http://{}/\n", home.key, process.address);
-        }
+        let line = |(place, (home, process)): (usize, &(&WitnessHome, &WitnessProcess))| {
+            format!("witness w{place} {} http://{}/\n", home.key, process.address)
+        };
+        let policy: String = witnesses.iter().enumerate().map(line).collect();
         let file = self.home.path().join("witnesses.policy");
-        fs::write(&file, policy + quorum).unwrap();
+        fs::write(&file, format!("# who witnesses\n{policy}{quorum}")).unwrap();
         self.configure(&format!(
             "[witnesses]\npolicy = '{}'\nlapse_max_s = {lapse_max_s}\ndeadline_ms = 2000\n",
             file.display()
