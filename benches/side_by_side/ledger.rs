@@ -177,6 +177,8 @@ async fn open(dir: &Path, sync: bool) -> (Arc<Gateway>, Tasks) {
         entropy: Arc::new(SystemEntropy),
         guard,
         references: None,
+        witnesses: None,
+        timestamping: None,
         authority: Arc::new(AnyCertificate),
         witnesses: None,
         timestamping: None,

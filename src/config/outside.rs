@@ -44,8 +44,8 @@ pub(super) fn check_witnesses(
     let RawWitnesses { policy, lapse_max_s, deadline_ms, tls_authority } = raw;
     let deadline = faults.millis("witnesses.deadline_ms", deadline_ms, 100, 60_000);
     let lapse_max_s = faults.within("witnesses.lapse_max_s", lapse_max_s, 0, 30 * 86_400);
-    if (1..10).contains(&lapse_max_s) {
-        faults.add("witnesses.lapse_max_s", "must be 0, for never, or at least 10");
+    if (1..5).contains(&lapse_max_s) {
+        faults.add("witnesses.lapse_max_s", "must be 0, for never, or at least 5");
     }
     not_empty("witnesses.tls_authority", tls_authority.as_deref(), faults);
     not_empty("witnesses.policy", policy.as_deref(), faults);

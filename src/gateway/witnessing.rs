@@ -8,6 +8,8 @@
 //! A witness that has cosigned more than the database holds, or another history, proves that the database
 //! was put back from a backup or a snapshot: the gateway does not serve then.
 
+mod visitor;
+
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -16,17 +18,16 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::error::GatewayError;
-use super::ledger_view::{LedgerView, load_tree};
-use super::postbox::{Postbox, PostboxAnswer, PostboxError};
+use super::ledger_view::LedgerView;
+use super::postbox::Postbox;
 use crate::clock::Clock;
-use crate::crypto::Digest;
 use crate::domain::time::UnixMillis;
 use crate::ledger::{
-    Cosignature, CosignatureError, LogKey, Origin, OutsideTree, QuorumState, SignedNote,
-    Submission, Tree, WitnessKey, WitnessPolicy,
+    ClosedShard, Cosignature, LogKey, Origin, QuorumState, SignedNote, WitnessPolicy,
 };
 use crate::receipt;
 use crate::store::{CheckpointRow, Store, WitnessedRow};
+use visitor::{Visit, Visitor};
 
 /// The ledger's witnesses.
 #[derive(Debug)]
@@ -131,21 +132,25 @@ impl WitnessTasks {
 }
 
 impl Office {
-    /// The checkpoint to show next: that of the open ledger, and where another was closed before it that
-    /// nobody has seen the end of, the two in turns.
-    async fn due(&self, shown: Option<&Origin>) -> Result<Option<Due>, GatewayError> {
+    /// The open ledger's latest checkpoint.
+    async fn open(&self) -> Result<Option<Due>, GatewayError> {
+        let origin = self.view.read(|open, _, _| open.clone())?;
+        let row = self.store.latest_checkpoint(origin.as_str()).await?;
+        Ok(row.map(|row| Due { origin, row }))
+    }
+
+    /// The end of the ledger that was closed last, where not enough have seen it.
+    async fn closed(&self) -> Result<Option<Due>, GatewayError> {
         let (ledgers, _) = self.view.recorded()?;
-        if let Some(closed) = ledgers.closed().last()
-            && shown != Some(&closed.origin)
-        {
-            let seen = self.store.witnessed(closed.origin.as_str()).await?;
-            if seen.is_none_or(|seen| seen.size < closed.size) {
-                let row = self.store.latest_checkpoint(closed.origin.as_str()).await?;
-                return Ok(row.map(|row| Due { origin: closed.origin.clone(), row }));
-            }
+        let Some(ClosedShard { origin, size, .. }) = ledgers.closed().last() else {
+            return Ok(None);
+        };
+        let seen = self.store.witnessed(origin.as_str()).await?;
+        if seen.is_some_and(|seen| seen.size >= *size) {
+            return Ok(None);
         }
-        let row = self.store.latest_checkpoint(ledgers.open().as_str()).await?;
-        Ok(row.map(|row| Due { origin: ledgers.open().clone(), row }))
+        let row = self.store.latest_checkpoint(origin.as_str()).await?;
+        Ok(row.map(|row| Due { origin: origin.clone(), row }))
     }
 }
 
@@ -167,20 +172,9 @@ struct Offer {
 /// What came of an offer.
 struct Report {
     place: usize,
-    round: u64,
+    offer: Offer,
     visit: Visit,
     at: UnixMillis,
-}
-
-/// What a witness said.
-#[derive(Debug)]
-enum Visit {
-    /// It cosigned; whether its clock agrees with this gateway's.
-    Cosigned(Cosignature, bool),
-    /// It has cosigned more than this ledger holds.
-    Ahead(u64),
-    /// It has cosigned another history.
-    Conflict,
 }
 
 /// Asks every witness once, before anything is served, and then starts the tasks.
@@ -243,15 +237,24 @@ struct Clerk {
     /// Who cosigned in this round, when, by this gateway's clock.
     seen: Vec<(usize, UnixMillis)>,
     reached_at: Option<Instant>,
+    /// When the end of a closed ledger was offered last.
+    closed_at: Option<Instant>,
     was_refused: bool,
 }
 
 impl Clerk {
     fn new(office: Arc<Office>, offer: Offer) -> Self {
         let note = offer.due.row.text.clone();
-        let was_refused = false;
-        let (offered_at, seen, reached_at) = (Instant::now(), Vec::new(), None);
-        Self { office, offer, offered_at, note, seen, reached_at, was_refused }
+        Self {
+            office,
+            offer,
+            offered_at: Instant::now(),
+            note,
+            seen: Vec::new(),
+            reached_at: None,
+            closed_at: None,
+            was_refused: false,
+        }
     }
 
     async fn work(mut self, offers: watch::Sender<Offer>, mut inbox: mpsc::Receiver<Report>) {
@@ -291,15 +294,24 @@ impl Clerk {
     }
 
     /// The checkpoint to offer now, if it is another's turn.
-    async fn next_offer(&self) -> Result<Option<Due>, GatewayError> {
+    async fn next_offer(&mut self) -> Result<Option<Due>, GatewayError> {
         let is_over = self.reached_at.is_some() || self.offered_at.elapsed() >= self.patience();
         if !is_over {
             return Ok(None);
         }
+        // One that nobody takes must not keep the open ledger waiting time and again.
+        if self.closed_at.is_none_or(|at| at.elapsed() >= RENEWAL_MAX)
+            && let Some(due) = self.office.closed().await?
+        {
+            self.closed_at = Some(Instant::now());
+            return Ok(Some(due));
+        }
         let shown = &self.offer.due;
-        let due = self.office.due(Some(&shown.origin)).await?;
         let is_again = self.reached_at.is_none_or(|at| at.elapsed() >= self.renewal());
-        Ok(due
+        Ok(self
+            .office
+            .open()
+            .await?
             .filter(|due| is_again || due.origin != shown.origin || due.row.size > shown.row.size))
     }
 
@@ -314,43 +326,56 @@ impl Clerk {
     }
 
     async fn take(&mut self, reports: Vec<Report>) {
-        let mut lines = Vec::new();
-        for Report { place, round, visit, at } in reports {
+        let (mut lines, mut late) = (Vec::new(), Vec::new());
+        for Report { place, offer, visit, at } in reports {
             match visit {
-                Visit::Cosigned(cosignature, is_in_time) if round == self.offer.round => {
+                Visit::Cosigned(cosignature, is_in_time) if offer.round == self.offer.round => {
                     if is_in_time {
                         self.seen.push((place, at));
                     }
-                    lines.extend(self.fresh_line(place, cosignature));
+                    lines.extend(self.fresh_line(place, &self.note, cosignature));
                 }
-                // The turn of that checkpoint is over.
-                Visit::Cosigned(..) => {}
-                Visit::Ahead(_) | Visit::Conflict => {
-                    self.office.witnessing.change(|state| state.conflict = true);
-                    tracing::error!(witness = place, said = ?visit, "{RESTORED}");
+                // Enough others were faster; it is kept all the same.
+                Visit::Cosigned(cosignature, _) => {
+                    let line = self.fresh_line(place, &offer.due.row.text, cosignature);
+                    late.extend(line.map(|line| (offer, line)));
                 }
+                Visit::Ahead(_) | Visit::Conflict => self.stop(place, &visit),
             }
         }
-        if let Err(error) = self.keep(&lines).await {
+        if let Err(error) = self.keep(&lines, &late).await {
             tracing::error!(code = error.code(), error = %error, "cosignatures were not kept");
             return;
         }
         self.count();
     }
 
-    /// The line to be kept, unless the witness had cosigned this checkpoint before.
-    fn fresh_line(&self, place: usize, cosignature: Cosignature) -> Option<String> {
+    /// A witness proves that this is not the ledger that it knows: nothing more is issued.
+    fn stop(&self, place: usize, visit: &Visit) {
+        self.office.witnessing.change(|state| {
+            if !state.conflict {
+                tracing::error!(witness = place, said = ?visit, "{RESTORED}");
+            }
+            state.conflict = true;
+        });
+    }
+
+    /// The line to be kept, unless the note has one of this witness.
+    fn fresh_line(&self, place: usize, note: &str, cosignature: Cosignature) -> Option<String> {
         let policy = &self.office.witnessing.witnesses.as_ref()?.policy;
         let key = &policy.witnesses().get(place)?.key;
-        let note = SignedNote::parse(&self.note).ok()?;
-        let is_known = key.cosigned_at(&note).is_ok_and(|time| time.is_some());
+        let is_known = key.cosigned_at(&SignedNote::parse(note).ok()?).is_ok_and(|at| at.is_some());
         (!is_known).then_some(cosignature.line)
     }
 
     /// Keeps cosignatures with their checkpoint; and with the one that makes them enough, that they are.
-    async fn keep(&mut self, lines: &[String]) -> Result<(), GatewayError> {
+    async fn keep(
+        &mut self,
+        lines: &[String],
+        late: &[(Offer, String)],
+    ) -> Result<(), GatewayError> {
         let Some(witnesses) = &self.office.witnessing.witnesses else { return Ok(()) };
-        if lines.is_empty() {
+        if lines.is_empty() && late.is_empty() {
             return Ok(());
         }
         let note = format!("{}{}", self.note, lines.concat());
@@ -364,6 +389,9 @@ impl Clerk {
         let mut unit = self.office.store.begin().await?;
         for line in lines {
             unit.add_cosignature(origin.as_str(), size, line).await?;
+        }
+        for (Offer { due, .. }, line) in late {
+            unit.add_cosignature(due.origin.as_str(), due.row.size, line).await?;
         }
         if let Some(head) = &head {
             unit.put_witnessed(origin.as_str(), head).await?;
@@ -407,202 +435,6 @@ impl Clerk {
     }
 }
 
-/// Speaks to one witness.
-struct Visitor {
-    place: usize,
-    key: WitnessKey,
-    postbox: Arc<dyn Postbox>,
-    office: Arc<Office>,
-    /// The ledger shown last.
-    origin: Origin,
-    /// The size of it that was cosigned last, as far as is known.
-    known: u64,
-    /// Whether the last visit failed: said once.
-    failing: bool,
-}
-
-impl Visitor {
-    fn new(
-        office: &Arc<Office>,
-        place: usize,
-        postbox: Arc<dyn Postbox>,
-    ) -> Result<Self, GatewayError> {
-        let witnesses = office.witnessing.witnesses.as_ref();
-        let record = witnesses.and_then(|it| it.policy.witnesses().get(place));
-        let record = record.ok_or(GatewayError::broken("a witness without a record"))?;
-        Ok(Self {
-            place,
-            key: record.key.clone(),
-            postbox,
-            office: Arc::clone(office),
-            origin: office.view.read(|open, _, _| open.clone())?,
-            known: 0,
-            failing: false,
-        })
-    }
-
-    /// Shows each offer; one that failed again after a while, unless another has come meanwhile.
-    async fn attend(mut self, mut offers: watch::Receiver<Offer>, reports: mpsc::Sender<Report>) {
-        let mut pause = self.office.interval;
-        loop {
-            if self.failing {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-            } else {
-                pause = self.office.interval;
-                if offers.changed().await.is_err() {
-                    return;
-                }
-            }
-            let offer = offers.borrow_and_update().clone();
-            match self.visit(&offer).await {
-                Ok(visit) => {
-                    if self.failing {
-                        tracing::info!(witness = %self.key.name(), "a witness answers again");
-                    }
-                    self.failing = false;
-                    if reports.send(self.report(&offer, visit)).await.is_err() {
-                        return;
-                    }
-                }
-                Err(fault) => self.complain(&fault),
-            }
-        }
-    }
-
-    fn report(&self, offer: &Offer, visit: Visit) -> Report {
-        Report { place: self.place, round: offer.round, visit, at: self.office.clock.now() }
-    }
-
-    /// Says it once, until the witness answers again.
-    fn complain(&mut self, fault: &VisitError) {
-        let (witness, address) = (self.key.name(), self.postbox.address());
-        if self.failing {
-            tracing::debug!(%witness, %address, error = ?fault, "a witness still fails");
-        } else {
-            tracing::warn!(%witness, %address, error = ?fault, "a witness did not cosign");
-        }
-        self.failing = true;
-    }
-
-    /// Asks for a cosignature, twice where the witness had cosigned another size than was believed.
-    async fn visit(&mut self, offer: &Offer) -> Result<Visit, VisitError> {
-        let Due { origin, row } = &*offer.due;
-        if self.origin != *origin {
-            (self.origin, self.known) = (origin.clone(), 0);
-        }
-        let size = row.size;
-        for _ in 0..2 {
-            if self.known > size {
-                // Of another process's making, or of an offer that was over: the next one is larger.
-                return Err(VisitError::Later);
-            }
-            let submission = Submission {
-                old_size: self.known,
-                proof: self.proof(self.known, size).await?,
-                note: row.text.clone(),
-            };
-            let sent = self.office.clock.now();
-            let answer = self.postbox.post(TEXT, submission.to_text().into_bytes()).await?;
-            match (answer.status, size_of(&answer)) {
-                (200, _) => {
-                    let cosigned = self.cosignature(offer, &answer, sent)?;
-                    self.known = size;
-                    return Ok(cosigned);
-                }
-                (409, Some(theirs)) if theirs == self.known => {
-                    // The same size: then the roots differ.
-                    let is_same = self.known == size;
-                    return if is_same { Ok(Visit::Conflict) } else { Err(VisitError::Unclear) };
-                }
-                (409, Some(theirs)) if theirs > self.committed()? => {
-                    return Ok(Visit::Ahead(theirs));
-                }
-                (409, Some(theirs)) => self.known = theirs,
-                // The proof is of this ledger's own tree: it is the witness's that is another.
-                (422, _) if self.known > 0 => return Ok(Visit::Conflict),
-                (status, _) => return Err(VisitError::Refused(status)),
-            }
-        }
-        Err(VisitError::Unclear)
-    }
-
-    fn cosignature(
-        &self,
-        offer: &Offer,
-        answer: &PostboxAnswer,
-        sent: UnixMillis,
-    ) -> Result<Visit, VisitError> {
-        let note = SignedNote::parse(&offer.due.row.text).map_err(CosignatureError::from)?;
-        let body = std::str::from_utf8(&answer.body).map_err(|_| CosignatureError::Missing)?;
-        let cosignature = self.key.read_answer(note.unverified_text(), body)?;
-        let (earliest, latest) = (
-            // Cosignatures tell whole seconds.
-            sent.plus_millis(-CLOCK_SKEW_MAX_MS - 1_000),
-            self.office.clock.now().plus_millis(CLOCK_SKEW_MAX_MS),
-        );
-        let is_in_time = (earliest..=latest).contains(&cosignature.time);
-        if !is_in_time {
-            let (witness, theirs) = (self.key.name(), cosignature.time.rfc3339());
-            tracing::error!(%witness, %theirs, ours = %latest.rfc3339(), "the clocks of a witness and of this gateway differ");
-        }
-        Ok(Visit::Cosigned(cosignature, is_in_time))
-    }
-
-    async fn proof(&self, old: u64, new: u64) -> Result<Vec<Digest>, VisitError> {
-        let open = self
-            .office
-            .view
-            .read(|open, tree, _| (*open == self.origin).then(|| tree.consistency(old, new)))?;
-        if let Some(proof) = open {
-            return Ok(proof?);
-        }
-        // Of a closed ledger the end is shown, once.
-        let (tree, _) = load_tree(&*self.office.store, &self.origin).await?;
-        Ok(tree.consistency(old, new)?)
-    }
-
-    /// How many entries the ledger has that is being shown.
-    fn committed(&self) -> Result<u64, VisitError> {
-        let open = |open: &Origin, _: &Tree, committed| (*open == self.origin).then_some(committed);
-        if let Some(committed) = self.office.view.read(open)? {
-            return Ok(committed);
-        }
-        let (ledgers, _) = self.office.view.recorded()?;
-        let closed = ledgers.closed().iter().find(|shard| shard.origin == self.origin);
-        Ok(closed.map_or(0, |shard| shard.size))
-    }
-}
-
-/// The size in a conflict's answer.
-fn size_of(answer: &PostboxAnswer) -> Option<u64> {
-    if answer.content_type != "text/x.tlog.size" {
-        return None;
-    }
-    let text = std::str::from_utf8(&answer.body).ok()?.strip_suffix('\n')?;
-    let size: u64 = text.parse().ok()?;
-    (size.to_string() == text).then_some(size)
-}
-
-/// No cosignature this time.
-#[derive(Debug, thiserror::Error)]
-enum VisitError {
-    #[error("the witness cannot be asked")]
-    Postbox(#[from] PostboxError),
-    #[error("the witness answered with the status {0}")]
-    Refused(u16),
-    #[error("the witness's answer is no cosignature")]
-    Answer(#[from] CosignatureError),
-    #[error("the witness contradicts itself")]
-    Unclear,
-    #[error("the witness knows more than was offered")]
-    Later,
-    #[error("the ledger cannot be read")]
-    Ledger(#[from] GatewayError),
-    #[error("the ledger does not reach that far")]
-    Outside(#[from] OutsideTree),
-}
-
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 #[error("the witness {witness} says: {}", said(.visit))]
@@ -626,10 +458,5 @@ const RESTORED: &str = "a witness has cosigned what this database does not hold:
 const REPORTS_MAX: usize = 256;
 /// How long the clerk waits for more reports before it keeps what came.
 const GATHER: Duration = Duration::from_millis(20);
-/// Longest pause before a witness that fails is asked again.
-const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Longest time until a ledger that rests is shown again.
 const RENEWAL_MAX: Duration = Duration::from_mins(1);
-/// How far a witness's clock may stand from this gateway's: the skew of the published bound.
-const CLOCK_SKEW_MAX_MS: i64 = 5_000;
-const TEXT: &str = "text/plain; charset=utf-8";

@@ -78,8 +78,12 @@ impl WitnessPolicy {
         for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
             reader.line(line).map_err(|fault| PolicyError::Line { number, fault })?;
         }
-        let Some(quorum) = reader.quorum else { return Err(PolicyError::NoQuorum) };
-        let Reader { logs, witnesses, nodes, .. } = reader;
+        let Reader { logs, witnesses, nodes, asked, .. } = reader;
+        let quorum = match asked {
+            Asked::Unsaid => return Err(PolicyError::NoQuorum),
+            Asked::Nobody => None,
+            Asked::Node(node) => Some(node),
+        };
         Ok(Self { logs, witnesses, nodes, quorum })
     }
 
@@ -160,8 +164,16 @@ struct Reader {
     /// The nodes that are a group's members already: nobody counts twice.
     members: HashSet<usize>,
     groups: usize,
-    /// Set by the one `quorum` line.
-    quorum: Option<Option<usize>>,
+    asked: Asked,
+}
+
+/// What the one `quorum` line says.
+#[derive(Default)]
+enum Asked {
+    #[default]
+    Unsaid,
+    Nobody,
+    Node(usize),
 }
 
 impl Reader {
@@ -230,11 +242,10 @@ impl Reader {
     }
 
     fn set_quorum(&mut self, name: &[u8]) -> Result<(), LineFault> {
-        if self.quorum.is_some() {
+        if !matches!(self.asked, Asked::Unsaid) {
             return Err(LineFault::Twice);
         }
-        let node = if name == NONE { None } else { Some(self.named(name)?) };
-        self.quorum = Some(node);
+        self.asked = if name == NONE { Asked::Nobody } else { Asked::Node(self.named(name)?) };
         Ok(())
     }
 
@@ -345,17 +356,19 @@ mod tests {
     /// The example of the specification, with keys.
     fn example() -> String {
         let log = LogKey::new(Origin::try_from("a.example/log").unwrap(), key(99).public_key());
-        let mut lines = format!("# an example\nlog {log}\n\n");
-        for (seed, name) in [(1, "X1"), (2, "X2"), (3, "X3")] {
-            lines += &format!("witness {name} {}\n", witness(seed));
-        }
-        lines += "group X-witnesses 2 X1 X2 X3\n \t \n";
-        for (seed, name) in [(4, "Y1"), (5, "Y2"), (6, "Y3")] {
-            lines += &format!("\twitness  {name} {} https://y.example/{seed}\n", witness(seed));
-        }
-        lines
-            + "group Y-witnesses any Y1 Y2 Y3\n\
-            group X-and-Y all X-witnesses Y-witnesses\nquorum X-and-Y\n"
+        let first = [(1, "X1"), (2, "X2"), (3, "X3")]
+            .map(|(seed, name)| format!("witness {name} {}\n", witness(seed)))
+            .concat();
+        let second = [(4, "Y1"), (5, "Y2"), (6, "Y3")]
+            .map(|(seed, name)| {
+                format!("\twitness  {name} {} https://y.example/{seed}\n", witness(seed))
+            })
+            .concat();
+        format!(
+            "# an example\nlog {log}\n\n{first}group X-witnesses 2 X1 X2 X3\n \t \n{second}\
+             group Y-witnesses any Y1 Y2 Y3\ngroup X-and-Y all X-witnesses Y-witnesses\n\
+             quorum X-and-Y\n"
+        )
     }
 
     fn at(seconds: i64) -> UnixMillis {
@@ -471,8 +484,8 @@ mod tests {
         assert_eq!(WitnessPolicy::parse(head.as_bytes()), Err(PolicyError::NoQuorum));
         assert_eq!(WitnessPolicy::parse(b"quorum none"), Err(PolicyError::Unfinished));
         assert_eq!(WitnessPolicy::parse(b""), Err(PolicyError::Unfinished));
-        let long = "#".repeat(POLICY_BYTES_MAX) + "\n";
-        assert_eq!(WitnessPolicy::parse(long.as_bytes()), Err(PolicyError::TooLong));
+        let endless = "#".repeat(POLICY_BYTES_MAX) + "\n";
+        assert_eq!(WitnessPolicy::parse(endless.as_bytes()), Err(PolicyError::TooLong));
     }
 
     #[test]

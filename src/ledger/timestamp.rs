@@ -89,19 +89,19 @@ impl TimestampToken {
         if answer.len() > TIMESTAMP_BYTES_MAX {
             return Err(TimestampError::TooLong);
         }
-        let signed = Signed::read(token_of(answer)?)?;
-        let stamp = Stamp::read(signed.content)?;
+        let token = Signed::read(token_of(answer)?)?;
+        let stamp = Stamp::read(token.content)?;
         if stamp.hash != sha256(text.as_bytes()).as_bytes() {
             return Err(TimestampError::OtherText);
         }
         if nonce.is_some_and(|nonce| stamp.nonce != Some(&nonce.0)) {
             return Err(TimestampError::Nonce);
         }
-        let signer = signed.signer()?;
+        let signer = token.signer()?;
         let signature =
-            StampSignature { key: signed.key, digest: signed.digest, bytes: signed.signature };
-        let message = encode(SET, signed.attributes);
-        authorities.verify(signer, &signed.certificates, stamp.time, &message, signature)?;
+            StampSignature { key: token.key, digest: token.digest, bytes: token.signature };
+        let message = encode(SET, token.attributes);
+        authorities.verify(signer, &token.certificates, stamp.time, &message, signature)?;
         let serial = stamp.serial.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { time: stamp.time, serial })
     }
@@ -183,24 +183,25 @@ impl<'a> Signed<'a> {
         if written.map(|it| it.content) != Some(&*self.digest.of(self.content)) {
             return Err(TimestampError::Digest);
         }
-        let (digest, hash) = match self.attribute(SIGNING_CERTIFICATE_V2)? {
-            Some(value) => {
-                let mut first = first_certificate(value)?;
-                let digest = match first.optional(SEQUENCE)? {
-                    Some(algorithm) => digest_of(Der::new(algorithm))?,
-                    None => StampDigest::Sha256,
-                };
-                (digest, first.expect(OCTETS)?)
-            }
-            None => {
-                let value = self.attribute(SIGNING_CERTIFICATE)?.ok_or(TimestampError::NoSigner)?;
-                (StampDigest::Sha1, first_certificate(value)?.expect(OCTETS)?)
-            }
-        };
+        let (digest, hash) = self.named_certificate()?;
         let is_it = |der: &&&[u8]| digest.of(der) == hash;
         let found = self.certificates.iter().find(is_it).ok_or(TimestampError::NoSigner)?;
         self.check_name(found)?;
         Ok(found)
+    }
+
+    /// By which hash the signed attributes name the signer's certificate.
+    fn named_certificate(&self) -> Result<(StampDigest, &'a [u8]), TimestampError> {
+        if let Some(value) = self.attribute(SIGNING_CERTIFICATE_V2)? {
+            let mut first = first_certificate(value)?;
+            let digest = match first.optional(SEQUENCE)? {
+                Some(algorithm) => digest_of(Der::new(algorithm))?,
+                None => StampDigest::Sha256,
+            };
+            return Ok((digest, first.expect(OCTETS)?));
+        }
+        let value = self.attribute(SIGNING_CERTIFICATE)?.ok_or(TimestampError::NoSigner)?;
+        Ok((StampDigest::Sha1, first_certificate(value)?.expect(OCTETS)?))
     }
 
     /// Where the signer is named by issuer and number, they are the certificate's.

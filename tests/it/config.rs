@@ -111,7 +111,7 @@ fn keys_may_live_in_a_token_that_is_whole_or_refused() {
     }
 }
 
-const WITHOUT_DEFAULT: [(&str, &str); 7] = [
+const WITHOUT_DEFAULT: [(&str, &str); 12] = [
     ("paths", "policy_dir"),
     ("identity", "origin"),
     ("reference", "dir"),
@@ -119,6 +119,11 @@ const WITHOUT_DEFAULT: [(&str, &str); 7] = [
     ("reference", "certificate"),
     ("reference", "key"),
     ("reference", "authority"),
+    ("witnesses", "policy"),
+    ("witnesses", "tls_authority"),
+    ("tsa", "url"),
+    ("tsa", "authority"),
+    ("tsa", "tls_authority"),
 ];
 
 fn is_key(line: &str, name: &str) -> bool {
@@ -281,4 +286,28 @@ fn example_text() -> String {
 
 fn example_path() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/example.toml")
+}
+
+#[test]
+fn witnesses_and_a_time_stamping_authority_are_whole_or_refused() {
+    let witnesses = Config::from_toml("[witnesses]\npolicy = 'p'\n").unwrap().witnesses.unwrap();
+    assert_eq!(witnesses.lapse_max, Some(Duration::from_mins(15)));
+    let never = "[witnesses]\npolicy = 'p'\nlapse_max_s = 0\n";
+    assert_eq!(Config::from_toml(never).unwrap().witnesses.unwrap().lapse_max, None);
+    assert_eq!(Config::from_toml("").unwrap().witnesses, None);
+    let tsa = "[tsa]\nurl = 'http://tsa.example/stamp'\nauthority = 'a'\n";
+    let config = Config::from_toml(tsa).unwrap().tsa.unwrap();
+    assert_eq!(config.interval, Duration::from_hours(1));
+    for (text, key) in [
+        ("[witnesses]\npolicy = ''\n", "witnesses.policy"),
+        ("[witnesses]\nlapse_max_s = 4\n", "witnesses.lapse_max_s"),
+        ("[witnesses]\ndeadline_ms = 1\n", "witnesses.deadline_ms"),
+        ("[tsa]\nurl = 'http://a'\n", "tsa.authority"),
+        ("[tsa]\nauthority = 'a'\n", "tsa.url"),
+        ("[tsa]\nurl = 'tsa.example'\nauthority = 'a'\n", "tsa.url"),
+        ("[tsa]\ninterval_s = 0\n", "tsa.interval_s"),
+    ] {
+        let Err(ConfigError::Faults(faults)) = Config::from_toml(text) else { panic!("{text}") };
+        assert_eq!(faults.faults().iter().map(|it| it.key).collect::<Vec<_>>(), [key], "{text}");
+    }
 }

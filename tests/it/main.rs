@@ -59,4 +59,5 @@ mod strength;
 mod synth;
 mod tellers;
 mod vision;
+mod witness;
 mod working_days;

@@ -52,7 +52,7 @@ use self::ledger::{
     a_gap_among_the_leaves_is_noticed, an_index_and_a_receipt_are_taken_once,
     checkpoints_come_by_size_and_the_first_of_a_size_stays,
     entries_come_in_order_in_pages_and_by_filter, ledgers_are_apart,
-    the_head_moves_from_where_it_is_only,
+    the_head_moves_from_where_it_is_only, what_others_say_is_kept_with_its_checkpoint,
 };
 use self::movements::{
     a_movement_counts_for_what_moved_in_truth, movements_add_up_for_each_party_window_and_currency,
@@ -156,6 +156,7 @@ on_every_store!(
     a_gap_among_the_leaves_is_noticed,
     an_index_and_a_receipt_are_taken_once,
     checkpoints_come_by_size_and_the_first_of_a_size_stays,
+    what_others_say_is_kept_with_its_checkpoint,
     ledgers_are_apart,
     a_transaction_that_is_dropped_leaves_no_trace,
     a_refused_row_does_not_end_the_transaction,

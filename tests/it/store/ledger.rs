@@ -2,7 +2,9 @@
 
 use tulga::crypto::sha256;
 use tulga::domain::time::UnixMillis;
-use tulga::store::{CheckpointRow, EntryFilter, EntryRow, HeadRow, Store, StoreError};
+use tulga::store::{
+    CheckpointRow, EntryFilter, EntryRow, HeadRow, Store, StoreError, TimestampRow, WitnessedRow,
+};
 
 use super::ORIGIN;
 use super::fixtures::{checkpoint, digest, entry, receipt, terminal, write};
@@ -149,4 +151,53 @@ pub async fn ledgers_are_apart(store: &dyn Store) {
     let all = store.entries(other, 0, &EntryFilter::default(), 10).await.unwrap();
     assert_eq!(all.len(), 1);
     assert_eq!(store.leaves(ORIGIN, 0, 10).await.unwrap().len(), 1);
+}
+
+pub async fn what_others_say_is_kept_with_its_checkpoint(store: &dyn Store) {
+    let note = |size: u64| checkpoint(size).text;
+    write(store, async |unit| {
+        for size in [3, 7] {
+            unit.insert_checkpoint(ORIGIN, &checkpoint(size)).await?;
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(store.witnessed(ORIGIN).await.unwrap(), None);
+    let head = |size, time| WitnessedRow { size, time: UnixMillis::new(time) };
+    for (line, row) in [("— a AAAA\n", head(3, 1)), ("— b BBBB\n", head(7, 2))] {
+        write(store, async |unit| {
+            unit.add_cosignature(ORIGIN, 7, line).await?;
+            // The same again, and of a checkpoint that there is not, changes nothing.
+            unit.add_cosignature(ORIGIN, 7, line).await?;
+            unit.add_cosignature(ORIGIN, 8, line).await?;
+            unit.put_witnessed(ORIGIN, &row).await
+        })
+        .await
+        .unwrap();
+    }
+    let texts = store.checkpoints(ORIGIN, 0, 10).await.unwrap();
+    let texts: Vec<_> = texts.into_iter().map(|row| row.text).collect();
+    assert_eq!(texts, [note(3), format!("{}— a AAAA\n— b BBBB\n", note(7))]);
+    assert_eq!(store.witnessed(ORIGIN).await.unwrap(), Some(head(7, 2)));
+    assert_eq!(store.witnessed("another").await.unwrap(), None);
+
+    let stamp = |size: u64, answer: &[u8]| TimestampRow {
+        size,
+        answer: answer.to_vec(),
+        time: UnixMillis::new(5),
+    };
+    assert_eq!(store.latest_timestamp(ORIGIN).await.unwrap(), None);
+    write(store, async |unit| {
+        unit.insert_timestamp(ORIGIN, &stamp(7, b"seven")).await?;
+        unit.insert_timestamp(ORIGIN, &stamp(7, b"again")).await?;
+        unit.insert_timestamp(ORIGIN, &stamp(3, b"three")).await
+    })
+    .await
+    .unwrap();
+    let all = store.timestamps(ORIGIN, 0, 10).await.unwrap();
+    assert_eq!(all, [stamp(3, b"three"), stamp(7, b"seven")]);
+    assert_eq!(store.timestamps(ORIGIN, 4, 10).await.unwrap(), [stamp(7, b"seven")]);
+    assert_eq!(store.timestamps(ORIGIN, 0, 1).await.unwrap(), [stamp(3, b"three")]);
+    assert_eq!(store.latest_timestamp(ORIGIN).await.unwrap(), Some(stamp(7, b"seven")));
 }
