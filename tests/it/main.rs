@@ -39,6 +39,7 @@ mod guests;
 mod interchange;
 mod ledger;
 mod lookalikes;
+mod mutations;
 mod office;
 mod office_cli;
 mod packs;
