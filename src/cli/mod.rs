@@ -4,6 +4,7 @@
 
 mod activate;
 mod audit;
+pub mod audit_reconcile;
 mod audit_report;
 pub mod audit_verify;
 mod audit_words;

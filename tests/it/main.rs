@@ -40,6 +40,7 @@ mod interchange;
 mod keys;
 mod ledger;
 mod lookalikes;
+mod mutations;
 mod office;
 mod office_cli;
 mod packs;
