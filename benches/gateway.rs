@@ -230,7 +230,7 @@ fn draft(number: u64) -> ReceiptDraft {
         valid_for_ms: None,
         tenant: "bank-a".into(),
         content: Content::Outcome(Outcome {
-            refers: Refers { rid: "AAAAAAAAAAAAAAAAAAAAAA".into(), index: number },
+            refers: Refers { rid: "AAAAAAAAAAAAAAAAAAAAAA".into(), index: number, origin: None },
             outcome: "taken".into(),
             dispensed_minor: 5_000_000,
             currency: "KZT".into(),

@@ -17,6 +17,7 @@
 //! | [`policy`] | facts and rules give a decision | — |
 //! | [`ledger`] | Merkle tree, notes, checkpoints, proofs | — |
 //! | [`receipt`] | receipt bodies, issue, verification | `ledger` |
+//! | [`witness`] | cosigns other gateways' ledgers: its rules and its memory | `ledger` |
 //! | [`audit`] | verifies an exported ledger from outside | `ledger`, `receipt` |
 //! | [`verifier`] | what the bank's host asks before it authorises, for Rust and C | `ledger`, `receipt` |
 //! | [`report`] | reports to the regulators: their formats, what proves them | `receipt` |
@@ -24,12 +25,12 @@
 //! | [`store`] | what is kept: traits, memory, SQL | — |
 //! | [`synth`] | fingers of nobody, for fixtures, the demonstration and load tests | `capture` |
 //! | [`evaluate`] | error rates with their protocol | `capture`, `inference`, `face`, `fingerprint`, `interchange`, `matching` |
-//! | [`gateway`] | use cases, the sequencer, the vision pool | all above except `evaluate`, `synth` and `audit` |
+//! | [`gateway`] | use cases, the sequencer, the vision pool | all above except `evaluate`, `synth`, `witness` and `audit` |
 //! | [`pki`] | development PKI, terminals' certificates | `gateway` (the trait it implements) |
 //! | [`proto`] | generated wire types | — |
 //! | [`grpc`] | the server's services and conversions | `gateway`, `proto`, `pki`, and the nouns `gateway` speaks in |
-//! | [`web`] | what is served over HTTP: the auditor's page | — |
-//! | [`config`] | the checked configuration | `policy`, `capture` |
+//! | [`web`] | the HTTP side: a bounded server, the witness on it, the client of witnesses, the auditor's page | `gateway` (the trait it implements), `witness`, `ledger`, `config` |
+//! | [`config`] | the checked configuration | `policy`, `capture`, `ledger` |
 //! | [`telemetry`] | tracing set-up and redaction | `config` |
 //! | [`app`] | composition root | everything |
 //! | [`cli`] | the command line | everything |
@@ -98,3 +99,5 @@ pub mod vault;
 pub mod verifier;
 #[cfg(feature = "gateway")]
 pub mod web;
+#[cfg(feature = "gateway")]
+pub mod witness;

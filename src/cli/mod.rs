@@ -4,7 +4,9 @@
 
 mod activate;
 mod audit;
+mod audit_report;
 pub mod audit_verify;
+mod audit_words;
 mod bench;
 mod characteristic;
 mod check_config;

@@ -5,9 +5,12 @@
 //! never in the configuration: they are files under `data_dir`, and a secret file that others may
 //! read is refused ([`refuse_if_exposed`]).
 
+mod keys;
+mod outside;
 mod raw;
 mod reference;
 mod secret;
+mod witness;
 
 use std::fmt;
 use std::io::Read;
@@ -16,9 +19,12 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use keys::{KeysConfig, Pkcs11Config};
+pub use outside::{TsaConfig, WitnessesConfig};
 pub use raw::RawConfig;
 pub use reference::{ReferenceConfig, ReferenceFrom, ReferenceService};
 pub use secret::{SecretFileError, refuse_if_exposed};
+pub use witness::WitnessConfig;
 
 use crate::capture::DecodeLimits;
 use crate::domain::id::TenantId;
@@ -55,8 +61,14 @@ pub struct Config {
     pub guests_per_terminal_per_day: u32,
     /// From one published checkpoint to the next.
     pub checkpoint_interval: Duration,
+    /// Which keys are made, and where they are kept.
+    pub keys: KeysConfig,
     /// From one run of the retention clerk to the next.
     pub retention_interval: Duration,
+    /// Who cosigns the ledger's checkpoints.
+    pub witnesses: Option<WitnessesConfig>,
+    /// Who puts time-stamps on them.
+    pub tsa: Option<TsaConfig>,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -178,6 +190,7 @@ impl Config {
         let interval_ms = raw.ledger.checkpoint_interval_ms;
         let checkpoint_interval =
             faults.millis("ledger.checkpoint_interval_ms", interval_ms, 100, 60_000);
+        let keys = keys::check(raw.keys, &mut faults);
         let between_runs_s = raw.retention.interval_s;
         let retention_interval = Duration::from_secs(faults.within(
             "retention.interval_s",
@@ -185,6 +198,8 @@ impl Config {
             1,
             7 * 86_400,
         ));
+        let witnesses = outside::check_witnesses(raw.witnesses, &mut faults);
+        let tsa = outside::check_tsa(raw.tsa, &mut faults);
         let log = check_log(raw.log, &mut faults);
         match identity {
             Some(identity) if faults.0.is_empty() => Ok(Self {
@@ -201,7 +216,10 @@ impl Config {
                 terminal_rate_per_minute,
                 guests_per_terminal_per_day,
                 checkpoint_interval,
+                keys,
                 retention_interval,
+                witnesses,
+                tsa,
                 log,
             }),
             _ => Err(faults),

@@ -20,7 +20,10 @@ pub struct RawConfig {
     pub(super) rate: RawRate,
     pub(super) guests: RawGuests,
     pub(super) ledger: RawLedger,
+    pub(super) keys: RawKeys,
     pub(super) retention: RawRetention,
+    pub(super) witnesses: RawWitnesses,
+    pub(super) tsa: RawTsa,
     pub(super) log: RawLog,
 }
 
@@ -113,10 +116,62 @@ pub(super) struct RawLedger {
     pub(super) checkpoint_interval_ms: u64,
 }
 
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawKeys {
+    pub(super) receipt_alg: RawReceiptAlg,
+    pub(super) pkcs11: Option<RawPkcs11>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum RawReceiptAlg {
+    #[default]
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+    #[serde(rename = "ES256")]
+    Es256,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPkcs11 {
+    pub(super) module: PathBuf,
+    pub(super) token_label: String,
+    pub(super) pin_file: PathBuf,
+    pub(super) holds: Vec<RawHeld>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawHeld {
+    Receipt,
+    Ledger,
+    Root,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawRetention {
     pub(super) interval_s: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawWitnesses {
+    pub(super) policy: Option<PathBuf>,
+    pub(super) lapse_max_s: u64,
+    pub(super) deadline_ms: u64,
+    pub(super) tls_authority: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTsa {
+    pub(super) url: Option<String>,
+    pub(super) interval_s: u64,
+    pub(super) authority: Option<PathBuf>,
+    pub(super) deadline_ms: u64,
+    pub(super) tls_authority: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,6 +291,24 @@ impl Default for RawLedger {
 impl Default for RawRetention {
     fn default() -> Self {
         Self { interval_s: 3_600 }
+    }
+}
+
+impl Default for RawWitnesses {
+    fn default() -> Self {
+        Self { policy: None, lapse_max_s: 900, deadline_ms: 5_000, tls_authority: None }
+    }
+}
+
+impl Default for RawTsa {
+    fn default() -> Self {
+        Self {
+            url: None,
+            interval_s: 3_600,
+            authority: None,
+            deadline_ms: 10_000,
+            tls_authority: None,
+        }
     }
 }
 

@@ -162,14 +162,16 @@ impl Gateway {
         let origin = self.settings.origin.as_str();
         let latest =
             keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
+        // After the checkpoint, so that it names every key that signed under it.
+        let keys = self.keyring.installed()?;
         let send = async |path: &'static str, bytes: Vec<u8>| {
             out.send(ExportFile { path, bytes }).await.is_ok()
         };
         let erasures =
             erasures_json(&[]).map_err(|cause| GatewayError::internal("erasures", cause))?;
         let small = [
-            (KEYS_FILE, self.key_register.register.clone()),
-            (KEYS_SIGNATURE_FILE, self.key_register.signature.clone()),
+            (KEYS_FILE, keys.files.register.clone()),
+            (KEYS_SIGNATURE_FILE, keys.files.signature.clone()),
             (ERASURES_FILE, erasures.into_bytes()),
             (CHECKPOINT_FILE, latest.text.clone().into_bytes()),
             // The file exists even for a ledger without entries.
@@ -230,10 +232,11 @@ impl Gateway {
     /// field that does not fit.
     pub async fn redeem(&self, actor: &Actor, request: Redeem) -> Result<Redemption, GatewayError> {
         let invalid = |field, problem| GatewayError::Invalid { field, problem };
-        let verified = verify(&request.receipt_jws, &self.register).map_err(|error| {
-            tracing::info!(code = error.code(), error = %error, "a receipt was not redeemed");
-            invalid("receipt_jws", "it is not a receipt of this gateway")
-        })?;
+        let verified =
+            verify(&request.receipt_jws, &self.keyring.installed()?.register).map_err(|error| {
+                tracing::info!(code = error.code(), error = %error, "a receipt was not redeemed");
+                invalid("receipt_jws", "it is not a receipt of this gateway")
+            })?;
         let id = verified.id();
         let entry = self.entry_of(&id).await?;
         if entry.jws != request.receipt_jws {
@@ -287,7 +290,7 @@ impl Gateway {
         valid_until: Option<UnixMillis>,
     ) -> Result<Redemption, GatewayError> {
         let content = Content::Redemption(crate::receipt::Redemption {
-            refers: Refers { rid: rid_text(&entry.receipt), index: entry.index },
+            refers: Refers { rid: rid_text(&entry.receipt), index: entry.index, origin: None },
             actor: receipt_actor(actor),
         });
         let mine = ReceiptId::new(random_bytes(&*self.entropy)?);

@@ -169,14 +169,17 @@ impl Confirming {
 
     /// What the receipt says of it: the first decision, and on whose word the customer agreed.
     pub fn in_receipt(&self) -> (Option<Refers>, Option<receipt::Confirmation>) {
-        let refers =
-            self.row.as_ref().map(|row| Refers { rid: rid_text(&row.receipt), index: row.index });
+        let refers = self.row.as_ref().map(|row| Refers {
+            rid: rid_text(&row.receipt),
+            index: row.index,
+            origin: None,
+        });
         let agreed = self.row.as_ref().and_then(|row| row.answer.as_ref());
         let agreed = agreed.filter(|_| self.fact != Confirmation::None);
         let confirmation = agreed.map(|answer| receipt::Confirmation {
             by: self.fact.as_str().to_owned(),
             at: answer.at.rfc3339(),
-            entry: Refers { rid: rid_text(&answer.receipt), index: answer.index },
+            entry: Refers { rid: rid_text(&answer.receipt), index: answer.index, origin: None },
         });
         (refers, confirmation)
     }

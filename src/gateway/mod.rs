@@ -21,12 +21,14 @@ mod footage;
 mod guard;
 mod guest;
 mod import;
+mod keyring;
 mod look;
 mod lookalikes;
 mod oversight;
 mod pack_job;
 mod packs;
 mod policy;
+mod postbox;
 mod reference;
 mod reference_files;
 mod register;
@@ -44,6 +46,7 @@ mod verification;
 mod verification_job;
 mod vision;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -53,7 +56,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::crypto::{Entropy, PublicKey, Signer};
+use crate::crypto::Entropy;
 use crate::domain::id::{TenantId, TerminalId};
 use crate::domain::turnover::BankZone;
 use crate::face::FacePipeline;
@@ -61,7 +64,6 @@ use crate::fingerprint::FingerprintPipeline;
 use crate::ledger::Origin;
 use crate::matching::{FingerGallery, FingerMatcher, Gallery, Matcher};
 use crate::policy::PolicyPack;
-use crate::receipt::KeyRegister;
 use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
@@ -79,7 +81,11 @@ pub use finger_records::ExportedTemplate;
 pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
 pub use guard::{FileGuard, GuardError, HeadGuard};
 pub use import::Imported;
+pub use keyring::{
+    Installed, KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError, Keyring, KeyringError,
+};
 pub use policy::ActivePack;
+pub use postbox::{Postbox, PostboxAnswer, PostboxError};
 pub use reference::{ReferenceError, ReferenceSource};
 pub use reference_files::{FileReferences, reference_name};
 pub use register::{ListedRow, ListedValue, RegisterDiff, RegisterDraft, Repeated};
@@ -122,27 +128,10 @@ pub struct Parts {
     pub references: Option<Arc<dyn ReferenceSource>>,
     /// Signs terminals' certificates.
     pub authority: Arc<dyn CertificateAuthority>,
-    /// Signs receipts.
-    pub receipt_key: Arc<dyn Signer>,
-    /// The receipt key's name in the register.
-    pub receipt_kid: String,
-    /// Signs checkpoints.
-    pub ledger_key: Arc<dyn Signer>,
-    /// `keys.json` and its signature by the root key, as they are exported.
-    pub key_register: KeyRegisterFiles,
+    /// The signed key register, and what signs receipts and checkpoints.
+    pub keyring: Keyring,
     /// Names and numbers.
     pub settings: Settings,
-}
-
-/// The signed key register, as exported.
-#[derive(Clone, Debug)]
-pub struct KeyRegisterFiles {
-    /// `keys.json`.
-    pub register: Vec<u8>,
-    /// `keys.json.sig`.
-    pub signature: Vec<u8>,
-    /// The root key; its fingerprint is the trust fingerprint.
-    pub root: PublicKey,
 }
 
 /// Names and numbers of a gateway.
@@ -192,8 +181,7 @@ pub struct Gateway {
     entropy: Arc<dyn Entropy>,
     references: Option<Arc<dyn ReferenceSource>>,
     authority: Arc<dyn CertificateAuthority>,
-    key_register: KeyRegisterFiles,
-    register: KeyRegister,
+    keyring: Arc<Keyring>,
     matcher: Matcher,
     /// None where the gateway has no model for fingers.
     finger_matcher: Option<FingerMatcher>,
@@ -260,11 +248,11 @@ impl Gateway {
             authority,
             ..
         } = parts;
+        let keyring = Arc::new(parts.keyring);
+        note_ledgers(&*store, &keyring).await?;
         let signing = Arc::new(Signing {
             origin: parts.settings.origin.clone(),
-            receipt_kid: parts.receipt_kid,
-            receipt_key: parts.receipt_key,
-            ledger_key: parts.ledger_key,
+            keyring: Arc::clone(&keyring),
         });
         let sequencer =
             Sequencer::open(Arc::clone(&store), Arc::clone(&signing), Arc::clone(&clock), guard)
@@ -278,10 +266,8 @@ impl Gateway {
             faces: Gallery::new(matcher.clone()),
             fingers: finger_matcher.clone().map(FingerGallery::new),
         };
-        let register = KeyRegister::parse(&parts.key_register.register)
-            .map_err(|cause| GatewayError::internal("key register", cause))?;
-        let packs =
-            Packs::new(Arc::clone(&store), parts.settings.origin.clone(), register.clone(), pack);
+        let origin = parts.settings.origin.clone();
+        let packs = Packs::new(Arc::clone(&store), origin, Arc::clone(&keyring), pack);
         let gateway = Arc::new(Self {
             packs: Arc::new(packs),
             vision: VisionPool::new(faces, fingers, parts.settings.vision),
@@ -289,8 +275,7 @@ impl Gateway {
                 parts.settings.calls_per_terminal_per_minute,
             )),
             references: parts.references,
-            key_register: parts.key_register,
-            register,
+            keyring,
             matcher,
             finger_matcher,
             settings: parts.settings,
@@ -330,6 +315,17 @@ impl Gateway {
     pub const fn settings(&self) -> &Settings {
         &self.settings
     }
+}
+
+/// Tells the ring how far each ledger that its register names is signed.
+async fn note_ledgers(store: &dyn Store, keyring: &Keyring) -> Result<(), GatewayError> {
+    let installed = keyring.installed()?;
+    let named = installed.register.keys().iter().flat_map(|key| &key.origins);
+    let origins: BTreeSet<&str> = named.map(|range| range.origin.as_str()).collect();
+    for origin in origins {
+        keyring.note(origin, store.head(origin).await?.size)?;
+    }
+    Ok(())
 }
 
 /// Keeps a checkpoint at each interval and forgets challenges that nobody can use.

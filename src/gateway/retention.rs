@@ -132,7 +132,10 @@ impl Gateway {
             let destroyed = Arc::default();
             let job = RetireJob {
                 receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
-                actor: actor.map_or_else(|| self.own_actor(), super::act::receipt_actor),
+                actor: actor.map_or_else(
+                    || self.own_actor(),
+                    |actor| Ok(super::act::receipt_actor(actor)),
+                )?,
                 issuer: self.settings.issuer.clone(),
                 tenant: self.settings.tenant.as_str().to_owned(),
                 destroyed: Arc::clone(&destroyed),
@@ -149,12 +152,10 @@ impl Gateway {
     }
 
     /// The gateway as an actor: known by the key that it signs receipts with.
-    fn own_actor(&self) -> receipt::Actor {
-        receipt::Actor {
-            role: "gateway".to_owned(),
-            name: self.signing.receipt_kid.clone(),
-            cert: self.signing.receipt_key.public_key().fingerprint().labelled(),
-        }
+    fn own_actor(&self) -> Result<receipt::Actor, GatewayError> {
+        let key = self.keyring.own_key(&self.settings.origin)?;
+        let cert = key.signer.public_key().fingerprint().labelled();
+        Ok(receipt::Actor { role: "gateway".to_owned(), name: key.kid, cert })
     }
 
     /// Removes the files of captures whose keys are destroyed.

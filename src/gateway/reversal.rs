@@ -38,7 +38,7 @@ impl Gateway {
     /// [`GatewayError::Invalid`] with the field that does not fit the receipt.
     pub async fn reverse(&self, actor: &Actor, request: Reverse) -> Result<Logged, GatewayError> {
         let invalid = |field, problem| GatewayError::Invalid { field, problem };
-        let verified = verify(&request.receipt_jws, &self.register)
+        let verified = verify(&request.receipt_jws, &self.keyring.installed()?.register)
             .map_err(|_| invalid("receipt_jws", "it is not a receipt of this gateway"))?;
         let entry = self.entry_of(&verified.id()).await?;
         if entry.jws != request.receipt_jws {
@@ -62,7 +62,7 @@ impl Gateway {
             return Err(invalid("host_transaction_id", "the receipt is of another transaction"));
         }
         let content = Content::Reversal(receipt::Reversal {
-            refers: Refers { rid: rid_text(&entry.receipt), index: entry.index },
+            refers: Refers { rid: rid_text(&entry.receipt), index: entry.index, origin: None },
             moved_minor: request.moved_minor,
             currency: request.currency.as_str().to_owned(),
             actor: receipt_actor(actor),

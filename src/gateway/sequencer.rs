@@ -16,9 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::GatewayError;
 use super::guard::HeadGuard;
+use super::keyring::Keyring;
 use super::request::Logged;
 use crate::clock::Clock;
-use crate::crypto::{Digest, Signer};
+use crate::crypto::Digest;
 use crate::domain::id::{ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::ledger::{Checkpoint, LeafHash, Origin, Tree, leaf_hash};
@@ -155,9 +156,7 @@ impl<E: Into<GatewayError>> From<E> for Failure {
 #[derive(Debug)]
 pub(super) struct Signing {
     pub origin: Origin,
-    pub receipt_kid: String,
-    pub receipt_key: Arc<dyn Signer>,
-    pub ledger_key: Arc<dyn Signer>,
+    pub keyring: Arc<Keyring>,
 }
 
 /// The task that owns the ledger's head.
@@ -311,7 +310,11 @@ impl Sequencer {
                 Step::Existing(index) => places.push(index),
                 Step::Append(entry) => {
                     let of_this = |error| Failure { error, culprit: Some(position) };
-                    let row = self.sign(*entry, index, now).map_err(of_this)?;
+                    let row = self.sign(*entry, index, now).map_err(|error| match error {
+                        // The key's failure, not the job's: without a key nobody's turn comes.
+                        GatewayError::Signing(_) | GatewayError::NotReady(_) => error.into(),
+                        error => of_this(error),
+                    })?;
                     let inserted = unit.insert_entry(&origin, &row).await;
                     inserted.map_err(|error| of_this(error.into()))?;
                     appended.push(row);
@@ -348,13 +351,12 @@ impl Sequencer {
         let log =
             LogBlock::new(self.signing.origin.as_str(), index, self.head.size, &self.head.root);
         let kind = entry.draft.content.kind().to_owned();
-        let signed = receipt::issue(
-            &entry.draft.complete(now, log),
-            &self.signing.receipt_kid,
-            &*self.signing.receipt_key,
-        )
-        .map_err(|cause| GatewayError::internal("receipt", cause))?;
-        let jws = signed.into_string();
+        let body = entry.draft.complete(now, log);
+        let key = self.signing.keyring.receipt_key(&self.signing.origin, index, now)?;
+        let issue = || receipt::issue(&body, &key.kid, &*key.signer);
+        let signed =
+            if key.signer.is_remote() { tokio::task::block_in_place(issue) } else { issue() };
+        let jws = signed?.into_string();
         let leaf = *leaf_hash(&jws).digest();
         Ok(EntryRow {
             index,
@@ -465,8 +467,10 @@ pub(super) async fn keep_checkpoint(
         return Ok(row);
     }
     let root: Digest = root.map_err(|cause| GatewayError::internal("ledger", cause))?;
-    let text =
-        Checkpoint { origin: signing.origin.clone(), size, root }.sign(&*signing.ledger_key)?;
+    let key = signing.keyring.ledger_key(&signing.origin, size)?;
+    let checkpoint = Checkpoint { origin: signing.origin.clone(), size, root };
+    let sign = || checkpoint.sign(&*key);
+    let text = if key.is_remote() { tokio::task::block_in_place(sign) } else { sign() }?;
     let row = CheckpointRow { size, text, time: now };
     let mut unit = store.begin().await?;
     unit.insert_checkpoint(origin, &row).await?;

@@ -319,7 +319,7 @@ impl Gateway {
         let footage_days = pack.retention().footage_days;
         let job = OutcomeJob {
             key,
-            refers: Refers { rid: rid_text(&entry.receipt), index: decision.index },
+            refers: Refers { rid: rid_text(&entry.receipt), index: decision.index, origin: None },
             spki: terminal.spki,
             receipt,
             issuer: self.settings.issuer.clone(),

@@ -57,6 +57,23 @@ impl Checkpoint {
         Self::from_text(SignedNote::parse(note)?.unverified_text())
     }
 
+    /// Reads a checkpoint that may have extension lines behind its three, as other ledgers' may; the
+    /// extensions, each line with its newline.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError`] for anything else, an empty line among the extensions too.
+    pub fn with_extensions(text: &str) -> Result<(Self, &str), CheckpointError> {
+        let end = text.match_indices('\n').nth(2).map(|(at, _)| at + 1);
+        let (head, extensions) =
+            end.and_then(|end| text.split_at_checked(end)).ok_or(CheckpointError::Malformed)?;
+        let is_whole = extensions.is_empty() || extensions.ends_with('\n');
+        if !is_whole || extensions.split_inclusive('\n').any(|line| line == "\n") {
+            return Err(CheckpointError::Malformed);
+        }
+        Ok((Self::from_text(head)?, extensions))
+    }
+
     /// Reads the three lines that [`Checkpoint::text`] writes. Extension lines are refused: no
     /// checkpoint of ours has any.
     ///
@@ -177,6 +194,23 @@ mod tests {
         for altered in bad {
             assert!(Checkpoint::from_text(&altered).is_err(), "{altered:?}");
         }
+    }
+
+    #[test]
+    fn extensions_are_whole_lines_behind_the_three() {
+        let (_, _, checkpoint) = signed(7);
+        let text = checkpoint.text();
+        for extensions in ["", "one\n", "one\ntwo three\n"] {
+            let extended = format!("{text}{extensions}");
+            assert_eq!(
+                Checkpoint::with_extensions(&extended),
+                Ok((checkpoint.clone(), extensions))
+            );
+        }
+        for bad in ["one", "\n", "one\n\n", "one\n\ntwo\n"] {
+            assert!(Checkpoint::with_extensions(&format!("{text}{bad}")).is_err(), "{bad:?}");
+        }
+        assert!(Checkpoint::with_extensions("a\n7\n").is_err());
     }
 
     #[test]

@@ -1,16 +1,31 @@
 //! Merkle tree, signed notes, checkpoints, inclusion and consistency proofs.
 //!
 //! The tree is that of RFC 6962 over SHA-256; the texts are those of C2SP (signed-note,
-//! tlog-checkpoint, tlog-proof), so that an auditor's own tools read them.
+//! tlog-checkpoint, tlog-cosignature, tlog-policy, tlog-proof, tlog-tiles), so that an auditor's own
+//! tools read them.
 
 mod checkpoint;
+mod cosignature;
 mod note;
+mod policy;
 mod proof;
+mod shards;
+mod submission;
+mod tile;
 mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError, split_checkpoints};
+pub use cosignature::{
+    Cosignature, CosignatureError, LogKey, VerifierKeyError, WitnessKey, WitnessTimes, cosign,
+};
 pub use note::{InvalidOrigin, KeyId, NOTE_BYTES_MAX, NoteError, Origin, SignedNote, sign_note};
+pub use policy::{
+    LineFault, POLICY_BYTES_MAX, PolicyError, Quorum, QuorumState, WitnessPolicy, WitnessRecord,
+};
 pub use proof::{ProofTextError, TlogProof};
+pub use shards::{ClosedShard, LogOfLogs};
+pub use submission::{SUBMISSION_BYTES_MAX, Submission, SubmissionError};
+pub use tile::{TILE_WIDTH, TileAddress, TileError, TileKind, append_entry};
 pub use tree::{
     LeafHash, OutsideTree, ProofError, Tree, empty_root, verify_consistency, verify_inclusion,
 };

@@ -5,7 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::crypto::{PublicKey, SignatureError, Signer, sha256};
+use crate::crypto::{KeyKind, PublicKey, SignatureError, Signer, sha256};
 
 /// Longest note taken, in bytes.
 pub const NOTE_BYTES_MAX: usize = 64 * 1024;
@@ -23,6 +23,14 @@ impl Origin {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The folder that is its own in an export of several ledgers: its name, whose slashes separate
+    /// folders. None for a name that would lead anywhere else.
+    #[must_use]
+    pub fn folder(&self) -> Option<&str> {
+        let is_safe = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', ':']);
+        self.0.split('/').all(is_safe).then_some(&self.0)
     }
 }
 
@@ -78,9 +86,20 @@ impl KeyId {
     /// The id of an Ed25519 key under a name.
     #[must_use]
     pub fn of(name: &Origin, key: &PublicKey) -> Self {
-        let named = [name.as_str().as_bytes(), b"\n", &[ED25519], key.as_bytes()].concat();
+        Self::of_type(ED25519, name, key)
+    }
+
+    /// The id of a key whose signatures are of this type.
+    pub(super) fn of_type(signature_type: u8, name: &Origin, key: &PublicKey) -> Self {
+        let named = [name.as_str().as_bytes(), b"\n", &[signature_type], key.as_bytes()].concat();
         let [a, b, c, d, ..] = *sha256(&named).as_bytes();
         Self([a, b, c, d])
+    }
+
+    /// The id of these bytes.
+    #[cfg(test)]
+    pub(super) const fn from_bytes(bytes: [u8; 4]) -> Self {
+        Self(bytes)
     }
 
     /// Its four bytes.
@@ -94,9 +113,14 @@ impl KeyId {
 ///
 /// # Errors
 ///
-/// [`SignatureError`] when the key's holder cannot sign.
+/// [`SignatureError`] when the key's holder cannot sign, or the key is no Ed25519 key: notes know no
+/// other.
 pub fn sign_note(text: &str, name: &Origin, signer: &dyn Signer) -> Result<String, SignatureError> {
-    let id = KeyId::of(name, &signer.public_key());
+    let key = signer.public_key();
+    if key.kind() != KeyKind::Ed25519 {
+        return Err(SignatureError::Kind);
+    }
+    let id = KeyId::of(name, &key);
     let signature = signer.sign(text.as_bytes())?;
     let line = STANDARD.encode([id.0.as_slice(), &signature].concat());
     Ok(format!("{text}\n{SIGNATURE_MARK}{name} {line}\n"))
@@ -148,6 +172,9 @@ impl<'a> SignedNote<'a> {
     ///
     /// [`NoteError`] otherwise.
     pub fn verify(&self, name: &Origin, key: &PublicKey) -> Result<&'a str, NoteError> {
+        if key.kind() != KeyKind::Ed25519 {
+            return Err(NoteError::NotSigned);
+        }
         let id = KeyId::of(name, key);
         let mut ours =
             self.signatures.iter().filter(|line| line.name == name.as_str() && line.id == id.0);
@@ -163,6 +190,16 @@ impl<'a> SignedNote<'a> {
     #[must_use]
     pub const fn unverified_text(&self) -> &'a str {
         self.text
+    }
+
+    /// The bytes behind the key id of each line that a key of this name and id may have made.
+    pub(super) fn signatures_of<'b>(
+        &'b self,
+        name: &'b Origin,
+        id: KeyId,
+    ) -> impl Iterator<Item = &'b [u8]> + use<'a, 'b> {
+        let ours = move |line: &&SignatureLine<'a>| line.name == name.as_str() && line.id == id.0;
+        self.signatures.iter().filter(ours).map(|line| line.signature.as_slice())
     }
 }
 
@@ -213,13 +250,14 @@ fn signature_line(line: &str) -> Result<SignatureLine<'_>, NoteError> {
 
 /// An em dash and a space.
 pub(super) const SIGNATURE_MARK: &str = "\u{2014} ";
-const ED25519: u8 = 0x01;
+/// The type byte of plain Ed25519 signatures.
+pub(super) const ED25519: u8 = 0x01;
 const SIGNATURES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::{Ed25519Key, SeededEntropy};
+    use crate::crypto::{Ed25519Key, P256Key, SeededEntropy};
 
     fn key(seed: u64) -> Ed25519Key {
         Ed25519Key::generate(&SeededEntropy::new(seed)).unwrap()
@@ -236,6 +274,15 @@ mod tests {
     }
 
     #[test]
+    fn a_ledger_s_folder_leads_nowhere_else() {
+        let folder = |text| Origin::try_from(text).unwrap().folder().map(str::to_owned);
+        assert_eq!(folder("a.example/gw/2026h2").as_deref(), Some("a.example/gw/2026h2"));
+        for bad in ["/a", "a/", "a//b", "../a", "a/../b", "a/.", "c:/a", "a\\b"] {
+            assert_eq!(folder(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn a_note_is_its_signers_alone() {
         let name = Origin::try_from("a.example/log").unwrap();
         let note = sign_note("hello\n", &name, &key(1)).unwrap();
@@ -244,6 +291,20 @@ mod tests {
         assert_eq!(parsed.verify(&name, &key(2).public_key()), Err(NoteError::NotSigned));
         let other = Origin::try_from("b.example/log").unwrap();
         assert_eq!(parsed.verify(&other, &key(1).public_key()), Err(NoteError::NotSigned));
+    }
+
+    #[test]
+    fn a_p_256_key_signs_no_notes() {
+        let name = Origin::try_from("a.example/log").unwrap();
+        let p256 = P256Key::generate().unwrap();
+        assert_eq!(sign_note("hello\n", &name, &p256), Err(SignatureError::Kind));
+        // Nor is its signature taken where somebody else wrote the line.
+        let public = p256.public_key();
+        let signature = p256.sign(b"hello\n").unwrap();
+        let line = STANDARD.encode([KeyId::of(&name, &public).0.as_slice(), &signature].concat());
+        let note = format!("hello\n\n{SIGNATURE_MARK}{name} {line}\n");
+        let verdict = SignedNote::parse(&note).unwrap().verify(&name, &public);
+        assert_eq!(verdict, Err(NoteError::NotSigned));
     }
 
     #[test]

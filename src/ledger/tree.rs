@@ -87,6 +87,13 @@ impl Tree {
         self.levels.first()?.get(usize::try_from(index).ok()?).copied().map(LeafHash)
     }
 
+    /// The roots of complete subtrees of `2^level` entries, `count` of them from the one at `first` on.
+    #[must_use]
+    pub fn subtrees(&self, level: u8, first: u64, count: u16) -> Option<&[Digest]> {
+        let first = usize::try_from(first).ok()?;
+        self.levels.get(usize::from(level))?.get(first..first.checked_add(usize::from(count))?)
+    }
+
     /// The root over all entries.
     #[must_use]
     pub fn root(&self) -> Digest {

@@ -276,13 +276,16 @@ pub struct Outcome {
     pub footage: Option<String>,
 }
 
-/// An earlier receipt of the same ledger.
+/// An earlier receipt.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Refers {
     /// Its id.
     pub rid: String,
     /// Its index.
     pub index: u64,
+    /// Its ledger, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 /// A terminal that reports.

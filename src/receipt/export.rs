@@ -22,7 +22,18 @@ pub const KEYS_SIGNATURE_FILE: &str = "keys.json.sig";
 /// Leaf hashes of erased bodies.
 pub const ERASURES_FILE: &str = "erasures.json";
 
-/// Every file of an export.
+/// The signed list of closed ledgers; absent while none was closed.
+pub const LOG_OF_LOGS_FILE: &str = "log-of-logs";
+/// Which witnesses must have cosigned (c2sp.org/tlog-policy); absent where none is configured.
+pub const POLICY_FILE: &str = "policy";
+/// The folder of tiles (c2sp.org/tlog-tiles).
+pub const TILE_FOLDER: &str = "tile";
+/// The folder of RFC 3161 time-stamps of checkpoints, `<size>.tsr`.
+pub const TSA_FOLDER: &str = "tsa";
+/// The folder of salted audit records, each named by its receipt's index.
+pub const AUDIT_FOLDER: &str = "audit";
+
+/// Every file of an export of one ledger without tiles and time-stamps.
 pub const EXPORT_FILES: [&str; 6] = [
     RECEIPTS_FILE,
     CHECKPOINT_FILE,

@@ -11,6 +11,7 @@ mod commit;
 mod export;
 mod issue;
 mod keys;
+mod rotation;
 mod strict_json;
 mod verify;
 
@@ -23,14 +24,16 @@ pub use commit::{
     InvalidSalt, Salt, TransactionFields, audit_commit, footage_commit, transaction_commit,
 };
 pub use export::{
-    CHECKPOINT_FILE, CHECKPOINTS_FILE, ERASURES_BYTES_MAX, ERASURES_FILE, EXPORT_FILES, ErasedBody,
-    KEYS_FILE, KEYS_SIGNATURE_FILE, RECEIPTS_FILE, erasures_json, parse_erasures,
+    AUDIT_FOLDER, CHECKPOINT_FILE, CHECKPOINTS_FILE, ERASURES_BYTES_MAX, ERASURES_FILE,
+    EXPORT_FILES, ErasedBody, KEYS_FILE, KEYS_SIGNATURE_FILE, LOG_OF_LOGS_FILE, POLICY_FILE,
+    RECEIPTS_FILE, TILE_FOLDER, TSA_FOLDER, erasures_json, parse_erasures,
 };
 pub use issue::{IssueError, SignedReceipt, issue};
 pub use keys::{
     InvalidFingerprint, KeyAlgorithm, KeyRange, KeyRecord, KeyRegister, KeyRegisterError,
     KeyStatus, KeyUse, REGISTER_BYTES_MAX, TrustFingerprint,
 };
+pub use rotation::{LedgerPlace, LedgerState, NewKey, SuccessionError};
 pub use verify::{ReceiptError, UnverifiedReceipt, VerifiedReceipt, parse, verify};
 
 /// Longest receipt issued or read, in bytes of its JWS.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tulga::audit::{ExportWriter, Options, verify_export};
 use tulga::capture::{DecodeLimits, DecodedImage, encode_png};
 use tulga::clock::ManualClock;
-use tulga::crypto::{Digest, SeededEntropy, Signer as _};
+use tulga::crypto::{Digest, PublicKey, SeededEntropy, Signer};
 use tulga::domain::decision::Outcome;
 use tulga::domain::id::{
     Attempt, Challenge, CustomerId, HostTransactionId, PrincipalName, TenantId, TerminalId,
@@ -36,12 +36,12 @@ use tulga::gateway::request::{
 };
 use tulga::gateway::{
     CallingTerminal, CertificateAuthority, FileGuard, Gateway, GatewayError, GuardError, HeadGuard,
-    IssueError, KeyRegisterFiles, Parts, Redeem, Settings, Tasks, TerminalCertificate,
-    VisionLimits,
+    IssueError, KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError, Keyring, Parts, Redeem,
+    Settings, Tasks, TerminalCertificate, VisionLimits,
 };
 use tulga::ledger::Origin;
 use tulga::policy::PolicyPack;
-use tulga::receipt::{KeyRegister, TrustFingerprint};
+use tulga::receipt::{KeyRecord, KeyRegister, KeyUse, TrustFingerprint};
 use tulga::store::memory::{Fault, MemoryStore};
 use tulga::vault::Vault;
 
@@ -369,6 +369,42 @@ pub struct Rig {
     attempts: AtomicU32,
 }
 
+/// Keys that never change.
+#[derive(Debug)]
+pub struct GivenKeys(Vec<Arc<dyn Signer>>);
+
+impl GivenKeys {
+    pub fn of(keys: Keys) -> Arc<Self> {
+        Arc::new(Self(vec![Arc::new(keys.receipt), Arc::new(keys.ledger)]))
+    }
+}
+
+impl KeyStore for GivenKeys {
+    fn signer(&self, key: &KeyRecord) -> Result<Option<Arc<dyn Signer>>, KeyStoreError> {
+        Ok(self.0.iter().find(|signer| signer.public_key() == key.public_key).cloned())
+    }
+
+    fn create(&self, _: &str, _: KeyUse) -> Result<PublicKey, KeyStoreError> {
+        panic!("no key is made here")
+    }
+
+    fn home(&self, _: KeyUse) -> &'static str {
+        "file"
+    }
+
+    fn install(&self, _: &KeyRegisterFiles, _: &[KeyEvent]) -> Result<(), KeyStoreError> {
+        panic!("no register is installed here")
+    }
+
+    fn due(&self) -> Result<Vec<KeyEvent>, KeyStoreError> {
+        Ok(Vec::new())
+    }
+
+    fn settle(&self) -> Result<(), KeyStoreError> {
+        Ok(())
+    }
+}
+
 impl Rig {
     pub async fn new() -> Self {
         Self::by(PolicyPack::embedded_dev().unwrap()).await
@@ -417,7 +453,8 @@ impl Rig {
         let register = self.keys.register(0, None).to_json().unwrap().into_bytes();
         let signature = KeyRegister::sign(&register, &self.keys.root).unwrap().into_bytes();
         let root = self.keys.root.public_key();
-        let keys = Keys::new(9);
+        let keys = GivenKeys::of(Keys::new(9));
+        let files = KeyRegisterFiles { register, signature, root };
         Gateway::open(Parts {
             store: Arc::new(self.store.clone()),
             shelves: Arc::new(tulga::store::FileShelves::at("never-written")),
@@ -433,10 +470,7 @@ impl Rig {
             guard: Arc::clone(&self.guard) as _,
             references: None,
             authority: Arc::new(NoAuthority),
-            receipt_key: Arc::new(keys.receipt),
-            receipt_kid: "gw07-2026b".into(),
-            ledger_key: Arc::new(keys.ledger),
-            key_register: KeyRegisterFiles { register, signature, root },
+            keyring: Keyring::open(files, keys).unwrap(),
             settings: settings(),
         })
         .await

@@ -2,13 +2,15 @@
 
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use sha2::Sha256;
 use tlog_tiles::tlog;
 
 use tulga::crypto::Digest;
 use tulga::ledger::{
-    Checkpoint, LeafHash, Origin, SignedNote, TlogProof, Tree, split_checkpoints,
-    verify_consistency, verify_inclusion,
+    Checkpoint, ClosedShard, LeafHash, LogOfLogs, Origin, SignedNote, TILE_WIDTH, TileAddress,
+    TileKind, TlogProof, Tree, append_entry, split_checkpoints, verify_consistency,
+    verify_inclusion,
 };
 
 /// The same entries in our tree and in both oracles.
@@ -144,6 +146,8 @@ proptest! {
         prop_assert!(Checkpoint::from_text(&text).is_err());
         prop_assert!(TlogProof::parse(&text).is_err());
         prop_assert!(split_checkpoints(&text).len() <= text.len());
+        prop_assert!(LogOfLogs::peek(&text).is_err());
+        prop_assert!(TileAddress::parse(&text).is_err());
         let _taken = Origin::try_from(text.as_ref());
     }
 
@@ -157,6 +161,112 @@ proptest! {
         let _proof = TlogProof::parse(&text);
         let cut: usize = split_checkpoints(&text).iter().map(|note| note.len()).sum();
         prop_assert!(cut <= text.len());
+    }
+}
+
+/// Every tile of the oracle for a tree of `size`, by its path, with its bytes. Its paths name the
+/// height, which is always 8 here.
+fn oracle_tiles(size: u64, hashes: &StoredHashes) -> Vec<(String, Vec<u8>)> {
+    let tiles = tlog_tiles::Tile::new_tiles(8, 0, size).into_iter();
+    let mut tiles: Vec<_> = tiles
+        .map(|tile| (tile.path().replacen("tile/8/", "tile/", 1), tile.read_data(hashes).unwrap()))
+        .collect();
+    tiles.sort();
+    tiles
+}
+
+fn our_hash_tiles(size: u64, tree: &Tree) -> Vec<(String, Vec<u8>)> {
+    let tiles =
+        TileAddress::all(size).filter(|tile| matches!(tile.kind(), TileKind::Hashes { .. }));
+    let mut tiles: Vec<_> = tiles.map(|tile| (tile.path(), tile.hashes(tree).unwrap())).collect();
+    tiles.sort();
+    tiles
+}
+
+#[test]
+fn every_tile_of_small_trees_is_the_oracle_s() {
+    let all = trees(300, 4);
+    for size in 0..=300 {
+        assert_eq!(our_hash_tiles(size, &all.ours), oracle_tiles(size, &all.tiles), "{size}");
+    }
+}
+
+#[test]
+fn every_root_to_300_is_that_of_both_oracles() {
+    let all = trees(300, 5);
+    let mut ct = MemoryBackedTree::<Sha256, Vec<u8>>::new();
+    for size in 1..=300 {
+        ct.push(entry(size - 1, 5));
+        let root = all.ours.root_at(size).unwrap();
+        assert_eq!(root.as_bytes().as_slice(), ct.root().as_bytes().as_slice(), "{size}");
+        assert_eq!(root.as_bytes(), &tlog::tree_hash(size, &all.tiles).unwrap().0, "{size}");
+    }
+}
+
+#[test]
+fn a_million_entries_have_the_oracle_s_tiles_roots_and_proofs() {
+    let all = trees(1_000_000, 6);
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let sizes = prop::collection::vec((1u64..=1_000_000, any::<u64>(), any::<u64>()), 12);
+    let mut cases = sizes.new_tree(&mut runner).unwrap().current();
+    cases.push((1_000_000, 0, 1));
+    for (size, at, from) in cases {
+        assert_eq!(our_hash_tiles(size, &all.ours), oracle_tiles(size, &all.tiles), "{size}");
+        let root = all.ours.root_at(size).unwrap();
+        assert_eq!(root.as_bytes(), &tlog::tree_hash(size, &all.tiles).unwrap().0, "{size}");
+        let (index, old) = (at % size, 1 + from % size);
+        let path = hashes(&all.ours.inclusion(index, size).unwrap());
+        assert_eq!(path, tlog::prove_record(size, index, &all.tiles).unwrap());
+        let proof = hashes(&all.ours.consistency(old, size).unwrap());
+        assert_eq!(proof, tlog::prove_tree(size, old, &all.tiles).unwrap());
+    }
+}
+
+#[test]
+fn the_bytes_of_a_bundle_hash_to_the_tile_beside_it() {
+    let all = trees(600, 7);
+    for tile in TileAddress::all(600).filter(|tile| tile.kind() == TileKind::Entries) {
+        let mut bytes = Vec::new();
+        for index in (tile.first()..).take(usize::from(tile.width())) {
+            append_entry(&mut bytes, &entry(index, 7)).unwrap();
+        }
+        assert_eq!(tile.check_entries(&bytes, &all.ours), Ok(()));
+        let leaves = TileKind::Hashes { level: 0 };
+        let beside = TileAddress::new(leaves, tile.index(), tile.width()).unwrap();
+        let leaf_bytes = beside.hashes(&all.ours).unwrap();
+        let hashes = beside.read_hashes(&leaf_bytes).unwrap();
+        let entries = tile.read_entries(&bytes).unwrap();
+        let hashed: Vec<_> =
+            entries.into_iter().map(|entry| *LeafHash::of_entry(entry).digest()).collect();
+        assert_eq!(hashes, hashed);
+        assert!(tile.width() == TILE_WIDTH || tile.index() == 2);
+    }
+}
+
+#[test]
+fn the_log_of_logs_has_the_oracle_s_root() {
+    let mut ct = MemoryBackedTree::<Sha256, Vec<u8>>::new();
+    let mut shards = Vec::new();
+    for half in 1..=9u64 {
+        let origin = format!("a.example/gw/{}h{}", 2026 + half / 2, 1 + half % 2);
+        let origin = Origin::try_from(origin.as_str()).unwrap();
+        shards.push(ClosedShard { origin, size: half, root: trees(half, half).ours.root() });
+        ct.push(shards.last().unwrap().entry());
+        let log = LogOfLogs::new("a.example/gw", shards.clone()).unwrap();
+        assert_eq!(log.root().as_bytes().as_slice(), ct.root().as_bytes().as_slice());
+        assert_eq!(LogOfLogs::from_text(&log.text()), Ok(log));
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_tile_s_path_leads_back_to_it(
+        level in 0u8..=8, index: u64, shift in 0u32..64, width in 0u16..=257, entries: bool,
+    ) {
+        let kind = if entries { TileKind::Entries } else { TileKind::Hashes { level } };
+        if let Ok(tile) = TileAddress::new(kind, index >> shift, width) {
+            prop_assert_eq!(TileAddress::parse(&tile.path()), Ok(tile));
+        }
     }
 }
 

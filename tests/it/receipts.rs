@@ -151,13 +151,13 @@ fn exception(refers: &Refers) -> Content {
 }
 
 fn confirmation() -> Confirmation {
-    let entry = Refers { rid: rid_text(&ReceiptId::new([2; 16])), index: 5 };
+    let entry = Refers { rid: rid_text(&ReceiptId::new([2; 16])), index: 5, origin: None };
     Confirmation { by: "customer_key".into(), at: TIME.rfc3339(), entry }
 }
 
 pub fn outcome(rid: &str, index: u64) -> Content {
     Content::Outcome(Outcome {
-        refers: Refers { rid: rid.into(), index },
+        refers: Refers { rid: rid.into(), index, origin: None },
         outcome: "taken".into(),
         dispensed_minor: 3_000_000,
         currency: "KZT".into(),
@@ -214,7 +214,7 @@ fn a_receipt_of_each_kind_is_read_back_as_it_was_written() {
         evidence: vec![IndexRange { first: 4, last: 4 }],
         reason: "customer_request".into(),
     });
-    let refers = Refers { rid: rid_text(&ReceiptId::new([1; 16])), index: 4 };
+    let refers = Refers { rid: rid_text(&ReceiptId::new([1; 16])), index: 4, origin: None };
     let contents = [
         verification(),
         confirmed(&refers),
