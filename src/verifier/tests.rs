@@ -203,7 +203,7 @@ fn a_decision_without_a_capture_is_one_and_nothing_else_is() {
     let Verification { txn, policy, build, outcome, audit, .. } = approval();
     let terminal = ReportingTerminal { id: "ATM-1".into(), cert: "c".into() };
     let report = Content::Outcome(Outcome {
-        refers: Refers { rid: rid_text(&ReceiptId::new([1; 16])), index: 1 },
+        refers: Refers { rid: rid_text(&ReceiptId::new([1; 16])), index: 1, origin: None },
         outcome: "taken".into(),
         dispensed_minor: 5_000,
         currency: "KZT".into(),

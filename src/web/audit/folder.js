@@ -242,6 +242,7 @@ async function verifyLedger(folder, dir, register, policy, findings, progress) {
     walk,
     head: head ?? null,
     entries: walk.tree.size,
+    root: toBase64(await walk.tree.rootAt(walk.tree.size)),
     kinds: [...walk.kinds].sort(),
     erased: erased.length,
     checkpoints: kept?.count ?? 0,
@@ -280,24 +281,25 @@ async function checkKept(folder, dir, register, head, walk, policy) {
     });
   }
   checkTimes(cosigned, walk);
+  if (policy && !namesLedger(policy, walk.origin, register)) walk.add("policy-ledger", null, walk.origin);
+  const asks = policy && policy.quorum !== "none" && walk.tree.size > 0;
+  if (asks && cosigned.length === 0) walk.add("quorum", null, walk.origin);
   return { count: notes.length, witnessedSize: Math.max(0, ...cosigned.map(({ size }) => size)) };
 }
 
-/// Nothing is dated before what witnesses had seen without it, or after they had seen it.
+/// Nothing is dated before an instant at which witnesses saw the ledger without it, or after one at which
+/// they saw it.
 function checkTimes(cosigned, walk) {
-  const bySize = [...cosigned].sort((a, b) => a.size - b.size || a.time - b.time);
-  const firsts = bySize.filter(({ size }, place) => place === 0 || bySize[place - 1].size < size);
-  let [from, until] = [-Infinity, 0];
+  const bySize = [...cosigned].sort((a, b) => a.size - b.size);
+  // The earliest instant of all later sizes: whoever saw eight entries saw the fifth.
+  const until = new Array(bySize.length + 1).fill(Infinity);
+  for (let place = bySize.length - 1; place >= 0; place -= 1) until[place] = Math.min(bySize[place].time, until[place + 1]);
+  let [from, passed] = [-Infinity, 0];
   walk.times.forEach((time, index) => {
-    while (until < firsts.length && firsts[until].size <= index) {
-      from = firsts[until].time;
-      until += 1;
-    }
-    const to = firsts[until]?.time ?? Infinity;
-    // Witnesses write whole seconds: an instant within the second is not after it.
-    if (time !== null && (time < from - SKEW_MS || time > to + 999 + SKEW_MS)) {
-      walk.add("back-dated", index, new Date(time).toISOString());
-    }
+    for (; passed < bySize.length && bySize[passed].size <= index; passed += 1) from = Math.max(from, bySize[passed].time);
+    if (time === null) return;
+    if (time < from - SKEW_MS) walk.add("back-dated", index, new Date(time).toISOString());
+    if (time > until[passed] + SKEW_MS) walk.add("post-dated", index, new Date(time).toISOString());
   });
 }
 
@@ -384,44 +386,52 @@ function checkRefers(ledgers) {
   }
 }
 
-/// The log of logs names every closed shard as it closed, and each shard names the one before it.
-async function checkShards(folder, register, ledgers, findings) {
+/// Reads the log of logs: the closed ledgers in the order of their closing; null without one.
+async function readShards(folder, register) {
   const note = await folder.text("log-of-logs");
-  if (note === null || note === "") return;
+  if (note === null) return null;
   const log = await openCheckpoint(note, register, { extensions: true });
-  const place = { origin: log.origin };
   const shards = log.extensions.map((line) => {
     const [, origin, size, root] = /^([^ ]+) (\d+) (\S+)$/.exec(line) ?? [];
     need(origin && decimal(size) !== null && fromBase64(root)?.length === 32, "log-of-logs");
-    return { origin, size: decimal(size), root, entry: utf8(`tulga-shard-v1\n${origin}\n${size}\n${root}\n`) };
+    return { origin, size: decimal(size), root };
   });
-  const leaves = await Promise.all(shards.map(({ entry }) => leafOf(entry)));
+  const leaves = await Promise.all(shards.map((shard) => leafOf(shardEntry(shard))));
   const tree = await Tree.of(concat(...leaves));
   const isWhole = log.origin.endsWith("/log-of-logs") && log.size === shards.length;
   need(isWhole && equal(await tree.rootAt(shards.length), log.root), "log-of-logs");
-  for (const [number, shard] of shards.entries()) {
-    const ledger = ledgers.find(({ origin }) => origin === shard.origin);
-    if (!ledger) {
-      findings.add("shard-missing", { ...place, detail: shard.origin });
-      continue;
-    }
-    const root = await ledger.walk.tree.rootAt(ledger.entries);
-    const isAsClosed = ledger.entries === shard.size && toBase64(root) === shard.root;
-    if (!isAsClosed) findings.add("shard-closed", { ...place, detail: shard.origin });
-    await checkSuccessor(ledgers, shards, number, findings);
-  }
+  return shards;
 }
 
-/// The first entry of the shard behind a closed one names it: the next closed one, or the open one.
-async function checkSuccessor(ledgers, shards, number, findings) {
-  const closed = new Set(shards.map(({ origin }) => origin));
-  const next = shards[number + 1]?.origin ?? ledgers.find(({ origin }) => !closed.has(origin))?.origin;
-  const opened = ledgers.find(({ origin }) => origin === next)?.walk.opened;
-  if (!opened) return;
-  const { origin, entry } = shards[number];
-  const names = opened.act === "ledger_opened" && opened.subject === origin;
-  const isIts = names && opened.details === `sha-256:${hex(await sha256(entry))}`;
-  if (!isIts) findings.add("shard-link", { origin: next, index: 0, detail: origin });
+function shardEntry({ origin, size, root }) {
+  return utf8(`tulga-shard-v1\n${origin}\n${size}\n${root}\n`);
+}
+
+/// Every closed ledger is there as it was closed, one is open, and each names the one before it.
+async function checkShards(closed, ledgers, findings) {
+  const add = (rule, origin, detail = "") => findings.add(rule, { origin, detail });
+  for (const shard of closed ?? []) {
+    const ledger = ledgers.find(({ origin }) => origin === shard.origin);
+    const isAsClosed = ledger?.entries === shard.size && ledger.root === shard.root;
+    if (!ledger) add("shard-missing", shard.origin, shard.origin);
+    else if (!isAsClosed) add("shard-closed", shard.origin, shard.origin);
+  }
+  const isOpen = ({ origin }) => !closed?.some((shard) => shard.origin === origin);
+  const open = ledgers.filter(isOpen);
+  if (open.length === 0) add("shard-missing", null);
+  for (const { origin } of open.slice(1)) add("log-of-logs", origin, origin);
+  const order = (closed ?? []).map(({ origin }) => ledgers.find((ledger) => ledger.origin === origin)).filter(Boolean);
+  let before = null;
+  for (const ledger of [...order, ...open]) {
+    const { opened } = ledger.walk;
+    const [act, subject] = [opened?.act, opened?.subject];
+    const digest = before && `sha-256:${hex(await sha256(shardEntry({ ...before, size: before.entries })))}`;
+    const follows = before
+      ? act === "ledger_opened" && subject === before.origin && opened.details === digest
+      : act !== "ledger_opened" || subject === undefined;
+    if (!follows) add("shard-link", ledger.origin, ledger.origin);
+    before = ledger;
+  }
 }
 
 /// Verifies a folder: `entries` are `{path, file}`; `given` is a policy's bytes from elsewhere, or null.
@@ -438,7 +448,6 @@ async function verifyFolder(entries, trust, given, progress) {
   if (policy && !given) findings.notice("policy-inside");
   if ([...folder.files.keys()].some((path) => /(^|\/)tsa\/.+\.tsr$/.test(path))) findings.notice("tsa");
   const dirs = folder.ledgers();
-  need(dirs.length > 0, "folder-receipts");
   const total = dirs.reduce((sum, dir) => sum + folder.files.get(`${dir}receipts.jws`).size, 0);
   let before = 0;
   const ledgers = [];
@@ -448,8 +457,9 @@ async function verifyFolder(entries, trust, given, progress) {
     before += ledgers.at(-1).file.size;
   }
   checkRefers(ledgers);
-  await findings.run({}, () => checkShards(folder, register, ledgers, findings));
-  return folderReport(findings, ledgers, policy);
+  const closed = await findings.run({}, () => readShards(folder, register));
+  await checkShards(closed, ledgers, findings);
+  return folderReport(findings, ledgers, Boolean(given));
 }
 
 /// Rules after which receipts cannot be called signed.
@@ -458,16 +468,21 @@ const SIGNATURE_RULES = [
   "receipt-kind", "key-unknown", "key-use", "key-alg", "signature", "key-range", "key-time",
 ];
 
-function folderReport(findings, ledgers, policy) {
+/// Rules that say nothing against what the ledger's own keys vouch for.
+const WITNESS_RULES = ["policy-malformed", "policy-ledger", "quorum", "cosignature"];
+
+/// Witnessed is only what a policy from elsewhere says: the one in the folder is the bank's own word.
+function folderReport(findings, ledgers, hasOwnPolicy) {
   const signed = !SIGNATURE_RULES.some((rule) => findings.counts.has(rule));
-  const logged = findings.counts.size === 0;
-  const isWitnessed = ({ witnessedSize, entries }) => policy && witnessedSize === entries;
+  const logged = [...findings.counts.keys()].every((rule) => WITNESS_RULES.includes(rule));
+  const isWitnessed = ({ witnessedSize, entries }) => witnessedSize > 0 || entries === 0;
+  const witnessed = hasOwnPolicy && findings.counts.size === 0 && ledgers.every(isWitnessed);
   return {
     kind: "folder",
     findings: findings.list,
     counts: findings.counts,
     notices: [...findings.notices.keys()],
-    levels: { signed, logged, witnessed: logged && ledgers.every(isWitnessed) },
+    levels: { signed, logged, witnessed },
     ledgers,
     entries: ledgers.reduce((sum, ledger) => sum + ledger.entries, 0),
   };

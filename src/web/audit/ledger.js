@@ -105,17 +105,16 @@ function isOrigin(text) {
 
 /// A note's text and signature lines; nothing is said yet of who signed.
 function parseNote(note) {
-  const whole = "checkpoint-malformed";
-  need(note !== null && utf8(note).length <= NOTE_BYTES_MAX, whole);
-  need(!/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/.test(note) && note.endsWith("\n"), whole);
+  need(note !== null && utf8(note).length <= NOTE_BYTES_MAX, "checkpoint-malformed");
+  need(!/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/.test(note) && note.endsWith("\n"), "checkpoint-malformed");
   const blank = note.lastIndexOf("\n\n");
-  need(blank >= 0, whole);
+  need(blank >= 0, "checkpoint-malformed");
   const lines = note.slice(blank + 2, -1).split("\n");
-  need(lines.length <= SIGNATURES_MAX, whole);
+  need(lines.length <= SIGNATURES_MAX, "checkpoint-malformed");
   const signatures = lines.map((line) => {
     const [, name, encoded] = /^\u2014 ([^ ]+) (.+)$/.exec(line) ?? [];
     const bytes = encoded && fromBase64(encoded);
-    need(bytes && bytes.length > 4 && isOrigin(name), whole);
+    need(bytes && bytes.length > 4 && isOrigin(name), "checkpoint-malformed");
     return { name, id: bytes.subarray(0, 4), signature: bytes.subarray(4) };
   });
   return { text: note.slice(0, blank + 1), signatures };
@@ -125,11 +124,9 @@ async function noteKeyId(name, kind, key) {
   return (await sha256(concat(utf8(`${name}\n`), new Uint8Array([kind]), key))).subarray(0, 4);
 }
 
-/// The one line of a key; null without one. Two are refused.
-function lineOf(signatures, name, id) {
-  const lines = signatures.filter((line) => line.name === name && equal(line.id, id));
-  need(lines.length <= 1, "checkpoint-malformed");
-  return lines[0] ?? null;
+/// The signatures that a key of this name made.
+function linesOfKey(signatures, name, id) {
+  return signatures.filter((line) => line.name === name && equal(line.id, id)).map((line) => line.signature);
 }
 
 /// Origin, size, root and what stands behind them.
@@ -153,9 +150,10 @@ async function openCheckpoint(note, register, { origin = null, extensions = fals
     if (key.use !== "ledger" || key.key.alg !== "EdDSA") continue;
     if (!key.origins.some((range) => range.origin === head.origin)) continue;
     const id = await noteKeyId(head.origin, NOTE_ED25519, key.key.bytes);
-    const line = lineOf(signatures, head.origin, id);
-    if (!line) continue;
-    if (!(await key.key.verify(utf8(text), line.signature))) {
+    const lines = linesOfKey(signatures, head.origin, id);
+    need(lines.length <= 1, "checkpoint-malformed");
+    if (lines.length === 0) continue;
+    if (!(await key.key.verify(utf8(text), lines[0]))) {
       fault = new Refused("checkpoint-signature", key.kid);
     } else if (covers(key, head.origin, Math.max(head.size - 1, 0))) {
       return { ...head, text, signatures, kid: key.kid };
@@ -199,8 +197,9 @@ function splitNotes(text) {
 /// Reads a c2sp.org/tlog-policy. Rules for names: defined before they are used, used once at most.
 async function parsePolicy(bytes) {
   const text = textOf(bytes);
-  need(text !== null && bytes.length <= NOTE_BYTES_MAX, "policy-malformed");
-  const policy = { witnesses: new Map(), groups: new Map(), quorum: null };
+  const isText = text !== null && text.endsWith("\n") && !/[\u0000-\u0008\u000b-\u001f\u007f]/.test(text);
+  need(isText && bytes.length <= NOTE_BYTES_MAX, "policy-malformed");
+  const policy = { logs: [], witnesses: new Map(), groups: new Map(), quorum: null };
   const [taken, keys] = [new Set(), new Set()];
   const isNew = (name) => name && name !== "none" && !policy.witnesses.has(name) && !policy.groups.has(name);
   const use = (name) => {
@@ -218,7 +217,8 @@ async function parsePolicy(bytes) {
     if (word === "" || word.startsWith("#")) continue;
     need(policy.witnesses.size + policy.groups.size < POLICY_NAMES_MAX, "policy-malformed");
     if (word === "log" && name && rest.length <= 1) {
-      unique(word, (await parseVkey(name, NOTE_ED25519)).key.bytes);
+      policy.logs.push(await parseVkey(name, NOTE_ED25519));
+      unique(word, policy.logs.at(-1).key.bytes);
     } else if (word === "witness" && isNew(name) && (rest.length === 1 || rest.length === 2)) {
       const vkey = await parseVkey(rest[0], NOTE_COSIGNATURE);
       unique(word, vkey.key.bytes);
@@ -249,21 +249,28 @@ async function parseVkey(text, kind) {
   return { name, key, id: keyId };
 }
 
-/// Which of a policy's witnesses cosigned a checkpoint, and when (c2sp.org/tlog-cosignature). A line of
-/// a known witness that does not verify is a forgery.
+/// Which of a policy's witnesses cosigned a checkpoint, and when (c2sp.org/tlog-cosignature); of several
+/// lines of one the earliest counts. A line of a known witness that does not verify is a forgery.
 async function cosignaturesOf(checkpoint, policy) {
   const times = new Map();
   for (const [name, witness] of policy.witnesses) {
-    const line = lineOf(checkpoint.signatures, witness.name, witness.id);
-    if (!line) continue;
-    need(line.signature.length === 72, "cosignature", witness.name);
-    const time = new DataView(line.signature.buffer, line.signature.byteOffset).getBigUint64(0);
-    const message = utf8(`cosignature/v1\ntime ${time}\n${checkpoint.text}`);
-    const holds = await witness.key.verify(message, line.signature.subarray(8));
-    need(holds && time <= Number.MAX_SAFE_INTEGER / 1000, "cosignature", witness.name);
-    times.set(name, Number(time) * 1000);
+    for (const line of linesOfKey(checkpoint.signatures, witness.name, witness.id)) {
+      need(line.length === 72, "cosignature", witness.name);
+      const time = new DataView(line.buffer, line.byteOffset).getBigUint64(0);
+      const message = utf8(`cosignature/v1\ntime ${time}\n${checkpoint.text}`);
+      const holds = await witness.key.verify(message, line.subarray(8));
+      need(holds && time <= Number.MAX_SAFE_INTEGER / 1000, "cosignature", witness.name);
+      times.set(name, Math.min(times.get(name) ?? Infinity, Number(time) * 1000));
+    }
   }
   return times;
+}
+
+/// A policy that names ledgers speaks of no others.
+function namesLedger(policy, origin, register) {
+  const keys = [...register.keys.values()].filter((key) => key.use === "ledger");
+  const isIts = (log) => log.name === origin && keys.some((key) => equal(key.key.bytes, log.key.bytes));
+  return policy.logs.length === 0 || policy.logs.some(isIts);
 }
 
 /// When the policy's quorum had seen the checkpoint: the earliest instant by which enough of its

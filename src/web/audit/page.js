@@ -117,6 +117,7 @@ async function take(entries) {
   if (entries.length === 0) return;
   const isFolder = entries.some(({ path }) => /(^|\/)receipts\.jws$/.test(path));
   if (isFolder) {
+    // A policy that came with the folder is not one from elsewhere.
     page.folder = { entries, name: entries[0].path.split("/", 1)[0] };
     page.loose.clear();
   } else {

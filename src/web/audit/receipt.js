@@ -249,6 +249,7 @@ async function verifySingle(files, trust) {
     if (checkpoint && files.policy) {
       await steps.run("witness", async () => {
         const policy = await parsePolicy(files.policy);
+        need(namesLedger(policy, checkpoint.origin, register), "policy-ledger", checkpoint.origin);
         times = await cosignaturesOf(checkpoint, policy);
         need(policy.quorum !== "none", "quorum-none");
         need(quorumTime(policy, times) !== null, "quorum", String(times.size));
