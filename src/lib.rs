@@ -19,6 +19,7 @@
 //! | [`receipt`] | receipt bodies, issue, verification | `ledger` |
 //! | [`witness`] | cosigns other gateways' ledgers: its rules and its memory | `ledger` |
 //! | [`audit`] | verifies an exported ledger from outside | `ledger`, `receipt` |
+//! | [`verifier`] | what the bank's host asks before it authorises, for Rust and C | `ledger`, `receipt` |
 //! | [`report`] | reports to the regulators: their formats, what proves them | `receipt` |
 //! | [`vault`] | seals templates and other secrets at rest | `store` |
 //! | [`store`] | what is kept: traits, memory, SQL | — |
@@ -28,7 +29,7 @@
 //! | [`pki`] | development PKI, terminals' certificates | `gateway` (the trait it implements) |
 //! | [`proto`] | generated wire types | — |
 //! | [`grpc`] | the server's services and conversions | `gateway`, `proto`, `pki`, and the nouns `gateway` speaks in |
-//! | [`web`] | the HTTP side: a bounded server, the witness on it, the client of witnesses | `gateway` (the trait it implements), `witness`, `ledger`, `config` |
+//! | [`web`] | the HTTP side: a bounded server, the witness on it, the client of witnesses, the auditor's page | `gateway` (the trait it implements), `witness`, `ledger`, `config` |
 //! | [`config`] | the checked configuration | `policy`, `capture`, `ledger` |
 //! | [`telemetry`] | tracing set-up and redaction | `config` |
 //! | [`app`] | composition root | everything |
@@ -36,12 +37,19 @@
 //!
 //! The law behind the last column, and behind which foreign crate may be named where, is
 //! `tests/it/architecture.rs`.
+//!
+//! Without the feature `gateway` only `domain`, `clock`, `crypto`, `ledger`, `receipt` and `verifier` are
+//! compiled: what a host needs that verifies receipts.
 
 #![cfg_attr(test, allow(clippy::cast_precision_loss, reason = "rates of a handful of scores"))]
 
+#[cfg(feature = "gateway")]
 pub mod app;
+#[cfg(feature = "gateway")]
 pub mod audit;
+#[cfg(feature = "gateway")]
 pub mod capture;
+#[cfg(feature = "gateway")]
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -49,26 +57,47 @@ pub mod capture;
 )]
 pub mod cli;
 pub mod clock;
+#[cfg(feature = "gateway")]
 pub mod config;
 pub mod crypto;
 pub mod domain;
+#[cfg(feature = "gateway")]
 pub mod evaluate;
+#[cfg(feature = "gateway")]
 pub mod face;
+#[cfg(feature = "gateway")]
 pub mod fingerprint;
+#[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(feature = "gateway")]
 pub mod grpc;
+#[cfg(feature = "gateway")]
 pub mod inference;
+#[cfg(feature = "gateway")]
 pub mod interchange;
 pub mod ledger;
+#[cfg(feature = "gateway")]
 pub mod matching;
+#[cfg(feature = "gateway")]
 pub mod pki;
+#[cfg(feature = "gateway")]
 pub mod policy;
+#[cfg(feature = "gateway")]
 pub mod proto;
 pub mod receipt;
+#[cfg(feature = "gateway")]
 pub mod report;
+#[cfg(feature = "gateway")]
 pub mod store;
+#[cfg(feature = "gateway")]
 pub mod synth;
+#[cfg(feature = "gateway")]
 pub mod telemetry;
+#[cfg(feature = "gateway")]
 pub mod vault;
+#[cfg(feature = "verifier")]
+pub mod verifier;
+#[cfg(feature = "gateway")]
 pub mod web;
+#[cfg(feature = "gateway")]
 pub mod witness;

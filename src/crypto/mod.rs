@@ -5,6 +5,7 @@ mod certificate;
 mod digest;
 mod entropy;
 mod key_pair;
+#[cfg(feature = "gateway")]
 mod pkcs11;
 mod signature;
 
@@ -15,6 +16,7 @@ pub use digest::{Digest, InvalidDigest, MacKey, Sha256, sha256};
 pub use entropy::SeededEntropy;
 pub use entropy::{Entropy, EntropyError, SystemEntropy, random_bytes};
 pub use key_pair::{Ed25519Key, P256Key, read_private_key};
+#[cfg(feature = "gateway")]
 pub use pkcs11::{Token, TokenError, TokenReply};
 pub use signature::{KeyError, KeyKind, PublicKey, SignatureError, Signer, spki_pem};
 

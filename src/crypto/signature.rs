@@ -9,7 +9,9 @@ use ring::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey,
 };
 
-use super::{Digest, TokenError, sha256};
+#[cfg(feature = "gateway")]
+use super::TokenError;
+use super::{Digest, sha256};
 
 /// Whatever holds a private key and signs with it.
 ///
@@ -217,6 +219,7 @@ pub enum SignatureError {
     #[error("the key's holder could not sign")]
     Sign,
     /// The token that holds the key could not sign.
+    #[cfg(feature = "gateway")]
     #[error("the token could not sign")]
     Token(#[from] TokenError),
     /// The format knows no keys of this kind.

@@ -26,6 +26,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("receipt", &["ledger"]),
     ("witness", &["ledger"]),
     ("audit", &["ledger", "receipt"]),
+    ("verifier", &["ledger", "receipt"]),
     ("report", &["receipt"]),
     ("store", &[]),
     ("vault", &["store"]),

@@ -46,6 +46,8 @@ mod office_cli;
 mod packs;
 #[cfg(feature = "test-support")]
 mod packs_in_time;
+mod page;
+mod page_cases;
 mod policy;
 mod process;
 mod reasons;
@@ -54,6 +56,7 @@ mod reference;
 mod registers;
 mod reports;
 mod rules;
+mod samples;
 mod site;
 mod store;
 mod strength;
