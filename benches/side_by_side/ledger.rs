@@ -180,8 +180,6 @@ async fn open(dir: &Path, sync: bool) -> (Arc<Gateway>, Tasks) {
         witnesses: None,
         timestamping: None,
         authority: Arc::new(AnyCertificate),
-        witnesses: None,
-        timestamping: None,
         keyring: Keyring::open(files, keys, &[]).unwrap(),
         settings: settings(),
     })
