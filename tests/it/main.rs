@@ -25,6 +25,7 @@ mod config;
 mod confirmation;
 mod consent;
 mod crash;
+mod disk_faults;
 mod door;
 mod durability;
 mod exception;
