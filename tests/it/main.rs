@@ -49,6 +49,7 @@ mod policy;
 mod process;
 mod reasons;
 mod receipts;
+mod reconcile;
 mod reference;
 mod registers;
 mod reports;
