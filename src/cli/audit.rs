@@ -8,9 +8,9 @@ use anyhow::Result;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use tonic::transport::Channel;
 
-use super::audit_verify;
 use super::client::{ClientArgs, connect};
 use super::runtime;
+use super::{audit_reconcile, audit_verify};
 use crate::app::DataDir;
 use crate::audit::ExportWriter;
 use crate::config::Config;
@@ -24,6 +24,8 @@ pub(super) enum Command {
     Export(ExportArgs),
     /// Verify an exported ledger, or one receipt, without a gateway
     Verify(audit_verify::Args),
+    /// Compare a journal of cash with an exported ledger
+    Reconcile(audit_reconcile::Args),
     /// Print one receipt of an export in plain words
     Show(audit_verify::ShowArgs),
 }
@@ -43,6 +45,7 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
     match command {
         Command::Export(args) => export(config, &args),
         Command::Verify(args) => audit_verify::run(args),
+        Command::Reconcile(args) => audit_reconcile::run(&args),
         Command::Show(args) => audit_verify::show(&args),
     }
 }

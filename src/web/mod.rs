@@ -6,5 +6,6 @@
 //! alone.
 
 pub mod client;
+pub mod files;
 pub mod server;
 pub mod witness;
