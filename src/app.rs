@@ -283,8 +283,12 @@ impl App {
     ) -> Result<Ended> {
         let Self { gateway, tasks, store, tls, door, limits } = self;
         let site = Site::new()?.with_gateway(&gateway, &limits);
-        drop(gateway);
         let ended = site.serve(listener, &tls, &limits, door, stop).await?;
+        // What was counted since the last minute, or nobody would ever learn of it.
+        if let Err(error) = gateway.log_incidents().await {
+            tracing::error!(code = error.code(), error = %error, "incidents were not logged");
+        }
+        drop(gateway);
         tasks.finish().await;
         store.close().await;
         Ok(ended)

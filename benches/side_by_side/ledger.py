@@ -93,7 +93,7 @@ class Ours:
     def __init__(self, folder):
         self.folder = Path(folder)
         subprocess.run(
-            ["cargo", "bench", "-q", "--features", "test-support", "--no-run", "--bench", "ledger"],
+            ["cargo", "bench", "-q", "--features", "test-support", "--no-run", "--bench", "sequencer"],
             cwd=ROOT,
             check=True,
         )
@@ -101,7 +101,7 @@ class Ours:
     def ask(self, *arguments):
         with tempfile.TemporaryDirectory(dir=self.folder) as data:
             said = subprocess.run(
-                ["cargo", "bench", "-q", "--features", "test-support", "--bench", "ledger", "--"]
+                ["cargo", "bench", "-q", "--features", "test-support", "--bench", "sequencer", "--"]
                 + [*map(str, arguments), data],
                 cwd=ROOT,
                 check=True,

@@ -13,6 +13,7 @@ use comfy_table::{Cell, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED}
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::audit_fetch::{Fetched, is_url};
 use super::audit_report::{established, print_report};
 use super::audit_words::words;
 use super::{REFUSED, USAGE};
@@ -50,6 +51,12 @@ pub struct Args {
     /// issues no more once they have been away for 900 s); counts where there are witnesses
     #[arg(long, value_name = "SECONDS", default_value_t = 900, conflicts_with = "receipt", value_parser = clap::value_parser!(i64).range(0..=31_536_000))]
     bound: i64,
+    /// Most that is fetched from an address
+    #[arg(long, value_name = "GIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    fetch_max: u64,
+    /// Authorities that vouch for an https:// address, PEM, in place of the system's
+    #[arg(long, value_name = "FILE", conflicts_with = "receipt")]
+    ca: Option<PathBuf>,
     /// One receipt, verified alone; needs --proof, --keys and --trust
     #[arg(long, value_name = "FILE", requires_all = ["proof", "keys", "trust"], conflicts_with = "dir")]
     receipt: Option<PathBuf>,
@@ -83,12 +90,24 @@ pub struct ShowArgs {
 ///
 /// When what was found cannot be written as JSON.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { dir, trust, held, earlier, policy, tsa, bound, receipt, proof, keys, json } = args;
+    let Args { dir, trust, held, earlier, policy, tsa, bound, fetch_max, ca, .. } = args;
+    let Args { receipt, proof, keys, json, .. } = args;
     match (dir, receipt, proof, keys, trust) {
         (Some(dir), None, None, None, trust) => {
             let bound_ms = Some(bound.saturating_mul(1000));
             let options = Options { held, earlier, policy, stamp_authorities: tsa, bound_ms };
-            verify_dir(&dir, trust.as_ref(), &options, json)
+            let url = dir.to_str().filter(|text| is_url(text));
+            let bytes_max = fetch_max.saturating_mul(1 << 30);
+            match url.map(|url| Fetched::fetch(url, ca.as_deref(), bytes_max)).transpose() {
+                Ok(fetched) => {
+                    let dir = fetched.as_ref().map_or(dir.as_path(), Fetched::dir);
+                    verify_dir(dir, trust.as_ref(), &options, json)
+                }
+                Err(fault) => {
+                    eprintln!("{fault:#}");
+                    Ok(ExitCode::from(USAGE))
+                }
+            }
         }
         (None, Some(receipt), Some(proof), Some(keys), Some(trust)) => {
             verify_one(&receipt, &proof, &keys, &trust, json)

@@ -4,6 +4,7 @@
 
 mod activate;
 mod audit;
+mod audit_fetch;
 pub mod audit_reconcile;
 mod audit_report;
 pub mod audit_verify;

@@ -237,7 +237,7 @@ impl Gateway {
     }
 
     /// Writes and logs an act whose particulars auditors may read: the entry commits to them, with salt.
-    async fn perform_recorded(
+    pub(super) async fn perform_recorded(
         &self,
         mut act: Administration,
         record: &Value,

@@ -22,6 +22,7 @@ mod footage;
 mod guard;
 mod guest;
 mod import;
+mod incidents;
 mod key_change;
 mod key_store;
 mod keyring;
@@ -111,6 +112,7 @@ pub use vision::VisionLimits;
 pub use witnessing::Witnesses;
 
 use customer::Everybody;
+use incidents::Incidents;
 use ledger_view::{LedgerView, keep_checkpoint};
 use packs::Packs;
 use roll_over::Signing;
@@ -209,6 +211,7 @@ pub struct Gateway {
     view: Arc<LedgerView>,
     /// The tree of the closed ledger that was asked for last.
     closed_tree: Mutex<Option<(Origin, Tree)>>,
+    incidents: Incidents,
     sequencer: SequencerHandle,
     gallery: RwLock<Everybody>,
     /// Held over an activation's search and insertion, so that one person activated twice at one
@@ -330,6 +333,7 @@ impl Gateway {
             signing,
             view,
             closed_tree: Mutex::new(None),
+            incidents: Incidents::default(),
         });
         gateway.load_gallery().await?;
         gateway.open_packs().await?;
@@ -394,7 +398,7 @@ async fn note_ledgers(store: &dyn Store, keyring: &Keyring) -> Result<(), Gatewa
     Ok(())
 }
 
-/// Keeps a checkpoint at each interval and forgets challenges that nobody can use.
+/// Keeps a checkpoint at each interval, enters incidents and forgets challenges that nobody can use.
 async fn clerk(gateway: std::sync::Weak<Gateway>) {
     /// A challenge is kept this long after it expired, so that a replay is told from a guess.
     const CHALLENGE_KEPT_MS: i64 = 3_600_000;
@@ -417,6 +421,10 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
         since_sweep += interval;
         if since_sweep >= Duration::from_mins(1) {
             since_sweep = Duration::ZERO;
+            if let Err(error) = gateway.log_incidents().await {
+                tracing::error!(code = error.code(), error = %error, "incidents are not logged yet");
+            }
+            gateway.warn_of_missing_ledger(now);
             if let Err(error) = gateway.settle_keys().await {
                 tracing::error!(code = error.code(), error = %error, "a change of keys is not logged yet");
             }

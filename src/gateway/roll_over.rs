@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::Gateway;
 use super::error::GatewayError;
 use super::keyring::Keyring;
 use super::ledgers::Ledgers;
@@ -70,11 +71,30 @@ impl Signing {
         Ok(register.receipt_key(origin, 0).is_some() && register.ledger_key(origin, 1).is_some())
     }
 
+    /// Whether it is time for another ledger than the open one, and the register names no key for it.
+    pub fn lacks_ledger(&self, ledgers: &Ledgers, now: UnixMillis) -> Result<bool, GatewayError> {
+        let wanted = self.wanted(now)?;
+        Ok(!ledgers.knows(&wanted) && !self.may_sign(&wanted)?)
+    }
+
     /// The gateway as an actor: known by the key that it signs a ledger's receipts with.
     pub fn own_actor(&self, origin: &Origin) -> Result<receipt::Actor, GatewayError> {
         let key = self.keyring.own_key(origin)?;
         let cert = key.signer.public_key().fingerprint().labelled();
         Ok(receipt::Actor { role: "gateway".to_owned(), name: key.kid, cert })
+    }
+}
+
+impl Gateway {
+    /// Says in the log that the old ledger goes on, and what helps.
+    pub(super) fn warn_of_missing_ledger(&self, now: UnixMillis) {
+        let lacks = self.view.recorded().and_then(|(it, _)| self.signing.lacks_ledger(&it, now));
+        if !matches!(lacks, Ok(false)) {
+            tracing::error!(
+                "the key register names no keys for this half-year's ledger, and the old one goes on: \
+                 run `tulga keys rotate`, which names the half-years to come"
+            );
+        }
     }
 }
 

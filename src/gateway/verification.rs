@@ -170,7 +170,8 @@ impl Gateway {
         };
         let (key, hash, deadline) = (asked.key.clone(), asked.request_hash, asked.deadline);
         let gateway = Arc::clone(self);
-        self.once(&key, hash, deadline, async move { gateway.settle(asked).await }).await
+        let ended = self.once(&key, hash, deadline, async move { gateway.settle(asked).await });
+        self.count_refusal(&terminal.id, ended.await)
     }
 
     /// Does the work of an attempt, or joins the same call that does it.
@@ -268,6 +269,14 @@ impl Gateway {
     ///
     /// [`GatewayError::Stale`] when it is not this terminal's, or no longer open.
     pub async fn cancel(
+        &self,
+        terminal: &CallingTerminal,
+        challenge: &Challenge,
+    ) -> Result<(), GatewayError> {
+        self.count_refusal(&terminal.id, self.cancel_open(terminal, challenge).await)
+    }
+
+    async fn cancel_open(
         &self,
         terminal: &CallingTerminal,
         challenge: &Challenge,

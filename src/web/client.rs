@@ -160,7 +160,7 @@ where
     Ok(sender)
 }
 
-fn connector(authority_pem: &str) -> Result<TlsConnector, AddressError> {
+pub(super) fn connector(authority_pem: &str) -> Result<TlsConnector, AddressError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(authority_pem.as_bytes()) {
         let certificate = certificate.map_err(|_| AddressError::Authority)?;
@@ -177,12 +177,12 @@ fn connector(authority_pem: &str) -> Result<TlsConnector, AddressError> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-fn server_name(host: &str) -> Result<ServerName<'static>, AddressError> {
+pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, AddressError> {
     ServerName::try_from(bare(host).to_owned()).map_err(|_| AddressError::Url)
 }
 
 /// An address of IPv6 stands in brackets in a URL, and nowhere else.
-fn bare(host: &str) -> &str {
+pub(super) fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 

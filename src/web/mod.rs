@@ -6,6 +6,7 @@
 //! alone.
 
 pub mod client;
+pub mod files;
 mod page;
 pub mod server;
 pub mod witness;

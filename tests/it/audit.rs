@@ -124,7 +124,7 @@ fn file_of(lines: &[String]) -> String {
     lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
 }
 
-fn rid(number: u64) -> String {
+pub fn rid(number: u64) -> String {
     let mut id = [0u8; 16];
     id[8..].copy_from_slice(&number.to_be_bytes());
     rid_text(&ReceiptId::new(id))

@@ -317,3 +317,75 @@ fn a_checkpoint_s_text_is_that_of_tlog_tiles() {
     assert_eq!(&theirs.hash().0, ours.root.as_bytes());
     assert_eq!(theirs.to_bytes(), ours.text().into_bytes());
 }
+
+#[test]
+fn every_path_and_every_consistency_proof_to_300_is_that_of_both_oracles() {
+    let all = trees(300, 8);
+    let mut ct = MemoryBackedTree::<Sha256, Vec<u8>>::new();
+    for size in 1..=300 {
+        ct.push(entry(size - 1, 8));
+        for index in 0..size {
+            let ours = all.ours.inclusion(index, size).unwrap();
+            let theirs = ct.prove_inclusion(usize::try_from(index).unwrap());
+            assert_eq!(theirs.as_bytes(), flat(&ours), "entry {index} of {size}");
+            let tiles = tlog::prove_record(size, index, &all.tiles).unwrap();
+            assert_eq!(hashes(&ours), tiles, "entry {index} of {size}");
+        }
+        for old in 1..=size {
+            let ours = all.ours.consistency(old, size).unwrap();
+            let theirs = ct.prove_consistency(usize::try_from(size - old).unwrap());
+            assert_eq!(theirs.as_bytes(), flat(&ours), "{old} to {size}");
+            let tiles = tlog::prove_tree(size, old, &all.tiles).unwrap();
+            assert_eq!(hashes(&ours), tiles, "{old} to {size}");
+        }
+    }
+}
+
+/// The eight entries that implementations of Certificate Transparency (RFC 6962) are tested with, and
+/// the roots that all of them publish.
+#[test]
+fn the_published_roots_of_certificate_transparency_are_ours() {
+    let entries: [&[u8]; 8] =
+        [b"", b"\x00", b"\x10", b" !", b"01", b"@ABC", b"PQRSTUVW", b"`abcdefghijklmno"];
+    let roots = [
+        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+        "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+        "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+        "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+        "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+        "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+    ];
+    let mut tree = Tree::new();
+    for (entry, root) in entries.into_iter().zip(roots) {
+        tree.push(LeafHash::of_entry(entry));
+        assert_eq!(tree.root().hex(), root, "{} entries", tree.size());
+    }
+}
+
+/// The example of c2sp.org/tlog-checkpoint, and of c2sp.org/tlog-proof as far as that one is printed whole.
+#[test]
+fn the_examples_of_the_specifications_are_read() {
+    let text =
+        "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+    let line = "\u{2014} example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n";
+    let note = format!("{text}\n{line}");
+    let checkpoint = Checkpoint::peek(&note).unwrap();
+    assert_eq!(
+        (checkpoint.origin.as_str(), checkpoint.size),
+        ("example.com/behind-the-sofa", 20_852_163)
+    );
+    assert_eq!(checkpoint.text(), text);
+    let proof = format!(
+        "c2sp.org/tlog-proof@v1\nindex 73894\n\
+         B95lDa8R83lS8n0eG+o0buTxRKQTYFi//1U8anccXmA=\n\
+         EKNzoDWG8LGC0Yp9o+sv3qllpMP9uHQ9B20KNL+Q1zs=\n\
+         RoopEkOdqkYqMB4MJXrbt/hMjOxsVn0IrWjpz1ZMMes=\n\n{note}"
+    );
+    let read = TlogProof::parse(&proof).unwrap();
+    assert_eq!(
+        (read.index(), read.checkpoint(), read.to_text()),
+        (73_894, note.as_str(), proof.clone())
+    );
+}

@@ -12,7 +12,6 @@ use tulga::gateway::{EntryFilter, GatewayError, LogPosition};
 use tulga::ledger::{Checkpoint, ClosedShard, LogOfLogs, Origin, TlogProof, verify_consistency};
 use tulga::receipt::{Content, parse};
 use tulga::store::LedgerReads as _;
-use tulga::store::memory::Fault;
 
 use super::{FAULTS, Rig, demo, enroller, nobody};
 use crate::faults::confirmed::consent;
