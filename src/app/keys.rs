@@ -19,7 +19,8 @@ use super::DataDir;
 use super::disk::{Step, io_fault, read_bounded, replace, run};
 use crate::config::{Config, Pkcs11Config, refuse_if_exposed};
 use crate::crypto::{
-    Ed25519Key, KeyKind, P256Key, PublicKey, Signer, SystemEntropy, Token, read_private_key,
+    Ed25519Key, KeyKind, P256Key, PublicKey, Signer, SystemEntropy, Token, TokenError,
+    read_private_key,
 };
 use crate::domain::id::ReceiptId;
 use crate::gateway::{KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError};
@@ -152,9 +153,12 @@ impl KeyStore for KeyFolder {
             }
         }
         // A token is asked last: what is a file stays one until it is rotated.
-        match &self.token {
-            Some((token, _)) => Ok(Some(Arc::new(token.key(&key.kid, &key.public_key)?))),
-            None => Ok(None),
+        let Some((token, _)) = &self.token else { return Ok(None) };
+        match token.key(&key.kid, &key.public_key) {
+            Ok(signer) => Ok(Some(Arc::new(signer))),
+            // It was never to be there.
+            Err(TokenError::KeyMissing { .. }) if self.token_for(key.usage).is_none() => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
