@@ -4,13 +4,12 @@
 //! Drain: no new call, calls under way, the sequencer's queue, the store. What was promised is
 //! durable before the process ends.
 
+mod keys;
 mod outside;
 
 use std::fs;
 use std::future::Future;
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,20 +19,20 @@ use tokio::net::TcpListener;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ReferenceConfig, ReferenceFrom, ReferenceService, refuse_if_exposed};
-use crate::crypto::{Digest, Ed25519Key, Entropy, PublicKey, Signer as _, SystemEntropy, sha256};
+use crate::crypto::{Digest, PublicKey, SystemEntropy, sha256};
 use crate::domain::id::PrincipalName;
 use crate::domain::time::UnixMillis;
 use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
 use crate::gateway::{
-    FileGuard, FileReferences, Gateway, HeadGuard as _, KeyRegisterFiles, Parts, ReferenceSource,
-    Settings, SignedHead, Tasks, VisionLimits,
+    FileGuard, FileReferences, Gateway, HALF_YEARS_AHEAD, HeadGuard as _, KeyStore as _, Keyring,
+    Parts, ReferenceSource, Settings, SignedHead, Tasks, VisionLimits,
 };
 use crate::grpc::limits::Limits;
 use crate::grpc::peer::Door;
 use crate::grpc::reference::ReferenceEndpoint;
 use crate::grpc::server::{Ended, Site, TlsMaterial};
-use crate::ledger::Origin;
+use crate::ledger::{LogOfLogs, Origin, half_years_after};
 use crate::pki::{Directory, Role};
 use crate::policy::PolicyPack;
 use crate::receipt::{
@@ -42,6 +41,9 @@ use crate::receipt::{
 use crate::store::sql::SqliteStore;
 use crate::store::{FileShelves, HeadRow, LedgerReads as _, Store as _};
 use crate::vault::Vault;
+use keys::{REGISTER, ROOT, SIGNATURE, make_private_dir, write_new};
+
+pub use keys::{KeyFolder, root_key, trust_fingerprint};
 
 /// The files of a data folder.
 #[derive(Clone, Debug)]
@@ -66,20 +68,8 @@ impl DataDir {
         &self.0
     }
 
-    fn key(&self, name: &str) -> PathBuf {
-        self.0.join("keys").join(format!("{name}.pem"))
-    }
-
     fn kek(&self) -> PathBuf {
         self.0.join("keys").join("kek")
-    }
-
-    fn register(&self) -> PathBuf {
-        self.0.join("keys.json")
-    }
-
-    fn register_signature(&self) -> PathBuf {
-        self.0.join("keys.json.sig")
     }
 
     fn database(&self) -> PathBuf {
@@ -99,7 +89,7 @@ impl DataDir {
     /// Whether everything was made.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.register_signature().exists()
+        self.0.join(SIGNATURE).exists()
     }
 }
 
@@ -146,43 +136,51 @@ fn init_at(config: &Config, now: UnixMillis) -> Result<TrustFingerprint> {
         pki.create_client(&authority, role, &PrincipalName::try_from(name)?, issued)?;
     }
     Vault::create(&data.kek(), &entropy)?;
-    let root = create_key(&data.key("root"), &entropy)?;
-    let receipt = create_key(&data.key("receipt"), &entropy)?;
-    let ledger = create_key(&data.key("ledger"), &entropy)?;
+    let keys = KeyFolder::open(config)?;
+    let root = keys.create_root()?;
+    let receipt = keys.create(FIRST_RECEIPT, KeyUse::Receipt)?;
+    let ledger = keys.create(FIRST_LEDGER, KeyUse::Ledger)?;
     let origin = config.identity.origin(now);
-    Origin::try_from(origin.as_str()).context("the ledger's origin")?;
+    let origin = Origin::try_from(origin.as_str()).context("the ledger's origin")?;
+    // Named ahead, so that a half-year begins without the root key.
+    let mut origins = vec![origin.clone()];
+    origins.extend(half_years_after(&origin, HALF_YEARS_AHEAD));
+    let log_of_logs = LogOfLogs::origin_of(&config.identity.issuer).context("the issuer's name")?;
+    let ledgers = [origins.as_slice(), &[log_of_logs]].concat();
     let register = KeyRegister::new(vec![
-        key_record("root", KeyUse::Root, &root, now, None),
-        key_record("receipt-1", KeyUse::Receipt, &receipt, now, Some(&origin)),
-        key_record("ledger-1", KeyUse::Ledger, &ledger, now, Some(&origin)),
+        key_record(ROOT, KeyUse::Root, root.public_key(), now, &[]),
+        key_record(FIRST_RECEIPT, KeyUse::Receipt, receipt, now, &origins),
+        key_record(FIRST_LEDGER, KeyUse::Ledger, ledger, now, &ledgers),
     ])?;
     let json = register.to_json()?;
-    write_new(&data.register(), json.as_bytes(), 0o644)?;
-    write_new(
-        &data.register_signature(),
-        KeyRegister::sign(json.as_bytes(), &root)?.as_bytes(),
-        0o644,
-    )?;
+    let signature = KeyRegister::sign(json.as_bytes(), &*root)?;
+    write_new(&data.path().join(REGISTER), json.as_bytes(), 0o644)?;
+    write_new(&data.path().join(SIGNATURE), signature.as_bytes(), 0o644)?;
     Ok(TrustFingerprint::of(&root.public_key()))
 }
+
+const FIRST_RECEIPT: &str = "receipt-1";
+const FIRST_LEDGER: &str = "ledger-1";
 
 fn key_record(
     kid: &str,
     usage: KeyUse,
-    key: &Ed25519Key,
+    public_key: PublicKey,
     now: UnixMillis,
-    origin: Option<&str>,
+    origins: &[Origin],
 ) -> KeyRecord {
-    let range =
-        |origin: &str| KeyRange { origin: origin.to_owned(), first_index: 0, last_index: None };
+    let range = |origin: &Origin| {
+        let origin = origin.as_str().to_owned();
+        KeyRange { origin, first_index: 0, last_index: None }
+    };
     KeyRecord {
         kid: kid.to_owned(),
-        algorithm: KeyAlgorithm::EdDsa,
+        algorithm: KeyAlgorithm::of(public_key.kind()),
         usage,
-        public_key: key.public_key(),
+        public_key,
         not_before: now,
         not_after: None,
-        origins: origin.map(range).into_iter().collect(),
+        origins: origins.iter().map(range).collect(),
         status: KeyStatus::Active,
     }
 }
@@ -209,12 +207,26 @@ impl App {
         Self::open_at(config, Arc::new(SystemClock)).await
     }
 
+    /// As [`Self::open`], though keys of these names are lost: nothing is signed with them, and others
+    /// can be let take over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub async fn open_without(config: &Config, lost: &[String]) -> Result<Self> {
+        Self::build(config, Arc::new(SystemClock), lost).await
+    }
+
     /// As [`Self::open`], by another clock.
     ///
     /// # Errors
     ///
     /// As [`Self::open`].
     pub async fn open_at(config: &Config, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::build(config, clock, &[]).await
+    }
+
+    async fn build(config: &Config, clock: Arc<dyn Clock>, lost: &[String]) -> Result<Self> {
         let data = DataDir::at(&config.paths.data_dir);
         if !data.is_complete() {
             init_at(config, clock.now())
@@ -222,12 +234,10 @@ impl App {
         }
         let Models { faces, fingers } = load_models(config)?;
         let pack = load_pack(config)?;
-        for path in [data.key("receipt"), data.key("ledger"), data.kek()] {
-            refuse_if_exposed(&path)?;
-        }
-        let receipt_key = Arc::new(read_key(&data.key("receipt"))?);
-        let ledger_key = Arc::new(read_key(&data.key("ledger"))?);
-        let (files, _, receipt_kid) = read_register(&data, &receipt_key.public_key())?;
+        refuse_if_exposed(&data.kek())?;
+        let files = KeyFolder::register(&data)?;
+        let keys = Arc::new(KeyFolder::open(config)?);
+        let keyring = Keyring::open(files, keys, lost).context("the keys cannot be used")?;
         let pki = data.pki();
         let authority = Arc::new(pki.load_authority(config.identity.tenant.clone())?);
         let store =
@@ -246,10 +256,7 @@ impl App {
             timestamping: outside::timestamping(config)?,
             guard: Arc::new(FileGuard::open(&data.guard())?),
             authority,
-            receipt_key,
-            receipt_kid,
-            ledger_key,
-            key_register: files,
+            keyring,
             settings: settings(config)?,
         };
         let (gateway, tasks) = Gateway::open(parts).await.context("the gateway cannot start")?;
@@ -293,8 +300,8 @@ pub async fn adopt_head(config: &Config) -> Result<u64> {
     if guard.last()?.is_some() {
         bail!("there is a record of the last signed head: it counts, and is not replaced");
     }
-    let receipt_key = read_key(&data.key("receipt"))?.public_key();
-    let (_, origin, _) = read_register(&data, &receipt_key)?;
+    let register = KeyRegister::parse(&KeyFolder::register(&data)?.register)?;
+    let origin = origin_of(&register)?;
     let store =
         SqliteStore::open(&data.database()).await.context("the database cannot be opened")?;
     let head = signed_head(&store, origin.as_str()).await?;
@@ -372,40 +379,11 @@ pub fn load_pack(config: &Config) -> Result<Arc<PolicyPack>> {
     Ok(Arc::new(pack))
 }
 
-/// The trust fingerprint of a data folder.
-///
-/// # Errors
-///
-/// When the folder has no signed key register.
-pub fn trust_fingerprint(data: &DataDir) -> Result<TrustFingerprint> {
-    let register =
-        KeyRegister::parse(&fs::read(data.register()).context("keys.json cannot be read")?)?;
-    Ok(TrustFingerprint::of(&root_of(&register)?))
-}
-
-fn root_of(register: &KeyRegister) -> Result<PublicKey> {
-    let root = register.keys().iter().find(|key| key.usage == KeyUse::Root);
-    Ok(root.context("keys.json names no root key")?.public_key)
-}
-
-fn read_register(
-    data: &DataDir,
-    receipt_key: &PublicKey,
-) -> Result<(KeyRegisterFiles, Origin, String)> {
-    let json = fs::read(data.register()).context("keys.json cannot be read")?;
-    let signature =
-        fs::read_to_string(data.register_signature()).context("keys.json.sig cannot be read")?;
-    let root = root_of(&KeyRegister::parse(&json)?)?;
-    let register = KeyRegister::verify(&json, &signature, &TrustFingerprint::of(&root))?;
-    let record = register
-        .keys()
-        .iter()
-        .find(|key| key.usage == KeyUse::Receipt && key.public_key == *receipt_key)
-        .context("keys.json does not name the receipt key")?;
-    let range = record.origins.first().context("the receipt key has no ledger")?;
-    let origin = Origin::try_from(range.origin.as_str())?;
-    let kid = record.kid.clone();
-    Ok((KeyRegisterFiles { register: json, signature: signature.into_bytes(), root }, origin, kid))
+/// The ledger: the first one that the register names a receipt key for.
+fn origin_of(register: &KeyRegister) -> Result<Origin> {
+    let mut receipt_keys = register.keys().iter().filter(|key| key.usage == KeyUse::Receipt);
+    let range = receipt_keys.find_map(|key| key.origins.first());
+    Ok(Origin::try_from(range.context("no receipt key has a ledger")?.origin.as_str())?)
 }
 
 fn settings(config: &Config) -> Result<Settings> {
@@ -505,36 +483,6 @@ fn own_digest() -> Result<Digest> {
     Ok(sha256(&fs::read(path).context("the running program cannot be read")?))
 }
 
-fn create_key(path: &Path, entropy: &dyn Entropy) -> Result<Ed25519Key> {
-    let key = Ed25519Key::generate(entropy)?;
-    write_new(path, key.to_pkcs8_pem().as_bytes(), 0o600)?;
-    Ok(key)
-}
-
-fn read_key(path: &Path) -> Result<Ed25519Key> {
-    let pem = zeroize::Zeroizing::new(
-        fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?,
-    );
-    Ed25519Key::from_pkcs8_pem(&pem).with_context(|| format!("{} holds no key", path.display()))
-}
-
-fn make_private_dir(path: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("{} cannot be made", path.display()))
-}
-
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().with_context(|| format!("{} cannot be written", path.display()))
-}
-
 /// Pictures that may wait for one worker: what comes in more than that is turned away at once, so that
 /// who is let in is soon answered.
 const WAITING_PER_WORKER: usize = 12;
@@ -561,12 +509,19 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
     lines.extend(outside::check(config)?);
     let data = DataDir::at(&config.paths.data_dir);
     if data.is_complete() {
-        for path in [data.key("receipt"), data.key("ledger"), data.kek()] {
-            refuse_if_exposed(&path)?;
-        }
+        refuse_if_exposed(&data.kek())?;
         Vault::load(&data.kek())?;
-        let (_, origin, kid) = read_register(&data, &read_key(&data.key("receipt"))?.public_key())?;
-        lines.push(format!("ledger    {}, receipts signed by {kid}", origin.as_str()));
+        let register = KeyRegister::parse(&KeyFolder::register(&data)?.register)?;
+        let keys = KeyFolder::open(config)?;
+        let active = |key: &&KeyRecord| {
+            key.status == KeyStatus::Active && matches!(key.usage, KeyUse::Receipt | KeyUse::Ledger)
+        };
+        for key in register.keys().iter().filter(active) {
+            keys.require(key)?;
+            let (kid, home) = (&key.kid, keys.home(key.usage));
+            lines.push(format!("key       {kid}, {}, {home}", key.algorithm.as_str()));
+        }
+        lines.push(format!("ledger    {}", origin_of(&register)?.as_str()));
         lines.push(format!("trust     {}", trust_fingerprint(&data)?));
     } else {
         lines.push(format!("data      {} will be made at the first start", data.path().display()));

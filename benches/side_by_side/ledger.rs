@@ -22,15 +22,16 @@ use std::time::{Duration, Instant};
 
 use tulga::capture::DecodeLimits;
 use tulga::clock::SystemClock;
-use tulga::crypto::{Digest, Ed25519Key, Signer as _, SystemEntropy, sha256};
+use tulga::crypto::{Digest, Ed25519Key, PublicKey, Signer, SystemEntropy, sha256};
 use tulga::domain::id::{PrincipalName, TenantId, TerminalId};
 use tulga::domain::time::UnixMillis;
 use tulga::domain::turnover::BankZone;
 use tulga::face::FacePipeline;
 use tulga::gateway::request::Actor;
 use tulga::gateway::{
-    CertificateAuthority, FileGuard, Gateway, GuardError, HeadGuard, IssueError, KeyRegisterFiles,
-    Parts, Settings, SignedHead, Tasks, TerminalCertificate, VisionLimits,
+    CertificateAuthority, FileGuard, Gateway, GuardError, HeadGuard, IssueError, KeyEvent,
+    KeyRegisterFiles, KeyStore, KeyStoreError, Keyring, Parts, Settings, SignedHead, Tasks,
+    TerminalCertificate, VisionLimits,
 };
 use tulga::ledger::LedgerNames;
 use tulga::policy::PolicyPack;
@@ -148,7 +149,12 @@ async fn open(dir: &Path, sync: bool) -> (Arc<Gateway>, Tasks) {
     let key = |n: u8| Ed25519Key::from_seed([n; 32]).unwrap();
     let (root, ledger, receipt) = (key(1), key(2), key(3));
     let register = register(&root, &ledger, &receipt);
-    let signature = KeyRegister::sign(register.as_bytes(), &root).unwrap().into_bytes();
+    let files = KeyRegisterFiles {
+        signature: KeyRegister::sign(register.as_bytes(), &root).unwrap().into_bytes(),
+        register: register.into_bytes(),
+        root: root.public_key(),
+    };
+    let keys = Arc::new(GivenKeys(vec![Arc::new(receipt), Arc::new(ledger)]));
     let path = dir.join("bench.sqlite");
     let store = if sync {
         SqliteStore::open(&path).await.unwrap()
@@ -171,17 +177,10 @@ async fn open(dir: &Path, sync: bool) -> (Arc<Gateway>, Tasks) {
         entropy: Arc::new(SystemEntropy),
         guard,
         references: None,
+        authority: Arc::new(AnyCertificate),
         witnesses: None,
         timestamping: None,
-        authority: Arc::new(AnyCertificate),
-        receipt_key: Arc::new(receipt),
-        receipt_kid: "bench-receipt".into(),
-        ledger_key: Arc::new(ledger),
-        key_register: KeyRegisterFiles {
-            register: register.into_bytes(),
-            signature,
-            root: root.public_key(),
-        },
+        keyring: Keyring::open(files, keys, &[]).unwrap(),
         settings: settings(),
     })
     .await
@@ -229,6 +228,36 @@ fn settings() -> Settings {
             waiting_max: 1,
             decode: DecodeLimits::default(),
         },
+    }
+}
+
+/// Keys that were given, and a register that nobody changes.
+#[derive(Debug)]
+struct GivenKeys(Vec<Arc<dyn Signer>>);
+
+impl KeyStore for GivenKeys {
+    fn signer(&self, key: &KeyRecord) -> Result<Option<Arc<dyn Signer>>, KeyStoreError> {
+        Ok(self.0.iter().find(|signer| signer.public_key() == key.public_key).cloned())
+    }
+
+    fn create(&self, _: &str, _: KeyUse) -> Result<PublicKey, KeyStoreError> {
+        panic!("no key is made here")
+    }
+
+    fn home(&self, _: KeyUse) -> &'static str {
+        "file"
+    }
+
+    fn install(&self, _: &KeyRegisterFiles, _: &[KeyEvent]) -> Result<(), KeyStoreError> {
+        panic!("no register is installed here")
+    }
+
+    fn due(&self) -> Result<Vec<KeyEvent>, KeyStoreError> {
+        Ok(Vec::new())
+    }
+
+    fn settle(&self) -> Result<(), KeyStoreError> {
+        Ok(())
     }
 }
 

@@ -1,60 +1,21 @@
-//! An export on disk: read with bounds, written by name.
+//! An export as it is written to disk, and one receipt of it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use super::{AuditError, Progress};
+use super::AuditError;
+use super::lines::Lines;
+use crate::ledger::{Origin, TileAddress};
 use crate::receipt::{
-    AUDIT_FOLDER, CHECKPOINT_FILE, CHECKPOINTS_FILE, ERASURES_BYTES_MAX, ERASURES_FILE,
-    EXPORT_FILES, JWS_BYTES_MAX, KEYS_FILE, KEYS_SIGNATURE_FILE, LOG_OF_LOGS_FILE, POLICY_FILE,
-    RECEIPTS_FILE, REGISTER_BYTES_MAX, TILE_FOLDER, TSA_FOLDER, parse,
+    AUDIT_FOLDER, CHECKPOINT_FILE, CHECKPOINTS_FILE, ERASURES_FILE, EXPORT_FILES, KEYS_FILE,
+    KEYS_SIGNATURE_FILE, LOG_OF_LOGS_FILE, POLICY_FILE, RECEIPTS_FILE, TILE_FOLDER, TSA_FOLDER,
+    parse,
 };
 
-/// An export's small files in memory, and where its receipts are.
-pub(super) struct Export {
-    dir: PathBuf,
-    pub keys: Vec<u8>,
-    pub keys_signature: String,
-    pub checkpoint: String,
-    pub checkpoints: String,
-    pub erasures: Vec<u8>,
-}
-
-impl Export {
-    pub(super) fn open(dir: &Path) -> Result<Self, AuditError> {
-        if !dir.is_dir() {
-            return Err(AuditError::NoExport(dir.to_owned()));
-        }
-        Ok(Self {
-            keys: read_bytes(&dir.join(KEYS_FILE), REGISTER_BYTES_MAX)?,
-            keys_signature: read_text(&dir.join(KEYS_SIGNATURE_FILE), SIGNATURE_BYTES_MAX)?,
-            checkpoint: read_text(&dir.join(CHECKPOINT_FILE), crate::ledger::NOTE_BYTES_MAX)?,
-            checkpoints: read_text(&dir.join(CHECKPOINTS_FILE), CHECKPOINTS_BYTES_MAX)?,
-            erasures: read_bytes(&dir.join(ERASURES_FILE), ERASURES_BYTES_MAX)?,
-            dir: dir.to_owned(),
-        })
-    }
-
-    /// Gives the receipts' lines in batches.
-    pub(super) fn receipts(
-        &self,
-        each: &mut dyn FnMut(&[String], Progress),
-    ) -> Result<(), AuditError> {
-        let file = self.dir.join(RECEIPTS_FILE);
-        let mut lines = Lines::open(&file)?;
-        let total_bytes = lines.length;
-        loop {
-            let batch = lines.batch()?;
-            if batch.is_empty() {
-                return Ok(());
-            }
-            each(&batch, Progress { done_bytes: lines.done, total_bytes });
-        }
-    }
-}
-
-/// The receipt at `index` of the export in `dir`, unverified; none if there is none.
+/// The receipt at `index` of the export of one ledger in `dir`, unverified; none if there is none.
 ///
 /// # Errors
 ///
@@ -66,11 +27,11 @@ pub fn find_receipt(dir: &Path, index: u64) -> Result<Option<String>, AuditError
         if batch.is_empty() {
             return Ok(None);
         }
-        let is_it = |line: &String| {
-            parse(line).is_ok_and(|receipt| receipt.unverified_body().log.index == index)
-        };
-        if let Some(found) = batch.into_iter().find(is_it) {
-            return Ok(Some(found));
+        for place in 0..batch.len() {
+            let line = String::from_utf8_lossy(batch.line(place));
+            if parse(&line).is_ok_and(|receipt| receipt.unverified_body().log.index == index) {
+                return Ok(Some(line.into_owned()));
+            }
         }
     }
 }
@@ -80,6 +41,8 @@ pub fn find_receipt(dir: &Path, index: u64) -> Result<Option<String>, AuditError
 #[derive(Debug)]
 pub struct ExportWriter {
     dir: PathBuf,
+    /// The folders of the ledgers that were begun.
+    begun: Mutex<BTreeSet<String>>,
 }
 
 impl ExportWriter {
@@ -91,24 +54,40 @@ impl ExportWriter {
     /// [`ExportWriteError`] when it does, or cannot be made.
     pub fn create(dir: &Path) -> Result<Self, ExportWriteError> {
         fs::create_dir_all(dir).map_err(|source| ExportWriteError::Write(dir.into(), source))?;
-        if let Some(name) = EXPORT_FILES.into_iter().find(|name| dir.join(name).exists()) {
+        let names = EXPORT_FILES.into_iter().chain([LOG_OF_LOGS_FILE, POLICY_FILE]);
+        if let Some(name) = names.into_iter().find(|name| dir.join(name).exists()) {
             return Err(ExportWriteError::Exists(dir.join(name)));
         }
-        let writer = Self { dir: dir.to_owned() };
-        // Every file is there even when nothing is ever appended to it.
-        EXPORT_FILES.into_iter().try_for_each(|name| writer.append(name, &[]))?;
-        Ok(writer)
+        Ok(Self { dir: dir.to_owned(), begun: Mutex::new(BTreeSet::new()) })
     }
 
-    /// Appends the next bytes of a file.
+    /// Appends the next bytes of a file. Every file that each ledger has is there from the first piece
+    /// of one on.
     ///
     /// # Errors
     ///
     /// [`ExportWriteError::Name`] for a name that no export has; nothing is written outside `dir`.
     pub fn append(&self, name: &str, bytes: &[u8]) -> Result<(), ExportWriteError> {
-        if !EXPORT_FILES.contains(&name) && !is_further_file(name) {
-            return Err(ExportWriteError::Name);
+        match place_of(name).ok_or(ExportWriteError::Name)? {
+            Place::Top => {}
+            Place::Ledger(folder) => self.begin(folder)?,
         }
+        self.write(name, bytes)
+    }
+
+    fn begin(&self, folder: &str) -> Result<(), ExportWriteError> {
+        let is_new = self.begun.lock().is_ok_and(|mut begun| begun.insert(folder.to_owned()));
+        let files = if is_new { LEDGER_FILES.as_slice() } else { &[] };
+        files.iter().try_for_each(|file| {
+            let name = if folder.is_empty() { (*file).into() } else { format!("{folder}/{file}") };
+            if self.dir.join(&name).exists() {
+                return Err(ExportWriteError::Exists(self.dir.join(name)));
+            }
+            self.write(&name, &[])
+        })
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ExportWriteError> {
         let path = self.dir.join(name);
         let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
         folder
@@ -118,18 +97,43 @@ impl ExportWriter {
     }
 }
 
-/// Whether an export of one ledger may have a file of this name beside those that every export has.
-fn is_further_file(name: &str) -> bool {
-    let is_plain = |part: &str| {
-        !matches!(part, "" | "." | "..")
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+/// Where a file of an export belongs.
+enum Place<'a> {
+    /// Once, at the top.
+    Top,
+    /// To the ledger of this folder; the empty one is the top.
+    Ledger(&'a str),
+}
+
+/// Where a file of this name belongs; none for a name that no export has.
+fn place_of(name: &str) -> Option<Place<'_>> {
+    if [KEYS_FILE, KEYS_SIGNATURE_FILE, LOG_OF_LOGS_FILE, POLICY_FILE].contains(&name) {
+        return Some(Place::Top);
+    }
+    let is_ledger = |folder: &str| {
+        folder.is_empty()
+            || Origin::try_from(folder).is_ok_and(|origin| origin.folder() == Some(folder))
     };
-    match name.split_once('/') {
-        None => [POLICY_FILE, LOG_OF_LOGS_FILE].contains(&name),
-        Some((folder, rest)) => {
-            [TILE_FOLDER, TSA_FOLDER, AUDIT_FOLDER].contains(&folder)
-                && rest.split('/').all(is_plain)
+    // A ledger's name may have folders in it, and so may what lies in its folder.
+    let cuts = name.match_indices('/').map(|(at, _)| (at, at + 1));
+    for (end, start) in [(0, 0)].into_iter().chain(cuts) {
+        let (folder, file) = (name.get(..end)?, name.get(start..)?);
+        if is_ledger(folder) && is_ledger_file(file) {
+            return Some(Place::Ledger(folder));
         }
+    }
+    None
+}
+
+/// Whether a ledger's folder has a file of this name.
+fn is_ledger_file(name: &str) -> bool {
+    let is_number = |text: &str| text.parse::<u64>().is_ok_and(|it| it.to_string() == text);
+    match name.split_once('/') {
+        None => LEDGER_FILES.contains(&name),
+        Some((TILE_FOLDER, _)) => TileAddress::parse(name).is_ok(),
+        Some((TSA_FOLDER, stamp)) => stamp.strip_suffix(STAMP_END).is_some_and(is_number),
+        Some((AUDIT_FOLDER, index)) => is_number(index),
+        Some(_) => false,
     }
 }
 
@@ -156,132 +160,14 @@ impl ExportWriteError {
     }
 }
 
-/// The files of a folder, by name.
-pub(super) fn read_dir_sorted(dir: &Path) -> Result<Vec<PathBuf>, AuditError> {
-    let fault = |source| AuditError::Read { file: dir.to_owned(), source };
-    let entries = fs::read_dir(dir).map_err(fault)?;
-    let mut files = entries
-        .map(|entry| entry.map(|it| it.path()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(fault)?;
-    files.retain(|path| path.is_file());
-    files.sort();
-    Ok(files)
-}
-
-/// Gives the lines of a file in batches, with the number of the first, from 1.
-pub(super) fn lines_of(
-    file: &Path,
-    each: &mut dyn FnMut(u64, &[String]),
-) -> Result<(), AuditError> {
-    let mut lines = Lines::open(file)?;
-    let mut first = 1;
-    loop {
-        let batch = lines.batch()?;
-        if batch.is_empty() {
-            return Ok(());
-        }
-        each(first, &batch);
-        first += u64::try_from(batch.len()).unwrap_or(u64::MAX);
-    }
-}
-
-pub(super) fn read_text(file: &Path, bytes_max: usize) -> Result<String, AuditError> {
-    // What is not UTF-8 is no note and no signature: let their parsers refuse it.
-    read_bytes(file, bytes_max).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn read_bytes(file: &Path, bytes_max: usize) -> Result<Vec<u8>, AuditError> {
-    let fault = |source| AuditError::Read { file: file.to_owned(), source };
-    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
-    let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|opened| opened.take(limit + 1).read_to_end(&mut bytes));
-    if read.map_err(fault)? > bytes_max {
-        return Err(AuditError::TooLong(file.to_owned()));
-    }
-    Ok(bytes)
-}
-
-/// The lines of a file of receipts, each bounded.
-struct Lines {
-    file: PathBuf,
-    reader: BufReader<File>,
-    length: u64,
-    done: u64,
-}
-
-impl Lines {
-    fn open(file: &Path) -> Result<Self, AuditError> {
-        let fault = |source| AuditError::Read { file: file.to_owned(), source };
-        let opened = File::open(file).map_err(fault)?;
-        let length = opened.metadata().map_err(fault)?.len();
-        let reader = BufReader::with_capacity(READ_BYTES, opened);
-        Ok(Self { file: file.to_owned(), reader, length, done: 0 })
-    }
-
-    /// The next lines; empty at the end of the file.
-    fn batch(&mut self) -> Result<Vec<String>, AuditError> {
-        let mut batch = Vec::new();
-        while batch.len() < BATCH_LINES {
-            let line = self
-                .line()
-                .map_err(|source| AuditError::Read { file: self.file.clone(), source })?;
-            match line {
-                Some(line) => batch.push(line),
-                None => break,
-            }
-        }
-        Ok(batch)
-    }
-
-    /// The next line without its newline. Of one that is too long only the beginning is kept, one
-    /// byte more than a receipt can have, so that it is refused as too long.
-    fn line(&mut self) -> std::io::Result<Option<String>> {
-        let mut line = Vec::new();
-        let mut any = false;
-        loop {
-            let available = self.reader.fill_buf()?;
-            if available.is_empty() {
-                break;
-            }
-            any = true;
-            let end = available.iter().position(|byte| *byte == b'\n');
-            let (piece, used) = match end {
-                Some(end) => (available.get(..end).unwrap_or_default(), end + 1),
-                None => (available, available.len()),
-            };
-            let room = (JWS_BYTES_MAX + 1).saturating_sub(line.len()).min(piece.len());
-            line.extend_from_slice(piece.get(..room).unwrap_or_default());
-            self.reader.consume(used);
-            self.done = self.done.saturating_add(u64::try_from(used).unwrap_or(u64::MAX));
-            if end.is_some() {
-                break;
-            }
-        }
-        Ok(any.then(|| String::from_utf8_lossy(&line).into_owned()))
-    }
-}
-
-const BATCH_LINES: usize = 4096;
-const READ_BYTES: usize = 1024 * 1024;
-const SIGNATURE_BYTES_MAX: usize = 1024;
-const CHECKPOINTS_BYTES_MAX: usize = 4 * 1024 * 1024 * 1024;
+/// How the name of a time-stamp ends, behind the size of its checkpoint.
+pub(super) const STAMP_END: &str = ".tsr";
+/// The files that each ledger of an export has.
+const LEDGER_FILES: [&str; 4] = [RECEIPTS_FILE, CHECKPOINT_FILE, CHECKPOINTS_FILE, ERASURES_FILE];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_is_cut_where_no_receipt_could_go_on() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("lines");
-        let long = "x".repeat(3 * 1024 * 1024);
-        fs::write(&file, format!("a\n{long}\n\nlast")).unwrap();
-        let mut seen = Vec::new();
-        lines_of(&file, &mut |first, lines| seen.extend((first..).zip(lines.to_vec()))).unwrap();
-        let lengths: Vec<_> = seen.iter().map(|(number, line)| (*number, line.len())).collect();
-        assert_eq!(lengths, [(1, 1), (2, JWS_BYTES_MAX + 1), (3, 0), (4, 4)]);
-    }
 
     #[test]
     fn an_export_is_written_by_name_and_never_over_another() {
@@ -291,9 +177,51 @@ mod tests {
         writer.append(CHECKPOINT_FILE, b"a").unwrap();
         writer.append(CHECKPOINT_FILE, b"b").unwrap();
         assert_eq!(fs::read(target.join(CHECKPOINT_FILE)).unwrap(), b"ab");
-        for name in ["../checkpoint", "/etc/passwd", "other", ""] {
+        assert_eq!(fs::read(target.join(ERASURES_FILE)).unwrap(), b"", "each ledger has it");
+        for name in [
+            "../checkpoint",
+            "/etc/passwd",
+            "other",
+            "",
+            "a/other",
+            "a/../checkpoint",
+            "a//checkpoint",
+            "/checkpoint",
+            "a/keys.json",
+            "tile/0/0",
+            "tile/../checkpoint",
+            "tsa/x.tsr",
+            "tsa/07.tsr",
+            "audit/../1",
+            "audit/+1",
+        ] {
             assert!(matches!(writer.append(name, b"x"), Err(ExportWriteError::Name)), "{name}");
         }
         assert!(matches!(ExportWriter::create(&target), Err(ExportWriteError::Exists(_))));
+    }
+
+    #[test]
+    fn each_ledger_has_a_folder_of_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = ExportWriter::create(dir.path()).unwrap();
+        let ledger = "cash.bank.example/gw07/2026h2";
+        for name in
+            ["receipts.jws", "tile/0/000", "tile/entries/x001/000.p/7", "tsa/12.tsr", "audit/3"]
+        {
+            writer.append(&format!("{ledger}/{name}"), b"x").unwrap();
+            assert_eq!(fs::read(dir.path().join(ledger).join(name)).unwrap(), b"x");
+        }
+        for name in [KEYS_FILE, LOG_OF_LOGS_FILE, POLICY_FILE] {
+            writer.append(name, b"x").unwrap();
+        }
+        assert!(dir.path().join(ledger).join(CHECKPOINTS_FILE).exists());
+        assert!(!dir.path().join(RECEIPTS_FILE).exists(), "no ledger stands at the top");
+        // A second writer into the same ledger's folder.
+        fs::remove_file(dir.path().join(KEYS_FILE)).unwrap();
+        fs::remove_file(dir.path().join(LOG_OF_LOGS_FILE)).unwrap();
+        fs::remove_file(dir.path().join(POLICY_FILE)).unwrap();
+        let again = ExportWriter::create(dir.path()).unwrap();
+        let refused = again.append(&format!("{ledger}/checkpoint"), b"x");
+        assert!(matches!(refused, Err(ExportWriteError::Exists(_))));
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::walk::Walked;
+use super::rules::{SIGNATURE_RULES, WITNESS_RULES, meaning};
+use super::walk::SKEW_MS;
 use crate::ledger::Origin;
 
 /// How many findings of one rule a report lists; the rest are counted.
@@ -14,12 +15,16 @@ pub const FINDINGS_PER_RULE_MAX: u64 = 20;
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Finding {
+    /// The ledger it is about, where it is about one.
+    pub origin: Option<String>,
     /// The receipt it is about, where it is about one.
     pub index: Option<u64>,
     /// Which check.
     pub rule: &'static str,
     /// What is wrong, in a sentence.
     pub text: Cow<'static, str>,
+    /// What that means to whoever relies on the ledger.
+    pub means: &'static str,
 }
 
 /// Which of the three things that can be known of a ledger was established.
@@ -29,7 +34,8 @@ pub struct Established {
     pub signed: bool,
     /// The receipts are, complete and in order, what the signed checkpoints cover.
     pub logged: bool,
-    /// Independent witnesses cosigned. This version checks no cosignatures, so never.
+    /// Witnesses whom the auditor named cosigned, by a quorum, a head of each ledger; which head,
+    /// [`LedgerReport::witnessed_size`] says.
     pub witnessed: bool,
 }
 
@@ -40,19 +46,37 @@ pub struct Evidence {
     pub trust: Option<String>,
     /// How many receipts that others hold.
     pub held_receipts: Option<u64>,
-    /// The size of a checkpoint received earlier.
-    pub earlier_size: Option<u64>,
+    /// The sizes of checkpoints received earlier, in the order of their file.
+    pub earlier_sizes: Option<Vec<u64>>,
+    /// Whether the auditor said who the witnesses are; otherwise the export itself did, if anybody.
+    pub policy: PolicySource,
+    /// Whether the auditor said which authorities' time-stamps count.
+    pub stamp_authorities: bool,
 }
 
-/// The report of an audit.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct AuditReport {
+/// Who said who the witnesses are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicySource {
+    /// The auditor.
+    Auditor,
+    /// The export: the bank may have chosen them for this export.
+    Export,
+    /// Nobody.
+    Nobody,
+}
+
+/// What one ledger of an export is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct LedgerReport {
     /// The ledger.
     pub origin: String,
     /// How many entries the export has, erased bodies too.
     pub entries: u64,
     /// The size that the latest checkpoint covers.
     pub checkpoint_size: Option<u64>,
+    /// The size that the largest checkpoint covers which a quorum of witnesses cosigned.
+    pub witnessed_size: Option<u64>,
     /// The root over all entries, hexadecimal.
     pub root: String,
     /// How many entries of each kind.
@@ -61,10 +85,32 @@ pub struct AuditReport {
     pub erased: u64,
     /// How many kept checkpoints.
     pub checkpoints: u64,
+    /// How many of them a quorum of witnesses cosigned.
+    pub witnessed_checkpoints: u64,
+    /// How many tiles.
+    pub tiles: u64,
+    /// How many time-stamps of checkpoints.
+    pub stamps: u64,
+    /// How many audit records.
+    pub audit_records: u64,
     /// The first receipt's time.
     pub first_time: Option<String>,
     /// The last receipt's time.
     pub last_time: Option<String>,
+    /// The widest interval between two witnessed heads in which an entry was made: by so much more
+    /// than [`SKEW_MS`] could that entry's time have been chosen. None where nothing bounds any time.
+    pub widest_interval_ms: Option<i64>,
+    /// That entry.
+    pub widest_interval_index: Option<u64>,
+}
+
+/// The report of an audit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AuditReport {
+    /// The ledgers, in the order in which they follow each other.
+    pub ledgers: Vec<LedgerReport>,
+    /// How many ledgers the log of logs says are closed; none without one.
+    pub closed_ledgers: Option<u64>,
     /// What was established.
     pub established: Established,
     /// What was brought to it from outside.
@@ -73,35 +119,39 @@ pub struct AuditReport {
     pub findings: Vec<Finding>,
     /// How often each rule found something.
     pub counts: BTreeMap<&'static str, u64>,
+    /// Receipts that name a witnessed head while nobody says who the witnesses are.
+    pub unchecked_witnessed_heads: u64,
 }
 
 impl AuditReport {
     pub(super) fn new(
-        origin: &Origin,
-        walked: Walked,
-        checkpoints: u64,
-        checkpoint_size: Option<u64>,
+        ledgers: Vec<LedgerReport>,
+        closed_ledgers: Option<u64>,
         evidence: Evidence,
+        unchecked_witnessed_heads: u64,
         findings: Findings,
     ) -> Self {
-        let signed = !SIGNATURE_RULES.iter().any(|rule| findings.counts.contains_key(rule));
-        let established =
-            Established { signed, logged: findings.counts.is_empty(), witnessed: false };
+        let found = |rules: &[&str]| rules.iter().any(|rule| findings.counts.contains_key(rule));
+        let signed = !found(&SIGNATURE_RULES);
+        let logged = findings.counts.keys().all(|rule| WITNESS_RULES.contains(rule));
+        let by_auditor = evidence.policy == PolicySource::Auditor;
+        let seen = |it: &LedgerReport| it.witnessed_size.is_some() || it.entries == 0;
+        let witnessed = findings.counts.is_empty() && by_auditor && ledgers.iter().all(seen);
         Self {
-            origin: origin.to_string(),
-            entries: walked.tree.size(),
-            checkpoint_size,
-            root: walked.tree.root().hex(),
-            kinds: walked.kinds,
-            erased: walked.erased,
-            checkpoints,
-            first_time: walked.first_time.map(crate::domain::time::UnixMillis::rfc3339),
-            last_time: walked.last_time.map(crate::domain::time::UnixMillis::rfc3339),
-            established,
+            ledgers,
+            closed_ledgers,
+            established: Established { signed, logged, witnessed },
             evidence,
             findings: findings.list,
             counts: findings.counts,
+            unchecked_witnessed_heads,
         }
+    }
+
+    /// How many entries all ledgers have.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.ledgers.iter().map(|ledger| ledger.entries).sum()
     }
 
     /// Whether nothing is wrong and trust came from outside.
@@ -110,22 +160,58 @@ impl AuditReport {
         self.counts.is_empty() && self.evidence.trust.is_some()
     }
 
+    /// By how much the time of an entry could have been chosen at most, in milliseconds: the widest
+    /// interval of all ledgers and the skew on both sides. None where nothing bounds it.
+    #[must_use]
+    pub fn back_dating_bound_ms(&self) -> Option<i64> {
+        let widest = self.ledgers.iter().filter_map(|ledger| ledger.widest_interval_ms).max()?;
+        Some(widest.saturating_add(SKEW_MS))
+    }
+
     /// What could still be wrong without this evidence seeing it, in sentences.
     #[must_use]
-    pub fn unseen(&self) -> Vec<&'static str> {
+    pub fn unseen(&self) -> Vec<String> {
         let mut unseen = Vec::new();
-        if self.evidence.trust.is_none() {
-            unseen.push("a ledger made anew with other keys (give --trust)");
+        let mut say = |text: &str| unseen.push(text.to_owned());
+        let evidence = &self.evidence;
+        if evidence.trust.is_none() {
+            say("a ledger made anew with other keys (give --trust)");
         }
-        if self.evidence.held_receipts.is_none_or(|count| count == 0)
-            && self.evidence.earlier_size.is_none()
+        if evidence.held_receipts.is_none_or(|count| count == 0)
+            && evidence.earlier_sizes.as_ref().is_none_or(Vec::is_empty)
         {
-            unseen.push(
-                "a cut-off end, a restored database, or a second history signed with the same key \
-                 (give --earlier or --held)",
+            say(
+                "a cut-off end, a restored database, or a second history signed with the same keys \
+                 behind the last head that witnesses cosigned (give --earlier, from a witness or from \
+                 an earlier audit, or --held)",
             );
         }
-        unseen.push("back-dating and a split view (needs witnesses, which are not checked yet)");
+        match evidence.policy {
+            PolicySource::Auditor => {}
+            PolicySource::Export => say(
+                "witnesses invented for this export (give --policy: the one in the export is the \
+                 bank's own word)",
+            ),
+            PolicySource::Nobody => say(
+                "back-dating, and another history shown to others (give --policy, if there are \
+                 witnesses)",
+            ),
+        }
+        for ledger in self.ledgers.iter().filter(|_| evidence.policy != PolicySource::Nobody) {
+            let after = ledger.entries.saturating_sub(ledger.witnessed_size.unwrap_or_default());
+            if after > 0 {
+                unseen.push(format!(
+                    "the last {after} entries of {}, which no witnessed head covers yet",
+                    ledger.origin
+                ));
+            }
+        }
+        if self.unchecked_witnessed_heads > 0 {
+            unseen.push(format!(
+                "whether the witnessed heads that {} receipts name are real (give --policy)",
+                self.unchecked_witnessed_heads
+            ));
+        }
         unseen
     }
 }
@@ -135,9 +221,15 @@ impl AuditReport {
 pub(super) struct Findings {
     list: Vec<Finding>,
     counts: BTreeMap<&'static str, u64>,
+    about: Option<String>,
 }
 
 impl Findings {
+    /// What is added from now on is about this ledger, or about none.
+    pub(super) fn about(&mut self, origin: Option<&Origin>) {
+        self.about = origin.map(ToString::to_string);
+    }
+
     pub(super) fn add(
         &mut self,
         rule: &'static str,
@@ -147,11 +239,8 @@ impl Findings {
         let count = self.counts.entry(rule).or_default();
         *count += 1;
         if *count <= FINDINGS_PER_RULE_MAX {
-            self.list.push(Finding { index, rule, text: text.into() });
+            let (origin, means) = (self.about.clone(), meaning(rule));
+            self.list.push(Finding { origin, index, rule, text: text.into(), means });
         }
     }
 }
-
-/// Rules after which receipts cannot be called signed.
-const SIGNATURE_RULES: [&str; 7] =
-    ["trust-missing", "keys", "receipt", "key", "signature", "key-range", "key-time"];

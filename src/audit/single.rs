@@ -5,7 +5,8 @@ use crate::receipt::{
     KeyRegister, KeyRegisterError, ReceiptError, TrustFingerprint, VerifiedReceipt, verify,
 };
 
-use super::{Established, open_checkpoint};
+use super::Established;
+use super::heads::open_checkpoint;
 
 /// What is known of one receipt.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,34 +1,56 @@
-//! The walk over the receipts: each is examined alone, in parallel, then put in its place.
+//! The walk over a ledger's receipts: each is examined alone, in parallel, then put in its place.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::AuditError;
+use super::claim::{Claim, Examined, Lens, Opened, WitnessedHead};
+use super::lines::{Batch, Lines};
+use super::past::Past;
 use super::report::Findings;
+use super::timeline::Timeline;
 use crate::crypto::Digest;
 use crate::domain::id::ReceiptId;
 use crate::domain::time::UnixMillis;
-use crate::ledger::{LeafHash, Origin, Tree, leaf_hash};
-use crate::receipt::{
-    Content, ErasedBody, IndexRange, KeyRegister, ReceiptError, Refers, UnverifiedReceipt, parse,
-};
+use crate::ledger::Tree;
+use crate::receipt::{ErasedBody, IndexRange, Refers};
 
-/// How far a receipt's time may lie before an earlier one's, in milliseconds.
+/// How far a receipt's time may lie before an earlier one's or from what witnesses say, in
+/// milliseconds.
 pub const SKEW_MS: i64 = 5_000;
 
 /// What a walk ends with.
 pub(super) struct Walked {
     pub tree: Tree,
+    pub ids: Ids,
     pub kinds: BTreeMap<&'static str, u64>,
     pub erased: u64,
     pub first_time: Option<UnixMillis>,
     pub last_time: Option<UnixMillis>,
+    /// What the first entry says of the ledger before, if it is one that opens a ledger.
+    pub opened: Option<Opened>,
+    /// The widest interval in which a receipt's time could have been another, in milliseconds, and
+    /// that receipt.
+    pub widest: Option<(i64, u64)>,
+    /// Receipts that name a witnessed head.
+    pub naming_witnesses: u64,
+}
+
+/// The ids of a ledger's entries, in order. 16 bytes an entry.
+#[derive(Default)]
+pub(super) struct Ids {
+    ids: Vec<ReceiptId>,
+    /// The places of those that cannot be read, rising.
+    unreadable: Vec<usize>,
 }
 
 /// A walk under way.
 pub(super) struct Walk<'a> {
-    register: &'a KeyRegister,
-    origin: &'a Origin,
+    lens: &'a Lens<'a>,
+    timeline: &'a Timeline,
+    past: &'a Past,
     /// Erased bodies still ahead, by rising index.
     erased: &'a [ErasedBody],
     all_erased: &'a [ErasedBody],
@@ -37,77 +59,79 @@ pub(super) struct Walk<'a> {
     expected: u64,
     /// Whether indices had no gap so far, so that entry `i` of the tree is receipt `i`.
     intact: bool,
-    tree: Tree,
-    ids: Vec<Option<ReceiptId>>,
-    seen: HashSet<ReceiptId>,
     /// Which bodies each `erasure` entry lists.
     listed: HashMap<u64, Vec<IndexRange>>,
     prior: Option<(u64, Digest)>,
-    kinds: BTreeMap<&'static str, u64>,
-    first_time: Option<UnixMillis>,
-    last_time: Option<UnixMillis>,
+    /// The witnessed head that was last found to be one.
+    witnessed: Option<WitnessedHead>,
     highest_time: Option<UnixMillis>,
+    walked: Walked,
 }
 
-/// What one line is, seen alone.
-struct Examined {
-    leaf: LeafHash,
-    claim: Option<Claim>,
-    fault: Option<(&'static str, String)>,
+/// Walks over a file of receipts. While one batch is examined the one before is put in its place.
+pub(super) fn walk(
+    file: &Path,
+    mut walk: Walk<'_>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Walked, AuditError> {
+    let lens = walk.lens;
+    let mut lines = Lines::open(file)?;
+    let mut examined = Vec::new();
+    let mut batch = lines.batch()?;
+    while !batch.is_empty() {
+        let (next, done) = rayon::join(
+            || examine(lens, &batch),
+            || {
+                walk.place_all(std::mem::take(&mut examined));
+                lines.batch().map(|following| (following, lines.done_bytes()))
+            },
+        );
+        examined = next;
+        let (following, done_bytes) = done?;
+        batch = following;
+        progress(done_bytes);
+    }
+    walk.place_all(examined);
+    Ok(walk.finish())
 }
 
-/// What a well-formed receipt claims.
-struct Claim {
-    index: u64,
-    origin: String,
-    id: ReceiptId,
-    time: UnixMillis,
-    kind: &'static str,
-    prior_size: u64,
-    prior_root: Digest,
-    refers: Option<Refers>,
-    bodies: Vec<IndexRange>,
+fn examine(lens: &Lens<'_>, batch: &Batch) -> Vec<Examined> {
+    (0..batch.len()).into_par_iter().map(|place| lens.examine(batch.line(place))).collect()
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(
-        register: &'a KeyRegister,
-        origin: &'a Origin,
+        lens: &'a Lens<'a>,
+        timeline: &'a Timeline,
+        past: &'a Past,
         erased: &'a [ErasedBody],
         findings: &'a mut Findings,
     ) -> Self {
         Self {
-            register,
-            origin,
+            lens,
+            timeline,
+            past,
             erased,
             all_erased: erased,
             findings,
             expected: 0,
             intact: true,
-            tree: Tree::new(),
-            ids: Vec::new(),
-            seen: HashSet::new(),
             listed: HashMap::new(),
             prior: None,
-            kinds: BTreeMap::new(),
-            first_time: None,
-            last_time: None,
+            witnessed: None,
             highest_time: None,
+            walked: Walked::default(),
         }
     }
 
-    /// Takes the next lines.
-    pub(super) fn take(&mut self, lines: &[String]) {
-        let register = self.register;
-        let examined: Vec<Examined> =
-            lines.par_iter().map(|line| examine(line, register)).collect();
+    fn place_all(&mut self, examined: Vec<Examined>) {
         for line in examined {
             self.place(line);
         }
     }
 
     /// Ends the walk: what is erased behind the last line, and who says it might be.
-    pub(super) fn finish(mut self) -> Walked {
+    fn finish(mut self) -> Walked {
         self.skip_erased();
         for body in self.all_erased {
             let listed = self.listed.get(&body.erasure).is_some_and(|ranges| {
@@ -123,28 +147,28 @@ impl<'a> Walk<'a> {
             let text = "erasures.json names an entry that the ledger does not reach";
             self.findings.add("erasure", Some(body.index), text);
         }
-        Walked {
-            tree: self.tree,
-            kinds: self.kinds,
-            erased: u64::try_from(self.all_erased.len()).unwrap_or(u64::MAX),
-            first_time: self.first_time,
-            last_time: self.last_time,
+        for place in self.walked.ids.repeated() {
+            self.findings.add("rid", Some(place), "an earlier receipt has the same id");
         }
+        let has_body = |index| self.walked.ids.at(index).flatten().is_some();
+        self.lens.records.check_rest(has_body, self.findings);
+        self.walked.erased = u64::try_from(self.all_erased.len()).unwrap_or(u64::MAX);
+        self.walked
     }
 
     fn place(&mut self, line: Examined) {
         self.skip_erased();
-        let Examined { leaf, claim, fault } = line;
+        let Examined { leaf, claim, faults } = line;
         let index = claim.as_ref().map_or(self.expected, |claim| claim.index);
-        if let Some((rule, text)) = fault {
+        for (rule, text) in faults {
             self.findings.add(rule, Some(index), text);
         }
         self.check_index(index);
         if let Some(claim) = &claim {
             self.check_claim(claim);
         }
-        self.tree.push(leaf);
-        self.ids.push(claim.as_ref().map(|claim| claim.id));
+        self.walked.tree.push(leaf);
+        self.walked.ids.push(claim.map(|claim| claim.id));
     }
 
     fn skip_erased(&mut self) {
@@ -152,8 +176,8 @@ impl<'a> Walk<'a> {
             if body.index != self.expected {
                 return;
             }
-            self.tree.push(body.leaf);
-            self.ids.push(None);
+            self.walked.tree.push(body.leaf);
+            self.walked.ids.push(None);
             self.expected += 1;
             self.erased = rest;
         }
@@ -177,22 +201,26 @@ impl<'a> Walk<'a> {
     }
 
     fn check_claim(&mut self, claim: &Claim) {
-        let index = Some(claim.index);
-        *self.kinds.entry(claim.kind).or_default() += 1;
-        if claim.origin != self.origin.as_str() {
-            let text = format!("the receipt is of another ledger: {:?}", claim.origin);
-            self.findings.add("origin", index, text);
-        }
-        if !self.seen.insert(claim.id) {
-            self.findings.add("rid", index, "an earlier receipt has the same id");
-        }
+        *self.walked.kinds.entry(claim.kind).or_default() += 1;
         self.check_time(claim);
+        self.check_window(claim);
         self.check_prior(claim);
+        self.check_witnessed(claim);
         if let Some(refers) = &claim.refers {
             self.check_refers(claim.index, refers);
         }
         if !claim.bodies.is_empty() {
             self.listed.insert(claim.index, claim.bodies.clone());
+        }
+        match &claim.opened {
+            Some(opened) if self.walked.tree.size() == 0 && claim.index == 0 => {
+                self.walked.opened = Some(opened.clone());
+            }
+            Some(_) => {
+                let text = "it says that a ledger begins here, in the midst of one";
+                self.findings.add("shard", Some(claim.index), text);
+            }
+            None => {}
         }
     }
 
@@ -202,8 +230,34 @@ impl<'a> Walk<'a> {
             self.findings.add("time", Some(claim.index), text);
         }
         self.highest_time = self.highest_time.max(Some(claim.time));
-        self.first_time = self.first_time.or(Some(claim.time));
-        self.last_time = Some(claim.time);
+        self.walked.first_time = self.walked.first_time.or(Some(claim.time));
+        self.walked.last_time = Some(claim.time);
+    }
+
+    /// The back-dating rule: not before the witnesses saw the ledger without it, and not after they
+    /// saw it.
+    fn check_window(&mut self, claim: &Claim) {
+        let (from, until) = self.timeline.window(claim.index);
+        if let Some(from) = from.filter(|from| claim.time < from.plus_millis(-SKEW_MS)) {
+            let text = format!(
+                "its time is {:?}, but at {from:?} witnesses saw the ledger without it",
+                claim.time
+            );
+            self.findings.add("back-dated", Some(claim.index), text);
+        }
+        if let Some(until) = until.filter(|until| claim.time > until.plus_millis(SKEW_MS)) {
+            let text = format!(
+                "its time is {:?}, but it was in the ledger by {until:?}, as a clock outside says",
+                claim.time
+            );
+            self.findings.add("post-dated", Some(claim.index), text);
+        }
+        if let (Some(from), Some(until)) = (from, until) {
+            let width = until.get().saturating_sub(from.get());
+            if self.walked.widest.is_none_or(|(widest, _)| width > widest) {
+                self.walked.widest = Some((width, claim.index));
+            }
+        }
     }
 
     fn check_prior(&mut self, claim: &Claim) {
@@ -213,7 +267,7 @@ impl<'a> Walk<'a> {
         }
         let root = match self.prior {
             Some((size, root)) if size == claim.prior_size => Ok(root),
-            _ => self.tree.root_at(claim.prior_size),
+            _ => self.walked.tree.root_at(claim.prior_size),
         };
         self.prior = root.ok().map(|root| (claim.prior_size, root));
         if root != Ok(claim.prior_root) {
@@ -225,16 +279,31 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn check_refers(&mut self, index: u64, refers: &Refers) {
-        if !self.intact {
+    fn check_witnessed(&mut self, claim: &Claim) {
+        let Some(head) = claim.witnessed else { return };
+        self.walked.naming_witnesses += 1;
+        if !self.timeline.has_witnesses() || self.witnessed == Some(head) {
             return;
         }
-        let place = usize::try_from(refers.index).ok();
-        let right = match place.and_then(|place| self.ids.get(place)) {
-            None => false,
-            // The body is erased or unreadable: the id cannot be compared.
-            Some(None) => true,
-            Some(Some(id)) => crate::receipt::rid_text(id) == refers.rid,
+        let cosigned = head.time.is_some_and(|time| self.timeline.has_seen(head.size, time));
+        if cosigned && head.size <= claim.index {
+            self.witnessed = Some(head);
+        } else {
+            let text = format!(
+                "no kept checkpoint of {} entries was cosigned when it says that one was",
+                head.size
+            );
+            self.findings.add("witnessed-head", Some(claim.index), text);
+        }
+    }
+
+    fn check_refers(&mut self, index: u64, refers: &Refers) {
+        let right = match refers.origin.as_deref() {
+            Some(origin) if origin != self.lens.origin.as_str() => {
+                self.past.is_there(origin, refers.index, &refers.rid)
+            }
+            _ if !self.intact => return,
+            _ => self.walked.ids.is_there(refers.index, &refers.rid),
         };
         if !right {
             let text = format!("it refers to entry {}, which is not what it names", refers.index);
@@ -243,51 +312,56 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn examine(line: &str, register: &KeyRegister) -> Examined {
-    let leaf = leaf_hash(line);
-    match parse(line) {
-        Err(fault) => Examined { leaf, claim: None, fault: Some(told(&fault)) },
-        Ok(receipt) => {
-            let claim = Some(Claim::of(&receipt));
-            let fault = receipt.verify(register).err().map(|fault| told(&fault));
-            Examined { leaf, claim, fault }
+impl Ids {
+    fn push(&mut self, id: Option<ReceiptId>) {
+        if id.is_none() {
+            self.unreadable.push(self.ids.len());
         }
+        self.ids.push(id.unwrap_or(ReceiptId::new([0; 16])));
+    }
+
+    /// The id at an index: none beyond the end, `Some(None)` where it cannot be read.
+    fn at(&self, index: u64) -> Option<Option<ReceiptId>> {
+        let place = usize::try_from(index).ok()?;
+        let id = self.ids.get(place).copied()?;
+        Some(self.is_readable(place).then_some(id))
+    }
+
+    fn is_readable(&self, place: usize) -> bool {
+        self.unreadable.binary_search(&place).is_err()
+    }
+
+    /// Whether the entry may be the receipt `rid`: one that cannot be read may be any.
+    pub(super) fn is_there(&self, index: u64, rid: &str) -> bool {
+        self.at(index).is_some_and(|id| id.is_none_or(|id| crate::receipt::rid_text(&id) == rid))
+    }
+
+    /// The places of ids that stand at an earlier place, too.
+    fn repeated(&self) -> Vec<u64> {
+        let mut order: Vec<usize> = (0..self.ids.len()).collect();
+        order.retain(|place| self.unreadable.is_empty() || self.is_readable(*place));
+        order.par_sort_unstable_by_key(|place| (self.ids.get(*place), *place));
+        let pairs = order.iter().zip(order.iter().skip(1));
+        let again = pairs.filter(|(first, second)| self.ids.get(**first) == self.ids.get(**second));
+        let mut places: Vec<u64> =
+            again.filter_map(|(_, second)| u64::try_from(*second).ok()).collect();
+        places.sort_unstable();
+        places
     }
 }
 
-impl Claim {
-    fn of(receipt: &UnverifiedReceipt<'_>) -> Self {
-        let body = receipt.unverified_body();
-        let (refers, bodies) = match &body.content {
-            Content::Outcome(outcome) => (Some(outcome.refers.clone()), Vec::new()),
-            Content::Redemption(redemption) => (Some(redemption.refers.clone()), Vec::new()),
-            Content::Reversal(reversal) => (Some(reversal.refers.clone()), Vec::new()),
-            Content::Erasure(erasure) => (None, erasure.bodies.clone()),
-            Content::Verification(decision) => (decision.refers.clone(), Vec::new()),
-            Content::Exception(decision) => (decision.refers.clone(), Vec::new()),
-            Content::Administration(_) => (None, Vec::new()),
-        };
+impl Default for Walked {
+    fn default() -> Self {
         Self {
-            index: body.log.index,
-            origin: body.log.origin.clone(),
-            id: receipt.unverified_id(),
-            time: receipt.unverified_time(),
-            kind: body.content.kind(),
-            prior_size: body.log.prior_size,
-            prior_root: receipt.unverified_prior_root(),
-            refers,
-            bodies,
+            tree: Tree::new(),
+            ids: Ids::default(),
+            kinds: BTreeMap::new(),
+            erased: 0,
+            first_time: None,
+            last_time: None,
+            opened: None,
+            widest: None,
+            naming_witnesses: 0,
         }
     }
-}
-
-fn told(fault: &ReceiptError) -> (&'static str, String) {
-    let rule = match fault {
-        ReceiptError::UnknownKey | ReceiptError::KeyUse => "key",
-        ReceiptError::Signature => "signature",
-        ReceiptError::OutsideKeyRange => "key-range",
-        ReceiptError::OutsideKeyTime => "key-time",
-        _ => "receipt",
-    };
-    (rule, fault.to_string())
 }

@@ -13,22 +13,22 @@ use comfy_table::{Cell, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED}
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::audit_report::{established, print_report};
+use super::audit_words::words;
 use super::{REFUSED, USAGE};
 use crate::audit::{
-    AuditError, AuditReport, Established, Options, Progress, SingleReport, find_receipt,
-    verify_export, verify_single,
+    AuditError, Options, Progress, SingleReport, find_receipt, verify_export, verify_single,
 };
 use crate::ledger::NOTE_BYTES_MAX;
 use crate::receipt::{
-    Actor, Cap, Confirmation, Content, JWS_BYTES_MAX, KEYS_FILE, KEYS_SIGNATURE_FILE,
-    REGISTER_BYTES_MAX, ReceiptBody, Refers, TrustFingerprint, Txn, parse,
+    JWS_BYTES_MAX, KEYS_FILE, KEYS_SIGNATURE_FILE, REGISTER_BYTES_MAX, TrustFingerprint, parse,
 };
 
 /// Verify an exported ledger, or one receipt with its proof, without a gateway.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder that `tulga audit export` wrote
-    #[arg(required_unless_present = "receipt")]
+    /// Folder that `tulga audit export` wrote, or the address of one behind a web server
+    #[arg(required_unless_present = "receipt", value_name = "DIR|URL")]
     dir: Option<PathBuf>,
     /// Fingerprint of the root key, as it was published: without it nothing is good
     #[arg(long, value_name = "FINGERPRINT")]
@@ -36,9 +36,19 @@ pub struct Args {
     /// Folder of receipts that terminals or hosts hold, one JWS a line
     #[arg(long, value_name = "DIR", conflicts_with = "receipt")]
     held: Option<PathBuf>,
-    /// A checkpoint that was received earlier
+    /// Checkpoints that were received earlier, from an audit before or from a witness
     #[arg(long, value_name = "FILE", conflicts_with = "receipt")]
     earlier: Option<PathBuf>,
+    /// Who the witnesses are and how many must have cosigned (c2sp.org/tlog-policy), in place of what
+    /// the export says
+    #[arg(long, value_name = "FILE", conflicts_with = "receipt")]
+    policy: Option<PathBuf>,
+    /// Certificates of the time-stamping authorities that count, PEM
+    #[arg(long, value_name = "FILE", conflicts_with = "receipt")]
+    tsa: Option<PathBuf>,
+    /// The interval that the bank has published, within which witnesses see each entry
+    #[arg(long, value_name = "SECONDS", conflicts_with = "receipt", value_parser = clap::value_parser!(i64).range(0..=31_536_000))]
+    bound: Option<i64>,
     /// One receipt, verified alone; needs --proof, --keys and --trust
     #[arg(long, value_name = "FILE", requires_all = ["proof", "keys", "trust"], conflicts_with = "dir")]
     receipt: Option<PathBuf>,
@@ -72,10 +82,12 @@ pub struct ShowArgs {
 ///
 /// When what was found cannot be written as JSON.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { dir, trust, held, earlier, receipt, proof, keys, json } = args;
+    let Args { dir, trust, held, earlier, policy, tsa, bound, receipt, proof, keys, json } = args;
     match (dir, receipt, proof, keys, trust) {
         (Some(dir), None, None, None, trust) => {
-            verify_dir(&dir, trust.as_ref(), &Options { held, earlier }, json)
+            let bound_ms = bound.map(|seconds| seconds.saturating_mul(1000));
+            let options = Options { held, earlier, policy, stamp_authorities: tsa, bound_ms };
+            verify_dir(&dir, trust.as_ref(), &options, json)
         }
         (None, Some(receipt), Some(proof), Some(keys), Some(trust)) => {
             verify_one(&receipt, &proof, &keys, &trust, json)
@@ -217,193 +229,14 @@ fn print_single(report: &SingleReport, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_report(report: &AuditReport) {
-    let mut table = plain_table();
-    let given = |it: Option<String>| it.unwrap_or_else(|| "not given".to_owned());
-    let kinds = report.kinds.iter().map(|(kind, count)| format!("{count} {kind}"));
-    let evidence = &report.evidence;
-    let covers = report.checkpoint_size.map(|size| format!("{size} entries"));
-    let times = format!(
-        "{} to {}",
-        report.first_time.as_deref().unwrap_or("—"),
-        report.last_time.as_deref().unwrap_or("—")
-    );
-    let rows = [
-        ("ledger", report.origin.clone()),
-        ("entries", report.entries.to_string()),
-        ("of kinds", kinds.collect::<Vec<_>>().join(", ")),
-        ("erased bodies", report.erased.to_string()),
-        ("times", times),
-        ("latest checkpoint", covers.unwrap_or_else(|| "none that verifies".to_owned())),
-        ("kept checkpoints", report.checkpoints.to_string()),
-        ("root", report.root.clone()),
-        ("trust", given(evidence.trust.clone())),
-        ("held receipts", given(evidence.held_receipts.map(|count| count.to_string()))),
-        ("earlier checkpoint", given(evidence.earlier_size.map(|it| format!("{it} entries")))),
-        ("established", established(report.established)),
-    ];
-    for (what, text) in rows {
-        table.add_row([Cell::new(what), Cell::new(text)]);
-    }
-    println!("{table}");
-    if !report.findings.is_empty() {
-        print_findings(report);
-    }
-    println!("What this cannot have seen: {}.", report.unseen().join("; "));
-    println!("{}", if report.is_good() { "GOOD" } else { "NOT GOOD" });
-}
-
-fn print_findings(report: &AuditReport) {
-    let mut table = plain_table();
-    table.set_header(["entry", "rule", "finding"]);
-    for finding in &report.findings {
-        let index = finding.index.map_or_else(|| "—".to_owned(), |index| index.to_string());
-        table.add_row([index.as_str(), finding.rule, printable(&finding.text).as_str()]);
-    }
-    println!("{table}");
-    let all: u64 = report.counts.values().sum();
-    let listed = u64::try_from(report.findings.len()).unwrap_or(u64::MAX);
-    if all > listed {
-        println!("{} more findings of the same rules are not listed.", all - listed);
-    }
-}
-
-fn established(it: Established) -> String {
-    let Established { signed, logged, witnessed } = it;
-    let word = |name: &str, holds: bool| {
-        if holds { name.to_owned() } else { format!("NOT {name}") }
-    };
-    [word("signed", signed), word("logged", logged), word("witnessed", witnessed)].join(", ")
-}
-
-/// A receipt in plain words: label and text.
-fn words(body: &ReceiptBody, kid: &str) -> Vec<(&'static str, String)> {
-    let mut rows = vec![
-        ("receipt", body.rid.clone()),
-        ("kind", body.content.kind().to_owned()),
-        ("issued by", format!("{} with key {kid}", body.iss)),
-        ("for", body.aud.clone().unwrap_or_else(|| "nobody in particular".to_owned())),
-        ("time", body.time.clone()),
-        ("bank", body.tenant.clone()),
-    ];
-    if let Some(until) = &body.valid_until {
-        rows.push(("may be acted on until", until.clone()));
-    }
-    rows.extend(content_words(&body.content));
-    let log = &body.log;
-    rows.push(("place", format!("entry {} of {}", log.index, log.origin)));
-    rows.push(("head before it", format!("{} entries, root {}", log.prior_size, log.prior_root)));
-    rows
-}
-
-fn decision_words(
-    txn: &Txn,
-    outcome: &str,
-    reasons: &[String],
-    terminal: &str,
-) -> Vec<(&'static str, String)> {
-    let asked = format!("{} of {} minor units of {}", txn.op, txn.amount_minor, txn.currency);
-    vec![
-        ("outcome", outcome.to_owned()),
-        ("reasons", reasons.join(", ")),
-        ("asked for", asked),
-        ("terminal", terminal.to_owned()),
-    ]
-}
-
-fn further_words(
-    cap: Option<&Cap>,
-    refers: Option<&Refers>,
-    confirmation: Option<&Confirmation>,
-) -> Vec<(&'static str, String)> {
-    let cap = cap.map(|cap| {
-        ("cap", format!("at most {} minor units until {}", cap.amount_minor, cap.until))
-    });
-    let after =
-        refers.map(|refers| ("after", format!("receipt {} (entry {})", refers.rid, refers.index)));
-    let confirmed = confirmation.map(|Confirmation { by, at, entry }| {
-        ("confirmed", format!("by {by} at {at}, receipt {} (entry {})", entry.rid, entry.index))
-    });
-    [cap, after, confirmed].into_iter().flatten().collect()
-}
-
-fn content_words(content: &Content) -> Vec<(&'static str, String)> {
-    let by = |actor: &Actor| format!("{} {} ({})", actor.role, actor.name, actor.cert);
-    let nobody = || "nobody named".to_owned();
-    match content {
-        Content::Verification(it) => {
-            let mut rows = decision_words(&it.txn, &it.outcome, &it.reasons, &it.terminal.id);
-            rows.extend([
-                ("customer", it.subject.clone().unwrap_or_else(nobody)),
-                ("compared", format!("{}, {} dB required", it.bio.modality, it.bio.required_db)),
-                ("rules", format!("{} version {}", it.policy.id, it.policy.version)),
-            ]);
-            rows.extend(further_words(
-                it.cap.as_ref(),
-                it.refers.as_ref(),
-                it.confirmation.as_ref(),
-            ));
-            rows
-        }
-        Content::Exception(it) => {
-            let mut rows = decision_words(&it.txn, &it.outcome, &it.reasons, &it.terminal.id);
-            rows.extend([
-                ("customer", it.subject.clone().unwrap_or_else(nobody)),
-                ("compared", "nothing: the exception path".to_owned()),
-                ("rules", format!("{} version {}", it.policy.id, it.policy.version)),
-            ]);
-            rows.extend(further_words(
-                it.cap.as_ref(),
-                it.refers.as_ref(),
-                it.confirmation.as_ref(),
-            ));
-            rows
-        }
-        Content::Outcome(it) => vec![
-            ("about", format!("receipt {} (entry {})", it.refers.rid, it.refers.index)),
-            ("the cash was", it.outcome.clone()),
-            ("moved", format!("{} minor units of {}", it.dispensed_minor, it.currency)),
-            ("terminal", it.terminal.id.clone()),
-        ],
-        Content::Administration(it) => vec![
-            ("act", it.act.clone()),
-            ("by", by(&it.actor)),
-            ("to", it.subject.clone().unwrap_or_else(nobody)),
-        ],
-        Content::Erasure(it) => {
-            let bodies: Vec<_> = it
-                .bodies
-                .iter()
-                .map(|range| format!("{} to {}", range.first, range.last))
-                .collect();
-            let bodies = if bodies.is_empty() { "none".to_owned() } else { bodies.join(", ") };
-            vec![
-                ("reason", it.reason.clone()),
-                ("by", by(&it.actor)),
-                ("customer", it.subject.clone().unwrap_or_else(nobody)),
-                ("bodies deleted", bodies),
-            ]
-        }
-        Content::Redemption(it) => vec![
-            ("about", format!("receipt {} (entry {})", it.refers.rid, it.refers.index)),
-            ("by", by(&it.actor)),
-        ],
-        Content::Reversal(it) => vec![
-            ("about", format!("receipt {} (entry {})", it.refers.rid, it.refers.index)),
-            ("moved", format!("{} {} (minor units)", it.moved_minor, it.currency)),
-            ("by", by(&it.actor)),
-        ],
-    }
-}
-
 /// Text from an export without what could steer a terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] })
         .collect()
 }
 
-fn chain(fault: &dyn std::error::Error) -> String {
+pub(super) fn chain(fault: &dyn std::error::Error) -> String {
     let mut text = printable(&fault.to_string());
     let mut source = fault.source();
     while let Some(cause) = source {
@@ -414,7 +247,7 @@ fn chain(fault: &dyn std::error::Error) -> String {
     text
 }
 
-fn plain_table() -> Table {
+pub(super) fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     table.set_content_arrangement(ContentArrangement::Dynamic);

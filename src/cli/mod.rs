@@ -4,7 +4,9 @@
 
 mod activate;
 mod audit;
+mod audit_report;
 pub mod audit_verify;
+mod audit_words;
 mod bench;
 mod characteristic;
 mod check_config;
@@ -13,6 +15,7 @@ mod demo;
 mod enroll;
 pub mod evaluate;
 pub mod evaluate_finger;
+mod keys;
 mod models;
 mod policy;
 mod policy_backtest;
@@ -83,6 +86,9 @@ enum Command {
     /// Export, verify and read the ledger
     #[command(subcommand)]
     Audit(audit::Command),
+    /// List, rotate and revoke the keys that sign receipts and checkpoints
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Verify or rebuild the models
     #[command(subcommand)]
     Models(models::Command),
@@ -163,6 +169,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(&load()?, args),
         Command::Terminal(command) => terminal::run(&load()?, &command),
         Command::Audit(command) => audit::run(&load()?, command),
+        Command::Keys(command) => keys::run(&load()?, command),
         Command::Models(command) => models::run(&load()?, &command),
         Command::Policy(command) => policy::run(|| Ok(load()?), &command),
         Command::Report(command) => report::run(&load()?, command),

@@ -5,6 +5,7 @@
 //! never in the configuration: they are files under `data_dir`, and a secret file that others may
 //! read is refused ([`refuse_if_exposed`]).
 
+mod keys;
 mod outside;
 mod raw;
 mod reference;
@@ -18,6 +19,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use keys::{KeysConfig, Pkcs11Config};
 pub use outside::{TsaConfig, WitnessesConfig};
 pub use raw::RawConfig;
 pub use reference::{ReferenceConfig, ReferenceFrom, ReferenceService};
@@ -60,6 +62,8 @@ pub struct Config {
     pub guests_per_terminal_per_day: u32,
     /// From one published checkpoint to the next.
     pub checkpoint_interval: Duration,
+    /// Which keys are made, and where they are kept.
+    pub keys: KeysConfig,
     /// From one run of the retention clerk to the next.
     pub retention_interval: Duration,
     /// Who cosigns the ledger's checkpoints.
@@ -187,6 +191,7 @@ impl Config {
         let interval_ms = raw.ledger.checkpoint_interval_ms;
         let checkpoint_interval =
             faults.millis("ledger.checkpoint_interval_ms", interval_ms, 100, 60_000);
+        let keys = keys::check(raw.keys, &mut faults);
         let between_runs_s = raw.retention.interval_s;
         let retention_interval = Duration::from_secs(faults.within(
             "retention.interval_s",
@@ -212,6 +217,7 @@ impl Config {
                 terminal_rate_per_minute,
                 guests_per_terminal_per_day,
                 checkpoint_interval,
+                keys,
                 retention_interval,
                 witnesses,
                 tsa,

@@ -20,6 +20,7 @@ pub struct RawConfig {
     pub(super) rate: RawRate,
     pub(super) guests: RawGuests,
     pub(super) ledger: RawLedger,
+    pub(super) keys: RawKeys,
     pub(super) retention: RawRetention,
     pub(super) witnesses: RawWitnesses,
     pub(super) tsa: RawTsa,
@@ -113,6 +114,39 @@ pub(super) struct RawRate {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawLedger {
     pub(super) checkpoint_interval_ms: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawKeys {
+    pub(super) receipt_alg: RawReceiptAlg,
+    pub(super) pkcs11: Option<RawPkcs11>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum RawReceiptAlg {
+    #[default]
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+    #[serde(rename = "ES256")]
+    Es256,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPkcs11 {
+    pub(super) module: PathBuf,
+    pub(super) token_label: String,
+    pub(super) pin_file: PathBuf,
+    pub(super) holds: Vec<RawHeld>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawHeld {
+    Receipt,
+    Ledger,
+    Root,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,22 +1,22 @@
-//! Digests, HMAC, AEAD, signatures, randomness: the only user of ring.
+//! Digests, HMAC, AEAD, signatures, randomness: the only user of ring and of PKCS#11.
 
 mod aead;
 mod certificate;
-mod device_key;
 mod digest;
 mod entropy;
+mod key_pair;
+mod pkcs11;
 mod signature;
 
 pub use aead::{AeadError, SealingKey};
 pub use certificate::{CertificateError, StampAuthorities, StampDigest, StampKey, StampSignature};
-pub use device_key::DeviceKey;
 pub use digest::{Digest, InvalidDigest, MacKey, Sha256, sha256};
 #[cfg(any(test, feature = "test-support"))]
 pub use entropy::SeededEntropy;
 pub use entropy::{Entropy, EntropyError, SystemEntropy, random_bytes};
-pub use signature::{
-    Ed25519Key, KeyError, PublicKey, SignatureError, Signer, ed25519_spki_der, spki_pem,
-};
+pub use key_pair::{Ed25519Key, P256Key, read_private_key};
+pub use pkcs11::{Token, TokenError, TokenReply};
+pub use signature::{KeyError, KeyKind, PublicKey, SignatureError, Signer, spki_pem};
 
 /// Length-prefixed concatenation: each field behind its length as eight big-endian bytes, so that no
 /// two lists of fields give the same bytes.

@@ -316,10 +316,11 @@ impl Gateway {
     /// field that does not fit.
     pub async fn redeem(&self, actor: &Actor, request: Redeem) -> Result<Redemption, GatewayError> {
         let invalid = |field, problem| GatewayError::Invalid { field, problem };
-        let verified = verify(&request.receipt_jws, &self.register).map_err(|error| {
-            tracing::info!(code = error.code(), error = %error, "a receipt was not redeemed");
-            invalid("receipt_jws", "it is not a receipt of this gateway")
-        })?;
+        let verified =
+            verify(&request.receipt_jws, &self.keyring.installed()?.register).map_err(|error| {
+                tracing::info!(code = error.code(), error = %error, "a receipt was not redeemed");
+                invalid("receipt_jws", "it is not a receipt of this gateway")
+            })?;
         let id = verified.id();
         let entry = self.entry_of(&id).await?;
         if entry.jws != request.receipt_jws {

@@ -14,7 +14,7 @@ use super::request::{Actor, Answer, Logged, Salts};
 use super::session::digest_from_hex;
 use super::verification::{CallingTerminal, Which};
 use super::verification_job::VerificationJob;
-use crate::crypto::{DeviceKey, Digest, length_prefixed, random_bytes, sha256};
+use crate::crypto::{Digest, PublicKey, length_prefixed, random_bytes, sha256};
 use crate::domain::id::{ConfirmationId, CustomerId, PrincipalName, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey};
@@ -197,9 +197,11 @@ impl Gateway {
                 let kept = self.kept_for(&row).await?.ok_or(missing)?;
                 let message = confirmation_message(id, &kept.shown);
                 let device = self.device_key(&row.customer, &key).await?;
-                device.verify(&message, &signature).map_err(|_| GatewayError::Invalid {
-                    field: "signature",
-                    problem: "it is not this key's over what was shown",
+                device.verify_either_form(&message, &signature).map_err(|_| {
+                    GatewayError::Invalid {
+                        field: "signature",
+                        problem: "it is not this key's over what was shown",
+                    }
                 })?;
                 let proof = [&b"tulga-confirmation-proof-v1"[..], &message, &signature];
                 let details = sha256(&length_prefixed(&proof)).labelled();
@@ -288,14 +290,14 @@ impl Gateway {
         &self,
         customer: &CustomerId,
         fingerprint: &Digest,
-    ) -> Result<DeviceKey, GatewayError> {
+    ) -> Result<PublicKey, GatewayError> {
         let keys = self.store.app_keys(customer).await?;
         let row = keys.into_iter().find(|row| row.fingerprint == *fingerprint);
         let row = row.ok_or(GatewayError::Invalid {
             field: "key_id",
             problem: "it is no key of this customer",
         })?;
-        DeviceKey::from_spki_der(&row.spki)
+        PublicKey::from_spki_der(&row.spki)
             .map_err(|cause| GatewayError::internal("a bound key", cause))
     }
 
@@ -437,10 +439,10 @@ impl Gateway {
         proof: &[u8],
     ) -> Result<Digest, GatewayError> {
         let invalid = |field, problem| GatewayError::Invalid { field, problem };
-        let key = DeviceKey::from_spki_der(&spki).map_err(|_| {
+        let key = PublicKey::from_spki_der(&spki).map_err(|_| {
             invalid("public_key", "it is no Ed25519 or uncompressed P-256 SubjectPublicKeyInfo")
         })?;
-        key.verify(&app_key_message(customer, &spki), proof)
+        key.verify_either_form(&app_key_message(customer, &spki), proof)
             .map_err(|_| invalid("proof", "it is not this key's over this customer and key"))?;
         let subject = Some(self.subject_of(customer).await?);
         let fingerprint = key.fingerprint();

@@ -1,8 +1,10 @@
 //! Why no decision was made.
 
+use super::keyring::KeyStoreError;
 use super::reference::ReferenceError;
 use crate::capture::{DecodeError, FingerDecodeError};
 use crate::crypto::{AeadError, EntropyError, SignatureError};
+use crate::receipt::IssueError;
 use crate::store::StoreError;
 
 /// The gateway did not do what was asked: there is no decision, and no receipt.
@@ -65,6 +67,18 @@ pub enum GatewayError {
     /// The store or the ledger could not commit.
     #[error("the store could not commit")]
     Store(#[from] StoreError),
+    /// The holder of the gateway's key could not sign.
+    #[error("nothing can be signed")]
+    Signing(#[from] SignatureError),
+    /// Keys or their register could not be read, made or kept.
+    #[error("the keys cannot be used")]
+    Keys(#[source] KeyStoreError),
+    /// A key register that is not taken; the fault names what is wrong with it.
+    #[error("the key register is refused")]
+    Register {
+        /// For whoever made it.
+        fault: String,
+    },
     /// The source of reference images did not say whether it has a portrait.
     #[error("no reference image could be asked for")]
     Reference(#[from] ReferenceError),
@@ -78,7 +92,10 @@ impl GatewayError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Invalid { .. } | Self::Pack { .. } | Self::Record { .. } => "REQ_INVALID",
+            Self::Invalid { .. }
+            | Self::Pack { .. }
+            | Self::Record { .. }
+            | Self::Register { .. } => "REQ_INVALID",
             Self::Unreadable(_) => "CAP_UNREADABLE",
             Self::UnreadableFinger(cause) => cause.code(),
             Self::Stale => "CAP_STALE",
@@ -91,7 +108,8 @@ impl GatewayError {
             Self::Deadline => "SYS_DEADLINE",
             Self::NotReady(_) => "SYS_NOT_READY",
             Self::Reference(cause) => cause.code(),
-            Self::Store(_) => "SYS_STORE",
+            // Without a signature there is no receipt, as without the store.
+            Self::Store(_) | Self::Signing(_) | Self::Keys(_) => "SYS_STORE",
             Self::Internal(..) => "SYS_INTERNAL",
         }
     }
@@ -122,8 +140,11 @@ impl From<AeadError> for GatewayError {
     }
 }
 
-impl From<SignatureError> for GatewayError {
-    fn from(cause: SignatureError) -> Self {
-        Self::internal("signing", cause)
+impl From<IssueError> for GatewayError {
+    fn from(cause: IssueError) -> Self {
+        match cause {
+            IssueError::Signature(cause) => Self::Signing(cause),
+            cause => Self::internal("receipt", cause),
+        }
     }
 }

@@ -119,16 +119,21 @@ impl Gateway {
         parts.push((open, latest));
         let total = parts.iter().map(|(_, checkpoint)| checkpoint.size).sum();
         let mut outlet = Outlet { out, folder: String::new(), done: 0, total };
-        outlet.top(KEYS_FILE, self.key_register.register.clone()).await?;
-        outlet.top(KEYS_SIGNATURE_FILE, self.key_register.signature.clone()).await?;
+        // After the checkpoint, so that it names every key that signed under it.
+        let keys = self.keyring.installed()?;
+        outlet.top(KEYS_FILE, keys.files.register.clone()).await?;
+        outlet.top(KEYS_SIGNATURE_FILE, keys.files.signature.clone()).await?;
         if !closed.is_empty() {
             let log = LogOfLogs::new(&self.settings.issuer, closed)
                 .map_err(|cause| GatewayError::internal("log of logs", cause))?;
-            let note = log.sign(&*self.signing.ledger_key).map_err(GatewayError::from)?;
+            let size = u64::try_from(log.shards().len()).unwrap_or(u64::MAX);
+            let key = self.keyring.ledger_key(log.origin(), size)?;
+            let note = log.sign(&*key).map_err(GatewayError::from)?;
             outlet.top(LOG_OF_LOGS_FILE, note.into_bytes()).await?;
         }
-        if let Some((open, _)) = parts.last() {
-            let key = LogKey::new(open.clone(), self.signing.ledger_key.public_key());
+        if let Some((open, latest)) = parts.last() {
+            let key = self.keyring.ledger_key(open, latest.size)?.public_key();
+            let key = LogKey::new(open.clone(), key);
             if let Some(policy) = self.signing.witnessing.policy_file(&key) {
                 outlet.top(POLICY_FILE, policy.into_bytes()).await?;
             }

@@ -117,7 +117,10 @@ pub(super) async fn keep_checkpoint(
         return Ok((origin, row));
     }
     let root: Digest = root.map_err(|cause| GatewayError::internal("ledger", cause))?;
-    let text = Checkpoint { origin: origin.clone(), size, root }.sign(&*signing.ledger_key)?;
+    let key = signing.keyring.ledger_key(&origin, size)?;
+    let checkpoint = Checkpoint { origin: origin.clone(), size, root };
+    let sign = || checkpoint.sign(&*key);
+    let text = if key.is_remote() { tokio::task::block_in_place(sign) } else { sign() }?;
     let row = CheckpointRow { size, text, time: now };
     let mut unit = store.begin().await?;
     unit.insert_checkpoint(origin.as_str(), &row).await?;

@@ -22,6 +22,8 @@ mod footage;
 mod guard;
 mod guest;
 mod import;
+mod key_change;
+mod keyring;
 mod ledger_view;
 mod ledgers;
 mod look;
@@ -51,6 +53,7 @@ mod verification_job;
 mod vision;
 mod witnessing;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -60,7 +63,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::crypto::{Entropy, PublicKey, Signer};
+use crate::crypto::Entropy;
 use crate::domain::id::{TenantId, TerminalId};
 use crate::domain::turnover::BankZone;
 use crate::face::FacePipeline;
@@ -68,11 +71,11 @@ use crate::fingerprint::FingerprintPipeline;
 use crate::ledger::{LedgerNames, Tree};
 use crate::matching::{FingerGallery, FingerMatcher, Gallery, Matcher};
 use crate::policy::PolicyPack;
-use crate::receipt::KeyRegister;
 use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
 pub use crate::ledger::{LogPosition, Origin};
+pub use crate::receipt::{KeyUse, LedgerPlace, LedgerState};
 pub use crate::store::{
     CaseEvidenceRow, CaseFile, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow,
     RegisterRow,
@@ -88,6 +91,10 @@ pub use finger_records::ExportedTemplate;
 pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
 pub use guard::{FileGuard, GuardError, HeadGuard, SignedHead};
 pub use import::Imported;
+pub use key_change::{HALF_YEARS_AHEAD, PreparedKey};
+pub use keyring::{
+    Installed, KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError, Keyring, KeyringError,
+};
 pub use policy::ActivePack;
 pub use postbox::{Postbox, PostboxAnswer, PostboxError};
 pub use reference::{ReferenceError, ReferenceSource};
@@ -141,27 +148,10 @@ pub struct Parts {
     pub timestamping: Option<Timestamping>,
     /// Signs terminals' certificates.
     pub authority: Arc<dyn CertificateAuthority>,
-    /// Signs receipts.
-    pub receipt_key: Arc<dyn Signer>,
-    /// The receipt key's name in the register.
-    pub receipt_kid: String,
-    /// Signs checkpoints.
-    pub ledger_key: Arc<dyn Signer>,
-    /// `keys.json` and its signature by the root key, as they are exported.
-    pub key_register: KeyRegisterFiles,
+    /// The signed key register, and what signs receipts and checkpoints.
+    pub keyring: Keyring,
     /// Names and numbers.
     pub settings: Settings,
-}
-
-/// The signed key register, as exported.
-#[derive(Clone, Debug)]
-pub struct KeyRegisterFiles {
-    /// `keys.json`.
-    pub register: Vec<u8>,
-    /// `keys.json.sig`.
-    pub signature: Vec<u8>,
-    /// The root key; its fingerprint is the trust fingerprint.
-    pub root: PublicKey,
 }
 
 /// Names and numbers of a gateway.
@@ -211,8 +201,7 @@ pub struct Gateway {
     entropy: Arc<dyn Entropy>,
     references: Option<Arc<dyn ReferenceSource>>,
     authority: Arc<dyn CertificateAuthority>,
-    key_register: KeyRegisterFiles,
-    register: KeyRegister,
+    keyring: Arc<Keyring>,
     matcher: Matcher,
     /// None where the gateway has no model for fingers.
     finger_matcher: Option<FingerMatcher>,
@@ -229,6 +218,8 @@ pub struct Gateway {
     retention: Mutex<()>,
     /// Reports that may be made at once: each reads much.
     reports: Semaphore,
+    /// Held while a key is made or a register installed.
+    key_change: Mutex<()>,
     /// Held over an import of a register: the rows of one version are staged at a time.
     register_import: Mutex<()>,
     under_way: Arc<UnderWay>,
@@ -287,17 +278,14 @@ impl Gateway {
             authority,
             ..
         } = parts;
-        let register = KeyRegister::parse(&parts.key_register.register)
-            .map_err(|cause| GatewayError::internal("key register", cause))?;
+        let keyring = Arc::new(parts.keyring);
+        note_ledgers(&*store, &keyring).await?;
         let signing = Arc::new(Signing {
             names: parts.settings.ledgers.clone(),
             issuer: parts.settings.issuer.clone(),
             tenant: parts.settings.tenant.as_str().to_owned(),
-            register: register.clone(),
+            keyring: Arc::clone(&keyring),
             entropy: Arc::clone(&entropy),
-            receipt_kid: parts.receipt_kid,
-            receipt_key: parts.receipt_key,
-            ledger_key: parts.ledger_key,
             witnessing: Arc::new(Witnessing::new(parts.witnesses, clock.now())),
         });
         let sequencer =
@@ -312,7 +300,7 @@ impl Gateway {
             faces: Gallery::new(matcher.clone()),
             fingers: finger_matcher.clone().map(FingerGallery::new),
         };
-        let packs = Packs::new(Arc::clone(&store), Arc::clone(&view), register.clone(), pack);
+        let packs = Packs::new(Arc::clone(&store), Arc::clone(&view), Arc::clone(&keyring), pack);
         let gateway = Arc::new(Self {
             packs: Arc::new(packs),
             vision: VisionPool::new(faces, fingers, parts.settings.vision),
@@ -320,8 +308,7 @@ impl Gateway {
                 parts.settings.calls_per_terminal_per_minute,
             )),
             references: parts.references,
-            key_register: parts.key_register,
-            register,
+            keyring,
             matcher,
             finger_matcher,
             settings: parts.settings,
@@ -329,6 +316,7 @@ impl Gateway {
             activation: Mutex::new(()),
             retention: Mutex::new(()),
             reports: Semaphore::new(REPORTS_MAX),
+            key_change: Mutex::new(()),
             register_import: Mutex::new(()),
             under_way: Arc::default(),
             confirmations: watch::Sender::new(()),
@@ -345,6 +333,7 @@ impl Gateway {
         });
         gateway.load_gallery().await?;
         gateway.open_packs().await?;
+        gateway.settle_keys().await?;
         let witnesses = gateway.start_witnesses().await?;
         let timestamps = gateway.start_timestamps(parts.timestamping);
         let clerk = tokio::spawn(clerk(Arc::downgrade(&gateway)));
@@ -394,6 +383,17 @@ impl Gateway {
     }
 }
 
+/// Tells the ring how far each ledger that its register names is signed.
+async fn note_ledgers(store: &dyn Store, keyring: &Keyring) -> Result<(), GatewayError> {
+    let installed = keyring.installed()?;
+    let named = installed.register.keys().iter().flat_map(|key| &key.origins);
+    let origins: BTreeSet<&str> = named.map(|range| range.origin.as_str()).collect();
+    for origin in origins {
+        keyring.note(origin, store.head(origin).await?.size)?;
+    }
+    Ok(())
+}
+
 /// Keeps a checkpoint at each interval and forgets challenges that nobody can use.
 async fn clerk(gateway: std::sync::Weak<Gateway>) {
     /// A challenge is kept this long after it expired, so that a replay is told from a guess.
@@ -417,6 +417,9 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
         since_sweep += interval;
         if since_sweep >= Duration::from_mins(1) {
             since_sweep = Duration::ZERO;
+            if let Err(error) = gateway.settle_keys().await {
+                tracing::error!(code = error.code(), error = %error, "a change of keys is not logged yet");
+            }
             let swept = async {
                 let mut unit = gateway.store.begin().await?;
                 unit.delete_challenges(now.plus_millis(-CHALLENGE_KEPT_MS)).await?;

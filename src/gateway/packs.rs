@@ -14,11 +14,12 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::spawn_blocking;
 
 use super::error::GatewayError;
+use super::keyring::Keyring;
 use super::ledger_view::LedgerView;
 use crate::crypto::{Digest, length_prefixed, sha256};
 use crate::domain::time::UnixMillis;
 use crate::policy::{PackError, PackFiles, PolicyPack};
-use crate::receipt::{Content, KeyRegister, verify};
+use crate::receipt::{Content, verify};
 use crate::store::{ActivationRow, Store, UnitOfWork};
 
 /// The word of entries that say from when a pack decides.
@@ -35,7 +36,7 @@ const STACK_BYTES: usize = 64 << 20;
 pub(super) struct Packs {
     store: Arc<dyn Store>,
     view: Arc<LedgerView>,
-    register: KeyRegister,
+    keyring: Arc<Keyring>,
     configured: Arc<PolicyPack>,
     /// By the entries of their activations, with what was activated.
     loaded: RwLock<BTreeMap<u64, (ActivationRow, Arc<PolicyPack>)>>,
@@ -47,11 +48,11 @@ impl Packs {
     pub fn new(
         store: Arc<dyn Store>,
         view: Arc<LedgerView>,
-        register: KeyRegister,
+        keyring: Arc<Keyring>,
         configured: Arc<PolicyPack>,
     ) -> Self {
         let (loaded, checking) = (RwLock::default(), Mutex::new(()));
-        Self { store, view, register, configured, loaded, checking }
+        Self { store, view, keyring, configured, loaded, checking }
     }
 
     /// The configured pack.
@@ -136,7 +137,7 @@ impl Packs {
         let position = self.view.recorded()?.0.position(row.index);
         let entry = self.store.entry(position.origin.as_str(), position.index).await?;
         let entry = entry.ok_or(GatewayError::broken("an activation has no ledger entry"))?;
-        let verified = verify(&entry.jws, &self.register)
+        let verified = verify(&entry.jws, &self.keyring.installed()?.register)
             .map_err(|cause| GatewayError::internal("the entry of an activation", cause))?;
         let body = verified.body();
         let tells = match &body.content {

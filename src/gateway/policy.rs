@@ -175,10 +175,11 @@ impl Gateway {
         if noted.is_some_and(|row| row.hash == configured.hash()) {
             return Ok(());
         }
+        let key = self.keyring.own_key(&self.open_ledger()?)?;
         let actor = receipt::Actor {
             role: "gateway".to_owned(),
             name: "gateway".to_owned(),
-            cert: self.signing.receipt_key.public_key().fingerprint().labelled(),
+            cert: key.signer.public_key().fingerprint().labelled(),
         };
         self.log_pack_as(actor, PackAct::Note { pack: Arc::clone(configured) }).await.map(drop)
     }

@@ -231,11 +231,12 @@ impl Gateway {
         });
         let entry = self.perform_as(content, None, Vec::new()).await?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let installed = self.keyring.installed()?;
         let seal = Seal {
             header,
             receipt: entry.jws().to_owned(),
-            keys: text(&self.key_register.register),
-            keys_signature: text(&self.key_register.signature),
+            keys: text(&installed.files.register),
+            keys_signature: text(&installed.files.signature),
         };
         Ok((seal.to_bytes().map_err(json)?, entry))
     }

@@ -132,7 +132,10 @@ impl Gateway {
             let destroyed = Arc::default();
             let job = RetireJob {
                 receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
-                actor: actor.map_or_else(|| self.signing.own_actor(), super::act::receipt_actor),
+                actor: match actor {
+                    Some(actor) => super::act::receipt_actor(actor),
+                    None => self.signing.own_actor(&self.open_ledger()?)?,
+                },
                 issuer: self.settings.issuer.clone(),
                 tenant: self.settings.tenant.as_str().to_owned(),
                 destroyed: Arc::clone(&destroyed),

@@ -38,7 +38,7 @@ impl Gateway {
     /// [`GatewayError::Invalid`] with the field that does not fit the receipt.
     pub async fn reverse(&self, actor: &Actor, request: Reverse) -> Result<Logged, GatewayError> {
         let invalid = |field, problem| GatewayError::Invalid { field, problem };
-        let verified = verify(&request.receipt_jws, &self.register)
+        let verified = verify(&request.receipt_jws, &self.keyring.installed()?.register)
             .map_err(|_| invalid("receipt_jws", "it is not a receipt of this gateway"))?;
         let entry = self.entry_of(&verified.id()).await?;
         if entry.jws != request.receipt_jws {

@@ -11,15 +11,16 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::error::GatewayError;
+use super::keyring::Keyring;
 use super::ledgers::Ledgers;
 use super::sequencer::NewEntry;
 use super::witnessing::Witnessing;
-use crate::crypto::{Entropy, Signer, random_bytes};
+use crate::crypto::{Entropy, random_bytes};
 use crate::domain::id::ReceiptId;
 use crate::domain::time::UnixMillis;
 use crate::ledger::{Checkpoint, ClosedShard, LedgerNames, Origin, leaf_hash};
 use crate::receipt::{
-    self, Administration, Content, KeyRegister, KeyUse, LogBlock, ReceiptDraft, issue, rid_text,
+    self, Administration, Content, KeyUse, LogBlock, ReceiptDraft, issue, rid_text,
 };
 use crate::store::{CheckpointRow, ClosedLedgerRow, EntryRow, HeadRow, UnitOfWork};
 
@@ -35,10 +36,7 @@ pub(super) struct Signing {
     pub names: LedgerNames,
     pub issuer: String,
     pub tenant: String,
-    pub register: KeyRegister,
-    pub receipt_kid: String,
-    pub receipt_key: Arc<dyn Signer>,
-    pub ledger_key: Arc<dyn Signer>,
+    pub keyring: Arc<Keyring>,
     pub entropy: Arc<dyn Entropy>,
     pub witnessing: Arc<Witnessing>,
 }
@@ -47,11 +45,15 @@ impl Signing {
     /// The ledger to begin with.
     pub fn first_ledger(&self, now: UnixMillis) -> Result<Origin, GatewayError> {
         let wanted = self.wanted(now)?;
-        if self.may_sign(&wanted) {
+        if self.may_sign(&wanted)? {
             return Ok(wanted);
         }
-        let range = self.register.key(&self.receipt_kid).and_then(|key| key.origins.first());
-        let range = range.ok_or(GatewayError::broken("the receipt key has no ledger"))?;
+        let installed = self.keyring.installed()?;
+        let keys = installed.register.keys().iter();
+        let range = keys
+            .filter(|key| key.usage == KeyUse::Receipt)
+            .find_map(|key| key.origins.first())
+            .ok_or(GatewayError::broken("no receipt key has a ledger"))?;
         Origin::try_from(range.origin.as_str())
             .map_err(|cause| GatewayError::internal("key register", cause))
     }
@@ -61,24 +63,18 @@ impl Signing {
         self.names.at(now).map_err(|cause| GatewayError::internal("the ledger's name", cause))
     }
 
-    /// Whether the register lets our keys sign a ledger from its first entry on.
-    pub fn may_sign(&self, origin: &Origin) -> bool {
-        let covers = |key: &receipt::KeyRecord| key.covers(origin.as_str(), 0);
-        let ledger_key = self.ledger_key.public_key();
-        let mut keys = self.register.keys().iter();
-        self.register.key(&self.receipt_kid).is_some_and(covers)
-            && keys.any(|key| {
-                key.usage == KeyUse::Ledger && key.public_key == ledger_key && covers(key)
-            })
+    /// Whether the register names keys for a ledger from its first entry on.
+    pub fn may_sign(&self, origin: &Origin) -> Result<bool, GatewayError> {
+        let register = &self.keyring.installed()?.register;
+        let origin = origin.as_str();
+        Ok(register.receipt_key(origin, 0).is_some() && register.ledger_key(origin, 1).is_some())
     }
 
-    /// The gateway as an actor: known by the key that it signs receipts with.
-    pub fn own_actor(&self) -> receipt::Actor {
-        receipt::Actor {
-            role: "gateway".to_owned(),
-            name: self.receipt_kid.clone(),
-            cert: self.receipt_key.public_key().fingerprint().labelled(),
-        }
+    /// The gateway as an actor: known by the key that it signs a ledger's receipts with.
+    pub fn own_actor(&self, origin: &Origin) -> Result<receipt::Actor, GatewayError> {
+        let key = self.keyring.own_key(origin)?;
+        let cert = key.signer.public_key().fingerprint().labelled();
+        Ok(receipt::Actor { role: "gateway".to_owned(), name: key.kid, cert })
     }
 }
 
@@ -102,7 +98,7 @@ impl Ground {
     ) -> Result<Self, GatewayError> {
         let wanted = signing.wanted(now)?;
         // A clock that was set back asks for a ledger that is closed, and does not get it.
-        if ledgers.knows(&wanted) || !signing.may_sign(&wanted) {
+        if ledgers.knows(&wanted) || !signing.may_sign(&wanted)? {
             let (ledgers, prior) = (Arc::clone(ledgers), head.clone());
             return Ok(Self { ledgers, prior, closing: None });
         }
@@ -132,7 +128,7 @@ impl Ground {
         // Nobody else has taken the old ledger over, or this fails.
         unit.swap_head(origin.as_str(), head, head).await?;
         let checkpoint = Checkpoint { origin: origin.clone(), size, root };
-        let text = checkpoint.sign(&*signing.ledger_key)?;
+        let text = checkpoint.sign(&*signing.keyring.ledger_key(&origin, size)?)?;
         unit.insert_checkpoint(origin.as_str(), &CheckpointRow { size, text, time: now }).await?;
         let row = ClosedLedgerRow { origin: origin.as_str().to_owned(), size, root };
         Ok(unit.close_ledger(&row).await?)
@@ -145,7 +141,7 @@ pub(super) fn ledger_opened(signing: &Signing, ground: &Ground) -> Result<NewEnt
     let receipt = ReceiptId::new(random_bytes(&*signing.entropy)?);
     let content = Content::Administration(Administration {
         act: LEDGER_OPENED.to_owned(),
-        actor: signing.own_actor(),
+        actor: signing.own_actor(ground.ledgers.open())?,
         subject: before.map(|shard| shard.origin.as_str().to_owned()),
         details: before.map(ClosedShard::labelled_digest),
     });
@@ -180,7 +176,11 @@ pub(super) fn sign_all(
 ) -> Result<Vec<EntryRow>, Unsigned> {
     let sign = |(at, (job, entry)): (usize, (Option<usize>, NewEntry))| {
         let index = ground.prior.size + u64::try_from(at).unwrap_or(u64::MAX);
-        sign(signing, ground, entry, index, now).map_err(|error| Unsigned { error, job })
+        sign(signing, ground, entry, index, now).map_err(|error| {
+            // The key's failure, not the job's: without a key nobody's turn comes.
+            let is_key = matches!(error, GatewayError::Signing(_) | GatewayError::NotReady(_));
+            Unsigned { error, job: job.filter(|_| !is_key) }
+        })
     };
     if entries.len() <= SIGNED_BY_ONE_MAX {
         entries.into_iter().enumerate().map(sign).collect()
@@ -202,9 +202,8 @@ fn sign(
     log.witnessed = signing.witnessing.in_receipt(origin);
     let kind = entry.draft.content.kind().to_owned();
     let body = entry.draft.complete(now, log);
-    let signed = issue(&body, &signing.receipt_kid, &*signing.receipt_key)
-        .map_err(|cause| GatewayError::internal("receipt", cause))?;
-    let jws = signed.into_string();
+    let key = signing.keyring.receipt_key(ground.ledgers.open(), index, now)?;
+    let jws = issue(&body, &key.kid, &*key.signer)?.into_string();
     let leaf = *leaf_hash(&jws).digest();
     Ok(EntryRow {
         index,

@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 74] = [
+pub const ACCESS: [(&str, Access); 77] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -105,6 +105,9 @@ pub const ACCESS: [(&str, Access); 74] = [
     ("/tulga.v1.TerminalService/RevokeTerminal", ADMIN),
     ("/tulga.v1.TerminalService/SetTerminalPlace", ADMIN),
     ("/tulga.v1.TerminalService/ListTerminals", ADMIN),
+    ("/tulga.v1.KeyService/ListKeys", ADMIN),
+    ("/tulga.v1.KeyService/PrepareKey", ADMIN),
+    ("/tulga.v1.KeyService/InstallRegister", ADMIN),
     ("/tulga.v1.PolicyService/ProposePack", POLICY_AUTHOR),
     ("/tulga.v1.PolicyService/ApprovePack", POLICY_APPROVER),
     ("/tulga.v1.PolicyService/ActivatePack", POLICY_ACTIVATOR),
@@ -405,7 +408,9 @@ mod tests {
                 ("EnrollmentService", "Erase" | "ResolveDuplicate" | "ExportTemplate")
                 | ("FootageService", "PlaceHold" | "LiftHold" | "ConfirmDeleted")
                 | ("CaseService", "ProposeResolution" | "ApproveResolution")
-                | ("RegisterService" | "RetentionService" | "TerminalService", _) => &[Admin],
+                | ("KeyService" | "RegisterService" | "RetentionService" | "TerminalService", _) => {
+                    &[Admin]
+                }
                 ("EnrollmentService" | "TellerService", _) => &[Enroller, Admin],
                 ("AuditService", "GetEvidence") => &[Auditor],
                 ("AuditService" | "CaseService", _) | ("FootageService", "ListFootage") => {

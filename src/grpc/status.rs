@@ -155,6 +155,7 @@ impl From<GatewayError> for Status {
             GatewayError::Invalid { field, problem } => InvalidField::wrong(field, problem).into(),
             GatewayError::Pack { fault } => InvalidField::wrong("files", &fault).into(),
             GatewayError::Record { fault } => InvalidField::wrong("record", &fault).into(),
+            GatewayError::Register { fault } => InvalidField::wrong("register", &fault).into(),
             GatewayError::UnreadableFinger(fault) => unreadable_finger(&fault),
             other => refuse(other.code(), &other),
         }
@@ -175,6 +176,7 @@ pub fn reason_and_field(error: &GatewayError) -> (&'static str, &'static str) {
         GatewayError::Invalid { field, .. } => field,
         GatewayError::Pack { .. } => "files",
         GatewayError::Record { .. } => "record",
+        GatewayError::Register { .. } => "register",
         _ => "",
     };
     (log(find(error.code()), &chain(error)).reason, field)

@@ -160,7 +160,7 @@ impl NamedKey {
     fn write(&self, f: &mut fmt::Formatter<'_>, signature_type: u8) -> fmt::Result {
         let Self { name, key } = self;
         let id = hex(KeyId::of_type(signature_type, name, key));
-        let encoded = STANDARD.encode([&[signature_type], key.as_bytes().as_slice()].concat());
+        let encoded = STANDARD.encode([&[signature_type], key.as_bytes()].concat());
         write!(f, "{name}+{id}+{encoded}")
     }
 }

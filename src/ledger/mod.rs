@@ -7,6 +7,7 @@
 mod checkpoint;
 mod cosignature;
 mod der;
+mod half_year;
 mod names;
 mod note;
 mod policy;
@@ -21,6 +22,7 @@ pub use checkpoint::{Checkpoint, CheckpointError, split_checkpoints};
 pub use cosignature::{
     Cosignature, CosignatureError, LogKey, VerifierKeyError, WitnessKey, WitnessTimes, cosign,
 };
+pub use half_year::half_years_after;
 pub use names::{LedgerNames, LogPosition};
 pub use note::{InvalidOrigin, KeyId, NOTE_BYTES_MAX, NoteError, Origin, SignedNote, sign_note};
 pub use policy::{

@@ -5,7 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::crypto::{Digest, PublicKey, SignatureError, Signer, sha256};
+use crate::crypto::{Digest, KeyKind, PublicKey, SignatureError, Signer, sha256};
 
 /// Longest note taken, in bytes.
 pub const NOTE_BYTES_MAX: usize = 64 * 1024;
@@ -119,9 +119,14 @@ impl KeyId {
 ///
 /// # Errors
 ///
-/// [`SignatureError`] when the key's holder cannot sign.
+/// [`SignatureError`] when the key's holder cannot sign, or the key is no Ed25519 key: notes know no
+/// other.
 pub fn sign_note(text: &str, name: &Origin, signer: &dyn Signer) -> Result<String, SignatureError> {
-    let id = KeyId::of(name, &signer.public_key());
+    let key = signer.public_key();
+    if key.kind() != KeyKind::Ed25519 {
+        return Err(SignatureError::Kind);
+    }
+    let id = KeyId::of(name, &key);
     let signature = signer.sign(text.as_bytes())?;
     let line = STANDARD.encode([id.0.as_slice(), &signature].concat());
     Ok(format!("{text}\n{SIGNATURE_MARK}{name} {line}\n"))
@@ -173,6 +178,9 @@ impl<'a> SignedNote<'a> {
     ///
     /// [`NoteError`] otherwise.
     pub fn verify(&self, name: &Origin, key: &PublicKey) -> Result<&'a str, NoteError> {
+        if key.kind() != KeyKind::Ed25519 {
+            return Err(NoteError::NotSigned);
+        }
         let id = KeyId::of(name, key);
         let mut ours =
             self.signatures.iter().filter(|line| line.name == name.as_str() && line.id == id.0);
@@ -255,7 +263,7 @@ const SIGNATURES_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::{Ed25519Key, SeededEntropy};
+    use crate::crypto::{Ed25519Key, P256Key, SeededEntropy};
 
     fn key(seed: u64) -> Ed25519Key {
         Ed25519Key::generate(&SeededEntropy::new(seed)).unwrap()
@@ -289,6 +297,20 @@ mod tests {
         assert_eq!(parsed.verify(&name, &key(2).public_key()), Err(NoteError::NotSigned));
         let other = Origin::try_from("b.example/log").unwrap();
         assert_eq!(parsed.verify(&other, &key(1).public_key()), Err(NoteError::NotSigned));
+    }
+
+    #[test]
+    fn a_p_256_key_signs_no_notes() {
+        let name = Origin::try_from("a.example/log").unwrap();
+        let p256 = P256Key::generate().unwrap();
+        assert_eq!(sign_note("hello\n", &name, &p256), Err(SignatureError::Kind));
+        // Nor is its signature taken where somebody else wrote the line.
+        let public = p256.public_key();
+        let signature = p256.sign(b"hello\n").unwrap();
+        let line = STANDARD.encode([KeyId::of(&name, &public).0.as_slice(), &signature].concat());
+        let note = format!("hello\n\n{SIGNATURE_MARK}{name} {line}\n");
+        let verdict = SignedNote::parse(&note).unwrap().verify(&name, &public);
+        assert_eq!(verdict, Err(NoteError::NotSigned));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{JWS_BYTES_MAX, ReceiptBody, header, is_key_id};
+use super::{JWS_BYTES_MAX, KeyAlgorithm, ReceiptBody, header, is_key_id};
 use crate::crypto::{SignatureError, Signer};
 use crate::ledger::{LeafHash, leaf_hash};
 
@@ -40,7 +40,7 @@ impl fmt::Debug for SignedReceipt {
     }
 }
 
-/// Signs `body` with the key that the register calls `kid`.
+/// Signs `body` with the key that the register calls `kid`. The header's `alg` is that of the key.
 ///
 /// # Errors
 ///
@@ -54,7 +54,8 @@ pub fn issue(
         return Err(IssueError::KeyId);
     }
     let payload = body.to_json().map_err(IssueError::Body)?;
-    let header = URL_SAFE_NO_PAD.encode(header("EdDSA", kid));
+    let algorithm = KeyAlgorithm::of(signer.public_key().kind());
+    let header = URL_SAFE_NO_PAD.encode(header(algorithm.as_str(), kid));
     let mut jws = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload));
     let signature = signer.sign(jws.as_bytes())?;
     jws.push('.');

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{is_key_id, strict_json};
-use crate::crypto::{Digest, PublicKey, SignatureError, Signer, spki_pem};
+use crate::crypto::{Digest, KeyKind, PublicKey, SignatureError, Signer, spki_pem};
 use crate::domain::time::UnixMillis;
 
 /// Longest register read, in bytes.
@@ -63,6 +63,38 @@ pub enum KeyAlgorithm {
     /// Ed25519 (RFC 8032), called `EdDSA` in JOSE.
     #[serde(rename = "EdDSA")]
     EdDsa,
+    /// ECDSA over P-256 with SHA-256 (RFC 7518, section 3.4): receipt and root keys only.
+    #[serde(rename = "ES256")]
+    Es256,
+}
+
+impl KeyAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::EdDsa, Self::Es256];
+
+    /// How keys of a kind sign.
+    #[must_use]
+    pub const fn of(kind: KeyKind) -> Self {
+        match kind {
+            KeyKind::Ed25519 => Self::EdDsa,
+            KeyKind::P256 => Self::Es256,
+        }
+    }
+
+    /// Its name in JOSE, as registers and headers write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EdDsa => "EdDSA",
+            Self::Es256 => "ES256",
+        }
+    }
+
+    /// Whether a header may call it so: RFC 9864 renames `EdDSA` with its curve to `Ed25519`.
+    #[must_use]
+    pub fn is_called(self, alg: &str) -> bool {
+        alg == self.as_str() || (self == Self::EdDsa && alg == "Ed25519")
+    }
 }
 
 /// What a key is for.
@@ -80,15 +112,16 @@ pub enum KeyUse {
     Root,
 }
 
-/// Where a key stands. What it signed inside its ranges stays valid.
+/// Where a key stands. What it signed inside its ranges stays valid, and until a ledger has reached the
+/// end of a range that was closed ahead of it, the key goes on signing there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyStatus {
     /// Signs.
     Active,
-    /// Signs no more; its ranges are closed.
+    /// Another key has taken over where its ranges end.
     Retired,
-    /// Must sign no more; its ranges are closed.
+    /// The same, and its private half may be in other hands: nothing but its ranges speaks for it.
     Revoked,
 }
 
@@ -126,7 +159,8 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
-    /// Whether the key may sign entry `index` of a ledger.
+    /// Whether the key may sign entry `index` of a ledger; for a ledger key, the checkpoint whose last
+    /// entry that is.
     #[must_use]
     pub fn covers(&self, origin: &str, index: u64) -> bool {
         self.origins.iter().any(|range| {
@@ -146,6 +180,14 @@ impl KeyRecord {
         let fault = |rule| Err(KeyRegisterError::Key { kid: self.kid.clone(), rule });
         if !is_key_id(&self.kid) {
             return fault("its id has other characters than A-Z, a-z, 0-9, '.', '_' and '-'");
+        }
+        if self.algorithm != KeyAlgorithm::of(self.public_key.kind()) {
+            return fault("its algorithm is not that of its public key");
+        }
+        if self.algorithm == KeyAlgorithm::Es256
+            && !matches!(self.usage, KeyUse::Receipt | KeyUse::Root)
+        {
+            return fault("checkpoints and cosignatures are signed with Ed25519 only");
         }
         if self.not_after.is_some_and(|last| last < self.not_before) {
             return fault("it ends before it begins");
@@ -173,7 +215,8 @@ impl KeyRegister {
     ///
     /// # Errors
     ///
-    /// [`KeyRegisterError`] when two have one id, or one contradicts itself.
+    /// [`KeyRegisterError`] when two have one id, one contradicts itself, or two receipt keys may
+    /// sign at one index.
     pub fn new(keys: Vec<KeyRecord>) -> Result<Self, KeyRegisterError> {
         let mut ids = HashSet::new();
         for key in &keys {
@@ -183,6 +226,7 @@ impl KeyRegister {
                 return Err(KeyRegisterError::Key { kid: key.kid.clone(), rule });
             }
         }
+        refuse_overlap(&keys)?;
         Ok(Self { keys })
     }
 
@@ -196,6 +240,23 @@ impl KeyRegister {
     #[must_use]
     pub fn key(&self, kid: &str) -> Option<&KeyRecord> {
         self.keys.iter().find(|key| key.kid == kid)
+    }
+
+    /// The key that signs the receipt at `index` of a ledger.
+    #[must_use]
+    pub fn receipt_key(&self, origin: &str, index: u64) -> Option<&KeyRecord> {
+        self.covering(KeyUse::Receipt, origin, index)
+    }
+
+    /// The key that signs a ledger's checkpoint of `size` entries: the one whose range its last entry
+    /// lies in, the first one's for the empty ledger.
+    #[must_use]
+    pub fn ledger_key(&self, origin: &str, size: u64) -> Option<&KeyRecord> {
+        self.covering(KeyUse::Ledger, origin, size.saturating_sub(1))
+    }
+
+    fn covering(&self, usage: KeyUse, origin: &str, index: u64) -> Option<&KeyRecord> {
+        self.keys.iter().find(|key| key.usage == usage && key.covers(origin, index))
     }
 
     /// The keys that sign checkpoints of a ledger.
@@ -229,8 +290,8 @@ impl KeyRegister {
         Self::new(wire.keys.into_iter().map(KeyRecord::try_from).collect::<Result<_, _>>()?)
     }
 
-    /// The text of `keys.json.sig`: base64 of the root key's Ed25519 signature over the exact bytes
-    /// of `keys.json`, and a newline.
+    /// The text of `keys.json.sig`: base64 of the 64 bytes of the root key's signature over the exact
+    /// bytes of `keys.json`, and a newline.
     ///
     /// # Errors
     ///
@@ -263,6 +324,25 @@ impl KeyRegister {
         root.public_key.verify(bytes, &signature).map_err(|_| KeyRegisterError::Signature)?;
         Ok(register)
     }
+}
+
+/// Where two receipt keys may sign, an old one that leaked could make receipts beside the new one.
+fn refuse_overlap(keys: &[KeyRecord]) -> Result<(), KeyRegisterError> {
+    let mut ranges: Vec<(&KeyRange, &str)> = keys
+        .iter()
+        .filter(|key| key.usage == KeyUse::Receipt)
+        .flat_map(|key| key.origins.iter().map(|range| (range, key.kid.as_str())))
+        .collect();
+    ranges.sort_by_key(|(range, _)| (&range.origin, range.first_index));
+    for pair in ranges.windows(2) {
+        let [(before, _), (after, kid)] = pair else { continue };
+        let overlaps = before.last_index.is_none_or(|last| after.first_index <= last);
+        if before.origin == after.origin && overlaps {
+            let rule = "a range of it overlaps another receipt key's of the same ledger";
+            return Err(KeyRegisterError::Key { kid: (*kid).to_owned(), rule });
+        }
+    }
+    Ok(())
 }
 
 /// A register that is not taken.
@@ -347,7 +427,7 @@ impl TryFrom<WireKey> for KeyRecord {
         let instant =
             |text: &str| UnixMillis::parse_rfc3339(text).map_err(|_| fault("a time is malformed"));
         let public_key = PublicKey::from_spki_pem(&spki_pem)
-            .map_err(|_| fault("it is not an Ed25519 public key in PEM"))?;
+            .map_err(|_| fault("it is not an Ed25519 or P-256 public key in PEM"))?;
         let not_before = instant(&not_before)?;
         let not_after = not_after.as_deref().map(instant).transpose()?;
         Ok(Self { kid, algorithm: alg, usage, public_key, not_before, not_after, origins, status })
@@ -357,7 +437,7 @@ impl TryFrom<WireKey> for KeyRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::{Ed25519Key, SeededEntropy};
+    use crate::crypto::{Ed25519Key, P256Key, SeededEntropy};
 
     fn key(seed: u64) -> Ed25519Key {
         Ed25519Key::generate(&SeededEntropy::new(seed)).unwrap()
@@ -421,6 +501,45 @@ mod tests {
         );
         let twice = vec![record("a", KeyUse::Root, 1), record("a", KeyUse::Receipt, 2)];
         assert!(KeyRegister::new(twice).is_err());
+        assert!(open(&|key| key.algorithm = KeyAlgorithm::Es256).is_err());
+        let p256 = |usage| {
+            open(&|key| {
+                key.usage = usage;
+                key.algorithm = KeyAlgorithm::Es256;
+                key.public_key = P256Key::generate().unwrap().public_key();
+            })
+        };
+        assert!(p256(KeyUse::Receipt).is_ok());
+        assert!(p256(KeyUse::Root).is_ok());
+        assert!(p256(KeyUse::Ledger).is_err());
+        assert!(p256(KeyUse::Witness).is_err());
+    }
+
+    #[test]
+    fn at_each_index_one_key_signs_at_the_most() {
+        let of = |usage, first: (u64, Option<u64>), second: (u64, Option<u64>)| {
+            let mut keys = vec![record("a", usage, 2), record("b", usage, 3)];
+            for (key, (first_index, last_index)) in keys.iter_mut().zip([first, second]) {
+                key.origins[0].first_index = first_index;
+                key.origins[0].last_index = last_index;
+            }
+            KeyRegister::new(keys)
+        };
+        let receipt = |first, second| of(KeyUse::Receipt, first, second);
+        let register = receipt((0, Some(9)), (10, None)).unwrap();
+        let kid = |index| register.receipt_key("a.example/log", index).unwrap().kid.clone();
+        assert_eq!((kid(9), kid(10)), ("a".to_owned(), "b".to_owned()));
+        assert!(receipt((10, None), (0, Some(9))).is_ok());
+        assert!(receipt((0, Some(9)), (11, None)).is_ok());
+        assert!(receipt((0, Some(10)), (10, None)).is_err());
+        assert!(receipt((0, None), (10, None)).is_err());
+        assert!(receipt((5, Some(6)), (0, None)).is_err());
+        // Two checkpoints of one size say the same, whoever signs them.
+        assert!(of(KeyUse::Ledger, (0, None), (0, None)).is_ok());
+        let register = of(KeyUse::Ledger, (0, Some(9)), (10, None)).unwrap();
+        let kid = |size| register.ledger_key("a.example/log", size).unwrap().kid.clone();
+        assert_eq!([kid(0), kid(10), kid(11)], ["a", "a", "b"]);
+        assert_eq!(register.ledger_key("b.example/log", 0), None);
     }
 
     #[test]

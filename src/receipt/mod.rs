@@ -11,6 +11,7 @@ mod commit;
 mod export;
 mod issue;
 mod keys;
+mod rotation;
 mod strict_json;
 mod verify;
 
@@ -32,6 +33,7 @@ pub use keys::{
     InvalidFingerprint, KeyAlgorithm, KeyRange, KeyRecord, KeyRegister, KeyRegisterError,
     KeyStatus, KeyUse, REGISTER_BYTES_MAX, TrustFingerprint,
 };
+pub use rotation::{LedgerPlace, LedgerState, NewKey, SuccessionError};
 pub use verify::{ReceiptError, UnverifiedReceipt, VerifiedReceipt, parse, verify};
 
 /// Longest receipt issued or read, in bytes of its JWS.

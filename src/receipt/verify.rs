@@ -5,7 +5,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
 use super::body::InvalidBody;
-use super::{JWS_BYTES_MAX, KeyRegister, KeyUse, ReceiptBody, header, is_key_id, strict_json};
+use super::{
+    JWS_BYTES_MAX, KeyAlgorithm, KeyRegister, KeyUse, ReceiptBody, header, is_key_id, strict_json,
+};
 use crate::crypto::Digest;
 use crate::domain::id::ReceiptId;
 use crate::domain::time::UnixMillis;
@@ -36,7 +38,7 @@ pub fn parse(jws: &str) -> Result<UnverifiedReceipt<'_>, ReceiptError> {
         return Err(ReceiptError::Malformed);
     };
     let signed_bytes = header.len() + 1 + payload.len();
-    let kid = key_id(&decode(header)?)?;
+    let (alg, kid) = named_key(&decode(header)?)?;
     let value = strict_json::parse(&decode(payload)?).map_err(ReceiptError::Json)?;
     let body = ReceiptBody::from_json(&value).map_err(|fault| match fault {
         InvalidBody::Version => ReceiptError::Version,
@@ -45,7 +47,7 @@ pub fn parse(jws: &str) -> Result<UnverifiedReceipt<'_>, ReceiptError> {
     })?;
     let (id, time, prior_root) = checked_fields(&body)?;
     let signature = decode(signature)?;
-    Ok(UnverifiedReceipt { jws, signed_bytes, kid, signature, body, id, time, prior_root })
+    Ok(UnverifiedReceipt { jws, signed_bytes, alg, kid, signature, body, id, time, prior_root })
 }
 
 /// A receipt that is well formed; nobody has vouched for it.
@@ -53,6 +55,7 @@ pub fn parse(jws: &str) -> Result<UnverifiedReceipt<'_>, ReceiptError> {
 pub struct UnverifiedReceipt<'a> {
     jws: &'a str,
     signed_bytes: usize,
+    alg: String,
     kid: String,
     signature: Vec<u8>,
     body: ReceiptBody,
@@ -101,6 +104,10 @@ impl UnverifiedReceipt<'_> {
         let key = keys.key(&self.kid).ok_or(ReceiptError::UnknownKey)?;
         if key.usage != KeyUse::Receipt {
             return Err(ReceiptError::KeyUse);
+        }
+        // The register says how a key signs; a header that says otherwise is nobody's.
+        if !key.algorithm.is_called(&self.alg) {
+            return Err(ReceiptError::Algorithm);
         }
         let signed = self.jws.get(..self.signed_bytes).ok_or(ReceiptError::Malformed)?;
         key.public_key
@@ -204,6 +211,9 @@ pub enum ReceiptError {
     /// The key is for something else.
     #[error("the receipt is signed with a key that is not for receipts")]
     KeyUse,
+    /// The header names another algorithm than the key's.
+    #[error("the receipt's header names another algorithm than its key's")]
+    Algorithm,
     /// The signature does not verify.
     #[error("the receipt's signature does not verify")]
     Signature,
@@ -224,25 +234,25 @@ impl ReceiptError {
                 "RCP_MALFORMED"
             }
             Self::Version | Self::Kind => "RCP_UNKNOWN_KIND",
-            Self::UnknownKey | Self::KeyUse => "RCP_KEY",
+            Self::UnknownKey | Self::KeyUse | Self::Algorithm => "RCP_KEY",
             Self::Signature => "RCP_SIGNATURE",
             Self::OutsideKeyRange | Self::OutsideKeyTime => "RCP_KEY_RANGE",
         }
     }
 }
 
-/// The key id of a header that is byte for byte one of the two that are taken. RFC 9864 renames
-/// `EdDSA` with this curve to `Ed25519`.
-fn key_id(bytes: &[u8]) -> Result<String, ReceiptError> {
+/// The algorithm and key id of a header that is byte for byte one that some key might have. RFC 9864
+/// renames `EdDSA` with its curve to `Ed25519`.
+fn named_key(bytes: &[u8]) -> Result<(String, String), ReceiptError> {
     #[derive(Deserialize)]
     struct Header {
         alg: String,
         kid: String,
     }
     let Header { alg, kid } = serde_json::from_slice(bytes).map_err(|_| ReceiptError::Header)?;
-    let known = matches!(alg.as_str(), "EdDSA" | "Ed25519") && is_key_id(&kid);
-    if known && header(&alg, &kid).as_bytes() == bytes {
-        Ok(kid)
+    let known = KeyAlgorithm::ALL.iter().any(|algorithm| algorithm.is_called(&alg));
+    if known && is_key_id(&kid) && header(&alg, &kid).as_bytes() == bytes {
+        Ok((alg, kid))
     } else {
         Err(ReceiptError::Header)
     }

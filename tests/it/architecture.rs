@@ -64,6 +64,7 @@ const ANY: &[&str] = &["*"];
 /// Where a foreign crate may be named; crates that are not listed may be named anywhere.
 const FENCES: &[(&str, &[&str])] = &[
     ("ring", &["crypto"]),
+    ("cryptoki", &["crypto"]),
     ("tract_onnx", &["inference"]),
     ("ndarray", &["inference", "face", "fingerprint"]),
     ("image", &["capture"]),
@@ -132,6 +133,7 @@ fn a_planted_breach_of_each_kind_is_caught() {
         (&["matching"], "fn f() { let _ = crate::gateway::x(); }"),
         (&["matching"], "mod inner { use super::super::store::Store; }"),
         (&["matching"], "use ring::digest;"),
+        (&["app"], "use cryptoki::context::Pkcs11;"),
         (&["matching"], "fn f() { ::ring::rand::x(); }"),
         (&["matching"], "use {std::fmt, tokio::sync};"),
         (&["receipt"], "fn f(x: &tonic::Status) {}"),

@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 use tulga::app::{DataDir, trust_fingerprint};
 use tulga::audit::{ExportWriter, Options, verify_export};
 use tulga::clock::{Clock as _, ManualClock, SystemClock};
-use tulga::crypto::{Ed25519Key, Signer as _, ed25519_spki_der};
+use tulga::crypto::{Ed25519Key, Signer as _};
 use tulga::domain::id::{ConfirmationId, CustomerId};
 use tulga::gateway::{Shown, app_key_message, confirmation_message};
 use tulga::pki::Role;
@@ -183,7 +183,7 @@ impl Device {
 
     pub fn spki(&self) -> Vec<u8> {
         match self {
-            Self::Ed25519(key) => ed25519_spki_der(&key.public_key()),
+            Self::Ed25519(key) => key.public_key().to_spki_der(),
             Self::P256(pair) => {
                 let prefix = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
                 [unhex(prefix), pair.public_key().as_ref().to_vec()].concat()

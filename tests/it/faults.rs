@@ -3,6 +3,7 @@
 //! verifies.
 
 mod confirmed;
+mod half_years;
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use tulga::audit::{ExportWriter, Options, verify_export};
 use tulga::capture::{DecodeLimits, DecodedImage, encode_png};
 use tulga::clock::ManualClock;
-use tulga::crypto::{Digest, SeededEntropy, Signer as _};
+use tulga::crypto::{Digest, PublicKey, SeededEntropy, Signer};
 use tulga::domain::decision::Outcome;
 use tulga::domain::id::{
     Attempt, Challenge, CustomerId, HostTransactionId, PrincipalName, TenantId, TerminalId,
@@ -36,12 +37,12 @@ use tulga::gateway::request::{
 };
 use tulga::gateway::{
     CallingTerminal, CertificateAuthority, ExportOptions, FileGuard, Gateway, GatewayError,
-    GuardError, HeadGuard, IssueError, KeyRegisterFiles, Parts, Redeem, Settings, SignedHead,
-    Tasks, TerminalCertificate, VisionLimits,
+    GuardError, HeadGuard, IssueError, KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError,
+    Keyring, Parts, Redeem, Settings, SignedHead, Tasks, TerminalCertificate, VisionLimits,
 };
 use tulga::ledger::LedgerNames;
 use tulga::policy::PolicyPack;
-use tulga::receipt::{KeyRegister, TrustFingerprint};
+use tulga::receipt::{KeyRecord, KeyRegister, KeyUse, TrustFingerprint};
 use tulga::store::memory::{Fault, MemoryStore};
 use tulga::vault::Vault;
 
@@ -294,8 +295,8 @@ async fn nothing_is_answered_while_the_signed_head_cannot_be_recorded() {
     let size = rig.guard.last().unwrap().unwrap().size;
     let (verified, logged) = (rig.audited().await, u64::try_from(rig.audited().await).unwrap());
     assert!((1..=2).contains(&verified), "{verified}");
-    // One entry more: the gateway noted its rules.
-    assert_eq!(size, logged + 1);
+    // Two entries more: the ledger was opened, and the gateway noted its rules.
+    assert_eq!(size, logged + 2);
 }
 
 /// Somebody deleted the record, perhaps together with the database's newest entries.
@@ -367,6 +368,44 @@ pub struct Rig {
     dir: TempDir,
     pub running: Option<(Arc<Gateway>, Tasks)>,
     attempts: AtomicU32,
+    /// The ledgers that the keys may sign.
+    origins: Vec<&'static str>,
+}
+
+/// Keys that never change.
+#[derive(Debug)]
+pub struct GivenKeys(Vec<Arc<dyn Signer>>);
+
+impl GivenKeys {
+    pub fn of(keys: Keys) -> Arc<Self> {
+        Arc::new(Self(vec![Arc::new(keys.receipt), Arc::new(keys.ledger)]))
+    }
+}
+
+impl KeyStore for GivenKeys {
+    fn signer(&self, key: &KeyRecord) -> Result<Option<Arc<dyn Signer>>, KeyStoreError> {
+        Ok(self.0.iter().find(|signer| signer.public_key() == key.public_key).cloned())
+    }
+
+    fn create(&self, _: &str, _: KeyUse) -> Result<PublicKey, KeyStoreError> {
+        panic!("no key is made here")
+    }
+
+    fn home(&self, _: KeyUse) -> &'static str {
+        "file"
+    }
+
+    fn install(&self, _: &KeyRegisterFiles, _: &[KeyEvent]) -> Result<(), KeyStoreError> {
+        panic!("no register is installed here")
+    }
+
+    fn due(&self) -> Result<Vec<KeyEvent>, KeyStoreError> {
+        Ok(Vec::new())
+    }
+
+    fn settle(&self) -> Result<(), KeyStoreError> {
+        Ok(())
+    }
 }
 
 impl Rig {
@@ -386,6 +425,7 @@ impl Rig {
             dir,
             running: None,
             attempts: 0.into(),
+            origins: vec![ORIGIN],
         };
         rig.running = Some(rig.open().await.unwrap());
         rig
@@ -414,10 +454,11 @@ impl Rig {
     }
 
     pub async fn open(&self) -> Result<(Arc<Gateway>, Tasks), GatewayError> {
-        let register = self.keys.register(0, None).to_json().unwrap().into_bytes();
+        let register = self.keys.register_of(&self.origins).to_json().unwrap().into_bytes();
         let signature = KeyRegister::sign(&register, &self.keys.root).unwrap().into_bytes();
         let root = self.keys.root.public_key();
-        let keys = Keys::new(9);
+        let keys = GivenKeys::of(Keys::new(9));
+        let files = KeyRegisterFiles { register, signature, root };
         Gateway::open(Parts {
             store: Arc::new(self.store.clone()),
             shelves: Arc::new(tulga::store::FileShelves::at("never-written")),
@@ -435,10 +476,7 @@ impl Rig {
             witnesses: None,
             timestamping: None,
             authority: Arc::new(NoAuthority),
-            receipt_key: Arc::new(keys.receipt),
-            receipt_kid: "gw07-2026b".into(),
-            ledger_key: Arc::new(keys.ledger),
-            key_register: KeyRegisterFiles { register, signature, root },
+            keyring: Keyring::open(files, keys, &[]).unwrap(),
             settings: settings(),
         })
         .await
@@ -514,6 +552,20 @@ impl Rig {
         Ok(self.gateway().redeem(&host, asked).await?.redeemed_now)
     }
 
+    /// The files of an export.
+    async fn exported(&self) -> std::collections::BTreeMap<String, Vec<u8>> {
+        let (out, mut pieces) = mpsc::channel(4);
+        let gateway = Arc::clone(self.gateway());
+        let sent =
+            tokio::spawn(async move { gateway.export(ExportOptions::default(), &out).await });
+        let mut files = std::collections::BTreeMap::<String, Vec<u8>>::new();
+        while let Some(piece) = pieces.recv().await {
+            files.entry(piece.path).or_default().extend(piece.bytes);
+        }
+        sent.await.unwrap().unwrap();
+        files
+    }
+
     /// Exports the ledger and verifies it from outside; how many verifications it holds.
     async fn audited(&self) -> usize {
         let dir = tempfile::tempdir_in(self.dir.path()).unwrap();
@@ -587,7 +639,7 @@ fn business_date() -> BusinessDate {
 fn settings() -> Settings {
     Settings {
         tenant: TenantId::try_from("bank-a").unwrap(),
-        ledgers: LedgerNames::Fixed(ORIGIN.into()),
+        ledgers: LedgerNames::HalfYears { issuer: "cash.bank.example/gw07".into() },
         issuer: "cash.bank.example/gw07".into(),
         audience: "cash.bank.example/host".into(),
         zone: BankZone::try_from("Asia/Almaty").unwrap(),

@@ -37,6 +37,7 @@ mod footage;
 mod foreign;
 mod guests;
 mod interchange;
+mod keys;
 mod ledger;
 mod lookalikes;
 mod office;

@@ -184,7 +184,7 @@ fn print(played: &Played, report: &AuditReport, trust: &str) -> Result<()> {
         report.print()?;
         println!();
     }
-    let entries = report.entries;
+    let entries = report.entries();
     let verdict = if report.is_good() { "every check passed" } else { "FINDINGS" };
     println!("ledger:  {entries} entries exported and verified from outside: {verdict}");
     println!("trust:   {trust}");

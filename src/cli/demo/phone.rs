@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use tonic::transport::Channel;
 
 use super::super::verify::Visit;
-use crate::crypto::{Ed25519Key, Signer as _, SystemEntropy, ed25519_spki_der, sha256};
+use crate::crypto::{Ed25519Key, Signer as _, SystemEntropy, sha256};
 use crate::domain::id::{ConfirmationId, CustomerId};
 use crate::gateway::{Shown, app_key_message, confirmation_message};
 use crate::proto;
@@ -26,7 +26,7 @@ impl CustomersPhone {
     ) -> Result<Self> {
         let key = Ed25519Key::generate(&SystemEntropy)?;
         let id = CustomerId::from_hex(customer).context("a customer's id")?;
-        let public_key = ed25519_spki_der(&key.public_key());
+        let public_key = key.public_key().to_spki_der();
         let proof = key.sign(&app_key_message(&id, &public_key))?;
         let customer_id = customer.to_owned();
         desk.bind_app_key(proto::BindAppKeyRequest { customer_id, public_key, proof }).await?;
@@ -54,7 +54,7 @@ impl CustomersPhone {
         };
         let request = proto::ConfirmRequest {
             confirmation_id: pending.confirmation_id,
-            key_id: sha256(&ed25519_spki_der(&self.key.public_key())).hex(),
+            key_id: sha256(&self.key.public_key().to_spki_der()).hex(),
             signature: self.key.sign(&confirmation_message(&id, &shown))?,
         };
         self.back_end.confirm(request).await?;

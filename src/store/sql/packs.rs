@@ -181,7 +181,7 @@ impl Packs for SqlUnit {
 fn signed<'q>(statement: Statement<'q>, signature: Option<&'q PackSignature>) -> Statement<'q> {
     statement
         .bind(signature.map(|it| it.name.as_str()))
-        .bind(signature.map(|it| it.key.as_bytes().as_slice()))
+        .bind(signature.map(|it| it.key.as_bytes()))
         .bind(signature.map(|it| it.signature.as_slice()))
         .bind(signature.map(|it| it.at.get()))
         .bind(signature.map(|it| stored(it.index)))

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use tulga::crypto::{Ed25519Key, ed25519_spki_der};
+use tulga::crypto::{Ed25519Key, Signer as _};
 use tulga::gateway::request::RequestException;
 use tulga::gateway::{Awaited, Pending, Signed, app_key_message, confirmation_message};
 
@@ -156,7 +156,7 @@ impl Marked {
         gateway.propose_unable(&one, &customer, "archive/9").await.unwrap();
         gateway.approve_unable(&two, &customer, "archive/9").await.unwrap();
         let key = Ed25519Key::from_seed([7; 32]).unwrap();
-        let spki = ed25519_spki_der(&key.public_key());
+        let spki = key.public_key().to_spki_der();
         let proof = key.sign(&app_key_message(&customer, &spki)).unwrap();
         let key_id = gateway.bind_app_key(&one, &customer, spki, &proof).await.unwrap();
         Self { rig, key, key_id }
