@@ -177,8 +177,6 @@ async fn open(dir: &Path, sync: bool) -> (Arc<Gateway>, Tasks) {
         entropy: Arc::new(SystemEntropy),
         guard,
         references: None,
-        witnesses: None,
-        timestamping: None,
         authority: Arc::new(AnyCertificate),
         keyring: Keyring::open(files, keys, &[]).unwrap(),
         settings: settings(),
