@@ -26,7 +26,11 @@ pub(super) struct Link {
 
 impl Chain {
     /// Reads the log of logs; without one nothing is closed.
-    pub(super) fn read(note: Option<&str>, register: &KeyRegister, findings: &mut Findings) -> Self {
+    pub(super) fn read(
+        note: Option<&str>,
+        register: &KeyRegister,
+        findings: &mut Findings,
+    ) -> Self {
         match note.map(|note| open_log_of_logs(note, register)) {
             None => Self { closed: Vec::new(), is_listed: false },
             Some(Ok(log)) => Self { closed: log.shards().to_vec(), is_listed: true },
@@ -75,10 +79,8 @@ impl Chain {
             match links.iter().find(|link| link.origin == shard.origin) {
                 None => findings.add("shard", None, "it is listed as closed, and is missing"),
                 Some(link) if link.size != shard.size => {
-                    let text = format!(
-                        "it was closed with {} entries and has {}",
-                        shard.size, link.size
-                    );
+                    let text =
+                        format!("it was closed with {} entries and has {}", shard.size, link.size);
                     findings.add("shard", Some(link.size.min(shard.size)), text);
                 }
                 Some(link) if link.root != shard.root => {

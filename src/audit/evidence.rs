@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::AuditError;
 use super::chain::{NAME_END, open_log_of_logs};
 use super::heads::open_checkpoint;
 use super::lines::{Lines, Notes, read_dir_sorted};
 use super::past::Past;
 use super::report::Findings;
-use super::AuditError;
 use crate::ledger::{Checkpoint, CheckpointError, LogOfLogs};
 use crate::receipt::{KeyRegister, VerifiedReceipt, verify};
 

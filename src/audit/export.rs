@@ -205,7 +205,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let writer = ExportWriter::create(dir.path()).unwrap();
         let ledger = "cash.bank.example/gw07/2026h2";
-        for name in ["receipts.jws", "tile/0/000", "tile/entries/x001/000.p/7", "tsa/12.tsr", "audit/3"] {
+        for name in
+            ["receipts.jws", "tile/0/000", "tile/entries/x001/000.p/7", "tsa/12.tsr", "audit/3"]
+        {
             writer.append(&format!("{ledger}/{name}"), b"x").unwrap();
             assert_eq!(fs::read(dir.path().join(ledger).join(name)).unwrap(), b"x");
         }

@@ -185,9 +185,11 @@ impl AuditReport {
         if evidence.held_receipts.is_none_or(|count| count == 0)
             && evidence.earlier_sizes.as_ref().is_none_or(Vec::is_empty)
         {
-            say("a cut-off end, a restored database, or a second history signed with the same keys \
+            say(
+                "a cut-off end, a restored database, or a second history signed with the same keys \
                  behind the last head that witnesses cosigned (give --earlier, from a witness or from \
-                 an earlier audit, or --held)");
+                 an earlier audit, or --held)",
+            );
         }
         match evidence.policy {
             PolicySource::Auditor => {}

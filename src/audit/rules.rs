@@ -39,7 +39,10 @@ pub const RULES: &[(&str, &str)] = &[
     ("erasures", "it cannot be said which receipts were erased"),
     ("erasure", "a receipt is missing and nobody answers for its erasure"),
     ("audit-record", "what is shown as the reasons for a decision is not what was recorded then"),
-    ("held", "somebody holds a receipt that this history does not have: it was rewritten or cut off"),
+    (
+        "held",
+        "somebody holds a receipt that this history does not have: it was rewritten or cut off",
+    ),
     ("earlier", "the ledger once had another history or a longer one: it was rewritten or cut off"),
 ];
 

@@ -21,7 +21,9 @@ pub(super) struct Stamped {
 }
 
 /// Reads the authorities whose time-stamps count.
-pub(super) fn read_authorities(file: Option<&Path>) -> Result<Option<StampAuthorities>, AuditError> {
+pub(super) fn read_authorities(
+    file: Option<&Path>,
+) -> Result<Option<StampAuthorities>, AuditError> {
     let Some(file) = file else { return Ok(None) };
     let pem = read_text(file, PEM_BYTES_MAX)?;
     StampAuthorities::from_pem(&pem)

@@ -54,8 +54,7 @@ pub(super) fn check_tiles(
 
 fn check_tile(dir: &Path, path: &str, tree: &Tree) -> Result<TileAddress, String> {
     let tile = TileAddress::parse(path).map_err(|fault| fault.to_string())?;
-    let bytes =
-        read_bytes(&dir.join(path), TILE_BYTES_MAX).map_err(|fault| fault.to_string())?;
+    let bytes = read_bytes(&dir.join(path), TILE_BYTES_MAX).map_err(|fault| fault.to_string())?;
     match tile.kind() {
         TileKind::Hashes { .. } => tile.check_hashes(&bytes, tree),
         TileKind::Entries => tile.check_entries(&bytes, tree),

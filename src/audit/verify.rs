@@ -177,7 +177,9 @@ impl Audit<'_> {
             return;
         }
         match heads.witnessed_size {
-            None => findings.add("quorum", None, "no checkpoint has the cosignatures that it needs"),
+            None => {
+                findings.add("quorum", None, "no checkpoint has the cosignatures that it needs")
+            }
             Some(size) if size < entries && self.chain.is_closed(origin) => {
                 let text = "the ledger is closed, and no witnessed checkpoint covers its end";
                 findings.add("quorum", Some(size), text);

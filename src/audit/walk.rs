@@ -335,9 +335,10 @@ impl Walked {
     /// The longest that an entry waited until somebody outside saw it, or has waited until the last
     /// entry, and that entry.
     pub(super) fn waited(&self) -> Option<(i64, u64)> {
-        let unseen = self.unseen.zip(self.last_time).map(|((since, index), last)| {
-            (last.get().saturating_sub(since.get()), index)
-        });
+        let unseen = self
+            .unseen
+            .zip(self.last_time)
+            .map(|((since, index), last)| (last.get().saturating_sub(since.get()), index));
         self.longest_wait.into_iter().chain(unseen).max_by_key(|(waited, _)| *waited)
     }
 }

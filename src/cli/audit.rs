@@ -8,9 +8,9 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use tonic::transport::Channel;
 
-use super::{audit_reconcile, audit_verify};
 use super::client::{ClientArgs, connect};
 use super::runtime;
+use super::{audit_reconcile, audit_verify};
 use crate::app::DataDir;
 use crate::audit::ExportWriter;
 use crate::config::Config;

@@ -28,7 +28,8 @@ pub(super) struct Fetched {
 impl Fetched {
     /// Fetches everything of an export that can be found by name: time-stamps and audit records cannot.
     pub(super) fn fetch(url: &str, ca: Option<&Path>, bytes_max: u64) -> Result<Self> {
-        let ca = ca.map(fs::read_to_string).transpose().context("the authorities cannot be read")?;
+        let ca =
+            ca.map(fs::read_to_string).transpose().context("the authorities cannot be read")?;
         let ca = ca.or_else(|| SYSTEM_CA.iter().find_map(|file| fs::read_to_string(file).ok()));
         let files = HttpFiles::new(url, ca.as_deref())
             .with_context(|| format!("{url} cannot be fetched"))?;
@@ -145,9 +146,6 @@ impl Fetch {
 }
 
 /// Where systems keep the authorities that they trust.
-const SYSTEM_CA: [&str; 3] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-];
+const SYSTEM_CA: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 const ORIGINS_MAX: usize = 1000;

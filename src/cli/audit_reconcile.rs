@@ -88,7 +88,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let clean = found.is_clean() && verified != Some(false);
     if args.json {
         let seen = json!({ "clean": clean, "ledger_verified": verified, "reconciliation": &found });
-        println!("{}", serde_json::to_string_pretty(&seen).context("the result cannot be written")?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&seen).context("the result cannot be written")?
+        );
     } else {
         print(&found, verified, args.salts.is_some());
         println!("{}", if clean { "CLEAN" } else { "NOT CLEAN" });
@@ -107,7 +110,10 @@ fn print(found: &Reconciliation, verified: Option<bool>, has_salts: bool) {
     let rows = [
         ("journal lines", found.lines.to_string()),
         ("lines left out", (found.refused.len() + found.refused_openings.len()).to_string()),
-        ("times", span.map_or_else(|| "—".to_owned(), |(from, until)| format!("{from} to {until}"))),
+        (
+            "times",
+            span.map_or_else(|| "—".to_owned(), |(from, until)| format!("{from} to {until}")),
+        ),
         ("withdrawals decided", format!("{}, of them covered {}", found.decisions, found.covered)),
         ("other operations", format!("{}, not compared", found.other_operations)),
         ("tied", format!("{openings} proved, {named} by receipt, {by_time} by time and amount")),

@@ -169,8 +169,11 @@ impl Confirming {
 
     /// What the receipt says of it: the first decision, and on whose word the customer agreed.
     pub fn in_receipt(&self) -> (Option<Refers>, Option<receipt::Confirmation>) {
-        let refers =
-            self.row.as_ref().map(|row| Refers { rid: rid_text(&row.receipt), index: row.index, origin: None });
+        let refers = self.row.as_ref().map(|row| Refers {
+            rid: rid_text(&row.receipt),
+            index: row.index,
+            origin: None,
+        });
         let agreed = self.row.as_ref().and_then(|row| row.answer.as_ref());
         let agreed = agreed.filter(|_| self.fact != Confirmation::None);
         let confirmation = agreed.map(|answer| receipt::Confirmation {

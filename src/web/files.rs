@@ -37,7 +37,8 @@ impl HttpFiles {
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(AddressError::Url);
         };
-        if authority.host().is_empty() || authority.as_str().contains('@') || uri.query().is_some() {
+        if authority.host().is_empty() || authority.as_str().contains('@') || uri.query().is_some()
+        {
             return Err(AddressError::Url);
         }
         let tls = match scheme {

@@ -309,16 +309,8 @@ fn every_path_and_every_consistency_proof_to_300_is_that_of_both_oracles() {
 /// the roots that all of them publish.
 #[test]
 fn the_published_roots_of_certificate_transparency_are_ours() {
-    let entries: [&[u8]; 8] = [
-        b"",
-        b"\x00",
-        b"\x10",
-        b" !",
-        b"01",
-        b"@ABC",
-        b"PQRSTUVW",
-        b"`abcdefghijklmno",
-    ];
+    let entries: [&[u8]; 8] =
+        [b"", b"\x00", b"\x10", b" !", b"01", b"@ABC", b"PQRSTUVW", b"`abcdefghijklmno"];
     let roots = [
         "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
         "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -339,11 +331,15 @@ fn the_published_roots_of_certificate_transparency_are_ours() {
 /// The example of c2sp.org/tlog-checkpoint, and of c2sp.org/tlog-proof as far as that one is printed whole.
 #[test]
 fn the_examples_of_the_specifications_are_read() {
-    let text = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+    let text =
+        "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
     let line = "\u{2014} example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n";
     let note = format!("{text}\n{line}");
     let checkpoint = Checkpoint::peek(&note).unwrap();
-    assert_eq!((checkpoint.origin.as_str(), checkpoint.size), ("example.com/behind-the-sofa", 20_852_163));
+    assert_eq!(
+        (checkpoint.origin.as_str(), checkpoint.size),
+        ("example.com/behind-the-sofa", 20_852_163)
+    );
     assert_eq!(checkpoint.text(), text);
     let proof = format!(
         "c2sp.org/tlog-proof@v1\nindex 73894\n\
@@ -352,5 +348,8 @@ fn the_examples_of_the_specifications_are_read() {
          RoopEkOdqkYqMB4MJXrbt/hMjOxsVn0IrWjpz1ZMMes=\n\n{note}"
     );
     let read = TlogProof::parse(&proof).unwrap();
-    assert_eq!((read.index(), read.checkpoint(), read.to_text()), (73_894, note.as_str(), proof.clone()));
+    assert_eq!(
+        (read.index(), read.checkpoint(), read.to_text()),
+        (73_894, note.as_str(), proof.clone())
+    );
 }

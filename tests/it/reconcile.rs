@@ -11,7 +11,9 @@ use tempfile::TempDir;
 
 use tulga::audit::reconcile::{JournalFormat, Reconciliation, Sources, reconcile};
 use tulga::domain::id::Attempt;
-use tulga::receipt::{Content, Outcome, Refers, Reversal, Salt, TransactionFields, Verification, transaction_commit};
+use tulga::receipt::{
+    Content, Outcome, Refers, Reversal, Salt, TransactionFields, Verification, transaction_commit,
+};
 
 use crate::audit::Book;
 use crate::receipts::{actor, outcome, verification};
@@ -65,8 +67,7 @@ impl Bank {
     }
 
     fn correct(&mut self, decision: u64, minor: i64) {
-        let refers =
-            Refers { rid: crate::audit::rid(decision), index: decision, origin: None };
+        let refers = Refers { rid: crate::audit::rid(decision), index: decision, origin: None };
         self.book.append(Content::Reversal(Reversal {
             refers,
             moved_minor: minor,
@@ -275,7 +276,10 @@ fn the_command_says_by_its_exit_code_whether_everything_agrees() {
     let (clean, differs, usage) = (ExitCode::SUCCESS, ExitCode::from(1), ExitCode::from(64));
     assert_eq!(exit(&good, &["--salts", salts, "--trust", &trust]), clean);
     assert_eq!(exit(&good, &["--json"]), clean);
-    assert_eq!(exit(&local, &["--zone", "Asia/Almaty", "--decimals", "2", "--salts", salts]), clean);
+    assert_eq!(
+        exit(&local, &["--zone", "Asia/Almaty", "--decimals", "2", "--salts", salts]),
+        clean
+    );
     assert_eq!(exit(&local, &["--decimals", "2"]), differs, "no zone");
     assert_eq!(exit(&bad, &["--salts", salts]), differs);
     assert_eq!(exit(&good, &["--trust", &"0".repeat(64)]), differs);

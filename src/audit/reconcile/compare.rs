@@ -113,8 +113,8 @@ impl Comparison<'_> {
                 continue;
             }
             let window = self.sources.window_ms;
-            let range = (entry.time.plus_millis(-window), 0)
-                ..=(entry.time.plus_millis(window), usize::MAX);
+            let range =
+                (entry.time.plus_millis(-window), 0)..=(entry.time.plus_millis(window), usize::MAX);
             let fits = |decision: &Decision| {
                 self.is_machine(entry, decision)
                     && entry.currency.as_ref().is_none_or(|it| *it == decision.currency)
@@ -147,10 +147,8 @@ impl Comparison<'_> {
         for entry in self.journal.entries.iter().filter(|entry| entry.dispensed_minor > 0) {
             let key = (entry.transaction.as_str(), entry.business_date.as_deref());
             if let Some(before) = seen.insert(key, entry.line) {
-                let text = format!(
-                    "transaction {:?} gave cash on line {before}, too",
-                    entry.transaction
-                );
+                let text =
+                    format!("transaction {:?} gave cash on line {before}, too", entry.transaction);
                 self.differ("transaction-twice", Some(entry.line), None, text);
             }
         }
@@ -188,7 +186,10 @@ impl Comparison<'_> {
         }
         match decision.approved_minor {
             None if given > 0 => {
-                say("not-approved", format!("{given} was given on a decision that approves nothing"));
+                say(
+                    "not-approved",
+                    format!("{given} was given on a decision that approves nothing"),
+                );
             }
             Some(most) if given > most => {
                 say("more-than-approved", format!("{given} was given, {most} was approved"));
@@ -197,7 +198,10 @@ impl Comparison<'_> {
         }
         match decision.moved_minor() {
             None if given > 0 => {
-                say("cash-without-report", format!("{given} was given, and no report of it is there"));
+                say(
+                    "cash-without-report",
+                    format!("{given} was given, and no report of it is there"),
+                );
             }
             Some(moved) if moved != given => {
                 let text = format!("{given} was given by the journal, {moved} by the ledger");
@@ -211,9 +215,9 @@ impl Comparison<'_> {
     fn check_decisions(&mut self) {
         let window = self.sources.window_ms;
         let times = self.journal.entries.first().zip(self.journal.entries.last());
-        let Some((from, until)) = times.map(|(first, last)| {
-            (first.time.plus_millis(-window), last.time.plus_millis(window))
-        }) else {
+        let Some((from, until)) = times
+            .map(|(first, last)| (first.time.plus_millis(-window), last.time.plus_millis(window)))
+        else {
             return;
         };
         let named = self.journal.entries.iter().filter_map(|entry| entry.terminal.as_deref());

@@ -113,7 +113,6 @@ impl Reconciliation {
 pub fn reconcile(dir: &Path, sources: &Sources<'_>) -> Result<Reconciliation, ReconcileError> {
     let journal = Journal::read(sources.journal, sources.format)?;
     let decisions = Decisions::read(dir)?;
-    let openings =
-        sources.openings.map(|file| Openings::read(file, &decisions)).transpose()?;
+    let openings = sources.openings.map(|file| Openings::read(file, &decisions)).transpose()?;
     Ok(compare::compare(&journal, &decisions, openings, sources))
 }

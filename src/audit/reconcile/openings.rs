@@ -24,7 +24,8 @@ impl Openings {
     /// Reads the record: the receipt (its number, or the whole JWS), the salt, and the fields that the
     /// commitment is over.
     pub(super) fn read(file: &Path, decisions: &Decisions) -> Result<Self, ReconcileError> {
-        let needed = ["receipt", "salt", "host_transaction_id", "business_date", "attempt", "account"];
+        let needed =
+            ["receipt", "salt", "host_transaction_id", "business_date", "attempt", "account"];
         let table = Table::read(file, &needed)?;
         let mut refused = table.refused.clone();
         let mut by_transaction: HashMap<String, Vec<(String, usize)>> = HashMap::new();

@@ -231,7 +231,10 @@ pub const ATTACKS: &[Attack] = &[
         rules: &["witnessed-head"],
         make: |honest| {
             let mut world = World::build(Keys::new(10), Script::default());
-            assert_eq!(world.ledgers[1].checkpoints.len(), honest.world.ledgers[1].checkpoints.len());
+            assert_eq!(
+                world.ledgers[1].checkpoints.len(),
+                honest.world.ledgers[1].checkpoints.len()
+            );
             world.ledgers[1].checkpoints.remove(60);
             world.export()
         },
@@ -269,7 +272,8 @@ pub const ATTACKS: &[Attack] = &[
         make: |honest| {
             let dir = honest.world.export();
             let record = |index: u64| folder(dir.path(), 1).join(format!("audit/{index}"));
-            let (one, other) = (fs::read(record(400)).unwrap(), fs::read(record(510 - 10)).unwrap());
+            let (one, other) =
+                (fs::read(record(400)).unwrap(), fs::read(record(510 - 10)).unwrap());
             // Records of one text have one salt here: take two that differ.
             let other = if one == other { fs::read(record(900)).unwrap() } else { other };
             fs::write(record(400), [other.as_slice(), b" "].concat()).unwrap();
@@ -448,18 +452,14 @@ pub const ATTACKS: &[Attack] = &[
         keys: ISSUING,
         evidence: Evidence::Policy,
         rules: &["back-dated", "time"],
-        make: |_| {
-            forged(Script { back_dated: Some((900, 1000, 60_000)), ..Script::default() })
-        },
+        make: |_| forged(Script { back_dated: Some((900, 1000, 60_000)), ..Script::default() }),
     },
     Attack {
         name: "date the whole ledger back, so that no time decreases",
         keys: ISSUING,
         evidence: Evidence::Policy,
         rules: &["back-dated"],
-        make: |_| {
-            forged(Script { back_dated: Some((0, 1300, 1_500_000)), ..Script::default() })
-        },
+        make: |_| forged(Script { back_dated: Some((0, 1300, 1_500_000)), ..Script::default() }),
     },
     Attack {
         name: "rewrite, and name an invented witness in the export",

@@ -80,10 +80,7 @@ impl Keys {
             range(second, 0, None),
             range(&format!("{ISSUER}/log-of-logs"), 0, None),
         ];
-        let old = vec![
-            range(first, 0, Some(SIZES[0] - 1)),
-            range(second, 0, Some(ROTATED_AT - 1)),
-        ];
+        let old = vec![range(first, 0, Some(SIZES[0] - 1)), range(second, 0, Some(ROTATED_AT - 1))];
         let new = vec![range(second, ROTATED_AT, None)];
         KeyRegister::new(vec![
             record("root-2026", KeyUse::Root, &self.root, Vec::new(), KeyStatus::Active),
@@ -274,11 +271,8 @@ impl<'a> Writer<'a> {
         let mut draft = draft(0, content);
         draft.rid = rid(self.half, index);
         let is_old = self.half == 0 || index < ROTATED_AT || self.script.old_key_at == Some(index);
-        let (kid, key) = if is_old {
-            (OLD_KEY, &self.keys.old_receipt)
-        } else {
-            (NEW_KEY, &self.keys.receipt)
-        };
+        let (kid, key) =
+            if is_old { (OLD_KEY, &self.keys.old_receipt) } else { (NEW_KEY, &self.keys.receipt) };
         let jws = issue(&draft.complete(time, log), kid, key).unwrap().into_string();
         self.ledger.tree.push(leaf_hash(&jws));
         self.ledger.entries.push(entry(&jws));
