@@ -1,6 +1,8 @@
 //! One receipt with its proof, verified alone.
 
-use crate::ledger::{Checkpoint, CheckpointError, Origin, ProofTextError, TlogProof};
+use crate::ledger::{
+    Checkpoint, CheckpointError, Origin, ProofTextError, TlogProof, WitnessPolicy,
+};
 use crate::receipt::{
     KeyRegister, KeyRegisterError, ReceiptError, TrustFingerprint, VerifiedReceipt, verify,
 };
@@ -20,7 +22,7 @@ pub struct SingleReport {
 }
 
 /// Verifies that trusted keys signed a receipt, and that it is in the ledger that its proof's
-/// checkpoint is of.
+/// checkpoint is of; and says whether enough witnesses of a policy cosigned that checkpoint.
 ///
 /// # Errors
 ///
@@ -31,6 +33,7 @@ pub fn verify_single(
     keys_json: &[u8],
     keys_signature: &str,
     trust: &TrustFingerprint,
+    policy: Option<&WitnessPolicy>,
 ) -> Result<SingleReport, SingleError> {
     let register = KeyRegister::verify(keys_json, keys_signature, trust)?;
     let receipt = verify(jws, &register)?;
@@ -42,7 +45,8 @@ pub fn verify_single(
     }
     let checkpoint = open_checkpoint(proof.checkpoint(), &origin, &register)?;
     proof.verify_path(jws, &checkpoint)?;
-    let established = Established { signed: true, logged: true, witnessed: false };
+    let witnessed = policy.is_some_and(|it| it.witnessed_at(proof.checkpoint()).is_some());
+    let established = Established { signed: true, logged: true, witnessed };
     Ok(SingleReport { receipt, checkpoint, established })
 }
 

@@ -20,7 +20,7 @@ use super::{REFUSED, USAGE};
 use crate::audit::{
     AuditError, Options, Progress, SingleReport, find_receipt, verify_export, verify_single,
 };
-use crate::ledger::NOTE_BYTES_MAX;
+use crate::ledger::{NOTE_BYTES_MAX, POLICY_BYTES_MAX, WitnessPolicy};
 use crate::receipt::{
     JWS_BYTES_MAX, KEYS_FILE, KEYS_SIGNATURE_FILE, REGISTER_BYTES_MAX, TrustFingerprint, parse,
 };
@@ -42,7 +42,7 @@ pub struct Args {
     earlier: Option<PathBuf>,
     /// Who the witnesses are and how many must have cosigned (c2sp.org/tlog-policy), in place of what
     /// the export says
-    #[arg(long, value_name = "FILE", conflicts_with = "receipt")]
+    #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Certificates of the time-stamping authorities that count, PEM
     #[arg(long, value_name = "FILE", conflicts_with = "receipt")]
@@ -110,7 +110,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
         }
         (None, Some(receipt), Some(proof), Some(keys), Some(trust)) => {
-            verify_one(&receipt, &proof, &keys, &trust, json)
+            verify_one(&receipt, &proof, &keys, &trust, policy.as_deref(), json)
         }
         _ => {
             eprintln!("give a folder, or --receipt with --proof, --keys and --trust");
@@ -188,14 +188,20 @@ fn verify_one(
     proof: &Path,
     keys: &Path,
     trust: &TrustFingerprint,
+    policy: Option<&Path>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
+    let policy = policy.map(|file| {
+        let text = read(file, POLICY_BYTES_MAX)?;
+        WitnessPolicy::parse(text.as_bytes()).context("the policy cannot be used")
+    });
     let files = read(receipt, JWS_BYTES_MAX + 1).and_then(|jws| {
         let proof = read(proof, 2 * NOTE_BYTES_MAX)?;
         let register = read(&keys.join(KEYS_FILE), REGISTER_BYTES_MAX)?;
-        Ok((jws, proof, register, read(&keys.join(KEYS_SIGNATURE_FILE), 1024)?))
+        let signature = read(&keys.join(KEYS_SIGNATURE_FILE), 1024)?;
+        Ok((jws, proof, register, signature, policy.transpose()?))
     });
-    let (jws, proof, register, signature) = match files {
+    let (jws, proof, register, signature, policy) = match files {
         Ok(files) => files,
         Err(fault) => {
             eprintln!("{fault:#}");
@@ -204,7 +210,8 @@ fn verify_one(
     };
     // A receipt in a file may end with a newline, which is not part of it.
     let jws = jws.strip_suffix('\n').unwrap_or(&jws);
-    match verify_single(jws, &proof, register.as_bytes(), &signature, trust) {
+    let policy = policy.as_ref();
+    match verify_single(jws, &proof, register.as_bytes(), &signature, trust, policy) {
         Ok(report) => {
             print_single(&report, json)?;
             Ok(ExitCode::SUCCESS)

@@ -470,7 +470,8 @@ fn one_receipt_with_its_proof_verifies_alone_and_no_other_does() {
     let keys = fs::read(dir.path().join("keys.json")).unwrap();
     let signature = fs::read_to_string(dir.path().join("keys.json.sig")).unwrap();
     let trust = book.trust();
-    let verify = |jws: &str, proof: &str| verify_single(jws, proof, &keys, &signature, &trust);
+    let verify =
+        |jws: &str, proof: &str| verify_single(jws, proof, &keys, &signature, &trust, None);
     let report = verify(&jws, &proof(6)).unwrap();
     assert!(report.established.signed && report.established.logged);
     assert_eq!(report.checkpoint.size, 11);
@@ -479,7 +480,7 @@ fn one_receipt_with_its_proof_verifies_alone_and_no_other_does() {
     assert!(matches!(verify(&jws, &mislabelled), Err(SingleError::Proof(_))));
     assert!(matches!(verify("a.b.c", &proof(6)), Err(SingleError::Receipt(_))));
     let stranger = Book::of_size(90, 11);
-    let refused = verify_single(&jws, &proof(6), &keys, &signature, &stranger.trust());
+    let refused = verify_single(&jws, &proof(6), &keys, &signature, &stranger.trust(), None);
     assert_eq!(refused.unwrap_err().code(), "KEY_UNTRUSTED");
     let foreign = stranger.signed_head(&book.tree);
     let foreign = TlogProof::make(&book.tree, 6, 11, foreign).unwrap().to_text();

@@ -23,7 +23,7 @@ use crate::receipt::{
 };
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub struct Args {
     /// Folder to write to; it must not exist
     dir: PathBuf,
     /// Receipts: decisions and reports of cash in turn
