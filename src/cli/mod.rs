@@ -4,6 +4,7 @@
 
 mod activate;
 mod audit;
+mod audit_page;
 mod audit_report;
 pub mod audit_verify;
 mod audit_words;

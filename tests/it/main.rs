@@ -36,6 +36,7 @@ mod fingers;
 mod footage;
 mod foreign;
 mod guests;
+mod hosts;
 mod interchange;
 mod ledger;
 mod lookalikes;
