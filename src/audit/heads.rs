@@ -1,6 +1,8 @@
 //! The heads of a ledger: its latest checkpoint and all kept ones, who signed and who cosigned them,
 //! and whether they are of the tree that the receipts give.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rayon::prelude::*;
 
 use super::AuditError;
@@ -104,10 +106,11 @@ impl Heads {
         }
     }
 
-    /// The root that a kept checkpoint of this size has.
-    pub(super) fn root_of(&self, size: u64) -> Option<Digest> {
-        let latest = self.latest.as_ref().filter(|it| it.size == size).map(|it| it.root);
-        latest.or_else(|| self.kept.iter().find(|it| it.size == size).map(|it| it.root))
+    /// The roots of the heads of these sizes, as far as there are any.
+    pub(super) fn roots_of(&self, sizes: &BTreeSet<u64>) -> BTreeMap<u64, Digest> {
+        let latest = self.latest.iter().map(|it| (it.size, it.root));
+        let all = self.kept.iter().map(|it| (it.size, it.root)).chain(latest);
+        all.filter(|(size, _)| sizes.contains(size)).collect()
     }
 
     /// Compares every head with the tree of the receipts.

@@ -31,6 +31,7 @@ mod witnesses;
 
 use std::path::PathBuf;
 
+use crate::crypto::CertificateError;
 use crate::receipt::KeyRegisterError;
 
 pub use export::{ExportWriteError, ExportWriter, find_receipt};
@@ -53,7 +54,8 @@ pub struct Options {
     pub policy: Option<PathBuf>,
     /// Certificates of the time-stamping authorities that count, PEM.
     pub stamp_authorities: Option<PathBuf>,
-    /// How long, as the bank has published, witnesses may take to see an entry, in milliseconds.
+    /// How long, as the bank has published, witnesses may take to see an entry, in milliseconds; nothing
+    /// is said about it without. It needs witnesses.
     pub bound_ms: Option<i64>,
 }
 
@@ -88,6 +90,15 @@ pub enum AuditError {
     /// The key register cannot be read: nothing can be checked by it.
     #[error("the key register cannot be read")]
     Register(#[from] KeyRegisterError),
+    /// The certificates of time-stamping authorities cannot be used.
+    #[error("{} holds no certificate that can be used", .file.display())]
+    Authorities {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: CertificateError,
+    },
     /// Neither checkpoint nor receipts nor register name a ledger.
     #[error("neither checkpoint, receipts nor key register name a ledger")]
     NoOrigin,
@@ -99,7 +110,7 @@ impl AuditError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::NoExport(_) => "AUDIT_NO_EXPORT",
-            Self::Read { .. } | Self::TooLong(_) => "AUDIT_UNREADABLE",
+            Self::Read { .. } | Self::TooLong(_) | Self::Authorities { .. } => "AUDIT_UNREADABLE",
             Self::Register(_) | Self::NoOrigin => "AUDIT_REGISTER",
         }
     }

@@ -102,6 +102,11 @@ pub struct LedgerReport {
     pub widest_interval_ms: Option<i64>,
     /// That entry.
     pub widest_interval_index: Option<u64>,
+    /// The longest time that an entry, as it says, waited until somebody outside saw it, or has waited
+    /// until the last entry. None where nobody outside saw anything.
+    pub longest_wait_ms: Option<i64>,
+    /// That entry.
+    pub longest_wait_index: Option<u64>,
 }
 
 /// The report of an audit.

@@ -11,12 +11,13 @@ use super::lines::Lines;
 use super::past::Past;
 use super::records::Records;
 use super::report::{Evidence, Findings};
-use super::stamps::{StampAuthorities, check_stamps};
+use super::stamps::{check_stamps, read_authorities};
 use super::tiles::check_tiles;
 use super::timeline::Timeline;
 use super::walk::{SKEW_MS, Walk, Walked, walk};
 use super::witnesses::Witnesses;
 use super::{AuditError, AuditReport, LedgerReport, Options, Progress};
+use crate::crypto::StampAuthorities;
 use crate::domain::time::UnixMillis;
 use crate::ledger::{Checkpoint, Origin};
 use crate::receipt::{
@@ -39,12 +40,12 @@ pub fn verify_export(
     let register = believed_register(&folder, trust, &mut findings)?;
     let witnesses =
         Witnesses::choose(options.policy.as_deref(), folder.policy.as_deref(), &mut findings)?;
-    let authorities = StampAuthorities::read(options.stamp_authorities.as_deref())?;
+    let authorities = read_authorities(options.stamp_authorities.as_deref())?;
     let chain = Chain::read(folder.log_of_logs.as_deref(), &register, &mut findings);
     let audit = Audit {
         register: &register,
         witnesses: &witnesses,
-        authorities: &authorities,
+        authorities: authorities.as_ref(),
         chain: &chain,
         bound_ms: options.bound_ms,
     };
@@ -61,7 +62,7 @@ pub fn verify_export(
         held_receipts: held.transpose()?,
         earlier_sizes: earlier.transpose()?,
         policy: witnesses.source,
-        stamp_authorities: authorities.are_given(),
+        stamp_authorities: authorities.is_some(),
     };
     let unchecked = if witnesses.asks() { 0 } else { seen.naming_witnesses };
     Ok(AuditReport::new(seen.reports, chain.closed_count(), evidence, unchecked, findings))
@@ -71,7 +72,7 @@ pub fn verify_export(
 struct Audit<'a> {
     register: &'a KeyRegister,
     witnesses: &'a Witnesses,
-    authorities: &'a StampAuthorities,
+    authorities: Option<&'a StampAuthorities>,
     chain: &'a Chain,
     bound_ms: Option<i64>,
 }
@@ -136,7 +137,8 @@ impl Audit<'_> {
         let start = Walk::new(&lens, &timeline, past, &erased, findings);
         let walked = walk(&files.receipts(), start, progress)?;
         heads.check(&walked.tree, findings);
-        self.check_witnessing(origin, &heads, &walked, &timeline, findings);
+        self.check_witnessing(origin, &heads, &walked, findings);
+        let waited = walked.waited();
         let size = heads.latest.as_ref().map_or(0, |head| head.size).min(walked.tree.size());
         let tiles = files.tiles().map(|dir| check_tiles(dir, size, &walked.tree, findings));
         let report = LedgerReport {
@@ -156,6 +158,8 @@ impl Audit<'_> {
             last_time: walked.last_time.map(UnixMillis::rfc3339),
             widest_interval_ms: walked.widest.map(|(width, _)| width),
             widest_interval_index: walked.widest.map(|(_, index)| index),
+            longest_wait_ms: waited.map(|(waited, _)| waited),
+            longest_wait_index: waited.map(|(_, index)| index),
         };
         Ok((report, walked))
     }
@@ -166,7 +170,6 @@ impl Audit<'_> {
         origin: &Origin,
         heads: &Heads,
         walked: &Walked,
-        timeline: &Timeline,
         findings: &mut Findings,
     ) {
         let entries = walked.tree.size();
@@ -184,25 +187,14 @@ impl Audit<'_> {
             Some(_) => {}
         }
         let Some(bound_ms) = self.bound_ms else { return };
-        if let Some((width, index)) = walked.widest.filter(|(width, _)| *width > bound_ms) {
-            let text = format!(
-                "it lies between two witnessed heads {width} ms apart; the published bound is \
-                 {bound_ms} ms"
-            );
-            findings.add("bound", Some(index), text);
-        }
-        // Behind the last witnessed head nothing bounds a time from above but the bound itself.
-        let (Some(last), (Some(seen), None)) = (walked.last_time, timeline.window(entries)) else {
-            return;
-        };
-        if heads.witnessed_size.is_some_and(|size| size < entries)
-            && last > seen.plus_millis(bound_ms.saturating_add(SKEW_MS))
-        {
-            let text = format!(
-                "it was issued at {last:?}, long after {seen:?}, when witnesses last saw the ledger; \
-                 the published bound is {bound_ms} ms"
-            );
-            findings.add("bound", Some(entries - 1), text);
+        if let Some((waited, index)) = walked.waited() {
+            if waited > bound_ms.saturating_add(SKEW_MS) {
+                let text = format!(
+                    "it says that it was made {waited} ms before witnesses saw it, or the ledger went \
+                     on so long without them; the published bound is {bound_ms} ms"
+                );
+                findings.add("bound", Some(index), text);
+            }
         }
     }
 }

@@ -34,6 +34,11 @@ pub(super) struct Walked {
     /// The widest interval in which a receipt's time could have been another, in milliseconds, and
     /// that receipt.
     pub widest: Option<(i64, u64)>,
+    /// The longest that an entry, by its own time, waited until somebody outside saw it, in
+    /// milliseconds, and that entry.
+    longest_wait: Option<(i64, u64)>,
+    /// The first entry behind the last head that somebody outside saw, and its time.
+    unseen: Option<(UnixMillis, u64)>,
     /// Receipts that name a witnessed head.
     pub naming_witnesses: u64,
 }
@@ -252,6 +257,20 @@ impl<'a> Walk<'a> {
             );
             self.findings.add("post-dated", Some(claim.index), text);
         }
+        match until {
+            Some(until) => {
+                let wait = until.get().saturating_sub(claim.time.get());
+                let longest = &mut self.walked.longest_wait;
+                if longest.is_none_or(|(longest, _)| wait > longest) {
+                    *longest = Some((wait, claim.index));
+                }
+            }
+            None if self.timeline.has_witnesses() => {
+                let unseen = &mut self.walked.unseen;
+                *unseen = unseen.or(Some((claim.time, claim.index)));
+            }
+            None => {}
+        }
         if let (Some(from), Some(until)) = (from, until) {
             let width = until.get().saturating_sub(from.get());
             if self.walked.widest.is_none_or(|(widest, _)| width > widest) {
@@ -312,6 +331,18 @@ impl<'a> Walk<'a> {
     }
 }
 
+impl Walked {
+    /// The longest that an entry waited until somebody outside saw it, or has waited until the last
+    /// entry, and that entry.
+    pub(super) fn waited(&self) -> Option<(i64, u64)> {
+        let unseen = self
+            .unseen
+            .zip(self.last_time)
+            .map(|((since, index), last)| (last.get().saturating_sub(since.get()), index));
+        self.longest_wait.into_iter().chain(unseen).max_by_key(|(waited, _)| *waited)
+    }
+}
+
 impl Ids {
     fn push(&mut self, id: Option<ReceiptId>) {
         if id.is_none() {
@@ -361,6 +392,8 @@ impl Default for Walked {
             last_time: None,
             opened: None,
             widest: None,
+            longest_wait: None,
+            unseen: None,
             naming_witnesses: 0,
         }
     }

@@ -8,10 +8,8 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use tonic::transport::Channel;
 
-use super::audit_page;
-use super::audit_verify;
 use super::client::{ClientArgs, connect};
-use super::runtime;
+use super::{audit_page, audit_reconcile, audit_verify, runtime};
 use crate::app::DataDir;
 use crate::audit::ExportWriter;
 use crate::config::Config;
@@ -25,6 +23,8 @@ pub(super) enum Command {
     Export(ExportArgs),
     /// Verify an exported ledger, or one receipt, without a gateway
     Verify(audit_verify::Args),
+    /// Compare a journal of cash with an exported ledger
+    Reconcile(audit_reconcile::Args),
     /// Print one receipt of an export in plain words
     Show(audit_verify::ShowArgs),
     /// Write the page that verifies receipts and exports in a browser, without a network
@@ -43,6 +43,7 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
     match command {
         Command::Export(args) => export(config, &args),
         Command::Verify(args) => audit_verify::run(args),
+        Command::Reconcile(args) => audit_reconcile::run(&args),
         Command::Show(args) => audit_verify::show(&args),
         Command::Page(args) => audit_page::run(&args),
     }

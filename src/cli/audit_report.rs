@@ -114,11 +114,15 @@ fn bound(report: &AuditReport) -> String {
         .iter()
         .filter_map(|it| it.widest_interval_ms.zip(it.widest_interval_index).map(|w| (w, it)))
         .max_by_key(|((width, _), _)| *width);
+    let waited = report.ledgers.iter().filter_map(|it| it.longest_wait_ms).max();
+    let waited = waited.map_or_else(String::new, |waited| {
+        format!(" The longest that an entry waited to be seen, by its own time, is {waited} ms.")
+    });
     match (widest, report.back_dating_bound_ms()) {
         (Some(((width, index), ledger)), Some(bound)) => format!(
             "Back-dating: no time could have been chosen by more than {bound} ms: the widest interval \
              between two witnessed heads is {width} ms (entry {index} of {}), and {SKEW_MS} ms are \
-             allowed for clocks.",
+             allowed for clocks.{waited}",
             printable(&ledger.origin)
         ),
         _ => "Back-dating: nothing bounds it, since no two heads were witnessed around an entry."

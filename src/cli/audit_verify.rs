@@ -46,9 +46,10 @@ pub struct Args {
     /// Certificates of the time-stamping authorities that count, PEM
     #[arg(long, value_name = "FILE", conflicts_with = "receipt")]
     tsa: Option<PathBuf>,
-    /// The interval that the bank has published, within which witnesses see each entry
-    #[arg(long, value_name = "SECONDS", conflicts_with = "receipt", value_parser = clap::value_parser!(i64).range(0..=31_536_000))]
-    bound: Option<i64>,
+    /// How long, as the bank has published, witnesses may take to see an entry (by default a gateway
+    /// issues no more once they have been away for 900 s); counts where there are witnesses
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, conflicts_with = "receipt", value_parser = clap::value_parser!(i64).range(0..=31_536_000))]
+    bound: i64,
     /// One receipt, verified alone; needs --proof, --keys and --trust
     #[arg(long, value_name = "FILE", requires_all = ["proof", "keys", "trust"], conflicts_with = "dir")]
     receipt: Option<PathBuf>,
@@ -85,7 +86,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { dir, trust, held, earlier, policy, tsa, bound, receipt, proof, keys, json } = args;
     match (dir, receipt, proof, keys, trust) {
         (Some(dir), None, None, None, trust) => {
-            let bound_ms = bound.map(|seconds| seconds.saturating_mul(1000));
+            let bound_ms = Some(bound.saturating_mul(1000));
             let options = Options { held, earlier, policy, stamp_authorities: tsa, bound_ms };
             verify_dir(&dir, trust.as_ref(), &options, json)
         }

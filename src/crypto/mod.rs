@@ -1,6 +1,7 @@
 //! Digests, HMAC, AEAD, signatures, randomness: the only user of ring and of PKCS#11.
 
 mod aead;
+mod certificate;
 mod digest;
 mod entropy;
 mod key_pair;
@@ -9,6 +10,7 @@ mod pkcs11;
 mod signature;
 
 pub use aead::{AeadError, SealingKey};
+pub use certificate::{CertificateError, StampAuthorities, StampDigest, StampKey, StampSignature};
 pub use digest::{Digest, InvalidDigest, MacKey, Sha256, sha256};
 #[cfg(any(test, feature = "test-support"))]
 pub use entropy::SeededEntropy;

@@ -2,16 +2,18 @@
 //!
 //! The tree is that of RFC 6962 over SHA-256; the texts are those of C2SP (signed-note,
 //! tlog-checkpoint, tlog-cosignature, tlog-policy, tlog-proof, tlog-tiles), so that an auditor's own
-//! tools read them.
+//! tools read them. Time-stamps are those of RFC 3161.
 
 mod checkpoint;
 mod cosignature;
+mod der;
 mod note;
 mod policy;
 mod proof;
 mod shards;
 mod submission;
 mod tile;
+mod timestamp;
 mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError, split_checkpoints};
@@ -26,6 +28,7 @@ pub use proof::{ProofTextError, TlogProof};
 pub use shards::{ClosedShard, LogOfLogs};
 pub use submission::{SUBMISSION_BYTES_MAX, Submission, SubmissionError};
 pub use tile::{TILE_WIDTH, TileAddress, TileError, TileKind, append_entry};
+pub use timestamp::{Nonce, TIMESTAMP_BYTES_MAX, TimestampError, TimestampRequest, TimestampToken};
 pub use tree::{
     LeafHash, OutsideTree, ProofError, Tree, empty_root, verify_consistency, verify_inclusion,
 };

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Verifies a whole exported ledger, or several that follow each other, sharing no code with the gateway.
 
-    verify_ledger.py DIR TRUST [--held DIR] [--earlier FILE] [--policy FILE]
+    verify_ledger.py DIR TRUST [--held DIR] [--earlier FILE] [--policy FILE] [--bound SECONDS]
 
 Checks the register and its signature, every receipt with its key's range and time, gap-free indices,
 prior heads, the root under the latest and every kept checkpoint, tiles, erasures, audit records, the log
@@ -342,6 +342,7 @@ class Ledger:
         require(name in (None, self.origin), f"the folder {name} holds {self.origin}")
         self.heads = [(self.closing, root)]
         self.times, self.seen_at = [], {}
+        self.longest_wait, self.unseen_since, self.last_time = 0.0, None, 0.0
         self.look(latest)
         for note in notes((directory / "checkpoints").read_text()):
             origin, size, head = open_checkpoint(note, keys)
@@ -424,6 +425,16 @@ class Ledger:
         with_it = [time for size, time in self.times if size > index]
         require(not without or at >= max(without) - SKEW, f"entry {index} is back-dated")
         require(not with_it or at <= min(with_it) + SKEW, f"entry {index} is post-dated")
+        if with_it:
+            self.longest_wait = max(self.longest_wait, min(with_it) - at)
+        elif self.unseen_since is None:
+            self.unseen_since = at
+        self.last_time = at
+
+    def waited(self):
+        """How long an entry waited, by its own time, to be seen by witnesses."""
+        tail = self.last_time - self.unseen_since if self.unseen_since is not None else 0
+        return max(self.longest_wait, tail)
 
     def check_witnessed(self, index, head):
         if head and self.policy and self.policy.quorum != "none":
@@ -520,7 +531,7 @@ def check_earlier(file, keys, ledgers, closed):
         require(tree.root(size) == root, "the earlier checkpoint is of another history")
 
 
-def verify(directory, trust, held=None, earlier=None, policy=None):
+def verify(directory, trust, held=None, earlier=None, policy=None, bound=None):
     keys = load_keys(directory, trust)
     policy = policy or next((p for p in [directory / "policy"] if p.exists()), None)
     policy = Policy(policy.read_text()) if policy else None
@@ -535,11 +546,12 @@ def verify(directory, trust, held=None, earlier=None, policy=None):
         require(ledger.origin not in ledgers, f"two folders hold {ledger.origin}")
         ledgers[ledger.origin] = ledger
     check_chain(ledgers, closed)
-    for origin in names:
-        ledger = ledgers[origin]
-        witnessed = [size for size, _ in ledger.times]
-        asked = policy and policy.quorum != "none" and ledger.closing
-        require(not asked or max(witnessed) == ledger.closing, f"the end of {origin} is unwitnessed")
+    asked = policy and policy.quorum != "none"
+    for origin, ledger in ledgers.items() if asked else ():
+        witnessed = max((size for size, _ in ledger.times), default=0)
+        require(origin not in names or witnessed == ledger.closing, f"{origin}'s end is unwitnessed")
+        soon = bound is None or ledger.waited() <= bound + SKEW
+        require(soon, f"an entry of {origin} waited {ledger.waited():.0f} s for witnesses")
     if held:
         check_held(held, keys, ledgers)
     if earlier:
@@ -553,9 +565,10 @@ def main():
     parser.add_argument("trust")
     for name in ("--held", "--earlier", "--policy"):
         parser.add_argument(name, type=pathlib.Path)
+    parser.add_argument("--bound", type=int, help="seconds that witnesses may take")
     args = parser.parse_args()
     try:
-        ledgers = verify(args.dir, args.trust, args.held, args.earlier, args.policy)
+        ledgers = verify(args.dir, args.trust, args.held, args.earlier, args.policy, args.bound)
     except (Refused, ValueError, KeyError, OSError) as why:
         sys.exit(f"REFUSED: {why!r}" if isinstance(why, (KeyError, OSError)) else f"REFUSED: {why}")
     entries = sum(ledger.tree.size for ledger in ledgers.values())

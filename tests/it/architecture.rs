@@ -74,6 +74,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rcgen", &["pki"]),
     ("x509_parser", &["pki", "grpc", "crypto"]),
     ("webpki", &["crypto"]),
+    ("pki_types", &["crypto"]),
     ("hyper", &["web"]),
     ("hyper_util", &["web"]),
     ("http_body_util", &["web"]),

@@ -159,7 +159,7 @@ fn held(lines: &[&str]) -> (TempDir, Options) {
     for (number, line) in lines.iter().enumerate() {
         fs::write(dir.path().join(format!("{number}.jws")), format!("{line}\n")).unwrap();
     }
-    let options = Options { held: Some(dir.path().to_owned()), earlier: None };
+    let options = Options { held: Some(dir.path().to_owned()), ..Options::default() };
     (dir, options)
 }
 
@@ -167,7 +167,7 @@ fn earlier(note: &str) -> (TempDir, Options) {
     let dir = tempfile::tempdir().unwrap();
     let file: PathBuf = dir.path().join("checkpoint");
     fs::write(&file, note).unwrap();
-    (dir, Options { held: None, earlier: Some(file) })
+    (dir, Options { earlier: Some(file), ..Options::default() })
 }
 
 #[test]
@@ -184,10 +184,12 @@ fn an_honest_export_is_good_and_says_what_was_established() {
     assert!(report.is_good(), "{:?}", report.findings);
     assert!(report.established.signed && report.established.logged);
     assert!(!report.established.witnessed, "no witness was asked");
-    assert_eq!((report.entries, report.checkpoint_size, report.checkpoints), (22, Some(22), 5));
-    assert_eq!(report.kinds["administration"], 6);
-    assert_eq!((report.evidence.held_receipts, report.evidence.earlier_size), (Some(2), Some(12)));
-    assert_eq!(report.root, book.tree.root().hex());
+    let [ledger] = report.ledgers.as_slice() else { panic!() };
+    assert_eq!((ledger.entries, ledger.checkpoint_size, ledger.checkpoints), (22, Some(22), 5));
+    assert_eq!((ledger.origin.as_str(), ledger.kinds["administration"]), (ORIGIN, 6));
+    assert_eq!(report.evidence.held_receipts, Some(2));
+    assert_eq!(report.evidence.earlier_sizes, Some(vec![12]));
+    assert_eq!(ledger.root, book.tree.root().hex());
     let at = last.unwrap();
     assert_eq!(at.done_bytes, at.total_bytes);
 }

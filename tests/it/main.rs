@@ -40,6 +40,7 @@ mod hosts;
 mod interchange;
 mod ledger;
 mod lookalikes;
+mod mutations;
 mod office;
 mod office_cli;
 mod packs;

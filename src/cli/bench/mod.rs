@@ -2,6 +2,7 @@
 
 mod figures;
 mod gateway;
+mod ledger;
 mod load;
 
 use std::path::PathBuf;
@@ -20,6 +21,9 @@ use crate::config::Config;
 pub(super) enum Command {
     /// Verify as fast as so many terminals can, or so many times a second
     Load(Args),
+    /// Make an export of a ledger that never was, with keys of its own, to measure audits with
+    #[command(hide = true)]
+    Ledger(ledger::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -56,7 +60,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
-    let Command::Load(args) = command;
+    let args = match command {
+        Command::Load(args) => args,
+        Command::Ledger(args) => return ledger::run(&args),
+    };
     let picture = std::fs::read(&args.picture)
         .with_context(|| format!("{} cannot be read", args.picture.display()))?;
     let figures = runtime()?.block_on(async {
