@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod cosignature;
+#[cfg(feature = "gateway")]
 mod der;
 mod note;
 mod policy;
@@ -13,6 +14,7 @@ mod proof;
 mod shards;
 mod submission;
 mod tile;
+#[cfg(feature = "gateway")]
 mod timestamp;
 mod tree;
 
@@ -28,6 +30,7 @@ pub use proof::{ProofTextError, TlogProof};
 pub use shards::{ClosedShard, LogOfLogs};
 pub use submission::{SUBMISSION_BYTES_MAX, Submission, SubmissionError};
 pub use tile::{TILE_WIDTH, TileAddress, TileError, TileKind, append_entry};
+#[cfg(feature = "gateway")]
 pub use timestamp::{Nonce, TIMESTAMP_BYTES_MAX, TimestampError, TimestampRequest, TimestampToken};
 pub use tree::{
     LeafHash, OutsideTree, ProofError, Tree, empty_root, verify_consistency, verify_inclusion,
