@@ -1,4 +1,4 @@
-//! `tulga audit export|verify|show`.
+//! `tulga audit export|verify|show|page`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,8 +9,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use tonic::transport::Channel;
 
 use super::client::{ClientArgs, connect};
-use super::runtime;
-use super::{audit_reconcile, audit_verify};
+use super::{audit_page, audit_reconcile, audit_verify, runtime};
 use crate::app::DataDir;
 use crate::audit::ExportWriter;
 use crate::config::Config;
@@ -28,6 +27,8 @@ pub(super) enum Command {
     Reconcile(audit_reconcile::Args),
     /// Print one receipt of an export in plain words
     Show(audit_verify::ShowArgs),
+    /// Write the page that verifies receipts and exports in a browser, without a network
+    Page(audit_page::PageArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -47,6 +48,7 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
         Command::Verify(args) => audit_verify::run(args),
         Command::Reconcile(args) => audit_reconcile::run(&args),
         Command::Show(args) => audit_verify::show(&args),
+        Command::Page(args) => audit_page::run(&args),
     }
 }
 

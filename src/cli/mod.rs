@@ -5,6 +5,7 @@
 mod activate;
 mod audit;
 mod audit_fetch;
+mod audit_page;
 pub mod audit_reconcile;
 mod audit_report;
 pub mod audit_verify;

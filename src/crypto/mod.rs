@@ -1,6 +1,7 @@
 //! Digests, HMAC, AEAD, signatures, randomness: the only user of ring and of PKCS#11.
 
 mod aead;
+#[cfg(feature = "gateway")]
 mod certificate;
 mod digest;
 mod entropy;
@@ -10,6 +11,7 @@ mod pkcs11;
 mod signature;
 
 pub use aead::{AeadError, SealingKey};
+#[cfg(feature = "gateway")]
 pub use certificate::{CertificateError, StampAuthorities, StampDigest, StampKey, StampSignature};
 pub use digest::{Digest, InvalidDigest, MacKey, Sha256, sha256};
 #[cfg(any(test, feature = "test-support"))]

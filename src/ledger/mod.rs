@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod cosignature;
+#[cfg(feature = "gateway")]
 mod der;
 mod half_year;
 mod names;
@@ -15,6 +16,7 @@ mod proof;
 mod shards;
 mod submission;
 mod tile;
+#[cfg(feature = "gateway")]
 mod timestamp;
 mod tree;
 
@@ -34,6 +36,7 @@ pub use submission::{SUBMISSION_BYTES_MAX, Submission, SubmissionError};
 pub use tile::{
     TILE_WIDTH, TileAddress, TileError, TileKind, TileWriter, WrittenTile, append_entry,
 };
+#[cfg(feature = "gateway")]
 pub use timestamp::{Nonce, TIMESTAMP_BYTES_MAX, TimestampError, TimestampRequest, TimestampToken};
 pub use tree::{
     LeafHash, OutsideTree, ProofError, Tree, empty_root, verify_consistency, verify_inclusion,

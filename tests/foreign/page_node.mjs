@@ -4,8 +4,12 @@
 //
 // PAGE is the page as `tulga audit page` writes it, CASES a list of {name, folder, dir, trust, policy,
 // verdict, rule, levels}. Prints what each case came to that should have come to something else.
+import { webcrypto } from "node:crypto";
 import { readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+
+// Node 18 has it under another name.
+globalThis.crypto ??= webcrypto;
 
 const [pageFile, casesFile] = process.argv.slice(2);
 const html = readFileSync(pageFile, "utf8");

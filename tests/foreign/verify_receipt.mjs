@@ -4,12 +4,14 @@
 //     node verify_receipt.mjs RECEIPT PROOF KEYS_DIR TRUST
 //
 // RECEIPT is a compact JWS, PROOF a c2sp.org/tlog-proof@v1, KEYS_DIR holds keys.json and keys.json.sig, TRUST is
-// the published fingerprint of the root key. Needs Node 20. JSON.parse takes a key that stands twice; the
+// the published fingerprint of the root key. Needs Node 18. JSON.parse takes a key that stands twice; the
 // receipt's signer is trusted not to write one (verify_receipt.py does not trust it).
+import { webcrypto } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-const { subtle } = globalThis.crypto;
+// Node 18 has it under another name.
+const { subtle } = globalThis.crypto ?? webcrypto;
 const refuse = (why) => {
   throw new Error(why);
 };

@@ -125,6 +125,46 @@ fn every_room_has_a_law_and_every_law_a_room() {
     }
 }
 
+/// Vectors of three kernels, and the boundary to C with its tests.
+const UNSAFE: [&str; 5] = [
+    "inference/nhwc/simd.rs",
+    "matching/minutiae/neighbourhood.rs",
+    "matching/search/kernels.rs",
+    "verifier/c.rs",
+    "verifier/tests.rs",
+];
+
+#[test]
+fn unsafe_stands_in_a_few_files_and_each_block_says_why() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    for file in rust_files(&root) {
+        let text = fs::read_to_string(&file).unwrap();
+        let name = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let marks = has_unsafe(text.parse().unwrap());
+        if marks > 0 {
+            let reasons = text.matches("SAFETY:").count() + text.matches("# Safety").count();
+            assert!(reasons > 0, "{name} has {marks} unsafe and gives no reason");
+            found.push(name);
+        }
+    }
+    assert_eq!(found, UNSAFE);
+    assert_eq!(has_unsafe("fn f() { let unsafety = \"unsafe\"; }".parse().unwrap()), 0);
+    assert_eq!(has_unsafe("fn f() { x(unsafe { y() }) }".parse().unwrap()), 1);
+}
+
+/// How often the word `unsafe` stands in code.
+fn has_unsafe(tokens: TokenStream) -> usize {
+    tokens
+        .into_iter()
+        .map(|token| match token {
+            TokenTree::Ident(name) => usize::from(name == "unsafe"),
+            TokenTree::Group(group) => has_unsafe(group.stream()),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => 0,
+        })
+        .sum()
+}
+
 #[test]
 fn a_planted_breach_of_each_kind_is_caught() {
     let planted = [

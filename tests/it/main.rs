@@ -37,6 +37,7 @@ mod fingers;
 mod footage;
 mod foreign;
 mod guests;
+mod hosts;
 mod interchange;
 mod keys;
 mod ledger;

@@ -16,6 +16,10 @@ use tulga::web::AUDIT_PAGE;
 use crate::page_cases::write_all;
 use crate::process::has;
 
+/// Whether Node's WebCrypto knows Ed25519.
+pub const HAS_ED25519: &str = "const { subtle } = globalThis.crypto ?? require('crypto').webcrypto; \
+    subtle.generateKey('Ed25519', false, ['sign']).catch(() => process.exit(1))";
+
 fn parts(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/audit").join(name)
 }
@@ -31,7 +35,8 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
 /// A browser runs what the page's own policy names by its hash, and fetches nothing at all.
 #[test]
 fn the_page_allows_its_own_style_and_scripts_and_nothing_else() {
-    let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(sha256(text.as_bytes()).as_bytes()));
+    let hash =
+        |text: &str| format!("'sha256-{}'", STANDARD.encode(sha256(text.as_bytes()).as_bytes()));
     let policy = format!(
         "default-src 'none'; style-src {}; script-src {} {}; base-uri 'none'; form-action 'none'; \
          require-trusted-types-for 'script'; trusted-types 'none'",
@@ -53,9 +58,28 @@ fn the_page_allows_its_own_style_and_scripts_and_nothing_else() {
     let namespace = "http://www.w3.org/2000/svg";
     let without = AUDIT_PAGE.replace(namespace, "");
     for forbidden in [
-        "http:", "https:/", "//cdn", "url(", "@import", " src=", "fetch(", "XMLHttpRequest", "import(",
-        "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function",
-        "setTimeout(", " style=", "localStorage", "sendBeacon", "WebSocket", " onclick", " onload",
+        "http:",
+        "https:/",
+        "//cdn",
+        "url(",
+        "@import",
+        " src=",
+        "fetch(",
+        "XMLHttpRequest",
+        "import(",
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        "setTimeout(",
+        " style=",
+        "localStorage",
+        "sendBeacon",
+        "WebSocket",
+        " onclick",
+        " onload",
     ] {
         assert!(!without.contains(forbidden), "{forbidden}");
     }
@@ -106,8 +130,7 @@ fn passes(command: &mut Command) {
 
 #[test]
 fn node_finds_with_the_pages_verifier_what_each_case_has() {
-    let ed25519 = "crypto.subtle.generateKey('Ed25519',false,['sign']).catch(()=>process.exit(1))";
-    if !has("node", &["-e", ed25519], "get Node 20 or later") {
+    if !has("node", &["-e", HAS_ED25519], "get it with: apt-get install nodejs") {
         return;
     }
     let (_dir, page, list) = shown();

@@ -199,10 +199,18 @@ impl Cases<'_> {
             sign(&header.replace("EdDSA", "ES256"), &said(shard), &bank.receipt)
         });
         forged("key-time", "key-time", &|shard| {
-            sign(header, &said(shard).replace("2026-11-21T02:03:14", "2025-11-21T02:03:14"), &bank.receipt)
+            sign(
+                header,
+                &said(shard).replace("2026-11-21T02:03:14", "2025-11-21T02:03:14"),
+                &bank.receipt,
+            )
         });
         forged("duplicate-key", "receipt-malformed", &|shard| {
-            sign(header, &said(shard).replace("{\"v\":1", "{\"v\":1,\"tenant\":\"bank-b\""), &bank.receipt)
+            sign(
+                header,
+                &said(shard).replace("{\"v\":1", "{\"v\":1,\"tenant\":\"bank-b\""),
+                &bank.receipt,
+            )
         });
         forged("float", "receipt-malformed", &|shard| {
             sign(header, &said(shard).replace("5000000", "5000000.0"), &bank.receipt)
@@ -257,10 +265,14 @@ impl Cases<'_> {
     fn altered_registers(&mut self) {
         let bad = |rule| ("bad", rule);
         self.receipt("register", 2, bad("register-signature"), |dir| {
-            edit(&dir.join("keys.json"), |text| *text = text.replacen("\"first_index\": 4", "\"first_index\": 0", 1));
+            edit(&dir.join("keys.json"), |text| {
+                *text = text.replacen("\"first_index\": 4", "\"first_index\": 0", 1)
+            });
         });
         self.receipt("register-malformed", 2, bad("register-malformed"), |dir| {
-            edit(&dir.join("keys.json"), |text| *text = text.replacen("\"kid\"", "\"kid\": \"x\", \"kid\"", 1));
+            edit(&dir.join("keys.json"), |text| {
+                *text = text.replacen("\"kid\"", "\"kid\": \"x\", \"kid\"", 1)
+            });
         });
         let other = Ed25519Key::from_seed([99; 32]).unwrap();
         self.receipt("register-of-another-root", 2, bad("register-untrusted"), |dir| {
@@ -295,13 +307,14 @@ impl Cases<'_> {
             fs::write(&file, Bank::policy(self.bank)).unwrap();
             file
         };
-        let files: Vec<PathBuf> = ["witnessed", "too-few", "forged-cosignature", "policy-malformed"]
-            .iter()
-            .map(|name| {
-                fs::create_dir_all(self.root.join(name)).unwrap();
-                policy(&self.root.join(name))
-            })
-            .collect();
+        let files: Vec<PathBuf> =
+            ["witnessed", "too-few", "forged-cosignature", "policy-malformed"]
+                .iter()
+                .map(|name| {
+                    fs::create_dir_all(self.root.join(name)).unwrap();
+                    policy(&self.root.join(name))
+                })
+                .collect();
         fs::write(&files[3], "quorum nobody\n").unwrap();
         let case = self.receipt("witnessed", 2, ("good", ""), |_| ());
         case.policy = Some(files[0].clone());
@@ -378,7 +391,8 @@ impl Cases<'_> {
         self.folder("folder-deleted", bad("gap"), deleted).levels = signed();
         let swapped = |dir: &Path, _: &Shard<'_>| lines(dir, &|lines| lines.swap(1, 2));
         self.folder("folder-reordered", bad("gap"), swapped).levels = signed();
-        let twice = |dir: &Path, _: &Shard<'_>| lines(dir, &|lines| lines.insert(3, lines[2].clone()));
+        let twice =
+            |dir: &Path, _: &Shard<'_>| lines(dir, &|lines| lines.insert(3, lines[2].clone()));
         self.folder("folder-duplicated", bad("order"), twice).levels = signed();
         let cut = |dir: &Path, _: &Shard<'_>| lines(dir, &|lines| lines.truncate(5));
         self.folder("folder-truncated", bad("truncated"), cut).levels = signed();
@@ -447,7 +461,8 @@ fn erase(dir: &Path, shard: &Shard<'_>, index: u64) {
     let leaf = shard.tree.leaf(index).unwrap();
     let erased = [tulga::receipt::ErasedBody { index, erasure: 5, leaf }];
     let below = dir.join(OPEN);
-    fs::write(below.join("erasures.json"), tulga::receipt::erasures_json(&erased).unwrap()).unwrap();
+    fs::write(below.join("erasures.json"), tulga::receipt::erasures_json(&erased).unwrap())
+        .unwrap();
     let mut lines = shard.lines.clone();
     lines.remove(usize::try_from(index).unwrap());
     fs::write(below.join("receipts.jws"), lines.join("\n") + "\n").unwrap();

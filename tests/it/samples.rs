@@ -103,7 +103,8 @@ impl Bank {
 /// Writes a register and its signature.
 pub fn write_register(dir: &Path, records: Vec<KeyRecord>, root: &Ed25519Key) {
     let json = KeyRegister::new(records).unwrap().to_json().unwrap();
-    fs::write(dir.join("keys.json.sig"), KeyRegister::sign(json.as_bytes(), root).unwrap()).unwrap();
+    fs::write(dir.join("keys.json.sig"), KeyRegister::sign(json.as_bytes(), root).unwrap())
+        .unwrap();
     fs::write(dir.join("keys.json"), json).unwrap();
 }
 
@@ -192,7 +193,9 @@ impl<'a> Shard<'a> {
                 TileKind::Hashes { .. } => address.hashes(&self.tree).unwrap(),
                 TileKind::Entries => {
                     let mut bundle = Vec::new();
-                    self.lines.iter().for_each(|jws| append_entry(&mut bundle, &entry(jws)).unwrap());
+                    self.lines
+                        .iter()
+                        .for_each(|jws| append_entry(&mut bundle, &entry(jws)).unwrap());
                     bundle
                 }
             };

@@ -370,10 +370,12 @@ function folderOutcome(result, verdict) {
   return parts;
 }
 
-function findingsCard({ findings, counts }) {
+function findingsCard({ findings, counts, ledgers }) {
   const rows = findings.map((finding) => {
     const place = finding.index === null ? "—" : digits(finding.index);
-    return element("tr", { "data-rule": finding.rule }, element("td", { class: "at" }, place), element("td", {}, faultWords(finding)));
+    const where = ledgers.length > 1 && finding.origin ? element("p", {}, mono(finding.origin)) : null;
+    const words = element("td", {}, where, faultWords(finding));
+    return element("tr", { "data-rule": finding.rule }, element("td", { class: "at" }, place), words);
   });
   const all = [...counts.values()].reduce((sum, number) => sum + number, 0);
   const more = all > findings.length ? element("p", { class: "quiet" }, say("more", digits(all - findings.length))) : null;
