@@ -1,4 +1,4 @@
-//! `tulga audit export|verify|show`.
+//! `tulga audit export|verify|show|replay`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +8,7 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use tonic::transport::Channel;
 
+use super::audit_replay;
 use super::audit_verify;
 use super::client::{ClientArgs, connect};
 use super::runtime;
@@ -26,6 +27,8 @@ pub(super) enum Command {
     Verify(audit_verify::Args),
     /// Print one receipt of an export in plain words
     Show(audit_verify::ShowArgs),
+    /// Make a decision again from the captures that were kept of it, and compare
+    Replay(audit_replay::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -41,6 +44,7 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
         Command::Export(args) => export(config, &args),
         Command::Verify(args) => audit_verify::run(args),
         Command::Show(args) => audit_verify::show(&args),
+        Command::Replay(args) => audit_replay::run(config, &args),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The command line: one file a subcommand.
 //!
-//! Exit codes: 0 good, 1 refused or denied, 64 usage or configuration, 70 internal.
+//! Exit codes: 0 good, 1 refused or denied, 64 usage or configuration, 66 what it would need is no longer there,
+//! 70 internal.
 
 mod activate;
 mod audit;
+mod audit_replay;
 pub mod audit_verify;
 mod bench;
 mod characteristic;
@@ -48,6 +50,8 @@ const VERSION: &str = if cfg!(feature = "test-support") {
 pub(super) const REFUSED: u8 = 1;
 /// A wrong command line or configuration.
 pub(super) const USAGE: u8 = 64;
+/// What it would need is no longer there: nothing was found out, neither good nor bad.
+pub(super) const GONE: u8 = 66;
 /// Everything else.
 pub(super) const INTERNAL: u8 = 70;
 

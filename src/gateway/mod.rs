@@ -21,15 +21,18 @@ mod footage;
 mod guard;
 mod guest;
 mod import;
+mod kept_captures;
 mod look;
 mod lookalikes;
 mod oversight;
 mod pack_job;
 mod packs;
 mod policy;
+mod record;
 mod reference;
 mod reference_files;
 mod register;
+mod replay;
 mod report;
 pub mod request;
 mod retention;
@@ -80,9 +83,11 @@ pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
 pub use guard::{FileGuard, GuardError, HeadGuard};
 pub use import::Imported;
 pub use policy::ActivePack;
+pub use record::LookedBy;
 pub use reference::{ReferenceError, ReferenceSource};
 pub use reference_files::{FileReferences, reference_name};
 pub use register::{ListedRow, ListedValue, RegisterDiff, RegisterDraft, Repeated};
+pub use replay::{Agreement, Compared, Replay, ReplayEnd, Verdict};
 pub use report::{MakeReport, ReportFormat, ReportKind, ReportPiece, SealedReport};
 pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
@@ -206,6 +211,8 @@ pub struct Gateway {
     activation: Mutex<()>,
     /// Held over a run of the retention clerk.
     retention: Mutex<()>,
+    /// Held over a replay: terminals need the models more.
+    replay: Mutex<()>,
     /// Reports that may be made at once: each reads much.
     reports: Semaphore,
     /// Held over an import of a register: the rows of one version are staged at a time.
@@ -297,6 +304,7 @@ impl Gateway {
             gallery: RwLock::new(gallery),
             activation: Mutex::new(()),
             retention: Mutex::new(()),
+            replay: Mutex::new(()),
             reports: Semaphore::new(REPORTS_MAX),
             register_import: Mutex::new(()),
             under_way: Arc::default(),

@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 74] = [
+pub const ACCESS: [(&str, Access); 75] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -84,6 +84,7 @@ pub const ACCESS: [(&str, Access); 74] = [
     ("/tulga.v1.AuditService/GetAuditRecord", AUDITOR),
     ("/tulga.v1.AuditService/ExportLedger", AUDITOR),
     ("/tulga.v1.AuditService/GetEvidence", AUDITOR_ALONE),
+    ("/tulga.v1.AuditService/Replay", AUDITOR_ALONE),
     ("/tulga.v1.FootageService/ListFootage", AUDITOR),
     ("/tulga.v1.FootageService/PlaceHold", ADMIN),
     ("/tulga.v1.FootageService/LiftHold", ADMIN),
@@ -407,7 +408,7 @@ mod tests {
                 | ("CaseService", "ProposeResolution" | "ApproveResolution")
                 | ("RegisterService" | "RetentionService" | "TerminalService", _) => &[Admin],
                 ("EnrollmentService" | "TellerService", _) => &[Enroller, Admin],
-                ("AuditService", "GetEvidence") => &[Auditor],
+                ("AuditService", "GetEvidence" | "Replay") => &[Auditor],
                 ("AuditService" | "CaseService", _) | ("FootageService", "ListFootage") => {
                     &[Auditor, Admin]
                 }

@@ -52,6 +52,17 @@ impl CalibratedAs {
     }
 }
 
+/// What a comparison of faces says.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct WeighedFace {
+    /// The fused score.
+    pub score: MatchScore,
+    /// How strong it is, alone.
+    pub strength: Strength,
+    /// What it adds to fingers; none without their table.
+    pub ratio: Option<LogLikelihoodRatio>,
+}
+
 /// Captures that make no template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -173,7 +184,7 @@ impl Matcher {
         }
     }
 
-    /// Compares, and reads the strength and what it adds to fingers; no ratio without their table.
+    /// Compares, and reads the strength and what it adds to fingers.
     ///
     /// # Errors
     ///
@@ -182,14 +193,14 @@ impl Matcher {
         &self,
         probe: &FaceEmbedding,
         template: &Template,
-    ) -> Result<(Strength, Option<LogLikelihoodRatio>), Incomparable> {
+    ) -> Result<WeighedFace, Incomparable> {
         let score = self.compare(probe, template)?;
         let maps = self.parameters.likelihood.as_ref();
         let ratio = maps.map(|maps| match template.calibrated_as {
             CalibratedAs::Single => maps.single.ratio(score),
             CalibratedAs::Template => maps.template.ratio(score),
         });
-        Ok((self.strength(score, template.calibrated_as), ratio))
+        Ok(WeighedFace { score, strength: self.strength(score, template.calibrated_as), ratio })
     }
 
     /// Compares, and reads the strength.
