@@ -50,6 +50,7 @@ mod reasons;
 mod receipts;
 mod reference;
 mod registers;
+mod replay;
 mod reports;
 mod rules;
 mod site;
