@@ -83,43 +83,43 @@ impl KeptCaptures {
     /// where they are.
     pub fn parse(bytes: &Bytes) -> Result<Option<Self>, InvalidKept> {
         let mut fields = Fields(bytes);
-        if fields.next() != Some(CONTEXT) {
-            return Ok(None);
+        match fields.next() {
+            Ok(CONTEXT) => Self::parse_fields(bytes, &mut fields).map(Some),
+            _ => Ok(None),
         }
-        Self::parse_fields(bytes, &mut fields).map(Some).ok_or(InvalidKept)
     }
 
-    fn parse_fields(bytes: &Bytes, fields: &mut Fields<'_>) -> Option<Self> {
-        let _salt: &[u8; 32] = fields.next()?.try_into().ok()?;
-        let customer = match fields.next()? {
-            [] => None,
-            id => Some(CustomerId::try_from(id).ok()?),
-        };
-        let count = u64::from_be_bytes(fields.next()?.try_into().ok()?);
+    fn parse_fields(bytes: &Bytes, fields: &mut Fields<'_>) -> Result<Self, InvalidKept> {
+        let _salt: [u8; 32] = fields.read(|field| field.try_into().ok())?;
+        let customer = fields.read_optional(|field| CustomerId::try_from(field).ok())?;
+        let count = fields.read(|field| Some(u64::from_be_bytes(field.try_into().ok()?)))?;
         if count > CAPTURES_MAX {
-            return None;
+            return Err(InvalidKept);
         }
         let mut captures = Vec::new();
         for _ in 0..count {
-            let modality = modality(fields.next()?)?;
+            let modality = fields.read(modality)?;
             let declared = Declared {
-                media_type: named(fields.next()?, MediaType::from_name)?,
-                finger_kind: named(fields.next()?, FingerImageKind::from_name)?,
-                pixels_per_inch: number(fields.next()?)?,
-                raw_size: pair(fields.next()?)?,
+                media_type: fields.read_optional(|field| MediaType::from_name(text(field)?))?,
+                finger_kind: fields
+                    .read_optional(|field| FingerImageKind::from_name(text(field)?))?,
+                pixels_per_inch: fields
+                    .read_optional(|field| Some(u16::from_be_bytes(field.try_into().ok()?)))?,
+                raw_size: fields.read_optional(width_and_height)?,
             };
             captures.push((modality, Capture { image: bytes.slice_ref(fields.next()?), declared }));
         }
         let mut of_template = Vec::new();
         while !fields.0.is_empty() {
-            let modality = modality(fields.next()?)?;
-            let id = CaptureId::try_from(fields.next()?).ok()?;
-            let hash = Digest::try_from(fields.next()?).ok()?;
-            of_template.push(TemplateCapture { modality, id, hash });
+            of_template.push(TemplateCapture {
+                modality: fields.read(modality)?,
+                id: fields.read(|field| CaptureId::try_from(field).ok())?,
+                hash: fields.read(|field| Digest::try_from(field).ok())?,
+            });
         }
         let compared_with =
             customer.map(|customer| ComparedWith { customer, captures: of_template });
-        Some(Self { captures, compared_with })
+        Ok(Self { captures, compared_with })
     }
 }
 
@@ -132,16 +132,29 @@ impl std::fmt::Debug for KeptCaptures {
 /// The rest of fields that each stand behind their length.
 struct Fields<'a>(&'a [u8]);
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = &'a [u8];
-
-    /// None at the end, and for a length beyond it.
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let (length, rest) = self.0.split_first_chunk::<8>()?;
-        let length = usize::try_from(u64::from_be_bytes(*length)).ok()?;
-        let (field, rest) = rest.split_at_checked(length)?;
+impl<'a> Fields<'a> {
+    /// The next field; refused where there is none, and where it would reach beyond the end.
+    fn next(&mut self) -> Result<&'a [u8], InvalidKept> {
+        let (length, rest) = self.0.split_first_chunk::<8>().ok_or(InvalidKept)?;
+        let length = usize::try_from(u64::from_be_bytes(*length)).map_err(|_| InvalidKept)?;
+        let (field, rest) = rest.split_at_checked(length).ok_or(InvalidKept)?;
         self.0 = rest;
-        Some(field)
+        Ok(field)
+    }
+
+    fn read<T>(&mut self, read: impl Fn(&'a [u8]) -> Option<T>) -> Result<T, InvalidKept> {
+        read(self.next()?).ok_or(InvalidKept)
+    }
+
+    /// As [`Self::read`], where an empty field is none.
+    fn read_optional<T>(
+        &mut self,
+        read: impl Fn(&'a [u8]) -> Option<T>,
+    ) -> Result<Option<T>, InvalidKept> {
+        match self.next()? {
+            [] => Ok(None),
+            field => read(field).map(Some).ok_or(InvalidKept),
+        }
     }
 }
 
@@ -154,32 +167,17 @@ fn numbers(declared: &Declared) -> (Vec<u8>, Vec<u8>) {
     (pixels_per_inch.unwrap_or_default(), raw_size.unwrap_or_default())
 }
 
+fn text(field: &[u8]) -> Option<&str> {
+    std::str::from_utf8(field).ok()
+}
+
 fn modality(field: &[u8]) -> Option<Modality> {
-    Modality::from_characteristic(std::str::from_utf8(field).ok()?)
+    Modality::from_characteristic(text(field)?)
 }
 
-/// What a name stands for; the outer none for a name of nothing.
-fn named<T>(field: &[u8], read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
-    match field {
-        [] => Some(None),
-        name => read(std::str::from_utf8(name).ok()?).map(Some),
-    }
-}
-
-fn number(field: &[u8]) -> Option<Option<u16>> {
-    match field {
-        [] => Some(None),
-        bytes => Some(Some(u16::from_be_bytes(bytes.try_into().ok()?))),
-    }
-}
-
-fn pair(field: &[u8]) -> Option<Option<(u32, u32)>> {
-    if field.is_empty() {
-        return Some(None);
-    }
+fn width_and_height(field: &[u8]) -> Option<(u32, u32)> {
     let (width, height) = field.split_first_chunk::<4>()?;
-    let height = height.try_into().ok()?;
-    Some(Some((u32::from_be_bytes(*width), u32::from_be_bytes(height))))
+    Some((u32::from_be_bytes(*width), u32::from_be_bytes(height.try_into().ok()?)))
 }
 
 #[cfg(test)]

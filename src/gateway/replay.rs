@@ -6,6 +6,9 @@
 //! altered is a finding; whatever is rightly no longer there ends the replay, which then says nothing of the
 //! decision. Models and rules run by the code that decides about customers.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Gateway;
@@ -19,7 +22,7 @@ use super::record::{LookedBy, Recorded};
 use super::request::{Actor, Logged};
 use super::verification_job::{Seen, audit_place};
 use crate::crypto::{Digest, sha256};
-use crate::domain::id::CaseReference;
+use crate::domain::id::{CaseReference, CustomerId};
 use crate::domain::modality::{Captured, Modality};
 use crate::domain::reason::Reason;
 use crate::domain::time::UnixMillis;
@@ -326,7 +329,7 @@ impl Gateway {
         &self,
         replay: &mut Replay,
         record: &Recorded,
-    ) -> Result<std::sync::Arc<PolicyPack>, Stop> {
+    ) -> Result<Arc<PolicyPack>, Stop> {
         const WHAT: &str = "the files that decided";
         let hash = Digest::from_labelled(&record.pack);
         let hash = hash.map_err(|_| replay.fails("pack", WHAT, "its hash is none"))?;
@@ -413,16 +416,14 @@ impl Gateway {
         const WHAT: &str = "as the captures were compared with it";
         let with = kept.compared_with.as_ref();
         let with = with.ok_or(GatewayError::broken("kept captures were compared with nobody"))?;
-        let keys = match self.store.customer_key(&with.customer).await? {
-            Some(row) => self.vault.open_keys(&self.settings.tenant, &row),
-            None => {
-                let customer = self.store.customer(&with.customer).await?;
-                return Err(match customer.map(|row| row.status) {
-                    Some(CustomerStatus::Erased) => Stop::End(ReplayEnd::CustomerErased),
-                    _ => replay.fails(NAME, WHAT, "the customer's keys are missing"),
-                });
-            }
+        let Some(row) = self.store.customer_key(&with.customer).await? else {
+            let customer = self.store.customer(&with.customer).await?;
+            return Err(match customer.map(|row| row.status) {
+                Some(CustomerStatus::Erased) => Stop::End(ReplayEnd::CustomerErased),
+                _ => replay.fails(NAME, WHAT, "the customer's keys are missing"),
+            });
         };
+        let keys = self.vault.open_keys(&self.settings.tenant, &row);
         let keys = keys.map_err(|_| replay.fails(NAME, WHAT, "the customer's keys do not open"))?;
         self.agree_on_subject(replay, decided, &keys, with.customer);
         let rows = self.store.captures(&with.customer).await?;
@@ -445,7 +446,7 @@ impl Gateway {
         replay: &mut Replay,
         Decided { receipt, facts, .. }: &Decided,
         keys: &CustomerKeys,
-        customer: crate::domain::id::CustomerId,
+        customer: CustomerId,
     ) {
         // Of a guest who was refused the receipt tells nothing.
         if facts.customer != CustomerStanding::Guest || receipt.guest.is_some() {
@@ -455,6 +456,18 @@ impl Gateway {
         }
     }
 }
+
+/// Facts that are compared, with the receipt or with what models find again.
+const FACTS_COMPARED: [&str; 8] = [
+    "operation",
+    "amount_minor",
+    "currency",
+    "capture",
+    "strength_db",
+    "liveness",
+    "liveness_score_e4",
+    "modality",
+];
 
 impl Replay {
     /// Compares what receipt and audit record both say: the receipt's word counts as recorded.
@@ -471,19 +484,8 @@ impl Replay {
             asked(&txn.op, txn.amount_minor, &txn.currency),
             asked(facts.operation.as_str(), amount, facts.currency.as_str()),
         );
-        // What the models and rules find again is compared below.
-        const FOUND_AGAIN: [&str; 8] = [
-            "operation",
-            "amount_minor",
-            "currency",
-            "capture",
-            "strength_db",
-            "liveness",
-            "liveness_score_e4",
-            "modality",
-        ];
         let names = record.facts.as_object().into_iter().flat_map(|facts| facts.keys());
-        let taken = names.filter(|name| !FOUND_AGAIN.contains(&name.as_str()));
+        let taken = names.filter(|name| !FACTS_COMPARED.contains(&name.as_str()));
         self.as_recorded = taken.cloned().collect();
         if record.searched {
             self.as_recorded.push("search_among_everybody".to_owned());
@@ -501,14 +503,12 @@ impl Replay {
         seen: &Seen,
         modalities: &[Modality],
     ) {
-        let none = std::collections::BTreeMap::new();
+        let none = BTreeMap::new();
         let then = record.scores.as_ref().unwrap_or(&none);
         let now = seen.scores.as_ref().unwrap_or(&none);
         let names = then.keys().chain(now.keys().filter(|name| !then.contains_key(*name)));
         for name in names {
-            let text = |of: &std::collections::BTreeMap<String, String>| {
-                of.get(name).cloned().unwrap_or_default()
-            };
+            let text = |of: &BTreeMap<String, String>| of.get(name).cloned().unwrap_or_default();
             self.scores(name, &text(then), &text(now));
         }
         self.rounded("strength_tenth_db", record.strength_tenth_db, seen.strength_tenth_db, 1);

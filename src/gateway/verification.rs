@@ -171,7 +171,9 @@ impl Gateway {
         };
         let (key, hash, deadline) = (asked.key.clone(), asked.request_hash, asked.deadline);
         let gateway = Arc::clone(self);
-        self.once(&key, hash, deadline, async move { gateway.settle(asked).await }).await
+        // On the heap: with what is looked at in it the future is large.
+        let work = Box::pin(async move { gateway.settle(asked).await });
+        self.once(&key, hash, deadline, work).await
     }
 
     /// Does the work of an attempt, or joins the same call that does it.
