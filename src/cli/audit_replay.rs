@@ -85,7 +85,7 @@ fn conclusion(replay: &proto::ReplayResponse) -> &'static str {
     match replay.verdict() {
         ReplayVerdict::Same => "THE SAME: the same decision from the same scores, bit for bit.",
         ReplayVerdict::Within => {
-            "THE SAME DECISION, from scores within 1e-4: another build or other instructions looked."
+            "THE SAME DECISION, from scores within the tolerance: another build or other instructions looked."
         }
         ReplayVerdict::Ended => ended(replay.end()),
         ReplayVerdict::Different | ReplayVerdict::Unspecified => {

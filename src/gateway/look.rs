@@ -285,8 +285,10 @@ pub(super) fn face_scores(
     weighed: &WeighedFace,
     liveness: Option<LivenessScore>,
 ) -> BTreeMap<String, String> {
-    let WeighedFace { score, strength: _, ratio } = weighed;
+    let WeighedFace { sface, dlib, score, strength: _, ratio } = weighed;
     let numbers = [
+        ("sface", Some(sface.get())),
+        ("dlib", Some(dlib.get())),
         ("score", Some(score.get())),
         ("ratio", ratio.map(LogLikelihoodRatio::nats)),
         ("liveness", liveness.map(LivenessScore::get)),

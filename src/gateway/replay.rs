@@ -32,9 +32,13 @@ use crate::receipt::{Content, Salt, Verification, audit_commit, rid_text, verify
 use crate::store::{CustomerStatus, EntryRow};
 use crate::vault::CustomerKeys;
 
-/// How far apart scores may lie where another build or other instructions look: rounding, carried through the
-/// models.
-const SCORE_DIFFERENCE_MAX: f64 = 1e-4;
+/// How far apart similarities and probabilities may lie where another build or other instructions look: rounding,
+/// carried through the models. A fused score lies as much farther apart as it weighs its similarities.
+const DIFFERENCE_MAX: f64 = 1e-4;
+
+/// The same of a finger's score. Its minutiae are kept in whole steps, and rounding moves one to the next: of
+/// quality, which is a byte, by 1/255 of what that minutia weighs.
+const FINGER_DIFFERENCE_MAX: f64 = 1e-3;
 
 words! {
     /// How what was found agrees with what was recorded.
@@ -163,9 +167,10 @@ impl Replay {
         self.note(name, recorded, found, agreement);
     }
 
-    /// Two scores.
-    fn scores(&mut self, name: &str, recorded: &str, found: &str) {
-        let agreement = agreement_of_scores(recorded, found, self.is_exact());
+    /// Two scores, which may lie so far apart where something else looks.
+    fn scores(&mut self, name: &str, recorded: &str, found: &str, difference_max: f64) {
+        let difference_max = if self.is_exact() { None } else { Some(difference_max) };
+        let agreement = agreement_of_scores(recorded, found, difference_max);
         self.note(name, recorded.to_owned(), found.to_owned(), agreement);
     }
 
@@ -269,6 +274,7 @@ impl Gateway {
             }
             Err(error) => return Err(error.into()),
         };
+        self.compare_scores(replay, &decided.record, &seen);
         replay.compare(&decided, &pack, &seen, &modalities);
         Ok(())
     }
@@ -440,6 +446,24 @@ impl Gateway {
         Ok(self.templates(&opened)?)
     }
 
+    fn compare_scores(&self, replay: &mut Replay, record: &Recorded, seen: &Seen) {
+        let fusion = &self.matcher.parameters().fusion;
+        let fused_max = DIFFERENCE_MAX * f64::from(fusion.sface.slope() + fusion.dlib.slope());
+        let none = BTreeMap::new();
+        let then = record.scores.as_ref().unwrap_or(&none);
+        let now = seen.scores.as_ref().unwrap_or(&none);
+        let names = then.keys().chain(now.keys().filter(|name| !then.contains_key(*name)));
+        for name in names {
+            let text = |of: &BTreeMap<String, String>| of.get(name).cloned().unwrap_or_default();
+            let difference_max = match name.split_once('.') {
+                Some(("face", "score")) => fused_max,
+                Some(("face", _)) => DIFFERENCE_MAX,
+                _ => FINGER_DIFFERENCE_MAX,
+            };
+            replay.scores(name, &text(then), &text(now), difference_max);
+        }
+    }
+
     /// Whoever the captures were compared with is whom the receipt names by their pseudonym.
     fn agree_on_subject(
         &self,
@@ -503,14 +527,6 @@ impl Replay {
         seen: &Seen,
         modalities: &[Modality],
     ) {
-        let none = BTreeMap::new();
-        let then = record.scores.as_ref().unwrap_or(&none);
-        let now = seen.scores.as_ref().unwrap_or(&none);
-        let names = then.keys().chain(now.keys().filter(|name| !then.contains_key(*name)));
-        for name in names {
-            let text = |of: &BTreeMap<String, String>| of.get(name).cloned().unwrap_or_default();
-            self.scores(name, &text(then), &text(now));
-        }
         self.rounded("strength_tenth_db", record.strength_tenth_db, seen.strength_tenth_db, 1);
         self.rounded("strength_db", facts.strength_db, seen.strength_db, 1);
         self.rounded("liveness_e4", facts.liveness.score_e4(), seen.liveness_e4, 10);
@@ -547,8 +563,8 @@ impl Replay {
     }
 }
 
-/// How two scores agree, as records write them.
-fn agreement_of_scores(recorded: &str, found: &str, is_exact: bool) -> Agreement {
+/// How two scores agree, as records write them: to the last bit, or where that is allowed within a difference.
+fn agreement_of_scores(recorded: &str, found: &str, difference_max: Option<f64>) -> Agreement {
     let (Ok(recorded), Ok(found)) = (recorded.parse::<f32>(), found.parse::<f32>()) else {
         return Agreement::Different;
     };
@@ -557,10 +573,9 @@ fn agreement_of_scores(recorded: &str, found: &str, is_exact: bool) -> Agreement
     }
     let apart = (f64::from(recorded) - f64::from(found)).abs();
     // A comparison with NaN is false, so it is a difference.
-    if !is_exact && apart <= SCORE_DIFFERENCE_MAX {
-        Agreement::Within
-    } else {
-        Agreement::Different
+    match difference_max {
+        Some(most) if apart <= most => Agreement::Within,
+        _ => Agreement::Different,
     }
 }
 
@@ -589,15 +604,16 @@ mod tests {
     #[test]
     fn the_same_build_and_instructions_give_the_same_bits_or_a_finding() {
         let next = 7.1f32.next_up().to_string();
-        assert_eq!(agreement_of_scores("7.1", "7.1", true), Same);
-        assert_eq!(agreement_of_scores("7.1", &next, true), Different);
-        assert_eq!(agreement_of_scores("7.1", &next, false), Within);
-        assert_eq!(agreement_of_scores("0", "-0", true), Different, "another bit");
-        assert_eq!(agreement_of_scores("0.5", "0.50009", false), Within);
-        assert_eq!(agreement_of_scores("0.5", "0.50011", false), Different);
+        let (exact, near) = (None, Some(DIFFERENCE_MAX));
+        assert_eq!(agreement_of_scores("7.1", "7.1", exact), Same);
+        assert_eq!(agreement_of_scores("7.1", &next, exact), Different);
+        assert_eq!(agreement_of_scores("7.1", &next, near), Within);
+        assert_eq!(agreement_of_scores("0", "-0", exact), Different, "another bit");
+        assert_eq!(agreement_of_scores("0.5", "0.50009", near), Within);
+        assert_eq!(agreement_of_scores("0.5", "0.50011", near), Different);
         for no_score in ["", "NaN", "inf", "much"] {
-            assert_eq!(agreement_of_scores("7.1", no_score, false), Different, "{no_score}");
-            assert_eq!(agreement_of_scores(no_score, "7.1", false), Different, "{no_score}");
+            assert_eq!(agreement_of_scores("7.1", no_score, near), Different, "{no_score}");
+            assert_eq!(agreement_of_scores(no_score, "7.1", near), Different, "{no_score}");
         }
     }
 
@@ -622,7 +638,7 @@ mod tests {
         let mut found = replay("avx512");
         assert_eq!(found.verdict(), Verdict::Same);
         found.holds("receipt", "signed");
-        found.scores("face.score", "7.1", "7.10001");
+        found.scores("face.score", "7.1", "7.10001", DIFFERENCE_MAX);
         assert_eq!(found.verdict(), Verdict::Within);
         found.end = Some(ReplayEnd::Expired);
         assert_eq!(found.verdict(), Verdict::Ended, "what was not run is not the same");

@@ -283,7 +283,14 @@ async fn a_finger_beside_a_face_is_replayed_with_what_was_declared_of_it() {
     assert_eq!(both.outcome(), proto::Outcome::Approved, "{:?}", both.reasons);
     let found = replay(&mut auditor, index_of(&both)).await;
     assert_same(&found);
-    for name in ["face.score", "face.ratio", "right-index.score", "right-index.ratio"] {
+    for name in [
+        "face.sface",
+        "face.dlib",
+        "face.score",
+        "face.ratio",
+        "right-index.score",
+        "right-index.ratio",
+    ] {
         assert!(!compared(&found, name).found.is_empty());
     }
     assert_eq!(compared(&found, "modality").found, "face+finger");
