@@ -178,6 +178,8 @@ async fn open(dir: &Path, sync: bool) -> (Arc<Gateway>, Tasks) {
         guard,
         references: None,
         authority: Arc::new(AnyCertificate),
+        witnesses: None,
+        timestamping: None,
         keyring: Keyring::open(files, keys, &[]).unwrap(),
         settings: settings(),
     })

@@ -1,4 +1,4 @@
-//! `tulga audit export|verify|show|page`.
+//! `tulga audit export|verify|reconcile|show|page|replay`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use tonic::transport::Channel;
 
 use super::client::{ClientArgs, connect};
-use super::{audit_page, audit_reconcile, audit_verify, runtime};
+use super::{audit_page, audit_reconcile, audit_replay, audit_verify, runtime};
 use crate::app::DataDir;
 use crate::audit::ExportWriter;
 use crate::config::Config;
@@ -29,6 +29,8 @@ pub(super) enum Command {
     Show(audit_verify::ShowArgs),
     /// Write the page that verifies receipts and exports in a browser, without a network
     Page(audit_page::PageArgs),
+    /// Make a decision again from the captures that were kept of it, and compare
+    Replay(audit_replay::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -49,6 +51,7 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
         Command::Reconcile(args) => audit_reconcile::run(&args),
         Command::Show(args) => audit_verify::show(&args),
         Command::Page(args) => audit_page::run(&args),
+        Command::Replay(args) => audit_replay::run(config, &args),
     }
 }
 

@@ -1,12 +1,14 @@
 //! The command line: one file a subcommand.
 //!
-//! Exit codes: 0 good, 1 refused or denied, 64 usage or configuration, 70 internal.
+//! Exit codes: 0 good, 1 refused or denied, 64 usage or configuration, 66 what it would need is no longer there,
+//! 70 internal.
 
 mod activate;
 mod audit;
 mod audit_fetch;
 mod audit_page;
 pub mod audit_reconcile;
+mod audit_replay;
 mod audit_report;
 pub mod audit_verify;
 mod audit_words;
@@ -55,6 +57,8 @@ const VERSION: &str = if cfg!(feature = "test-support") {
 pub(super) const REFUSED: u8 = 1;
 /// A wrong command line or configuration.
 pub(super) const USAGE: u8 = 64;
+/// What it would need is no longer there: nothing was found out, neither good nor bad.
+pub(super) const GONE: u8 = 66;
 /// Everything else.
 pub(super) const INTERNAL: u8 = 70;
 

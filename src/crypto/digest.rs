@@ -54,9 +54,23 @@ impl Digest {
     /// As receipts write it: `sha-256:` and unpadded base64url.
     #[must_use]
     pub fn labelled(&self) -> String {
-        format!("sha-256:{}", URL_SAFE_NO_PAD.encode(self.0))
+        format!("{LABEL}{}", URL_SAFE_NO_PAD.encode(self.0))
+    }
+
+    /// Reads what [`Self::labelled`] writes.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidDigest`] for anything else.
+    pub fn from_labelled(text: &str) -> Result<Self, InvalidDigest> {
+        let encoded = text.strip_prefix(LABEL).ok_or(InvalidDigest)?;
+        let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| InvalidDigest)?;
+        Self::try_from(bytes.as_slice())
     }
 }
+
+/// What stands before a digest in receipts.
+const LABEL: &str = "sha-256:";
 
 impl TryFrom<&[u8]> for Digest {
     type Error = InvalidDigest;
@@ -164,6 +178,15 @@ mod tests {
         assert_eq!(abc, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(Digest::from_hex(&abc), Ok(sha256(b"abc")));
         assert_eq!(Digest::from_hex("ba78"), Err(InvalidDigest));
+    }
+
+    #[test]
+    fn a_digest_survives_its_label() {
+        let digest = sha256(b"abc");
+        assert_eq!(Digest::from_labelled(&digest.labelled()), Ok(digest));
+        for bad in ["", "sha-256:", "sha-256:AAAA", &digest.hex(), &digest.labelled()[8..]] {
+            assert_eq!(Digest::from_labelled(bad), Err(InvalidDigest), "{bad}");
+        }
     }
 
     #[test]

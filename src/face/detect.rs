@@ -6,7 +6,7 @@ use super::FaceError;
 use super::geometry::{BoundingBox, Landmarks, Point};
 use super::raster::{Reduced, Region, draw_letterbox, draw_window};
 use crate::capture::DecodedImage;
-use crate::inference::{DetectorSpec, ManifestError, Model, Output};
+use crate::inference::{DetectorSpec, Isa, ManifestError, Model, Output};
 
 /// A face in a picture, in the picture's pixels.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -36,6 +36,10 @@ impl Detector {
             retry: spec.source.load(spec.retry_side_px)?,
             close: spec.source.load(spec.close_side_px)?,
         })
+    }
+
+    pub(super) fn isas(&self) -> [Isa; 3] {
+        [self.first.isa(), self.retry.isa(), self.close.isa()]
     }
 
     /// The picture as it is looked at.

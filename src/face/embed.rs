@@ -5,7 +5,7 @@ use super::geometry::{Landmarks, Point, SimilarityTransform};
 use super::raster::{Chip, warp};
 use crate::capture::DecodedImage;
 use crate::domain::embedding::{Embedding, ModelId};
-use crate::inference::{EmbedderSpec, ManifestError, Model};
+use crate::inference::{EmbedderSpec, Isa, ManifestError, Model};
 use zeroize::Zeroizing;
 
 /// An embedding model and how its input is aligned.
@@ -32,6 +32,10 @@ impl Embedder {
 
     pub(super) fn id(&self) -> ModelId {
         self.model.id()
+    }
+
+    pub(super) fn isa(&self) -> Isa {
+        self.model.isa()
     }
 
     /// The face's chip: its landmarks brought to where the model expects them. `None` when the

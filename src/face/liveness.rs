@@ -5,7 +5,7 @@ use super::geometry::BoundingBox;
 use super::raster::{Region, draw_crop};
 use crate::capture::DecodedImage;
 use crate::domain::liveness::LivenessScore;
-use crate::inference::{LivenessSpec, ManifestError, Model};
+use crate::inference::{Isa, LivenessSpec, ManifestError, Model};
 
 /// One liveness model and how its input is cropped.
 #[derive(Clone, Debug)]
@@ -17,6 +17,10 @@ pub(super) struct LivenessModel {
 impl LivenessModel {
     pub(super) fn load(spec: &LivenessSpec) -> Result<Self, ManifestError> {
         Ok(Self { spec: spec.clone(), model: spec.source.load(spec.side_px)? })
+    }
+
+    pub(super) fn isa(&self) -> Isa {
+        self.model.isa()
     }
 
     fn probability(&self, image: &DecodedImage, face: &BoundingBox) -> Result<f32, FaceError> {

@@ -21,7 +21,7 @@ use crate::capture::DecodedImage;
 use crate::domain::embedding::{FaceEmbedding, InvalidEmbedding, Making, ModelId};
 use crate::domain::liveness::LivenessScore;
 use crate::domain::quality::{QualityRefusal, QualityReport};
-use crate::inference::{ManifestError, ModelManifest, RunError};
+use crate::inference::{Isa, ManifestError, ModelManifest, RunError};
 
 use detect::Detector;
 use embed::{Embedder, RawEmbedding};
@@ -158,6 +158,14 @@ impl FacePipeline {
     #[must_use]
     pub fn embedding_models(&self) -> [ModelId; 2] {
         [self.sface.id(), self.dlib.id()]
+    }
+
+    /// The instructions that the models run on, as audit records have it.
+    #[must_use]
+    pub fn instructions(&self) -> String {
+        let embedders = [self.sface.isa(), self.dlib.isa()];
+        let liveness = self.liveness.iter().map(LivenessModel::isa);
+        Isa::described(self.detector.isas().into_iter().chain(embedders).chain(liveness))
     }
 
     /// Whether captures are scored for liveness.

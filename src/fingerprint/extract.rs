@@ -5,7 +5,7 @@ use super::segment::{Area, Foreground, sides};
 use crate::capture::GreyImage;
 use crate::domain::embedding::ModelId;
 use crate::domain::finger::{FingerView, InvalidMinutia, Minutia, MinutiaKind};
-use crate::inference::{FingerSpec, InputShape, ManifestError, Model, Output};
+use crate::inference::{FingerSpec, InputShape, Isa, ManifestError, Model, Output};
 
 /// The minutiae model, compiled for each of its sizes, the smallest first.
 #[derive(Clone, Debug)]
@@ -23,6 +23,10 @@ impl Extractor {
 
     pub(super) fn id(&self) -> ModelId {
         self.id
+    }
+
+    pub(super) fn isas(&self) -> impl Iterator<Item = Isa> {
+        self.plans.iter().map(Model::isa)
     }
 
     /// The minutiae on a picture's foreground, in the picture's pixels.

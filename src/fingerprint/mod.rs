@@ -19,7 +19,7 @@ use crate::domain::embedding::ModelId;
 use crate::domain::finger::{FingerView, PIXELS_PER_INCH};
 use crate::domain::finger_quality::{FingerQualityRefusal, FingerQualityReport};
 use crate::domain::score::FingerMatchingParameters;
-use crate::inference::{FingerSpec, ManifestError, ModelManifest, RunError};
+use crate::inference::{FingerSpec, Isa, ManifestError, ModelManifest, RunError};
 
 use extract::Extractor;
 use segment::Foreground;
@@ -153,6 +153,12 @@ impl FingerprintPipeline {
     #[must_use]
     pub fn model(&self) -> ModelId {
         self.extractor.id()
+    }
+
+    /// The instructions that the model runs on, as audit records have it.
+    #[must_use]
+    pub fn instructions(&self) -> String {
+        Isa::described(self.extractor.isas())
     }
 
     /// Everything `Verify` and enrolment need of a picture of 500 pixels an inch: one finger, good

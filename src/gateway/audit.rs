@@ -257,7 +257,7 @@ impl Gateway {
     }
 
     /// Asks the tree of a ledger. That of a closed one is read from the store, and the last one is kept.
-    async fn with_tree<T>(
+    pub(super) async fn with_tree<T>(
         &self,
         origin: &Origin,
         question: impl Fn(&Tree) -> T,

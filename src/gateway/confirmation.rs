@@ -389,7 +389,16 @@ impl Gateway {
         let standing =
             standing.map_or(CustomerStanding::Unknown, |customer| standing_of(customer.status));
         let Kept {
-            session, seen, captured_at, attempts, attempts_key, challenge_hash, models, ..
+            session,
+            seen,
+            captured_at,
+            attempts,
+            attempts_key,
+            challenge_hash,
+            models,
+            kept_hash,
+            looked_by,
+            shown: _,
         } = kept;
         let models = models.iter().map(|hex| digest_from_hex(hex)).collect::<Result<_, _>>()?;
         let id = row.id;
@@ -419,6 +428,8 @@ impl Gateway {
             salts: Salts { transaction: random_bytes(&*self.entropy)?, footage: None },
             clip: None,
             evidence: None,
+            kept_hash: kept_hash.as_deref().map(digest_from_hex).transpose()?,
+            looked_by,
             audit_salt: random_bytes(&*self.entropy)?,
             deadline,
         };

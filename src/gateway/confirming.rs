@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::error::GatewayError;
+use super::record::LookedBy;
 use super::sequencer::Slot;
 use super::session::Session;
 use super::verification::Which;
@@ -84,6 +85,12 @@ pub(super) struct Kept {
     /// None where nothing was captured.
     pub challenge_hash: Option<String>,
     pub models: Vec<String>,
+    /// The hash of the captures that are kept, as hexadecimal digits.
+    #[serde(default)]
+    pub kept_hash: Option<String>,
+    /// What looked; none where nothing was captured, and in what an older version kept.
+    #[serde(default)]
+    pub looked_by: Option<LookedBy>,
     pub shown: Shown,
 }
 
@@ -152,19 +159,12 @@ pub(super) struct Confirming {
 }
 
 impl Confirming {
-    /// The pack's decision, unless the customer refused or never answered, or the word that was given in
-    /// the end is not the one that the rules want: nobody is asked again by a final decision.
-    pub fn weigh(&self, decision: Decision, which: Which) -> Decision {
-        let is_not_enough = which == Which::Final && asks_app(&decision);
-        let not_enough = is_not_enough.then_some(Reason::PolAppNeeded);
-        let Some(reason) = self.refusal.or(not_enough) else { return decision };
-        // That a confirmation is needed is no news to somebody who refused it.
-        let mut reasons = match decision.outcome() {
-            Outcome::StepUp { .. } => Vec::new(),
-            _ => decision.reasons().to_vec(),
-        };
-        reasons.push(reason);
-        Decision::new(Outcome::Denied, reasons, decision.rules().to_vec())
+    /// Why the pack's decision does not stand, if it does not: the customer refused or never answered, or the
+    /// word that was given in the end is not the one that the rules want. Nobody is asked again by a final
+    /// decision.
+    pub fn refusal_of(&self, decision: &Decision, which: Which) -> Option<Reason> {
+        let is_not_enough = which == Which::Final && asks_app(decision);
+        self.refusal.or(is_not_enough.then_some(Reason::PolAppNeeded))
     }
 
     /// What the receipt says of it: the first decision, and on whose word the customer agreed.
@@ -325,6 +325,8 @@ impl VerificationJob {
             attempts_key: self.attempts_key.hex(),
             challenge_hash: self.challenge_hash.as_ref().map(Digest::hex),
             models: self.models.iter().map(Digest::hex).collect(),
+            kept_hash: self.kept_hash.as_ref().map(Digest::hex),
+            looked_by: self.looked_by.clone(),
             shown: Shown {
                 operation: self.session.operation()?.as_str().to_owned(),
                 amount_minor: self.session.amount_minor,
@@ -363,6 +365,18 @@ impl VerificationJob {
         let seconds = self.pack.bars().capture_fresh_s;
         self.challenge_hash.is_none() || is_fresh(self.captured_at, seconds, now)
     }
+}
+
+/// The pack's decision, or the denial that takes its place for a reason of the confirmation's.
+pub(super) fn refused_for(decision: Decision, refusal: Option<Reason>) -> Decision {
+    let Some(reason) = refusal else { return decision };
+    // That a confirmation is needed is no news to somebody who refused it.
+    let mut reasons = match decision.outcome() {
+        Outcome::StepUp { .. } => Vec::new(),
+        _ => decision.reasons().to_vec(),
+    };
+    reasons.push(reason);
+    Decision::new(Outcome::Denied, reasons, decision.rules().to_vec())
 }
 
 /// Whether the rules want nothing graver than a confirmation in the application.

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use super::Gateway;
 use super::error::GatewayError;
+use crate::crypto::{Digest, sha256};
 use crate::domain::embedding::FaceEmbedding;
 use crate::domain::finger::{FingerPosition, FingerView};
-use crate::domain::id::CustomerId;
+use crate::domain::id::{CaptureId, CustomerId};
 use crate::domain::modality::Modality;
 use crate::fingerprint::FingerprintPipeline;
 use crate::matching::{FingerGallery, FingerTemplate, Gallery, Template};
@@ -25,6 +26,8 @@ pub(super) struct Enrolled {
     /// The customer's keys; none for nobody.
     pub keys: Option<CustomerKeys>,
     pub templates: Templates,
+    /// What the templates were made of.
+    pub captures: Vec<TemplateCapture>,
 }
 
 /// A person's captures, opened.
@@ -32,6 +35,17 @@ pub(super) struct Enrolled {
 pub(super) struct OpenedCaptures {
     pub faces: Vec<FaceEmbedding>,
     pub fingers: BTreeMap<FingerPosition, Vec<FingerView>>,
+    /// All of them, in their order.
+    pub captures: Vec<TemplateCapture>,
+}
+
+/// One capture of a template: with all of them it is known what a person was compared with.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct TemplateCapture {
+    pub modality: Modality,
+    pub id: CaptureId,
+    /// SHA-256 of what its row seals. It tells whether a face is the one, so it is kept sealed only.
+    pub hash: Digest,
 }
 
 /// What a person is compared with, by characteristic.
@@ -75,6 +89,7 @@ impl Gateway {
             subject: None,
             keys: None,
             templates: Templates { face: None, fingers: BTreeMap::new() },
+            captures: Vec::new(),
         };
         let Some(id) = customer else { return Ok(NOBODY) };
         let Some(row) = self.store.customer(id).await? else { return Ok(NOBODY) };
@@ -86,6 +101,7 @@ impl Gateway {
             subject,
             keys: Some(keys),
             templates: self.templates(&captures)?,
+            captures: captures.captures,
         })
     }
 
@@ -110,7 +126,9 @@ impl Gateway {
         let mut opened = OpenedCaptures::default();
         for row in rows {
             let plain = keys.open(&self.capture_place(row), &row.sealed)?;
-            match row.modality {
+            let (modality, id, hash) = (row.modality, row.id, sha256(&plain));
+            opened.captures.push(TemplateCapture { modality, id, hash });
+            match modality {
                 Modality::Face => opened.faces.push(
                     FaceEmbedding::from_bytes(&plain)
                         .map_err(|cause| GatewayError::internal(BROKEN, cause))?,

@@ -1,6 +1,6 @@
-//! Evidence: the capture of a decision, kept for as long as the pack says.
+//! Evidence: the captures of a decision, kept for as long as the pack says.
 //!
-//! A picture is sealed under a key of its own and lies in a file that is written before the sequencer;
+//! They are sealed together under a key of their own and lie in a file that is written before the sequencer;
 //! its key comes into the database with the decision. A file whose decision was never made has no key
 //! anywhere, and the retention clerk removes it.
 
@@ -10,26 +10,30 @@ use bytes::Bytes;
 
 use super::Gateway;
 use super::act::receipt_actor;
+use super::audit::Entry;
 use super::error::GatewayError;
+use super::kept_captures::KeptCaptures;
 use super::request::{Actor, Logged};
 use super::verification_job::Seen;
 use crate::capture::{FingerImageKind, MediaType};
-use crate::crypto::{length_prefixed, sha256};
+use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
 use crate::domain::id::{CaseReference, ReceiptId};
 use crate::domain::time::UnixMillis;
+use crate::ledger::LogPosition;
 use crate::receipt::{Administration, Content};
 use crate::store::{EvidenceRow, StoreError, shelf_of};
 use crate::vault::SealedEvidence;
 
-/// A picture that lies on its shelf, and its key.
+/// Captures that lie on their shelf, and their key.
 pub(super) struct KeptEvidence {
     shelf: String,
     media_type: &'static str,
     wrapped: Vec<u8>,
+    hash: Digest,
 }
 
 impl KeptEvidence {
-    /// The row that makes it readable.
+    /// The row that makes them readable.
     pub fn row(&self, index: u64, receipt: ReceiptId, keep_until: UnixMillis) -> EvidenceRow {
         EvidenceRow {
             index,
@@ -40,6 +44,26 @@ impl KeptEvidence {
             keep_until,
         }
     }
+
+    /// SHA-256 of what is sealed, which has a salt in it: the audit record has it, so that the receipt commits
+    /// to the very captures.
+    pub const fn hash(&self) -> Digest {
+        self.hash
+    }
+}
+
+/// What became of a decision's captures.
+pub(super) enum EvidenceIs {
+    /// None were kept.
+    NeverKept,
+    /// Their key was destroyed; they were to be kept until then.
+    Destroyed(UnixMillis),
+    /// There is a key, and no file.
+    Missing,
+    /// The key opens nothing, or it is another decision's.
+    Altered,
+    /// They are there, opened.
+    Kept(EvidenceRow, Bytes),
 }
 
 /// A picture that was kept, and the entry that says that it was read.
@@ -62,36 +86,69 @@ impl std::fmt::Debug for Evidence {
 }
 
 impl Gateway {
-    /// Puts a picture with a face in it on its shelf, where the pack has it kept. It does so whoever the
-    /// face is compared with, or the time taken would tell who is enrolled.
+    /// Puts captures that could be compared on their shelf, where the pack has them kept. It does so whoever
+    /// they are compared with, or the time taken would tell who is enrolled.
     pub(super) async fn keep_evidence(
         &self,
         receipt: &ReceiptId,
-        image: Bytes,
+        kept: KeptCaptures,
         seen: &Seen,
     ) -> Result<Option<KeptEvidence>, GatewayError> {
         let pack = self.packs.current(self.clock.now()).await?;
         if pack.retention().evidence_days == 0 || !seen.is_usable() {
             return Ok(None);
         }
+        let shown = kept.shown().map(|capture| capture.image.clone()).unwrap_or_default();
         // The picture was decoded: what begins like no file is a finger's bare pixels.
-        let of_face = MediaType::of(&image).map(MediaType::as_str);
-        let of_finger = || FingerImageKind::of(&image).map(FingerImageKind::as_str);
+        let of_face = MediaType::of(&shown).map(MediaType::as_str);
+        let of_finger = || FingerImageKind::of(&shown).map(FingerImageKind::as_str);
         let media_type = of_face.or_else(of_finger).unwrap_or(FingerImageKind::Raw.as_str());
         let (vault, entropy) = (Arc::clone(&self.vault), Arc::clone(&self.entropy));
         let (tenant, receipt) = (self.settings.tenant.clone(), *receipt);
         let (shelves, day) = (Arc::clone(&self.shelves), shelf_of(self.clock.now()));
         let on = day.clone();
         let put = tokio::task::spawn_blocking(move || {
-            let evidence = vault.seal_evidence(&tenant, &receipt, &image, &*entropy)?;
+            let plain = kept.to_bytes(&random_bytes(&*entropy)?);
+            let hash = sha256(&plain);
+            let evidence = vault.seal_evidence(&tenant, &receipt, &plain, &*entropy)?;
             shelves.put(&on, &receipt, &evidence.sealed).map_err(unavailable)?;
-            Ok::<_, GatewayError>(evidence.wrapped)
+            Ok::<_, GatewayError>((evidence.wrapped, hash))
         });
-        let wrapped = put.await.map_err(|cause| GatewayError::internal("evidence", cause))??;
-        Ok(Some(KeptEvidence { shelf: day, media_type, wrapped }))
+        let put = put.await.map_err(|cause| GatewayError::internal("evidence", cause))?;
+        let (wrapped, hash) = put?;
+        Ok(Some(KeptEvidence { shelf: day, media_type, wrapped, hash }))
     }
 
-    /// The capture that a decision was made on. Its reading is entered in the ledger before it is shown.
+    /// What became of the captures of the decision at an entry.
+    pub(super) async fn evidence_of(&self, entry: &Entry) -> Result<EvidenceIs, GatewayError> {
+        let Some(mut row) = self.store.evidence(entry.place).await? else {
+            return Ok(EvidenceIs::NeverKept);
+        };
+        let Some(wrapped) = row.wrapped.take() else {
+            return Ok(EvidenceIs::Destroyed(row.keep_until));
+        };
+        if row.receipt != entry.receipt {
+            return Ok(EvidenceIs::Altered);
+        }
+        let (shelves, on, receipt) = (Arc::clone(&self.shelves), row.shelf.clone(), row.receipt);
+        let read = tokio::task::spawn_blocking(move || shelves.get(&on, &receipt));
+        let sealed = read.await.map_err(|cause| GatewayError::internal("evidence", cause))?;
+        let sealed = match sealed {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(EvidenceIs::Missing);
+            }
+            sealed => sealed.map_err(unavailable)?,
+        };
+        let sealed = SealedEvidence { wrapped, sealed };
+        let opened = self.vault.open_evidence(&self.settings.tenant, &row.receipt, &sealed);
+        Ok(match opened {
+            Ok(plain) => EvidenceIs::Kept(row, Bytes::from_owner(plain)),
+            Err(_) => EvidenceIs::Altered,
+        })
+    }
+
+    /// The capture that a decision was made on: the face, or else the first. Its reading is entered in the
+    /// ledger before it is shown.
     ///
     /// # Errors
     ///
@@ -102,16 +159,31 @@ impl Gateway {
         place: u64,
         case: &CaseReference,
     ) -> Result<Evidence, GatewayError> {
-        const NONE: GatewayError = GatewayError::NotFound("evidence");
-        let position = self.entry(place).await?.position;
-        let row = self.store.evidence(place).await?.ok_or(NONE)?;
-        let wrapped = row.wrapped.ok_or(NONE)?;
-        let (shelves, on, receipt) = (Arc::clone(&self.shelves), row.shelf, row.receipt);
-        let read = tokio::task::spawn_blocking(move || shelves.get(&on, &receipt));
-        let sealed = read.await.map_err(|cause| GatewayError::internal("evidence", cause))?;
-        let sealed = sealed.map_err(unavailable)?;
-        let sealed = SealedEvidence { wrapped, sealed };
-        let image = self.vault.open_evidence(&self.settings.tenant, &row.receipt, &sealed)?;
+        let entry = self.entry(place).await?;
+        let (row, plain) = match self.evidence_of(&entry).await? {
+            EvidenceIs::Kept(row, plain) => (row, plain),
+            EvidenceIs::NeverKept | EvidenceIs::Destroyed(_) => {
+                return Err(GatewayError::NotFound("evidence"));
+            }
+            EvidenceIs::Missing => return Err(unavailable(std::io::ErrorKind::NotFound.into())),
+            EvidenceIs::Altered => return Err(GatewayError::broken("evidence does not open")),
+        };
+        let kept = KeptCaptures::parse(&plain)
+            .map_err(|cause| GatewayError::internal("evidence", cause))?;
+        // Older evidence is the picture itself.
+        let image = kept.as_ref().map_or(Some(&plain), |kept| Some(&kept.shown()?.image));
+        let image = image.ok_or(GatewayError::broken("evidence without a capture"))?.to_vec();
+        let read = self.note_reading(actor, &entry.position, case).await?;
+        Ok(Evidence { image, media_type: row.media_type, keep_until: row.keep_until, read })
+    }
+
+    /// Enters in the ledger who reads a decision's captures, and for which case.
+    pub(super) async fn note_reading(
+        &self,
+        actor: &Actor,
+        position: &LogPosition,
+        case: &CaseReference,
+    ) -> Result<Logged, GatewayError> {
         let details = length_prefixed(&[
             b"tulga-evidence-read-v1",
             &position.index.to_be_bytes(),
@@ -120,16 +192,10 @@ impl Gateway {
         let content = Content::Administration(Administration {
             act: "evidence_read".to_owned(),
             actor: receipt_actor(actor),
-            subject: Some(Administration::entry_subject(&position)),
+            subject: Some(Administration::entry_subject(position)),
             details: Some(sha256(&details).labelled()),
         });
-        let read = self.perform_as(content, None, Vec::new()).await?;
-        Ok(Evidence {
-            image: image.to_vec(),
-            media_type: row.media_type,
-            keep_until: row.keep_until,
-            read,
-        })
+        self.perform_as(content, None, Vec::new()).await
     }
 }
 

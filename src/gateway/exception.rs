@@ -113,7 +113,7 @@ impl Gateway {
     ) -> Result<Answer, GatewayError> {
         let Asked { terminal, key, session, request_hash, arrived_at, deadline } = asked;
         let enrolled = self.enrolled(session.customer()?.as_ref()).await?;
-        let Enrolled { standing, subject, keys, templates: _ } = enrolled;
+        let Enrolled { standing, subject, keys, templates: _, captures: _ } = enrolled;
         let job = VerificationJob {
             vault: Arc::clone(&self.vault),
             pack: self.packs.current(self.clock.now()).await?,
@@ -140,6 +140,8 @@ impl Gateway {
             salts: Salts { transaction: random_bytes(&*self.entropy)?, footage: None },
             clip: None,
             evidence: None,
+            kept_hash: None,
+            looked_by: None,
             audit_salt: random_bytes(&*self.entropy)?,
             deadline,
         };

@@ -14,7 +14,7 @@ use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::supplied::Supplied;
 use crate::domain::time::UnixMillis;
 use crate::domain::turnover::{Direction, Party, Turnovers, Window};
-use crate::policy::{BankFacts, DeviceLevel, Facts, History, LivenessFact};
+use crate::policy::{BankFacts, DeviceLevel, Facts, History};
 use crate::store::{CustomerRow, CustomerStatus, MovementsOf, RegisterRow, UnitOfWork};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -40,7 +40,7 @@ impl VerificationJob {
             customer: self.standing,
             capture: self.seen.capture(),
             strength_db: self.seen.strength_db,
-            liveness: self.liveness(),
+            liveness: self.seen.liveness(self.pack.bars()),
             attempts_in_transaction: self.attempts,
             holder_verification: self.session.holder_verification()?,
             device_level: DeviceLevel::Certificate,
@@ -66,16 +66,6 @@ impl VerificationJob {
     pub(super) fn currency(&self) -> Result<Currency, GatewayError> {
         Currency::try_from(self.session.currency.as_str())
             .map_err(|_| GatewayError::broken(SESSION))
-    }
-
-    fn liveness(&self) -> LivenessFact {
-        match self.seen.liveness_e4 {
-            None => LivenessFact::NoModel,
-            Some(score_e4) if score_e4 >= self.pack.bars().liveness_min_e4 => {
-                LivenessFact::Live { score_e4 }
-            }
-            Some(score_e4) => LivenessFact::Suspect { score_e4 },
-        }
     }
 
     /// Whether the account's token stands for somebody who is active.

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Gateway;
+use super::customer::TemplateCapture;
 use super::enrollment::consent_json;
 use super::error::GatewayError;
-use super::look::{Looked, face_measures, refused_face};
+use super::kept_captures::ComparedWith;
+use super::look::{Looked, face_measures, face_scores, refused_face};
 use super::request::{Capture, Consent};
 use super::sequencer::Slot;
 use super::session::digest_from_hex;
@@ -24,11 +26,10 @@ use crate::domain::embedding::FaceEmbedding;
 use crate::domain::id::{CaptureId, CustomerId, TerminalId};
 use crate::domain::iin::Iin;
 use crate::domain::modality::Modality;
-use crate::domain::score::Strength;
 use crate::domain::time::UnixMillis;
 use crate::domain::turnover::{BankZone, Window};
 use crate::face::{Acquisition, FacePipeline, Probe};
-use crate::matching::{Matcher, Template};
+use crate::matching::{Matcher, Template, WeighedFace};
 use crate::policy::CustomerStanding;
 use crate::store::{CaptureRow, CustomerKeyRow, CustomerRow, CustomerStatus, GuestRow, UnitOfWork};
 use crate::vault::Place;
@@ -54,6 +55,7 @@ struct KnownGuest {
     id: CustomerId,
     subject: String,
     template: Template,
+    captures: Vec<TemplateCapture>,
 }
 
 /// A guest before they are written.
@@ -125,7 +127,10 @@ impl Gateway {
         };
         let subject = guest.as_ref().map(|guest| guest.subject().to_owned());
         let face = embedding.filter(|_| may_compare);
-        Ok(Looked { seen, standing, subject, keys: None, guest, face })
+        let compared_with = place.and_then(|place| known.get(place));
+        let compared_with =
+            compared_with.map(|it| ComparedWith { customer: it.id, captures: it.captures.clone() });
+        Ok(Looked { seen, standing, subject, keys: None, guest, face, compared_with })
     }
 
     /// The guests who gave this number, with their templates.
@@ -136,7 +141,9 @@ impl Gateway {
             let captures = self.open_captures(&keys, &self.store.captures(&id).await?)?;
             if let Some(template) = self.templates(&captures)?.face {
                 let subject = keys.pseudonym(&self.settings.tenant, &id);
-                known.push(KnownGuest { id, subject, template });
+                let mut captures = captures.captures;
+                captures.retain(|capture| capture.modality == Modality::Face);
+                known.push(KnownGuest { id, subject, template, captures });
             }
         }
         Ok(known)
@@ -220,18 +227,20 @@ fn compare_guests(
             Ok(GuestSeen { seen: refused_face(&refusal), known: None, embedding: None })
         }
         Acquisition::Usable(Probe { embedding, quality, liveness }) => {
-            let mut best: Option<(usize, Strength)> = None;
+            let mut best: Option<(usize, WeighedFace)> = None;
             for (place, guest) in known.iter().enumerate() {
-                let strength = matcher
-                    .verify(&embedding, &guest.template)
+                let weighed = matcher
+                    .weigh(&embedding, &guest.template)
                     .map_err(|cause| GatewayError::internal("comparison", cause))?;
-                if best.is_none_or(|(_, other)| strength > other) {
-                    best = Some((place, strength));
+                if best.is_none_or(|(_, other)| weighed.strength > other.strength) {
+                    best = Some((place, weighed));
                 }
             }
-            let best = best.filter(|(_, strength)| strength.db() >= required_db);
+            let best = best.filter(|(_, weighed)| weighed.strength.db() >= required_db);
             let mut seen = Seen::usable(liveness, face_measures(&quality));
-            seen.matched(best.map(|(_, strength)| strength));
+            let scores = best.map(|(_, weighed)| face_scores(&weighed, liveness));
+            let strength = best.map(|(_, weighed)| weighed.strength);
+            seen.matched(strength, scores.unwrap_or_default());
             Ok(GuestSeen { seen, known: best.map(|(place, _)| place), embedding: Some(embedding) })
         }
     }

@@ -9,6 +9,7 @@ use super::Gateway;
 use super::customer::{Enrolled, Templates};
 use super::error::GatewayError;
 use super::guest::GuestIs;
+use super::kept_captures::ComparedWith;
 use super::request::{BeginCapture, Capture};
 use super::session::Session;
 use super::templates::IMPRESSIONS_MIN;
@@ -19,13 +20,14 @@ use crate::domain::embedding::FaceEmbedding;
 use crate::domain::finger::FingerPosition;
 use crate::domain::finger_quality::FingerQualityReport;
 use crate::domain::id::{CustomerId, TerminalId};
+use crate::domain::liveness::LivenessScore;
 use crate::domain::modality::{Captured, Modality};
 use crate::domain::quality::QualityReport;
 use crate::face::{Acquisition, FacePipeline, Probe, Refusal};
 use crate::fingerprint::{FingerAcquisition, FingerProbe, FingerprintPipeline};
 use crate::matching::{
     FingerMatcher, FingerTemplate, LogLikelihoodRatio, Matcher, PreparedView, Scratch, Strength,
-    Template,
+    Template, Weighed, WeighedFace,
 };
 use crate::policy::{CustomerStanding, PolicyPack};
 use crate::vault::CustomerKeys;
@@ -40,6 +42,8 @@ pub(super) struct Looked {
     pub guest: Option<GuestIs>,
     /// The face, where it could be compared and might be.
     pub face: Option<FaceEmbedding>,
+    /// What it was compared with; none where it was with nobody.
+    pub compared_with: Option<ComparedWith>,
 }
 
 /// What a comparison tells: alone, and beside others.
@@ -50,6 +54,8 @@ struct Part {
     seen: Seen,
     /// What the comparison tells, where there was something to compare with.
     weight: Option<Weight>,
+    /// The numbers behind it, by their names.
+    scores: BTreeMap<String, String>,
     face: Option<FaceEmbedding>,
 }
 
@@ -88,6 +94,13 @@ impl Gateway {
         models.iter().map(|id| Digest::new(*id.as_bytes())).collect()
     }
 
+    /// All models whose templates can be compared here.
+    pub(super) fn models_here(&self) -> Vec<Digest> {
+        let of_fingers = self.vision.fingers().map(FingerprintPipeline::model);
+        let models = self.vision.faces().embedding_models().into_iter().chain(of_fingers);
+        models.map(|id| Digest::new(*id.as_bytes())).collect()
+    }
+
     /// Looks whether the person stands there who is named, or which guest, and whom else they look like.
     pub(super) async fn look_at(
         &self,
@@ -118,7 +131,8 @@ impl Gateway {
         captures: Vec<(Modality, Capture)>,
     ) -> Result<Looked, GatewayError> {
         let enrolled = self.enrolled(customer.as_ref()).await?;
-        let Enrolled { standing, subject, keys, mut templates } = enrolled;
+        let Enrolled { standing, subject, keys, mut templates, captures: mut of_template } =
+            enrolled;
         // What is announced is what rules and the receipt tell: all of it must have been compared.
         let is_enrolled = captures.iter().all(|(modality, _)| templates.has(*modality));
         let standing = match standing {
@@ -128,6 +142,23 @@ impl Gateway {
         if !may_compare {
             templates = Templates::default();
         }
+        of_template.retain(|of| captures.iter().any(|(modality, _)| *modality == of.modality));
+        let compared_with = customer.filter(|_| may_compare && !of_template.is_empty());
+        let compared_with =
+            compared_with.map(|customer| ComparedWith { customer, captures: of_template });
+        let (seen, face) = self.look_beside(captures, templates, required_db).await?;
+        let face = face.filter(|_| may_compare);
+        Ok(Looked { seen, standing, subject, keys, guest: None, face, compared_with })
+    }
+
+    /// Looks at captures beside what is enrolled of the same characteristics; and the face, if it alone is
+    /// strong enough to be the person's.
+    pub(super) async fn look_beside(
+        &self,
+        captures: Vec<(Modality, Capture)>,
+        mut templates: Templates,
+        required_db: i64,
+    ) -> Result<(Seen, Option<FaceEmbedding>), GatewayError> {
         let mut parts = Vec::with_capacity(captures.len());
         for (modality, capture) in captures {
             parts.push(match modality {
@@ -138,9 +169,7 @@ impl Gateway {
                 }
             });
         }
-        let (seen, face) = together(parts, required_db)?;
-        let face = face.filter(|_| may_compare);
-        Ok(Looked { seen, standing, subject, keys, guest: None, face })
+        together(parts, required_db)
     }
 
     async fn look_at_face(
@@ -206,14 +235,17 @@ fn compare_face(
         Acquisition::Refused(refusal) => Ok(Part::refused(refused_face(&refusal))),
         Acquisition::Usable(Probe { embedding, quality, liveness }) => {
             let incomparable = |cause| GatewayError::internal("comparison", cause);
-            let weight = if let Some(template) = template {
+            let weighed = if let Some(template) = template {
                 Some(matcher.weigh(&embedding, template).map_err(incomparable)?)
             } else {
                 matcher.verify_nobody(&embedding).map_err(incomparable)?;
                 None
             };
+            let scores = weighed.map(|weighed| face_scores(&weighed, liveness));
+            let weight = weighed.map(|WeighedFace { strength, ratio, .. }| (strength, ratio));
             let seen = Seen::usable(liveness, face_measures(&quality));
-            Ok(Part { seen, weight, face: Some(embedding) })
+            let scores = scores.unwrap_or_default();
+            Ok(Part { seen, weight, scores, face: Some(embedding) })
         }
     }
 }
@@ -234,17 +266,55 @@ fn compare_finger(
         FingerAcquisition::Usable(FingerProbe { view, quality }) => {
             let incomparable = |cause| GatewayError::internal("comparison", cause);
             let (probe, mut scratch) = (PreparedView::new(&view), Scratch::default());
-            let weight = if let Some(template) = template {
-                let weighed = matcher.weigh(&probe, template, &mut scratch);
-                weighed.map(|weighed| Some((weighed.strength, Some(weighed.ratio))))
+            let weighed = if let Some(template) = template {
+                matcher.weigh(&probe, template, &mut scratch).map(Some)
             } else {
                 matcher.verify_nobody(&probe, IMPRESSIONS_MIN, &mut scratch).map(|_| None)
             };
-            let weight = weight.map_err(incomparable)?;
+            let weighed = weighed.map_err(incomparable)?;
+            let scores = weighed.map(|weighed| finger_scores(position, &weighed));
+            let weight = weighed.map(|weighed| (weighed.strength, Some(weighed.ratio)));
             let seen = Seen::usable(None, finger_measures(position, &quality));
-            Ok(Part { seen, weight, face: None })
+            Ok(Part { seen, weight, scores: scores.unwrap_or_default(), face: None })
         }
     }
+}
+
+/// The numbers behind a face's comparison.
+pub(super) fn face_scores(
+    weighed: &WeighedFace,
+    liveness: Option<LivenessScore>,
+) -> BTreeMap<String, String> {
+    let WeighedFace { sface, dlib, score, strength: _, ratio } = weighed;
+    let numbers = [
+        ("sface", Some(sface.get())),
+        ("dlib", Some(dlib.get())),
+        ("score", Some(score.get())),
+        ("ratio", ratio.map(LogLikelihoodRatio::nats)),
+        ("liveness", liveness.map(LivenessScore::get)),
+    ];
+    scores(Modality::Face, numbers)
+}
+
+/// The numbers behind a finger's comparison.
+fn finger_scores(position: FingerPosition, weighed: &Weighed) -> BTreeMap<String, String> {
+    let Weighed { score, strength: _, ratio } = weighed;
+    scores(
+        Modality::Finger(position),
+        [("score", Some(score.get())), ("ratio", Some(ratio.nats()))],
+    )
+}
+
+/// Numbers by the characteristic and their names, each as the shortest decimal that is read back as the same float.
+fn scores<const COUNT: usize>(
+    modality: Modality,
+    numbers: [(&str, Option<f32>); COUNT],
+) -> BTreeMap<String, String> {
+    let known = numbers.into_iter().filter_map(|(name, number)| Some((name, number?)));
+    let named = known.map(|(name, number)| {
+        (format!("{}.{name}", modality.characteristic()), number.to_string())
+    });
+    named.collect()
 }
 
 /// What a picture without a usable face came to.
@@ -270,7 +340,7 @@ fn finger_measures(
 
 impl Part {
     const fn refused(seen: Seen) -> Self {
-        Self { seen, weight: None, face: None }
+        Self { seen, weight: None, scores: BTreeMap::new(), face: None }
     }
 }
 
@@ -281,16 +351,18 @@ fn together(
 ) -> Result<(Seen, Option<FaceEmbedding>), GatewayError> {
     let mut seen = Seen::nothing();
     let mut weights = Vec::with_capacity(parts.len());
+    let mut scores = BTreeMap::new();
     let mut face = None;
-    for Part { seen: of_part, weight, face: of_face } in parts {
+    for Part { seen: of_part, weight, scores: of_this, face: of_face } in parts {
         seen.join(of_part);
+        scores.extend(of_this);
         let is_theirs = weight.is_some_and(|(strength, _)| strength.db() >= required_db);
         face = face.or(of_face.filter(|_| is_theirs));
         weights.push(weight);
     }
     // One capture that cannot be used is to be made again: nothing is told about the others.
     if seen.is_usable() {
-        seen.matched(strength_of(&weights)?);
+        seen.matched(strength_of(&weights)?, scores);
     }
     Ok((seen, face))
 }
@@ -318,6 +390,16 @@ mod tests {
 
     fn weight(db: u8, nats: f32) -> Weight {
         (Strength::from_db(db), Some(LogLikelihoodRatio::new(nats).unwrap()))
+    }
+
+    #[test]
+    fn a_score_is_read_back_as_the_same_float() {
+        for number in [0.1f32, -0.0, 1.0 / 3.0, f32::MIN_POSITIVE, 7.123_456_5, -1e-8, f32::MAX] {
+            let told = scores(Modality::Face, [("score", Some(number)), ("ratio", None)]);
+            let [(name, text)] = Vec::from_iter(told).try_into().unwrap();
+            assert_eq!(name, "face.score");
+            assert_eq!(text.parse::<f32>().unwrap().to_bits(), number.to_bits(), "{text}");
+        }
     }
 
     #[test]

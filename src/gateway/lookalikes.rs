@@ -133,8 +133,15 @@ mod tests {
         let may = |standing, strength_db, liveness_e4| {
             let mut seen = kept();
             (seen.strength_db, seen.liveness_e4) = (strength_db, liveness_e4);
-            let looked =
-                Looked { seen, standing, subject: None, keys: None, guest: None, face: None };
+            let looked = Looked {
+                seen,
+                standing,
+                subject: None,
+                keys: None,
+                guest: None,
+                face: None,
+                compared_with: None,
+            };
             may_be_searched(&looked, pack.bars())
         };
         assert!(may(Active, Some(40), None) && may(Active, Some(40), Some(5_000)));

@@ -23,6 +23,7 @@ mod guard;
 mod guest;
 mod import;
 mod incidents;
+mod kept_captures;
 mod key_change;
 mod key_store;
 mod keyring;
@@ -35,9 +36,11 @@ mod pack_job;
 mod packs;
 mod policy;
 mod postbox;
+mod record;
 mod reference;
 mod reference_files;
 mod register;
+mod replay;
 mod report;
 pub mod request;
 mod retention;
@@ -98,9 +101,11 @@ pub use key_store::{KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError};
 pub use keyring::{Installed, Keyring, KeyringError};
 pub use policy::ActivePack;
 pub use postbox::{Postbox, PostboxAnswer, PostboxError};
+pub use record::LookedBy;
 pub use reference::{ReferenceError, ReferenceSource};
 pub use reference_files::{FileReferences, reference_name};
 pub use register::{ListedRow, ListedValue, RegisterDiff, RegisterDraft, Repeated};
+pub use replay::{Agreement, Compared, Replay, ReplayEnd, Verdict};
 pub use report::{MakeReport, ReportFormat, ReportKind, ReportPiece, SealedReport};
 pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
@@ -219,6 +224,8 @@ pub struct Gateway {
     activation: Mutex<()>,
     /// Held over a run of the retention clerk.
     retention: Mutex<()>,
+    /// Held over a replay: terminals need the models more.
+    replay: Mutex<()>,
     /// Reports that may be made at once: each reads much.
     reports: Semaphore,
     /// Held while a key is made or a register installed.
@@ -318,6 +325,7 @@ impl Gateway {
             gallery: RwLock::new(gallery),
             activation: Mutex::new(()),
             retention: Mutex::new(()),
+            replay: Mutex::new(()),
             reports: Semaphore::new(REPORTS_MAX),
             key_change: Mutex::new(()),
             register_import: Mutex::new(()),

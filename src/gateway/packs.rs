@@ -44,6 +44,15 @@ pub(super) struct Packs {
     checking: Mutex<()>,
 }
 
+/// Where a pack is that decided once.
+pub(super) enum PackIs {
+    Here(Arc<PolicyPack>),
+    /// It was configured, and others are now.
+    Gone,
+    /// Other files are kept in its place.
+    Altered,
+}
+
 impl Packs {
     pub fn new(
         store: Arc<dyn Store>,
@@ -113,6 +122,26 @@ impl Packs {
         }
         let loaded = run(move || PackFiles::from_bytes(&bytes)?.load()).await?;
         loaded.map_err(|cause| GatewayError::internal("a stored policy pack", cause))
+    }
+
+    /// The pack of this hash, however it came to decide; none where it is not here any more.
+    pub async fn by_hash(&self, hash: Digest) -> Result<PackIs, GatewayError> {
+        if self.configured.hash() == hash {
+            return Ok(PackIs::Here(Arc::clone(&self.configured)));
+        }
+        let known = {
+            let loaded = self.loaded.read().map_err(|_| GatewayError::broken("packs lock"))?;
+            let mut packs = loaded.values().map(|(_, pack)| pack);
+            packs.find(|pack| pack.hash() == hash).map(Arc::clone)
+        };
+        if let Some(pack) = known {
+            return Ok(PackIs::Here(pack));
+        }
+        match self.store.pack_files(&hash).await? {
+            None => Ok(PackIs::Gone),
+            Some(bytes) if sha256(&bytes) != hash => Ok(PackIs::Altered),
+            Some(_) => self.stored(hash).await.map(PackIs::Here),
+        }
     }
 
     async fn of(&self, row: &ActivationRow) -> Result<Arc<PolicyPack>, GatewayError> {

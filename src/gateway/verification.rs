@@ -10,7 +10,9 @@ use super::answer::KeptAnswer;
 use super::confirming::Stage;
 use super::enrollment::check_consent;
 use super::error::GatewayError;
+use super::evidence::KeptEvidence;
 use super::footage::{Keep, check_footage, clip_row, commit_of, footage_bytes, new_salt};
+use super::kept_captures::KeptCaptures;
 use super::look::{Looked, check_captures};
 use super::request::{
     Answer, BeginCapture, Capture, Declared, FootageSalt, IssuedChallenge, Logged, ReportOutcome,
@@ -24,7 +26,6 @@ use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
 use crate::domain::footage::Footage;
 use crate::domain::id::{Challenge, ReceiptId, TerminalId};
-use crate::domain::modality::Modality;
 use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey, TokenKind};
@@ -170,7 +171,9 @@ impl Gateway {
         };
         let (key, hash, deadline) = (asked.key.clone(), asked.request_hash, asked.deadline);
         let gateway = Arc::clone(self);
-        let ended = self.once(&key, hash, deadline, async move { gateway.settle(asked).await });
+        // On the heap: with what is looked at in it the future is large.
+        let work = Box::pin(async move { gateway.settle(asked).await });
+        let ended = self.once(&key, hash, deadline, work);
         self.count_refusal(&terminal.id, ended.await)
     }
 
@@ -424,18 +427,19 @@ impl Gateway {
         // Beyond the last try nothing is compared: the answer must not depend on the face.
         let may_compare = attempts <= pack.bars().attempts_max;
         let modalities = session.modalities()?;
-        // One picture is kept as evidence: the face where there is one.
-        let kept = modalities.iter().position(|modality| *modality == Modality::Face).unwrap_or(0);
-        let image = captures.get(kept).map(|capture| capture.image.clone()).unwrap_or_default();
+        let shown = modalities.iter().copied().zip(captures.iter().cloned()).collect();
         let looked = self.look_at(&session, &pack, may_compare, &terminal.id, captures);
         let looked = timeout_at(deadline, looked).await.map_err(|_| GatewayError::Deadline)??;
-        let Looked { seen, standing, subject, keys, guest, face: _ } = looked;
+        let Looked { seen, standing, subject, keys, guest, face: _, compared_with } = looked;
         if let Some(guest) = &guest {
             session.become_guest(&guest.id());
         }
         let receipt = ReceiptId::new(random_bytes(&*self.entropy)?);
-        let evidence = timeout_at(deadline, self.keep_evidence(&receipt, image, &seen)).await;
+        let kept = KeptCaptures { captures: shown, compared_with };
+        let evidence = timeout_at(deadline, self.keep_evidence(&receipt, kept, &seen)).await;
         let evidence = evidence.map_err(|_| GatewayError::Deadline)??;
+        // Of what was compared with nobody no key is kept, so no record commits to it.
+        let kept_hash = evidence.as_ref().filter(|_| seen.was_compared()).map(KeptEvidence::hash);
         let clip = footage.map(|footage| self.clip(&receipt, footage)).transpose()?;
         let (clip, footage_salt) = clip.unzip();
         let job = VerificationJob {
@@ -463,6 +467,8 @@ impl Gateway {
             stage: Stage::Asked,
             clip,
             evidence,
+            kept_hash,
+            looked_by: Some(self.looked_by()),
             salts: Salts { transaction: random_bytes(&*self.entropy)?, footage: footage_salt },
             audit_salt: random_bytes(&*self.entropy)?,
             deadline,

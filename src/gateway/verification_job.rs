@@ -5,26 +5,26 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::Settings;
 use super::answer::KeptAnswer;
-use super::confirming::{Confirming, Stage};
+use super::confirming::{Confirming, Stage, refused_for};
 use super::customer::standing_of;
 use super::error::GatewayError;
 use super::evidence::KeptEvidence;
 use super::footage::commit_of;
 use super::guest::{GuestIs, NewGuest};
 use super::packs::Packs;
+use super::record::LookedBy;
 use super::register::used;
 use super::request::Salts;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::session::{Session, customer_from_hex};
 use super::verification::{CallingTerminal, Which, answer_place};
 use crate::crypto::{Digest, Entropy};
-use crate::domain::decision::{Decision, Outcome, RuleId, SignCode};
+use crate::domain::decision::{Decision, Outcome};
 use crate::domain::id::{CustomerId, ReceiptId};
 use crate::domain::liveness::LivenessScore;
 use crate::domain::modality::Captured;
@@ -34,7 +34,7 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{DecisionKey, Operation};
 use crate::domain::turnover::Direction;
 use crate::ledger::LogPosition;
-use crate::policy::{self, CaptureFact, CustomerStanding, Facts, LivenessFact, PolicyPack};
+use crate::policy::{self, Bars, CaptureFact, CustomerStanding, Facts, LivenessFact, PolicyPack};
 use crate::receipt::{
     Bio, Cap, Content, Exception, Policy, ReceiptDraft, ReportingTerminal, Salt, Terminal,
     TransactionFields, Txn, Verification, audit_commit, rid_text, transaction_commit,
@@ -49,10 +49,13 @@ pub(super) struct Seen {
     /// Codes of why the capture cannot be compared; none for one that can.
     refused: Vec<String>,
     pub(super) strength_db: Option<i64>,
-    strength_tenth_db: Option<i64>,
+    pub(super) strength_tenth_db: Option<i64>,
     pub(super) liveness_e4: Option<i64>,
     /// Measures by their names.
-    quality: Option<BTreeMap<String, String>>,
+    pub(super) quality: Option<BTreeMap<String, String>>,
+    /// The raw numbers that decided, by their names; none where nothing was compared with somebody's template.
+    #[serde(default)]
+    pub(super) scores: Option<BTreeMap<String, String>>,
     /// Whom else it looks like, by their identifiers' digits, the most alike first; none where nobody was
     /// searched.
     #[serde(default)]
@@ -88,8 +91,15 @@ impl Seen {
 
     /// The same person was captured once more, of another characteristic.
     pub fn join(&mut self, other: Self) {
-        let Self { refused, strength_db: _, strength_tenth_db: _, liveness_e4, quality, others: _ } =
-            other;
+        let Self {
+            refused,
+            strength_db: _,
+            strength_tenth_db: _,
+            liveness_e4,
+            quality,
+            scores: _,
+            others: _,
+        } = other;
         let unsaid = refused.into_iter().filter(|code| !self.refused.contains(code));
         let unsaid = unsaid.collect::<Vec<_>>();
         self.refused.extend(unsaid);
@@ -99,10 +109,12 @@ impl Seen {
         }
     }
 
-    /// How strongly the captures match the person; none where there was nothing to compare with.
-    pub fn matched(&mut self, strength: Option<Strength>) {
+    /// How strongly the captures match the person, with the numbers behind it; none where there was nothing to
+    /// compare with.
+    pub fn matched(&mut self, strength: Option<Strength>, scores: BTreeMap<String, String>) {
         self.strength_db = strength.map(Strength::db);
         self.strength_tenth_db = strength.map(Strength::tenths);
+        self.scores = strength.map(|_| scores);
     }
 
     /// Nothing was captured, so nothing speaks against it either: the rules decide by what else there is.
@@ -113,7 +125,17 @@ impl Seen {
             strength_tenth_db: None,
             liveness_e4: None,
             quality: None,
+            scores: None,
             others: None,
+        }
+    }
+
+    /// Whether it looks alive, by a pack's bar.
+    pub fn liveness(&self, bars: &Bars) -> LivenessFact {
+        match self.liveness_e4 {
+            None => LivenessFact::NoModel,
+            Some(score_e4) if score_e4 >= bars.liveness_min_e4 => LivenessFact::Live { score_e4 },
+            Some(score_e4) => LivenessFact::Suspect { score_e4 },
         }
     }
 
@@ -175,8 +197,12 @@ pub(super) struct VerificationJob {
     pub salts: Salts,
     /// The camera's clip, where the terminal named it.
     pub clip: Option<ClipRow>,
-    /// The capture as evidence, where it is kept.
+    /// The captures as evidence, where this decision keeps them.
     pub evidence: Option<KeptEvidence>,
+    /// The hash of the captures that are kept of the attempt, by this decision or by its first one.
+    pub kept_hash: Option<Digest>,
+    /// What looked at the captures; none where nothing was captured.
+    pub looked_by: Option<LookedBy>,
     /// Opens the receipt's commitment to the audit record; for auditors only.
     pub audit_salt: [u8; 32],
     /// After it nothing is decided: a late approval is none.
@@ -207,7 +233,8 @@ impl Job for VerificationJob {
         let facts = self.facts(unit, slot, &confirming, &registers).await?;
         let by_rules = policy::decide(&facts, &self.pack, slot.now);
         let rules_outcome = by_rules.outcome();
-        let decision = confirming.weigh(by_rules, self.which());
+        let refusal = confirming.refusal_of(&by_rules, self.which());
+        let decision = refused_for(by_rules, refusal);
         if let Some(guest) = self.new_guest().filter(|_| self.is_written(&decision)) {
             guest.insert(unit).await?;
         }
@@ -219,7 +246,8 @@ impl Job for VerificationJob {
             self.attempts
         };
         let attempts_left = self.pack.bars().attempts_max.saturating_sub(attempts);
-        let audit = self.audit_record(&facts, rules_outcome, &decision, &confirming, slot)?;
+        let audit =
+            self.audit_record(&facts, rules_outcome, refusal, &decision, &confirming, slot)?;
         let row = DecisionRow {
             key: self.key.clone(),
             request_hash: self.request_hash,
@@ -395,45 +423,6 @@ impl VerificationJob {
             serde_json::to_vec(&kept).map_err(|cause| GatewayError::internal("answer", cause))?;
         let place = answer_place(self.settings.tenant.as_str(), &self.key, self.which());
         Ok(self.vault.seal_system(&place, &plain, &*self.entropy)?)
-    }
-
-    /// What an auditor under agreement may see and a terminal may not: scores, quality, rules.
-    fn audit_record(
-        &self,
-        facts: &Facts,
-        rules_outcome: Outcome,
-        decision: &Decision,
-        confirming: &Confirming,
-        slot: &Slot,
-    ) -> Result<Vec<u8>, GatewayError> {
-        let record = json!({
-            "v": 1,
-            "rid": rid_text(&self.receipt),
-            "time": slot.now.rfc3339(),
-            // What no rule of the pack sees was not found out.
-            "sees": self.pack.facts_seen(),
-            "facts": facts.to_json(),
-            // Whether the face was compared with everybody's: identification, which needs a legal basis.
-            "searched": self.seen.was_searched(),
-            "strength_tenth_db": self.seen.strength_tenth_db,
-            "confirmation": confirming.in_audit_record(slot),
-            "quality": self.seen.quality,
-            "pack": self.pack.hash().labelled(),
-            "outcome": decision.outcome().as_str(),
-            // Another one where the customer refused to confirm.
-            "rules_outcome": rules_outcome.as_str(),
-            "reasons": decision.reasons().iter().map(|reason| reason.code()).collect::<Vec<_>>(),
-            "rules": decision.rules().iter().map(RuleId::as_str).collect::<Vec<_>>(),
-            "signs": self
-                .pack
-                .signs(decision.rules())
-                .iter()
-                .map(SignCode::as_str)
-                .collect::<Vec<_>>(),
-            "models": self.models.iter().map(Digest::labelled).collect::<Vec<_>>(),
-            "build": self.settings.build.labelled(),
-        });
-        serde_json::to_vec(&record).map_err(|cause| GatewayError::internal("audit record", cause))
     }
 
     fn draft(

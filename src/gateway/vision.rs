@@ -34,6 +34,8 @@ pub(super) struct VisionPool {
     faces: Arc<FacePipeline>,
     /// None where the models have none for fingers.
     fingers: Option<Arc<FingerprintPipeline>>,
+    /// What the models run on.
+    instructions: String,
     limits: VisionLimits,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -48,7 +50,13 @@ impl VisionPool {
     ) -> Self {
         let places = Arc::new(Semaphore::new(limits.workers.max(1)));
         let (waiting, verifications) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { faces, fingers, limits, places, waiting, verifications }
+        let of_faces = faces.instructions();
+        let of_fingers = fingers.as_ref().map(|fingers| fingers.instructions());
+        let instructions = match of_fingers.filter(|other| *other != of_faces) {
+            Some(of_fingers) => format!("faces {of_faces}, fingers {of_fingers}"),
+            None => of_faces,
+        };
+        Self { faces, fingers, instructions, limits, places, waiting, verifications }
     }
 
     /// Lets a verification in, for as long as the guard lives: what would wait too long is turned away
@@ -81,6 +89,11 @@ impl VisionPool {
 
     pub fn fingers(&self) -> Option<&FingerprintPipeline> {
         self.fingers.as_deref()
+    }
+
+    /// What the models run on: the same scores bit for bit come of the same instructions in the same build.
+    pub fn instructions(&self) -> &str {
+        &self.instructions
     }
 
     /// Decodes the picture of a face and hands it to `work` on a worker.

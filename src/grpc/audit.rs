@@ -132,6 +132,18 @@ impl AuditService for Audit {
         }))
     }
 
+    async fn replay(
+        &self,
+        request: Request<proto::ReplayRequest>,
+    ) -> Result<Response<proto::ReplayResponse>, Status> {
+        let permit = EvidencePermit::of(request.extensions())?;
+        let proto::ReplayRequest { index, case_reference, origin } = request.into_inner();
+        let case = noun::case_reference(&case_reference)?;
+        let place = self.place(&origin, index)?;
+        let replay = self.0.replay(permit.actor(), place, &case).await?;
+        Ok(Response::new(replay.into()))
+    }
+
     async fn export_ledger(
         &self,
         request: Request<proto::ExportLedgerRequest>,

@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 78] = [
+pub const ACCESS: [(&str, Access); 79] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -85,6 +85,7 @@ pub const ACCESS: [(&str, Access); 78] = [
     ("/tulga.v1.AuditService/GetAuditRecord", AUDITOR),
     ("/tulga.v1.AuditService/ExportLedger", AUDITOR),
     ("/tulga.v1.AuditService/GetEvidence", AUDITOR_ALONE),
+    ("/tulga.v1.AuditService/Replay", AUDITOR_ALONE),
     ("/tulga.v1.FootageService/ListFootage", AUDITOR),
     ("/tulga.v1.FootageService/PlaceHold", ADMIN),
     ("/tulga.v1.FootageService/LiftHold", ADMIN),
@@ -427,7 +428,7 @@ mod tests {
                     &[Admin]
                 }
                 ("EnrollmentService" | "TellerService", _) => &[Enroller, Admin],
-                ("AuditService", "GetEvidence") => &[Auditor],
+                ("AuditService", "GetEvidence" | "Replay") => &[Auditor],
                 ("AuditService" | "CaseService", _) | ("FootageService", "ListFootage") => {
                     &[Auditor, Admin]
                 }

@@ -73,6 +73,17 @@ impl Isa {
         }
     }
 
+    /// What several models run on, as audit records have it: their words, and after them the best of this
+    /// processor where it is another, since tract's own operators may use that.
+    #[must_use]
+    pub fn described(used: impl IntoIterator<Item = Self>) -> String {
+        let used = used.into_iter().collect::<Vec<_>>();
+        let words = Self::ALL.into_iter().filter(|isa| used.contains(isa)).map(Self::word);
+        let words = words.collect::<Vec<_>>().join("+");
+        let best = Self::best().word();
+        if words == best { words } else { format!("{words} on {best}") }
+    }
+
     /// Its word in `TULGA_ISA`.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -125,5 +136,16 @@ mod tests {
         }
         assert!(Isa::Plain.is_present());
         assert!(Isa::best().is_present());
+    }
+
+    #[test]
+    fn a_description_names_the_processor_where_it_could_do_more() {
+        let best = Isa::best();
+        assert_eq!(Isa::described([best, best]), best.word());
+        for isa in Isa::ALL.into_iter().filter(|isa| *isa != best) {
+            let (alone, mixed) = (Isa::described([isa]), Isa::described([best, isa]));
+            assert_eq!(alone, format!("{isa} on {best}"));
+            assert!(mixed.contains('+') && mixed.ends_with(&format!(" on {best}")), "{mixed}");
+        }
     }
 }

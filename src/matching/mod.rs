@@ -52,6 +52,21 @@ impl CalibratedAs {
     }
 }
 
+/// What a comparison of faces says.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct WeighedFace {
+    /// By `SFace`.
+    pub sface: Similarity,
+    /// By dlib's network.
+    pub dlib: Similarity,
+    /// The fused score.
+    pub score: MatchScore,
+    /// How strong it is, alone.
+    pub strength: Strength,
+    /// What it adds to fingers; none without their table.
+    pub ratio: Option<LogLikelihoodRatio>,
+}
+
 /// Captures that make no template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -173,7 +188,7 @@ impl Matcher {
         }
     }
 
-    /// Compares, and reads the strength and what it adds to fingers; no ratio without their table.
+    /// Compares, and reads the strength and what it adds to fingers.
     ///
     /// # Errors
     ///
@@ -182,14 +197,17 @@ impl Matcher {
         &self,
         probe: &FaceEmbedding,
         template: &Template,
-    ) -> Result<(Strength, Option<LogLikelihoodRatio>), Incomparable> {
-        let score = self.compare(probe, template)?;
+    ) -> Result<WeighedFace, Incomparable> {
+        let sface = probe.sface.similarity(&template.sface)?;
+        let dlib = probe.dlib.similarity(&template.dlib)?;
+        let score = self.parameters.fusion.fuse(sface, dlib);
         let maps = self.parameters.likelihood.as_ref();
         let ratio = maps.map(|maps| match template.calibrated_as {
             CalibratedAs::Single => maps.single.ratio(score),
             CalibratedAs::Template => maps.template.ratio(score),
         });
-        Ok((self.strength(score, template.calibrated_as), ratio))
+        let strength = self.strength(score, template.calibrated_as);
+        Ok(WeighedFace { sface, dlib, score, strength, ratio })
     }
 
     /// Compares, and reads the strength.
@@ -287,6 +305,9 @@ pub(crate) mod tests {
         assert_eq!(matcher().verify(&same, &template), Ok(Strength::MAX));
         assert_eq!(matcher().verify(&other, &template), Ok(Strength::NONE));
         assert_eq!(matcher().verify_nobody(&same), Ok(Strength::NONE));
+        let weighed = matcher().weigh(&same, &template).unwrap();
+        assert_eq!(weighed.score, matcher().compare(&same, &template).unwrap());
+        assert_eq!((weighed.strength, weighed.sface), (Strength::MAX, weighed.dlib));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Evidence: each picture under a key of its own, so that destroying the key destroys the picture.
+//! Evidence: each decision's captures under a key of their own, so that destroying the key destroys them.
 
 use zeroize::Zeroizing;
 
@@ -6,12 +6,12 @@ use super::{Place, Vault};
 use crate::crypto::{AeadError, Entropy, EntropyError, SealingKey};
 use crate::domain::id::{ReceiptId, TenantId};
 
-/// A sealed picture and its wrapped key; they are kept apart.
+/// Sealed captures and their wrapped key; they are kept apart.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedEvidence {
-    /// The picture's key, wrapped under the key-encryption key.
+    /// Their key, wrapped under the key-encryption key.
     pub wrapped: Vec<u8>,
-    /// The picture.
+    /// The captures.
     pub sealed: Vec<u8>,
 }
 
@@ -22,7 +22,7 @@ impl std::fmt::Debug for SealedEvidence {
 }
 
 impl Vault {
-    /// Seals a decision's picture under a fresh key.
+    /// Seals a decision's captures under a fresh key.
     ///
     /// # Errors
     ///
@@ -31,14 +31,14 @@ impl Vault {
         &self,
         tenant: &TenantId,
         receipt: &ReceiptId,
-        picture: &[u8],
+        captures: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<SealedEvidence, AeadError> {
         let key = SealingKey::generate(entropy).map_err(|EntropyError| AeadError::Seal)?;
         let aad = place("wrapped", tenant, receipt).aad();
         Ok(SealedEvidence {
             wrapped: self.kek.seal(&aad, key.expose(), entropy)?,
-            sealed: key.seal(&place("picture", tenant, receipt).aad(), picture, entropy)?,
+            sealed: key.seal(&place("picture", tenant, receipt).aad(), captures, entropy)?,
         })
     }
 
@@ -46,7 +46,7 @@ impl Vault {
     ///
     /// # Errors
     ///
-    /// [`AeadError::Open`] for another decision's key or picture, or altered bytes.
+    /// [`AeadError::Open`] for another decision's key or captures, or altered bytes.
     pub fn open_evidence(
         &self,
         tenant: &TenantId,

@@ -57,6 +57,7 @@ mod receipts;
 mod reconcile;
 mod reference;
 mod registers;
+mod replay;
 mod reports;
 mod rules;
 mod samples;

@@ -46,7 +46,11 @@ impl Site {
 
     /// With more of the configuration, and by another clock.
     pub async fn at(more: &str, clock: Arc<dyn Clock>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::again(tempfile::tempdir().unwrap(), more, clock).await
+    }
+
+    /// In a folder where another gateway may have been.
+    pub async fn again(dir: TempDir, more: &str, clock: Arc<dyn Clock>) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let config = Config::from_toml(&format!(
             "[server]\ndeadline_ms = 60000\n[paths]\ndata_dir = '{}'\nmodels_dir = '{}'\n{more}",

@@ -5,4 +5,5 @@ pub mod capture;
 pub mod case;
 pub mod noun;
 pub mod register;
+mod replay;
 pub mod request;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::model::LoadError;
-use crate::crypto::Digest;
+use crate::crypto::{Digest, sha256};
 use crate::domain::likelihood::InvalidLikelihood;
 use crate::domain::quality::QualityBars;
 use crate::domain::score::{InvalidCalibration, MatchingParameters};
@@ -29,6 +29,9 @@ pub use source::{Colour, ModelSource};
 /// The files it names are read, and their digests checked, by [`ModelSource::load`].
 #[derive(Clone, Debug)]
 pub struct ModelManifest {
+    /// SHA-256 of its text. The text names each model by its digest and states every parameter: two gateways
+    /// with one manifest look at a picture in one way.
+    pub digest: Digest,
     /// Finds faces and their landmarks.
     pub detector: DetectorSpec,
     /// The first embedding.
@@ -216,6 +219,7 @@ impl ModelManifest {
         require(version == 1, "version")?;
         require(liveness.len() <= LIVENESS_MODELS_MAX, "number of liveness models")?;
         Ok(Self {
+            digest: sha256(text.as_bytes()),
             detector: detector.check(models_dir)?,
             sface: sface.check(models_dir)?,
             dlib: dlib.check(models_dir)?,
