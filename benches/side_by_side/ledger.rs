@@ -71,8 +71,8 @@ async fn receipts(callers: usize, time: Duration, sync: bool, dir: &Path) {
     let mut taken = register_all(&gateway, callers, time, 1).await;
     let rate = taken.len() as f64 / begun.elapsed().as_secs_f64();
     taken.sort_unstable();
-    let at = |share: f64| taken[((taken.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e6;
-    println!("{rate:.1} {:.1} {:.1} {}", at(0.5), at(0.99), taken.len());
+    let at = |percent: usize| taken[(taken.len() - 1) * percent / 100].as_secs_f64() * 1e6;
+    println!("{rate:.1} {:.1} {:.1} {}", at(50), at(99), taken.len());
     drop(gateway);
     tasks.finish().await;
 }

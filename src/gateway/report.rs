@@ -195,7 +195,7 @@ impl Gateway {
         let Sink { writer, hash, bytes, days: day_count, .. } = sink;
         let sha256 = hash.finish();
         let (first, last) = (days.first(), days.last());
-        let header = ReportHeader {
+        let mut header = ReportHeader {
             v: 1,
             origin: origin.as_str().to_owned(),
             tenant: self.settings.tenant.as_str().to_owned(),
@@ -210,7 +210,12 @@ impl Gateway {
             bytes,
             sha256: sha256.hex(),
         };
-        let (seal, entry) = self.seal_report(actor, *kind, &header).await?;
+        let (mut seal, mut entry) = self.seal_report(actor, *kind, &header).await?;
+        if entry.origin() != header.origin {
+            // A half-year ended meanwhile: a seal is of one ledger, the one that has its entry.
+            (header.origin, header.ledger_size) = (entry.origin().to_owned(), 0);
+            (seal, entry) = self.seal_report(actor, *kind, &header).await?;
+        }
         Ok(SealedReport { seal, entry, rows: header.rows, bytes, sha256, days: day_count })
     }
 
@@ -248,7 +253,7 @@ impl Gateway {
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(last.index);
             for row in &rows {
-                sink.row(&suspicious_cells(row)).await?;
+                sink.row(&suspicious_cells(row, self.position(row.index)?.index)).await?;
             }
         }
     }
@@ -313,7 +318,7 @@ impl Gateway {
     }
 }
 
-fn suspicious_cells(row: &VerificationRow) -> [Cell; 10] {
+fn suspicious_cells(row: &VerificationRow, index: u64) -> [Cell; 10] {
     let signs: Vec<_> = row.signs.iter().map(crate::domain::decision::SignCode::as_str).collect();
     [
         Cell::Text(row.at.rfc3339()),
@@ -324,7 +329,7 @@ fn suspicious_cells(row: &VerificationRow) -> [Cell; 10] {
         Cell::from(row.outcome.as_str()),
         row.approved_minor.map_or(Cell::None, Cell::from),
         Cell::Text(signs.join(" ")),
-        Cell::from(i64::try_from(row.index).unwrap_or(i64::MAX)),
+        Cell::from(i64::try_from(index).unwrap_or(i64::MAX)),
         Cell::from(row.subject.as_str()),
     ]
 }

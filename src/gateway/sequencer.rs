@@ -393,18 +393,14 @@ impl Sequencer {
 
     async fn logged(&self, place: u64, fresh: &[EntryRow]) -> Result<Logged, GatewayError> {
         let position = self.ledgers.position(place);
-        let jws = match fresh.first().and_then(|first| position.index.checked_sub(first.index)) {
-            Some(at) if position.origin == *self.ledgers.open() => {
-                usize::try_from(at).ok().and_then(|at| fresh.get(at)).map(|row| row.jws.clone())
-            }
-            _ => None,
-        };
-        let jws = match jws {
-            Some(jws) => jws,
-            None => {
-                let row = self.store.entry(position.origin.as_str(), position.index).await?;
-                row.ok_or(GatewayError::broken("an entry is missing"))?.jws
-            }
+        let at = fresh.first().and_then(|first| position.index.checked_sub(first.index));
+        let at = at.filter(|_| position.origin == *self.ledgers.open());
+        let row = at.and_then(|at| fresh.get(usize::try_from(at).ok()?));
+        let jws = if let Some(row) = row {
+            row.jws.clone()
+        } else {
+            let row = self.store.entry(position.origin.as_str(), position.index).await?;
+            row.ok_or(GatewayError::broken("an entry is missing"))?.jws
         };
         Ok(Logged::committed(position, place, jws))
     }

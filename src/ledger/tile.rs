@@ -412,7 +412,7 @@ mod tests {
         let tiles: Vec<_> = TileAddress::all(70_000).collect();
         let of = |kind| tiles.iter().filter(move |tile| tile.kind() == kind);
         let full = |kind| of(kind).filter(|tile| tile.width() == 256).count();
-        let partial = |kind| of(kind).find(|tile| tile.width() < 256).map(|tile| tile.path());
+        let partial = |kind| of(kind).find(|tile| tile.width() < 256).map(TileAddress::path);
         assert_eq!(full(TileKind::Hashes { level: 0 }), 273);
         assert_eq!(partial(TileKind::Hashes { level: 0 }).as_deref(), Some("tile/0/273.p/112"));
         assert_eq!(full(TileKind::Hashes { level: 1 }), 1);

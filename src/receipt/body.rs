@@ -106,20 +106,15 @@ impl Content {
 
     /// Leaves the ledger's name out where an entry of this very ledger is named.
     fn seen_from(&mut self, origin: &str) {
-        let refers =
-            |refers: &mut Option<Refers>| refers.iter_mut().for_each(|it| it.seen_from(origin));
-        let confirmed = |confirmation: &mut Option<Confirmation>| {
-            confirmation.iter_mut().for_each(|it| it.entry.seen_from(origin));
+        let named = |refers: &mut Option<Refers>, confirmation: &mut Option<Confirmation>| {
+            let agreed = confirmation.as_mut().map(|it| &mut it.entry);
+            for it in refers.iter_mut().chain(agreed) {
+                it.seen_from(origin);
+            }
         };
         match self {
-            Self::Verification(it) => {
-                refers(&mut it.refers);
-                confirmed(&mut it.confirmation);
-            }
-            Self::Exception(it) => {
-                refers(&mut it.refers);
-                confirmed(&mut it.confirmation);
-            }
+            Self::Verification(it) => named(&mut it.refers, &mut it.confirmation),
+            Self::Exception(it) => named(&mut it.refers, &mut it.confirmation),
             Self::Outcome(it) => it.refers.seen_from(origin),
             Self::Redemption(it) => it.refers.seen_from(origin),
             Self::Reversal(it) => it.refers.seen_from(origin),

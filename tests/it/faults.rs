@@ -2,6 +2,7 @@
 //! failure approves nothing, decides nothing twice, gives no free attempt, and leaves a ledger that
 //! verifies.
 
+mod acts;
 mod confirmed;
 mod half_years;
 

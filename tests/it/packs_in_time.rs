@@ -168,8 +168,8 @@ async fn what_no_signed_entry_tells_of_does_not_decide() {
     let mut rig = Rig::with_customer().await;
     let hash = signed(&rig, &stricter(2)).await;
     let row = activate(&rig, hash, Some(TIME.plus_millis(DAY_MS))).await.unwrap();
-    // Entry 1 is there, and says something else.
-    let forged = ActivationRow { index: 1, effective_at: TIME, ..row };
+    // Entry 2 is there, behind the ledger's opening and the configured pack's, and says something else.
+    let forged = ActivationRow { index: 2, effective_at: TIME, ..row };
     let mut unit = rig.store.begin().await.unwrap();
     unit.insert_activation(&forged).await.unwrap();
     unit.commit().await.unwrap();

@@ -49,8 +49,9 @@ use self::fixtures::{
 };
 use self::guests::guests_come_by_number_the_newest_first_and_are_counted_by_terminal;
 use self::ledger::{
-    a_gap_among_the_leaves_is_noticed, an_index_and_a_receipt_are_taken_once,
-    checkpoints_come_by_size_and_the_first_of_a_size_stays,
+    a_batch_of_any_length_is_appended_whole_or_not_at_all, a_gap_among_the_leaves_is_noticed,
+    a_ledger_is_closed_once_and_closed_ones_come_in_their_order,
+    an_index_and_a_receipt_are_taken_once, checkpoints_come_by_size_and_the_first_of_a_size_stays,
     entries_come_in_order_in_pages_and_by_filter, ledgers_are_apart,
     the_head_moves_from_where_it_is_only, what_others_say_is_kept_with_its_checkpoint,
 };
@@ -158,6 +159,8 @@ on_every_store!(
     checkpoints_come_by_size_and_the_first_of_a_size_stays,
     what_others_say_is_kept_with_its_checkpoint,
     ledgers_are_apart,
+    a_batch_of_any_length_is_appended_whole_or_not_at_all,
+    a_ledger_is_closed_once_and_closed_ones_come_in_their_order,
     a_transaction_that_is_dropped_leaves_no_trace,
     a_refused_row_does_not_end_the_transaction,
     what_is_not_committed_is_seen_inside_only,

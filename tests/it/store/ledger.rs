@@ -3,7 +3,8 @@
 use tulga::crypto::sha256;
 use tulga::domain::time::UnixMillis;
 use tulga::store::{
-    CheckpointRow, EntryFilter, EntryRow, HeadRow, Store, StoreError, TimestampRow, WitnessedRow,
+    CheckpointRow, ClosedLedgerRow, EntryFilter, EntryRow, HeadRow, Store, StoreError, TimestampRow,
+    WitnessedRow,
 };
 
 use super::ORIGIN;
@@ -200,4 +201,53 @@ pub async fn what_others_say_is_kept_with_its_checkpoint(store: &dyn Store) {
     assert_eq!(store.timestamps(ORIGIN, 4, 10).await.unwrap(), [stamp(7, b"seven")]);
     assert_eq!(store.timestamps(ORIGIN, 0, 1).await.unwrap(), [stamp(3, b"three")]);
     assert_eq!(store.latest_timestamp(ORIGIN).await.unwrap(), Some(stamp(7, b"seven")));
+}
+
+pub async fn a_batch_of_any_length_is_appended_whole_or_not_at_all(store: &dyn Store) {
+    let row = |index: u64| {
+        let mut id = [0; 16];
+        id[8..].copy_from_slice(&index.to_be_bytes());
+        EntryRow {
+            index,
+            receipt: tulga::domain::id::ReceiptId::new(id),
+            leaf: sha256(&id),
+            ..entry(index % 200, Some("ATM-1"), 1)
+        }
+    };
+    let mut next = 0;
+    for length in [0, 1, 3, 4, 35, 36, 291, 300, 1024] {
+        let rows: Vec<EntryRow> = (next..next + length).map(row).collect();
+        write(store, async |unit| unit.insert_entries(ORIGIN, &rows).await).await.unwrap();
+        next += length;
+    }
+    let mut taken: Vec<EntryRow> = (next..next + 40).map(row).collect();
+    taken[39].receipt = row(7).receipt;
+    let refused = write(store, async |unit| unit.insert_entries(ORIGIN, &taken).await).await;
+    assert!(matches!(refused, Err(StoreError::Exists)), "{refused:?}");
+    let limit = u32::try_from(next).unwrap() + 100;
+    let all = store.entries(ORIGIN, 0, &EntryFilter::default(), limit).await.unwrap();
+    assert!(all.into_iter().eq((0..next).map(row)));
+}
+
+pub async fn a_ledger_is_closed_once_and_closed_ones_come_in_their_order(store: &dyn Store) {
+    let closed = |name: &str, size| ClosedLedgerRow { origin: name.into(), size, root: digest(1) };
+    let empty = HeadRow { size: 0, root: sha256(&[]), epoch: 0 };
+    let head = HeadRow { epoch: 1, ..empty.clone() };
+    assert_eq!(store.open_ledgers().await.unwrap(), [] as [String; 0]);
+    // Not in the order of their names.
+    for (name, next) in [("c", "a"), ("a", "b")] {
+        write(store, async |unit| {
+            if store.open_ledgers().await?.is_empty() {
+                unit.swap_head(name, &empty, &head).await?;
+            }
+            unit.close_ledger(&closed(name, 7)).await?;
+            unit.swap_head(next, &empty, &head).await
+        })
+        .await
+        .unwrap();
+        assert_eq!(store.open_ledgers().await.unwrap(), [next]);
+    }
+    let again = write(store, async |unit| unit.close_ledger(&closed("c", 8)).await).await;
+    assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+    assert_eq!(store.closed_ledgers().await.unwrap(), [closed("c", 7), closed("a", 7)]);
 }
