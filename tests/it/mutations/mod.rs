@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use tempfile::TempDir;
 
 use tulga::audit::{AuditReport, Options, verify_export};
+use tulga::receipt::TrustFingerprint;
 
 use self::attacks::{ATTACKS, Attack};
 use self::world::{HALVES, Keys, ROTATED_AT, SIZES, Script, World};
@@ -96,6 +97,12 @@ impl Honest {
         let why = error.strip_prefix("REFUSED: ");
         Err(why.unwrap_or_else(|| panic!("it failed instead of refusing: {error}")).to_owned())
     }
+}
+
+/// The honest export, for other tests, and the fingerprint that it is trusted by.
+pub fn honest_export() -> (TempDir, TrustFingerprint) {
+    let world = World::build(Keys::new(10), Script::default());
+    (world.export(), world.keys.trust())
 }
 
 /// How one row came out.
