@@ -6,13 +6,14 @@ use protox::prost::Message;
 
 const ROOT: &str = "proto";
 
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "tulga/v1/audit.proto",
     "tulga/v1/case.proto",
     "tulga/v1/common.proto",
     "tulga/v1/confirmation.proto",
     "tulga/v1/enrollment.proto",
     "tulga/v1/footage.proto",
+    "tulga/v1/key.proto",
     "tulga/v1/policy.proto",
     "tulga/v1/receipt.proto",
     "tulga/v1/register.proto",

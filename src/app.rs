@@ -5,6 +5,7 @@
 //! durable before the process ends.
 
 mod keys;
+mod outside;
 
 use std::fs;
 use std::future::Future;
@@ -24,25 +25,25 @@ use crate::domain::time::UnixMillis;
 use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
 use crate::gateway::{
-    FileGuard, FileReferences, Gateway, HeadGuard as _, KeyStore as _, Keyring, Parts,
-    ReferenceSource, Settings, Tasks, VisionLimits,
+    FileGuard, FileReferences, Gateway, HALF_YEARS_AHEAD, HeadGuard as _, KeyStore as _, Keyring,
+    Parts, ReferenceSource, Settings, SignedHead, Tasks, VisionLimits,
 };
 use crate::grpc::limits::Limits;
 use crate::grpc::peer::Door;
 use crate::grpc::reference::ReferenceEndpoint;
 use crate::grpc::server::{Ended, Site, TlsMaterial};
-use crate::ledger::Origin;
+use crate::ledger::{LogOfLogs, Origin, half_years_after};
 use crate::pki::{Directory, Role};
 use crate::policy::PolicyPack;
 use crate::receipt::{
     KeyAlgorithm, KeyRange, KeyRecord, KeyRegister, KeyStatus, KeyUse, TrustFingerprint,
 };
 use crate::store::sql::SqliteStore;
-use crate::store::{FileShelves, Store as _};
+use crate::store::{FileShelves, HeadRow, LedgerReads as _, Store as _};
 use crate::vault::Vault;
 use keys::{REGISTER, ROOT, SIGNATURE, make_private_dir, write_new};
 
-pub use keys::{KeyFolder, trust_fingerprint};
+pub use keys::{KeyFolder, root_key, trust_fingerprint};
 
 /// The files of a data folder.
 #[derive(Clone, Debug)]
@@ -140,11 +141,16 @@ fn init_at(config: &Config, now: UnixMillis) -> Result<TrustFingerprint> {
     let receipt = keys.create(FIRST_RECEIPT, KeyUse::Receipt)?;
     let ledger = keys.create(FIRST_LEDGER, KeyUse::Ledger)?;
     let origin = config.identity.origin(now);
-    Origin::try_from(origin.as_str()).context("the ledger's origin")?;
+    let origin = Origin::try_from(origin.as_str()).context("the ledger's origin")?;
+    // Named ahead, so that a half-year begins without the root key.
+    let mut origins = vec![origin.clone()];
+    origins.extend(half_years_after(&origin, HALF_YEARS_AHEAD));
+    let log_of_logs = LogOfLogs::origin_of(&config.identity.issuer).context("the issuer's name")?;
+    let ledgers = [origins.as_slice(), &[log_of_logs]].concat();
     let register = KeyRegister::new(vec![
-        key_record(ROOT, KeyUse::Root, root.public_key(), now, None),
-        key_record(FIRST_RECEIPT, KeyUse::Receipt, receipt, now, Some(&origin)),
-        key_record(FIRST_LEDGER, KeyUse::Ledger, ledger, now, Some(&origin)),
+        key_record(ROOT, KeyUse::Root, root.public_key(), now, &[]),
+        key_record(FIRST_RECEIPT, KeyUse::Receipt, receipt, now, &origins),
+        key_record(FIRST_LEDGER, KeyUse::Ledger, ledger, now, &ledgers),
     ])?;
     let json = register.to_json()?;
     let signature = KeyRegister::sign(json.as_bytes(), &*root)?;
@@ -161,10 +167,12 @@ fn key_record(
     usage: KeyUse,
     public_key: PublicKey,
     now: UnixMillis,
-    origin: Option<&str>,
+    origins: &[Origin],
 ) -> KeyRecord {
-    let range =
-        |origin: &str| KeyRange { origin: origin.to_owned(), first_index: 0, last_index: None };
+    let range = |origin: &Origin| {
+        let origin = origin.as_str().to_owned();
+        KeyRange { origin, first_index: 0, last_index: None }
+    };
     KeyRecord {
         kid: kid.to_owned(),
         algorithm: KeyAlgorithm::of(public_key.kind()),
@@ -172,7 +180,7 @@ fn key_record(
         public_key,
         not_before: now,
         not_after: None,
-        origins: origin.map(range).into_iter().collect(),
+        origins: origins.iter().map(range).collect(),
         status: KeyStatus::Active,
     }
 }
@@ -199,12 +207,26 @@ impl App {
         Self::open_at(config, Arc::new(SystemClock)).await
     }
 
+    /// As [`Self::open`], though keys of these names are lost: nothing is signed with them, and others
+    /// can be let take over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub async fn open_without(config: &Config, lost: &[String]) -> Result<Self> {
+        Self::build(config, Arc::new(SystemClock), lost).await
+    }
+
     /// As [`Self::open`], by another clock.
     ///
     /// # Errors
     ///
     /// As [`Self::open`].
     pub async fn open_at(config: &Config, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::build(config, clock, &[]).await
+    }
+
+    async fn build(config: &Config, clock: Arc<dyn Clock>, lost: &[String]) -> Result<Self> {
         let data = DataDir::at(&config.paths.data_dir);
         if !data.is_complete() {
             init_at(config, clock.now())
@@ -215,8 +237,7 @@ impl App {
         refuse_if_exposed(&data.kek())?;
         let files = KeyFolder::register(&data)?;
         let keys = Arc::new(KeyFolder::open(config)?);
-        let keyring = Keyring::open(files, keys).context("the keys cannot be used")?;
-        let origin = origin_of(&keyring.installed()?.register)?;
+        let keyring = Keyring::open(files, keys, lost).context("the keys cannot be used")?;
         let pki = data.pki();
         let authority = Arc::new(pki.load_authority(config.identity.tenant.clone())?);
         let store =
@@ -231,10 +252,12 @@ impl App {
             clock,
             entropy: Arc::new(SystemEntropy),
             references: references(config)?,
+            witnesses: outside::witnesses(config)?,
+            timestamping: outside::timestamping(config)?,
             guard: Arc::new(FileGuard::open(&data.guard())?),
             authority,
             keyring,
-            settings: settings(config, origin)?,
+            settings: settings(config)?,
         };
         let (gateway, tasks) = Gateway::open(parts).await.context("the gateway cannot start")?;
         let tls = TlsMaterial {
@@ -258,8 +281,12 @@ impl App {
     ) -> Result<Ended> {
         let Self { gateway, tasks, store, tls, door, limits } = self;
         let site = Site::new()?.with_gateway(&gateway, &limits);
-        drop(gateway);
         let ended = site.serve(listener, &tls, &limits, door, stop).await?;
+        // What was counted since the last minute, or nobody would ever learn of it.
+        if let Err(error) = gateway.log_incidents().await {
+            tracing::error!(code = error.code(), error = %error, "incidents were not logged");
+        }
+        drop(gateway);
         tasks.finish().await;
         store.close().await;
         Ok(ended)
@@ -281,10 +308,25 @@ pub async fn adopt_head(config: &Config) -> Result<u64> {
     let origin = origin_of(&register)?;
     let store =
         SqliteStore::open(&data.database()).await.context("the database cannot be opened")?;
-    let head = store.head(origin.as_str()).await?;
+    let head = signed_head(&store, origin.as_str()).await?;
     store.close().await;
-    guard.record(head.size, &head.root)?;
-    Ok(head.size)
+    guard.record(&head)?;
+    Ok(head.entries)
+}
+
+/// The head of the open ledger, which is `first` where none was ever opened.
+async fn signed_head(store: &SqliteStore, first: &str) -> Result<SignedHead> {
+    let open = store.open_ledgers().await?;
+    let open = match open.as_slice() {
+        [] => first,
+        [open] => open,
+        _ => bail!("the database has more than one open ledger"),
+    };
+    let closed = store.closed_ledgers().await?;
+    let before: u64 = closed.iter().map(|ledger| ledger.size).sum();
+    let HeadRow { size, root, .. } = store.head(open).await?;
+    let origin = Some(Origin::try_from(open)?.digest());
+    Ok(SignedHead { origin, entries: before + size, size, root })
 }
 
 /// Binds the configured address.
@@ -348,10 +390,10 @@ fn origin_of(register: &KeyRegister) -> Result<Origin> {
     Ok(Origin::try_from(range.context("no receipt key has a ledger")?.origin.as_str())?)
 }
 
-fn settings(config: &Config, origin: Origin) -> Result<Settings> {
+fn settings(config: &Config) -> Result<Settings> {
     Ok(Settings {
         tenant: config.identity.tenant.clone(),
-        origin,
+        ledgers: config.identity.ledgers(),
         issuer: config.identity.issuer.clone(),
         audience: config.identity.audience.clone(),
         zone: config.identity.zone.clone(),
@@ -468,6 +510,7 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
         ),
     ];
     lines.push(check_references(config)?);
+    lines.extend(outside::check(config)?);
     let data = DataDir::at(&config.paths.data_dir);
     if data.is_complete() {
         refuse_if_exposed(&data.kek())?;

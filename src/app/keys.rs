@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -74,49 +74,26 @@ impl KeyFolder {
         Ok(KeyRegisterFiles { register, signature, root })
     }
 
-    /// The root key: in a file, else where the configuration keeps it.
-    ///
-    /// # Errors
-    ///
-    /// When it is not there, or others may read it.
-    pub fn root(&self, file: Option<&Path>, public_key: &PublicKey) -> Result<Arc<dyn Signer>> {
-        if let (None, Some((token, held))) = (file, &self.token)
-            && held.holds_root
-        {
-            return Ok(Arc::new(token.key(ROOT, public_key)?));
-        }
-        let path = file.map_or_else(|| self.key_file(ROOT), Path::to_owned);
-        let signer = read_key(&path)?.with_context(|| {
-            format!(
-                "{} is missing: `--root FILE` names the root key where it was taken off the machine",
-                path.display()
-            )
-        })?;
-        anyhow::ensure!(
-            signer.public_key() == *public_key,
-            "{} is another key than the register's root key",
-            path.display()
-        );
-        Ok(signer)
-    }
-
     /// Makes a root key, or takes the one that was put there before.
     pub(super) fn create_root(&self) -> Result<Arc<dyn Signer>> {
         let key = match self.token_for(KeyUse::Root) {
             Some(token) => match token.public_keys(ROOT)?.as_slice() {
                 [] => self.create(ROOT, KeyUse::Root)?,
                 [key] => *key,
-                _ => anyhow::bail!("the token holds more than one key labelled {ROOT:?}"),
+                _ => bail!("the token holds more than one key labelled {ROOT:?}"),
             },
             None => self.create(ROOT, KeyUse::Root)?,
         };
-        self.root(None, &key)
+        match self.token_for(KeyUse::Root) {
+            Some(token) => Ok(Arc::new(token.key(ROOT, &key)?)),
+            None => read_key(&self.key_file(ROOT))?.context("the root key is gone"),
+        }
     }
 
     /// Whether the private half of a key can be used now.
     pub(super) fn require(&self, key: &KeyRecord) -> Result<()> {
         let here = self.signer(key)?.is_some();
-        anyhow::ensure!(here, "the private half of {} is missing", key.kid);
+        ensure!(here, "the private half of {} is missing", key.kid);
         Ok(())
     }
 
@@ -218,6 +195,34 @@ impl KeyStore for KeyFolder {
             None => Ok(()),
         }
     }
+}
+
+/// The root key: in `file`, else where the configuration keeps it.
+///
+/// # Errors
+///
+/// When it is not there, others may read it, or it is another than the register's.
+pub fn root_key(
+    config: &Config,
+    file: Option<&Path>,
+    public_key: &PublicKey,
+) -> Result<Arc<dyn Signer>> {
+    if let (None, Some(held)) = (file, &config.keys.pkcs11)
+        && held.holds_root
+    {
+        return Ok(Arc::new(open_token(held)?.key(ROOT, public_key)?));
+    }
+    let folder = || config.paths.data_dir.join("keys").join(format!("{ROOT}.pem"));
+    let path = file.map_or_else(folder, Path::to_owned);
+    let signer = read_key(&path)?.with_context(|| {
+        format!("{} is missing: `--root FILE` says where the root key was taken", path.display())
+    })?;
+    ensure!(
+        signer.public_key() == *public_key,
+        "{} is not the root key that the register in force is signed with",
+        path.display()
+    );
+    Ok(signer)
 }
 
 /// The fingerprint of the root key that a data folder's register is signed with.
@@ -413,3 +418,184 @@ pub(super) const ROOT: &str = "root";
 pub(super) const REGISTER: &str = "keys.json";
 pub(super) const SIGNATURE: &str = "keys.json.sig";
 const PENDING: &str = "keys.install";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::UnixMillis;
+    use crate::receipt::{KeyAlgorithm, KeyStatus};
+
+    fn record(kid: &str, usage: KeyUse, public_key: PublicKey) -> KeyRecord {
+        KeyRecord {
+            kid: kid.to_owned(),
+            algorithm: KeyAlgorithm::of(public_key.kind()),
+            usage,
+            public_key,
+            not_before: UnixMillis::new(0),
+            not_after: None,
+            origins: Vec::new(),
+            status: KeyStatus::Active,
+        }
+    }
+
+    fn folder(dir: &Path, receipt_kind: KeyKind) -> KeyFolder {
+        fs::create_dir_all(dir.join("keys")).unwrap();
+        KeyFolder { dir: dir.to_owned(), receipt_kind, token: None }
+    }
+
+    /// A register of one more key for each number, signed.
+    fn files(root: &Ed25519Key, number: u8) -> KeyRegisterFiles {
+        let mut keys = vec![record("root", KeyUse::Root, root.public_key())];
+        keys.extend(
+            (0..number)
+                .map(|n| record(&format!("receipt-{n}"), KeyUse::Receipt, PublicKey::new([n; 32]))),
+        );
+        let register = KeyRegister::new(keys).unwrap().to_json().unwrap().into_bytes();
+        let signature = KeyRegister::sign(&register, root).unwrap().into_bytes();
+        KeyRegisterFiles { register, signature, root: root.public_key() }
+    }
+
+    fn event(number: u8) -> KeyEvent {
+        KeyEvent {
+            receipt: ReceiptId::new([number; 16]),
+            act: "key_rotated".into(),
+            kid: format!("receipt-{number}"),
+            register: "sha-256:x".into(),
+            actor: Actor { role: "admin".into(), name: "a".into(), cert: "sha-256:y".into() },
+        }
+    }
+
+    /// What a process that starts now finds.
+    fn found(dir: &Path) -> (KeyRegisterFiles, Vec<KeyEvent>) {
+        let due = folder(dir, KeyKind::Ed25519).due().unwrap();
+        (KeyFolder::register(&DataDir::at(dir)).unwrap(), due)
+    }
+
+    /// A data folder with the first register in force and a root key.
+    fn site() -> (tempfile::TempDir, Ed25519Key) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Ed25519Key::generate(&SystemEntropy).unwrap();
+        let old = files(&root, 1);
+        fs::write(dir.path().join(REGISTER), &old.register).unwrap();
+        fs::write(dir.path().join(SIGNATURE), &old.signature).unwrap();
+        (dir, root)
+    }
+
+    #[test]
+    fn a_crash_behind_any_step_leaves_the_old_register_or_the_new_one_whole() {
+        let count = {
+            let (dir, root) = site();
+            let steps = install_steps(dir.path(), &files(&root, 2), &[event(1)]).unwrap();
+            run(&steps).unwrap();
+            let pending = read_pending(dir.path()).unwrap().unwrap();
+            steps.len() + settle_steps(dir.path(), &pending).len()
+        };
+        assert_eq!(count, 11, "each step was thought of");
+        let mut seen = Vec::new();
+        for done in 0..=count {
+            for torn in [false, true] {
+                let (dir, root) = site();
+                let (old, new) = (files(&root, 1), files(&root, 2));
+                let mut steps = install_steps(dir.path(), &new, &[event(1)]).unwrap();
+                let install = steps.len();
+                let bytes = |steps: &[Step]| match &steps[0] {
+                    Step::Write { bytes, .. } => bytes.to_vec(),
+                    _ => panic!("the first step writes"),
+                };
+                let pending: Pending = serde_json::from_slice(&bytes(&steps)).unwrap();
+                steps.extend(settle_steps(dir.path(), &pending));
+                run(&steps[..done]).unwrap();
+                // A power cut in the middle of a write leaves half of it.
+                if let (true, Some(Step::Write { path, bytes, .. })) = (torn, steps.get(done)) {
+                    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+                }
+                let (in_force, due) = found(dir.path());
+                let renamed = done >= 2;
+                assert_eq!(in_force, if renamed { new.clone() } else { old.clone() }, "{done}");
+                let is_due = renamed && done < count - 1;
+                assert_eq!(due, if is_due { vec![event(1)] } else { vec![] }, "{done}");
+                seen.push(renamed);
+
+                // The next start settles it, and another register can follow.
+                let keys = folder(dir.path(), KeyKind::Ed25519);
+                keys.settle().unwrap();
+                assert_eq!(found(dir.path()), (in_force, vec![]), "{done}");
+                assert!(install == 3);
+                keys.install(&files(&root, 3), &[event(2)]).unwrap();
+                assert_eq!(found(dir.path()), (files(&root, 3), vec![event(2)]), "{done}");
+                keys.settle().unwrap();
+                let written = fs::read(dir.path().join(REGISTER)).unwrap();
+                assert_eq!(written, files(&root, 3).register);
+                assert!(!dir.path().join(PENDING).exists());
+            }
+        }
+        assert!(seen.contains(&true) && seen.contains(&false));
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_files_keeps_its_register() {
+        let (dir, root) = site();
+        let keys = folder(dir.path(), KeyKind::Ed25519);
+        // The place of the new file is a folder: it can be neither removed nor written.
+        fs::create_dir(dir.path().join("keys.install.new")).unwrap();
+        let refused = keys.install(&files(&root, 2), &[event(1)]).unwrap_err();
+        assert!(matches!(refused, KeyStoreError::Io { .. }), "{refused:?}");
+        assert_eq!(found(dir.path()), (files(&root, 1), vec![]));
+    }
+
+    #[test]
+    fn a_register_that_its_root_did_not_sign_is_not_in_force() {
+        let (dir, root) = site();
+        let other = Ed25519Key::generate(&SystemEntropy).unwrap();
+        let mut forged = files(&root, 2);
+        forged.signature = KeyRegister::sign(&forged.register, &other).unwrap().into_bytes();
+        fs::write(dir.path().join(REGISTER), &forged.register).unwrap();
+        fs::write(dir.path().join(SIGNATURE), &forged.signature).unwrap();
+        assert!(KeyFolder::register(&DataDir::at(dir.path())).is_err());
+    }
+
+    #[test]
+    fn keys_are_files_that_nobody_else_may_read_and_are_found_by_their_public_half() {
+        use std::os::unix::fs::PermissionsExt as _;
+        for (kind, usage) in [
+            (KeyKind::Ed25519, KeyUse::Receipt),
+            (KeyKind::P256, KeyUse::Receipt),
+            (KeyKind::P256, KeyUse::Ledger),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let keys = folder(dir.path(), kind);
+            let public = keys.create("k-2", usage).unwrap();
+            let is_p256 = kind == KeyKind::P256 && usage == KeyUse::Receipt;
+            assert_eq!(public.kind() == KeyKind::P256, is_p256, "checkpoints are Ed25519");
+            // Prepared again before a register named it: the same key.
+            assert_eq!(keys.create("k-2", usage).unwrap(), public);
+            let path = dir.path().join("keys").join("k-2.pem");
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            let record = record("k-2", usage, public);
+            let signer = keys.signer(&record).unwrap().unwrap();
+            assert_eq!(public.verify(b"m", &signer.sign(b"m").unwrap()), Ok(()));
+
+            let other = KeyRecord { public_key: PublicKey::new([9; 32]), ..record.clone() };
+            assert!(keys.signer(&other).unwrap().is_none());
+            // The name that the first keys of older folders have.
+            let older = if usage == KeyUse::Receipt { "receipt.pem" } else { "ledger.pem" };
+            fs::rename(&path, dir.path().join("keys").join(older)).unwrap();
+            assert!(keys.signer(&record).unwrap().is_some());
+            fs::rename(dir.path().join("keys").join(older), &path).unwrap();
+
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            let refused = keys.signer(&record).unwrap_err();
+            assert!(matches!(refused, KeyStoreError::File { .. }), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_prepared_key_of_another_kind_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = folder(dir.path(), KeyKind::Ed25519).create("receipt-2", KeyUse::Receipt);
+        let second = folder(dir.path(), KeyKind::P256).create("receipt-2", KeyUse::Receipt);
+        assert_eq!(first.unwrap().kind(), KeyKind::Ed25519);
+        assert_eq!(second.unwrap().kind(), KeyKind::P256);
+    }
+}

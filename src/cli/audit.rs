@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use indicatif::ProgressBar;
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use tonic::transport::Channel;
 
 use super::client::{ClientArgs, connect};
@@ -34,6 +34,9 @@ pub(super) enum Command {
 pub(super) struct ExportArgs {
     /// Folder to write to; it must not hold an export
     dir: PathBuf,
+    /// Write the salted audit records too: scores, quality, timings, internal reasons
+    #[arg(long)]
+    audit_records: bool,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -52,7 +55,8 @@ fn export(config: &Config, args: &ExportArgs) -> Result<ExitCode> {
     let address = args.client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
     runtime()?.block_on(async {
         let channel = connect(&pki, &address, Role::Auditor, &args.client.name).await?;
-        let bytes = export_to(channel, &args.dir).await?;
+        let request = ExportLedgerRequest { audit_records: args.audit_records };
+        let bytes = export_to(channel, &args.dir, request).await?;
         println!("{bytes} bytes in {}", args.dir.display());
         println!("next: tulga audit verify {} --trust FINGERPRINT", args.dir.display());
         Ok(ExitCode::SUCCESS)
@@ -60,17 +64,23 @@ fn export(config: &Config, args: &ExportArgs) -> Result<ExitCode> {
 }
 
 /// Writes the export that a gateway streams; how many bytes it was.
-pub(super) async fn export_to(channel: Channel, dir: &std::path::Path) -> Result<u64> {
+pub(super) async fn export_to(
+    channel: Channel,
+    dir: &std::path::Path,
+    request: ExportLedgerRequest,
+) -> Result<u64> {
     let writer = ExportWriter::create(dir)?;
-    let mut stream =
-        AuditServiceClient::new(channel).export_ledger(ExportLedgerRequest {}).await?.into_inner();
-    let progress = ProgressBar::new_spinner().with_message("exporting");
+    let mut stream = AuditServiceClient::new(channel).export_ledger(request).await?.into_inner();
+    let bar = "{wide_bar} {pos} of {len} entries, {msg}, {eta} left";
+    let progress = ProgressBar::new(0).with_style(ProgressStyle::with_template(bar)?);
     progress.enable_steady_tick(Duration::from_millis(250));
     let mut written = 0;
     while let Some(chunk) = stream.message().await? {
         writer.append(&chunk.path, &chunk.content)?;
         written += u64::try_from(chunk.content.len())?;
-        progress.set_message(format!("exporting, {written} bytes"));
+        progress.set_length(chunk.entries_total);
+        progress.set_position(chunk.entries_done);
+        progress.set_message(HumanBytes(written).to_string());
     }
     progress.finish_and_clear();
     Ok(written)

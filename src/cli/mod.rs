@@ -17,6 +17,7 @@ mod demo;
 mod enroll;
 pub mod evaluate;
 pub mod evaluate_finger;
+mod keys;
 mod models;
 mod policy;
 mod policy_backtest;
@@ -32,6 +33,7 @@ mod template;
 mod template_desk;
 mod terminal;
 mod verify;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -86,6 +88,9 @@ enum Command {
     /// Export, verify and read the ledger
     #[command(subcommand)]
     Audit(audit::Command),
+    /// List, rotate and revoke the keys that sign receipts and checkpoints
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Verify or rebuild the models
     #[command(subcommand)]
     Models(models::Command),
@@ -116,6 +121,9 @@ enum Command {
     /// Measure a gateway under load
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Run a witness of other gateways' ledgers
+    #[command(subcommand)]
+    Witness(witness::Command),
     /// Load everything that serving needs, without a port
     CheckConfig,
 }
@@ -163,6 +171,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(&load()?, args),
         Command::Terminal(command) => terminal::run(&load()?, &command),
         Command::Audit(command) => audit::run(&load()?, command),
+        Command::Keys(command) => keys::run(&load()?, command),
         Command::Models(command) => models::run(&load()?, &command),
         Command::Policy(command) => policy::run(|| Ok(load()?), &command),
         Command::Report(command) => report::run(&load()?, command),
@@ -174,6 +183,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Evaluate(Evaluate::Face(args)) => evaluate::run(args),
         Command::Evaluate(Evaluate::Finger(args)) => evaluate_finger::run(args),
         Command::Bench(command) => bench::run(&load()?, command),
+        Command::Witness(command) => witness::run(config.as_deref(), command),
         Command::CheckConfig => Ok(check_config::run(&load()?)),
     }
 }

@@ -120,7 +120,8 @@ async fn replay(
         for receipt in page.receipts.iter().filter(|receipt| receipt.kind == "verification") {
             replay.decisions += 1;
             let index = receipt.position.as_ref().context("a receipt without its place")?.index;
-            let request = proto::GetAuditRecordRequest { index };
+            let request =
+                proto::GetAuditRecordRequest { index, ..proto::GetAuditRecordRequest::default() };
             match auditor.get_audit_record(request).await {
                 Ok(answer) => {
                     let opened = open(receipt, &answer.into_inner());

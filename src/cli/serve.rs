@@ -19,6 +19,9 @@ pub(super) struct Args {
     /// this database is surely the latest, for a restored one would sign a second history
     #[arg(long)]
     adopt_head: bool,
+    /// Serve though the private half of this key is lost, so that another can take over
+    #[arg(long, value_name = "KEY")]
+    lost_key: Vec<String>,
 }
 
 /// Serves until the process is told to end, then drains.
@@ -34,7 +37,7 @@ pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
             let size = app::adopt_head(config).await?;
             eprintln!("tulga: adopted the database's head, {size} entries");
         }
-        let app = App::open(config).await?;
+        let app = App::open_without(config, &args.lost_key).await?;
         let listener = app::bind(args.listen.unwrap_or(config.server.listen)).await?;
         eprintln!("tulga: serving on https://{}", listener.local_addr()?);
         eprintln!("tulga: trust fingerprint {}", app::trust_fingerprint(&data)?);
@@ -73,8 +76,14 @@ fn announce_init(data: &DataDir, fingerprint: &str) {
     let at = data.path().display();
     eprintln!("tulga: made {at}");
     eprintln!("  pki/               development authority, server and client certificates");
-    eprintln!("  keys/              root, receipt and ledger keys; the key-encryption key (kek)");
+    eprintln!(
+        "  keys/              root, receipt and ledger keys that are no token's; the key-encryption key (kek)"
+    );
     eprintln!("  keys.json(.sig)    the key register, signed by the root key");
-    eprintln!("  The root key signs the register only: take {at}/keys/root.pem off this machine.");
+    if data.path().join("keys").join("root.pem").exists() {
+        eprintln!(
+            "  The root key signs the register only: take {at}/keys/root.pem off this machine."
+        );
+    }
     eprintln!("  Publish this; who verifies receipts needs it: {fingerprint}");
 }

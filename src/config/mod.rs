@@ -30,6 +30,7 @@ use crate::capture::DecodeLimits;
 use crate::domain::id::TenantId;
 use crate::domain::time::UnixMillis;
 use crate::domain::turnover::BankZone;
+use crate::ledger::LedgerNames;
 use raw::{RawCapture, RawIdentity, RawLog, RawLogFormat, RawPaths, RawServer};
 
 /// The checked configuration.
@@ -228,17 +229,19 @@ impl Config {
 }
 
 impl IdentityConfig {
-    /// The name of the ledger: the one that was configured, else the issuer and the half-year of
-    /// `begun`, such as `localhost/tulga/2026h2`.
+    /// The name of the ledger that takes what happens at `begun`, such as `localhost/tulga/2026h2`.
     #[must_use]
     pub fn origin(&self, begun: UnixMillis) -> String {
-        let half_year = || {
-            let date = begun.rfc3339();
-            // `YYYY-MM-…`: months sort as text.
-            let (year, month) = (date.get(..4).unwrap_or("1970"), date.get(5..7).unwrap_or("01"));
-            format!("{}/{year}h{}", self.issuer, if month < "07" { 1 } else { 2 })
-        };
-        self.origin.clone().unwrap_or_else(half_year)
+        self.ledgers().name_at(begun)
+    }
+
+    /// How the gateway calls its ledgers: as was configured, else by the issuer and the half-year.
+    #[must_use]
+    pub fn ledgers(&self) -> LedgerNames {
+        match &self.origin {
+            Some(origin) => LedgerNames::Fixed(origin.clone()),
+            None => LedgerNames::HalfYears { issuer: self.issuer.clone() },
+        }
     }
 }
 

@@ -255,7 +255,7 @@ async fn redeem(
             problem: "the receipt's time is over",
         });
     }
-    let row = RedemptionRow { receipt: *receipt, redeemed_at: slot.now, index: slot.index };
+    let row = RedemptionRow { receipt: *receipt, redeemed_at: slot.now, index: slot.place };
     unit.insert_redemption(&row).await?;
     Ok(None)
 }
@@ -279,7 +279,7 @@ async fn set_moved(
     if moved.index.is_some() && moved_minor == moved.moved_minor {
         return Ok(moved.index);
     }
-    unit.set_moved(key, moved_minor, slot.index).await?;
+    unit.set_moved(key, moved_minor, slot.place).await?;
     Ok(None)
 }
 
@@ -363,7 +363,7 @@ async fn answer_confirmation(
     let answer = ConfirmationAnswer {
         at: slot.now,
         counts_until: slot.now.plus_millis(counts_ms),
-        index: slot.index,
+        index: slot.place,
         ..answer.clone()
     };
     if unit.answer_confirmation(id, &answer).await? {

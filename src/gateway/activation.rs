@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::Gateway;
-use super::Settings;
 use super::act::{ActJob, Write, receipt_actor};
 use super::customer::Templates;
 use super::error::GatewayError;
@@ -199,12 +198,14 @@ impl Gateway {
             writes.push(Write::InsertDuplicates(rows));
         }
         let performed = if let Some(row) = first {
+            let position = self.position(row.index)?;
             let record = json!({
                 "reason": row.reason.as_str(),
                 "first": {
                     "name": row.proposed_by.as_str(),
                     "cert": row.proposed_key.labelled(),
-                    "index": row.index,
+                    "origin": position.origin.as_str(),
+                    "index": position.index,
                 },
             });
             writes.push(Write::TakeProposal(Box::new(row)));
@@ -236,7 +237,7 @@ impl Gateway {
     }
 
     /// Writes and logs an act whose particulars auditors may read: the entry commits to them, with salt.
-    async fn perform_recorded(
+    pub(super) async fn perform_recorded(
         &self,
         mut act: Administration,
         record: &Value,
@@ -251,7 +252,7 @@ impl Gateway {
             salted: Zeroizing::new([salt.expose().as_slice(), record.as_bytes()].concat()),
             vault: Arc::clone(&self.vault),
             entropy: Arc::clone(&self.entropy),
-            settings: self.settings.clone(),
+            tenant: self.settings.tenant.as_str().to_owned(),
         };
         self.sequencer.submit(Box::new(job)).await
     }
@@ -264,7 +265,7 @@ struct Recorded {
     salted: Zeroizing<Vec<u8>>,
     vault: Arc<Vault>,
     entropy: Arc<dyn Entropy>,
-    settings: Settings,
+    tenant: String,
 }
 
 #[async_trait]
@@ -272,7 +273,7 @@ impl Job for Recorded {
     async fn run(&mut self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<Step, GatewayError> {
         let step = self.job.run(unit, slot).await?;
         let Step::Append(mut entry) = step else { return Ok(step) };
-        let place = audit_place(&self.settings, slot.index);
+        let place = audit_place(&self.tenant, &slot.position());
         entry.sealed_audit = Some(self.vault.seal_system(&place, &self.salted, &*self.entropy)?);
         Ok(Step::Append(entry))
     }
@@ -296,7 +297,7 @@ pub(super) async fn propose(
     if held.is_some_and(|held| slot.now < ends(&held)) {
         return Err(GatewayError::State("somebody else has proposed the activation"));
     }
-    let row = ActivationProposalRow { proposed_at: slot.now, index: slot.index, ..row.clone() };
+    let row = ActivationProposalRow { proposed_at: slot.now, index: slot.place, ..row.clone() };
     Ok(unit.put_activation_proposal(&row).await?)
 }
 

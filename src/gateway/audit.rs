@@ -1,36 +1,49 @@
-//! What auditors and the host ask: receipts, proofs, checkpoints, the export, redemption.
-
-use tokio::sync::mpsc;
+//! What auditors and the host ask: receipts, proofs, checkpoints, redemption.
 
 use super::Gateway;
 use super::act::{Write, receipt_actor};
 use super::error::GatewayError;
+use super::ledger_view::{keep_checkpoint, load_tree};
 use super::request::{Actor, Redemption};
-use super::sequencer::keep_checkpoint;
 use super::verification_job::audit_place;
-use crate::crypto::random_bytes;
-use crate::domain::id::{Attempt, ReceiptId};
+use crate::crypto::{Digest, random_bytes};
+use crate::domain::id::{Attempt, ReceiptId, TerminalId};
 use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::Operation;
-use crate::ledger::TlogProof;
-use crate::receipt::{
-    CHECKPOINT_FILE, CHECKPOINTS_FILE, Content, ERASURES_FILE, KEYS_FILE, KEYS_SIGNATURE_FILE,
-    RECEIPTS_FILE, Refers, Salt, TransactionFields, erasures_json, rid_text, transaction_commit,
-    verify,
-};
-use crate::store::{EntryFilter, EntryRow};
+use crate::ledger::{LogPosition, Origin, TlogProof, Tree};
+use crate::receipt::{Content, Refers, Salt, TransactionFields, transaction_commit, verify};
+use crate::store::{CheckpointRow, EntryFilter, EntryRow};
 
-/// Entries read at a time during an export.
-const EXPORT_PAGE: u32 = 1000;
+const NO_RECEIPT: GatewayError = GatewayError::NotFound("receipt");
 
-/// A piece of an exported ledger: append `bytes` to the file `path`.
+/// A ledger entry, and where it stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ExportFile {
-    /// The file, relative to the export's folder.
-    pub path: &'static str,
-    /// The next bytes of it.
-    pub bytes: Vec<u8>,
+pub struct Entry {
+    /// Its ledger, and its index there.
+    pub position: LogPosition,
+    /// Its place among the entries of all the gateway's ledgers: what pages go on from.
+    pub place: u64,
+    /// The receipt's id.
+    pub receipt: ReceiptId,
+    /// `verification`, `outcome`, `administration`…
+    pub kind: String,
+    /// The terminal it concerns.
+    pub terminal: Option<TerminalId>,
+    /// The time in the receipt.
+    pub time: UnixMillis,
+    /// The receipt's exact bytes.
+    pub jws: String,
+    /// The salted audit record, sealed; none for entries that have none.
+    pub sealed_audit: Option<Vec<u8>>,
+}
+
+impl Entry {
+    fn new(row: EntryRow, place: u64, origin: &Origin) -> Self {
+        let EntryRow { index, receipt, kind, terminal, time, jws, leaf: _, sealed_audit } = row;
+        let position = LogPosition { origin: origin.clone(), index };
+        Self { position, place, receipt, kind, terminal, time, jws, sealed_audit }
+    }
 }
 
 /// What the host presents to redeem a receipt.
@@ -68,33 +81,40 @@ pub struct AuditRecord {
 }
 
 impl Gateway {
-    /// The entry at an index.
+    /// The entry at a place.
     ///
     /// # Errors
     ///
     /// [`GatewayError::NotFound`] beyond the ledger's end.
-    pub async fn entry(&self, index: u64) -> Result<EntryRow, GatewayError> {
-        let row = self.store.entry(self.settings.origin.as_str(), index).await?;
-        self.if_recorded(row)
+    pub async fn entry(&self, place: u64) -> Result<Entry, GatewayError> {
+        let (ledgers, recorded) = self.view.recorded()?;
+        // An entry is shown once the head that covers it is recorded.
+        if place >= recorded {
+            return Err(NO_RECEIPT);
+        }
+        let LogPosition { origin, index } = ledgers.position(place);
+        let row = self.store.entry(origin.as_str(), index).await?.ok_or(NO_RECEIPT)?;
+        Ok(Entry::new(row, place, &origin))
     }
 
-    /// The entry of a receipt.
+    /// The entry of a receipt, in whichever ledger it stands.
     ///
     /// # Errors
     ///
     /// [`GatewayError::NotFound`] when there is none.
-    pub async fn entry_of(&self, receipt: &ReceiptId) -> Result<EntryRow, GatewayError> {
-        let row = self.store.entry_by_receipt(self.settings.origin.as_str(), receipt).await?;
-        self.if_recorded(row)
+    pub async fn entry_of(&self, receipt: &ReceiptId) -> Result<Entry, GatewayError> {
+        let (ledgers, recorded) = self.view.recorded()?;
+        let origins: Vec<_> = ledgers.origins().collect();
+        for origin in origins.into_iter().rev() {
+            if let Some(row) = self.store.entry_by_receipt(origin.as_str(), receipt).await? {
+                let place = ledgers.place(origin, row.index).filter(|place| *place < recorded);
+                return Ok(Entry::new(row, place.ok_or(NO_RECEIPT)?, origin));
+            }
+        }
+        Err(NO_RECEIPT)
     }
 
-    /// An entry is shown once the head that covers it is recorded.
-    fn if_recorded(&self, row: Option<EntryRow>) -> Result<EntryRow, GatewayError> {
-        let recorded = self.view.read(|_, committed| committed)?;
-        row.filter(|row| row.index < recorded).ok_or(GatewayError::NotFound("receipt"))
-    }
-
-    /// Entries by time and terminal, from an index on.
+    /// Entries by time and terminal, from a place on, through all ledgers.
     ///
     /// # Errors
     ///
@@ -104,37 +124,164 @@ impl Gateway {
         from: u64,
         filter: &EntryFilter,
         limit: u32,
-    ) -> Result<Vec<EntryRow>, GatewayError> {
-        let recorded = self.view.read(|_, committed| committed)?;
-        let rows = self.store.entries(self.settings.origin.as_str(), from, filter, limit).await?;
-        Ok(rows.into_iter().filter(|row| row.index < recorded).collect())
+    ) -> Result<Vec<Entry>, GatewayError> {
+        let (ledgers, recorded) = self.view.recorded()?;
+        let mut entries = Vec::new();
+        for (origin, begin, end) in ledgers.spans(recorded) {
+            let left = limit.saturating_sub(u32::try_from(entries.len()).unwrap_or(u32::MAX));
+            if from >= end || left == 0 {
+                continue;
+            }
+            let first = from.saturating_sub(begin);
+            let rows = self.store.entries(origin.as_str(), first, filter, left).await?;
+            let shown = rows.into_iter().filter(|row| row.index < end - begin);
+            entries.extend(shown.map(|row| {
+                let place = begin + row.index;
+                Entry::new(row, place, origin)
+            }));
+        }
+        Ok(entries)
     }
 
-    /// The latest checkpoint; a fresh one if none covers the ledger's end.
+    /// The place of an index of a ledger; of the open ledger, where none is named.
     ///
     /// # Errors
     ///
-    /// What store and signer cannot do.
-    pub async fn checkpoint(&self) -> Result<String, GatewayError> {
-        let row =
-            keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
-        Ok(row.text)
+    /// [`GatewayError::NotFound`] for a ledger that is not this gateway's, and beyond its end.
+    pub fn place(&self, origin: Option<&Origin>, index: u64) -> Result<u64, GatewayError> {
+        let (ledgers, recorded) = self.view.recorded()?;
+        let place = ledgers.place(origin.unwrap_or_else(|| ledgers.open()), index);
+        place.filter(|place| *place < recorded).ok_or(NO_RECEIPT)
     }
 
-    /// The proof that an entry is in the ledger, as c2sp.org/tlog-proof text.
+    /// The ledger of the entry at a place, and its index there.
+    ///
+    /// # Errors
+    ///
+    /// A broken invariant of this process only.
+    pub fn position(&self, place: u64) -> Result<LogPosition, GatewayError> {
+        Ok(self.view.recorded()?.0.position(place))
+    }
+
+    /// The ledger that takes entries now.
+    ///
+    /// # Errors
+    ///
+    /// A broken invariant of this process only.
+    pub fn open_ledger(&self) -> Result<Origin, GatewayError> {
+        Ok(self.view.recorded()?.0.open().clone())
+    }
+
+    /// The latest checkpoint of a ledger, else of the open one; a fresh one if none covers its end.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] for a ledger that is not this gateway's.
+    pub async fn checkpoint(&self, origin: Option<&Origin>) -> Result<String, GatewayError> {
+        Ok(self.latest_checkpoint(origin).await?.1.text)
+    }
+
+    /// A ledger and its latest checkpoint.
+    pub(super) async fn latest_checkpoint(
+        &self,
+        origin: Option<&Origin>,
+    ) -> Result<(Origin, CheckpointRow), GatewayError> {
+        let (ledgers, _) = self.view.recorded()?;
+        if let Some(origin) = origin.filter(|origin| *origin != ledgers.open()) {
+            if !ledgers.knows(origin) {
+                return Err(GatewayError::NotFound("ledger"));
+            }
+            let row = self.store.latest_checkpoint(origin.as_str()).await?;
+            let row = row.ok_or(GatewayError::broken("a closed ledger has no checkpoint"))?;
+            return Ok((origin.clone(), row));
+        }
+        keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await
+    }
+
+    /// The proof that an entry is in its ledger, as c2sp.org/tlog-proof text.
     ///
     /// # Errors
     ///
     /// [`GatewayError::NotFound`] beyond the ledger's end.
-    pub async fn proof(&self, index: u64) -> Result<String, GatewayError> {
-        let row =
-            keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
-        if index >= row.size {
-            return Err(GatewayError::NotFound("receipt"));
-        }
-        let proof =
-            self.view.read(|tree, _| TlogProof::make(tree, index, row.size, row.text.clone()))?;
+    pub async fn proof(&self, place: u64) -> Result<String, GatewayError> {
+        let LogPosition { origin, index } = self.entry_position(place)?;
+        let (origin, row) = match self.witnessed_checkpoint(&origin, index).await? {
+            Some(row) => (origin, row),
+            None => self.latest_checkpoint(Some(&origin)).await?,
+        };
+        let make = |tree: &Tree| TlogProof::make(tree, index, row.size, row.text.clone());
+        let proof = self.with_tree(&origin, make).await?;
         Ok(proof.map_err(|cause| GatewayError::internal("proof", cause))?.to_text())
+    }
+
+    /// The latest checkpoint that enough witnesses cosigned, where it covers an entry: it proves more than
+    /// a later one that they have not seen yet.
+    async fn witnessed_checkpoint(
+        &self,
+        origin: &Origin,
+        index: u64,
+    ) -> Result<Option<CheckpointRow>, GatewayError> {
+        let head = self.store.witnessed(origin.as_str()).await?;
+        let Some(head) = head.filter(|head| head.size > index) else { return Ok(None) };
+        let rows = self.store.checkpoints(origin.as_str(), head.size, 1).await?;
+        Ok(rows.into_iter().find(|row| row.size == head.size))
+    }
+
+    /// The proof that a ledger of `old` entries is the beginning of the same ledger of `new` entries,
+    /// and the checkpoint that has the latter's end in it.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Invalid`] unless `old <= new <=` the ledger's size.
+    pub async fn consistency(
+        &self,
+        origin: Option<&Origin>,
+        old: u64,
+        new: u64,
+    ) -> Result<Vec<Digest>, GatewayError> {
+        let (origin, row) = self.latest_checkpoint(origin).await?;
+        if old > new {
+            return Err(GatewayError::Invalid {
+                field: "old_size",
+                problem: "it is larger than new_size",
+            });
+        }
+        if new > row.size {
+            return Err(GatewayError::Invalid {
+                field: "new_size",
+                problem: "the ledger has fewer entries",
+            });
+        }
+        let proof = self.with_tree(&origin, |tree| tree.consistency(old, new)).await?;
+        proof.map_err(|cause| GatewayError::internal("proof", cause))
+    }
+
+    /// Asks the tree of a ledger. That of a closed one is read from the store, and the last one is kept.
+    async fn with_tree<T>(
+        &self,
+        origin: &Origin,
+        question: impl Fn(&Tree) -> T,
+    ) -> Result<T, GatewayError> {
+        let open = self.view.read(|open, tree, _| (open == origin).then(|| question(tree)))?;
+        if let Some(answer) = open {
+            return Ok(answer);
+        }
+        let mut kept = self.closed_tree.lock().await;
+        if let Some((of, tree)) = &*kept
+            && of == origin
+        {
+            return Ok(question(tree));
+        }
+        let (tree, _) = load_tree(&*self.store, origin).await?;
+        let answer = question(&tree);
+        *kept = Some((origin.clone(), tree));
+        Ok(answer)
+    }
+
+    /// The position of an entry that may be shown.
+    fn entry_position(&self, place: u64) -> Result<LogPosition, GatewayError> {
+        let (ledgers, recorded) = self.view.recorded()?;
+        if place < recorded { Ok(ledgers.position(place)) } else { Err(NO_RECEIPT) }
     }
 
     /// The opened audit record of an entry, and the salt that ties it to the receipt.
@@ -142,86 +289,23 @@ impl Gateway {
     /// # Errors
     ///
     /// [`GatewayError::NotFound`] when the entry has none.
-    pub async fn audit_record(&self, index: u64) -> Result<AuditRecord, GatewayError> {
-        let sealed =
-            self.entry(index).await?.sealed_audit.ok_or(GatewayError::NotFound("audit record"))?;
-        let plain = self.vault.open_system(&audit_place(&self.settings, index), &sealed)?;
+    pub async fn audit_record(&self, place: u64) -> Result<AuditRecord, GatewayError> {
+        let Entry { position, sealed_audit, .. } = self.entry(place).await?;
+        let sealed = sealed_audit.ok_or(GatewayError::NotFound("audit record"))?;
+        self.open_audit(&position, &sealed)
+    }
+
+    pub(super) fn open_audit(
+        &self,
+        position: &LogPosition,
+        sealed: &[u8],
+    ) -> Result<AuditRecord, GatewayError> {
+        let place = audit_place(self.settings.tenant.as_str(), position);
+        let plain = self.vault.open_system(&place, sealed)?;
         let (salt, record) = plain
             .split_first_chunk()
             .ok_or(GatewayError::broken("an audit record is too short"))?;
         Ok(AuditRecord { salt: *salt, record: record.to_vec() })
-    }
-
-    /// Sends the whole ledger as files, up to a checkpoint made now. The receiver is bounded: a slow
-    /// one slows the reading, and one that is gone ends it.
-    ///
-    /// # Errors
-    ///
-    /// What the store cannot do.
-    pub async fn export(&self, out: &mpsc::Sender<ExportFile>) -> Result<(), GatewayError> {
-        let origin = self.settings.origin.as_str();
-        let latest =
-            keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
-        // After the checkpoint, so that it names every key that signed under it.
-        let keys = self.keyring.installed()?;
-        let send = async |path: &'static str, bytes: Vec<u8>| {
-            out.send(ExportFile { path, bytes }).await.is_ok()
-        };
-        let erasures =
-            erasures_json(&[]).map_err(|cause| GatewayError::internal("erasures", cause))?;
-        let small = [
-            (KEYS_FILE, keys.files.register.clone()),
-            (KEYS_SIGNATURE_FILE, keys.files.signature.clone()),
-            (ERASURES_FILE, erasures.into_bytes()),
-            (CHECKPOINT_FILE, latest.text.clone().into_bytes()),
-            // The file exists even for a ledger without entries.
-            (RECEIPTS_FILE, Vec::new()),
-        ];
-        for (path, bytes) in small {
-            if !send(path, bytes).await {
-                return Ok(());
-            }
-        }
-        let mut from = 0;
-        while from < latest.size {
-            let rows =
-                self.store.entries(origin, from, &EntryFilter::default(), EXPORT_PAGE).await?;
-            let Some(last) = rows.last() else {
-                return Err(GatewayError::broken("an entry is missing"));
-            };
-            from = last.index + 1;
-            let lines = rows
-                .iter()
-                .filter(|row| row.index < latest.size)
-                .map(|row| format!("{}\n", row.jws));
-            if !send(RECEIPTS_FILE, lines.collect::<String>().into_bytes()).await {
-                return Ok(());
-            }
-        }
-        self.export_checkpoints(latest.size, out).await
-    }
-
-    async fn export_checkpoints(
-        &self,
-        size: u64,
-        out: &mpsc::Sender<ExportFile>,
-    ) -> Result<(), GatewayError> {
-        let mut from = 0;
-        loop {
-            let rows =
-                self.store.checkpoints(self.settings.origin.as_str(), from, EXPORT_PAGE).await?;
-            let kept: Vec<_> = rows.iter().filter(|row| row.size <= size).collect();
-            let Some(last) = kept.last() else { return Ok(()) };
-            from = last.size + 1;
-            let text = kept.iter().map(|row| format!("{}\n", row.text)).collect::<String>();
-            if out
-                .send(ExportFile { path: CHECKPOINTS_FILE, bytes: text.into_bytes() })
-                .await
-                .is_err()
-            {
-                return Ok(());
-            }
-        }
     }
 
     /// Redeems a receipt once, for the host that it is addressed to.
@@ -286,18 +370,18 @@ impl Gateway {
     async fn redeem_entry(
         &self,
         actor: &Actor,
-        entry: &EntryRow,
+        entry: &Entry,
         valid_until: Option<UnixMillis>,
     ) -> Result<Redemption, GatewayError> {
         let content = Content::Redemption(crate::receipt::Redemption {
-            refers: Refers { rid: rid_text(&entry.receipt), index: entry.index, origin: None },
+            refers: Refers::to(&entry.receipt, entry.position.clone()),
             actor: receipt_actor(actor),
         });
         let mine = ReceiptId::new(random_bytes(&*self.entropy)?);
         let writes = vec![Write::Redeem(entry.receipt, valid_until)];
         let logged = self.perform_under(mine, content, entry.terminal.clone(), writes).await?;
         // Of two calls at once both are told the one entry; it is one call's own.
-        let redeemed_now = self.entry(logged.index()).await?.receipt == mine;
+        let redeemed_now = self.entry(logged.place()).await?.receipt == mine;
         let row = self.store.redemption(&entry.receipt).await?;
         let row = row.ok_or(GatewayError::broken("a redemption is missing"))?;
         Ok(Redemption { receipt: entry.receipt, first_redeemed_at: row.redeemed_at, redeemed_now })

@@ -146,7 +146,7 @@ impl VerificationJob {
     ) -> CaseEvidenceRow {
         CaseEvidenceRow {
             case: row.id,
-            index: slot.index,
+            index: slot.place,
             at: slot.now,
             outcome: decision.outcome().as_str().to_owned(),
             rules: decision.rules().to_vec(),

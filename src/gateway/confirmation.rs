@@ -18,6 +18,7 @@ use crate::crypto::{Digest, PublicKey, length_prefixed, random_bytes, sha256};
 use crate::domain::id::{ConfirmationId, CustomerId, PrincipalName, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey};
+use crate::ledger::{LogPosition, Origin};
 use crate::policy::CustomerStanding;
 use crate::receipt::{Administration, Content};
 use crate::store::{AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationRow, PendingOf};
@@ -43,7 +44,7 @@ pub struct Pending {
     /// Until when it may be answered.
     pub expires_at: UnixMillis,
     /// Where the first decision stands.
-    pub index: u64,
+    pub position: LogPosition,
     /// Whether it is of somebody who is unable to give a biometric: then two tellers may agree.
     pub is_exception: bool,
     /// The first of two tellers, and when they agreed.
@@ -95,6 +96,20 @@ impl Gateway {
         }
     }
 
+    /// The place to go on behind: of an index of a ledger, of the open one where none is named.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] for a ledger that is not this gateway's.
+    pub fn pending_after(&self, origin: Option<&Origin>, index: u64) -> Result<u64, GatewayError> {
+        let (ledgers, _) = self.view.recorded()?;
+        if origin.is_none() && index == 0 {
+            return Ok(0);
+        }
+        let place = ledgers.place(origin.unwrap_or_else(|| ledgers.open()), index);
+        place.ok_or(GatewayError::NotFound("receipt"))
+    }
+
     /// What waits for anybody behind an index of the ledger; waits for something to come up.
     ///
     /// # Errors
@@ -130,7 +145,16 @@ impl Gateway {
             let first = row.proposal.map(|first| (first.by, first.at));
             let ConfirmationRow { id, customer, expires_at, index, .. } = row;
             let shown = kept.shown;
-            pending.push(Pending { id, customer, shown, expires_at, index, is_exception, first });
+            let position = self.position(index)?;
+            pending.push(Pending {
+                id,
+                customer,
+                shown,
+                expires_at,
+                position,
+                is_exception,
+                first,
+            });
         }
         Ok(pending)
     }

@@ -17,7 +17,7 @@ use crate::domain::id::ConfirmationId;
 use crate::domain::reason::Reason;
 use crate::domain::time::UnixMillis;
 use crate::policy::Confirmation;
-use crate::receipt::{self, Refers, rid_text};
+use crate::receipt::{self, Refers};
 use crate::store::{AnswerKind, ConfirmationRow, UnitOfWork};
 use crate::vault::{CustomerKeys, Place};
 
@@ -168,32 +168,30 @@ impl Confirming {
     }
 
     /// What the receipt says of it: the first decision, and on whose word the customer agreed.
-    pub fn in_receipt(&self) -> (Option<Refers>, Option<receipt::Confirmation>) {
-        let refers = self.row.as_ref().map(|row| Refers {
-            rid: rid_text(&row.receipt),
-            index: row.index,
-            origin: None,
-        });
+    pub fn in_receipt(&self, slot: &Slot) -> (Option<Refers>, Option<receipt::Confirmation>) {
+        let refers = self.row.as_ref().map(|row| slot.refers(&row.receipt, row.index));
         let agreed = self.row.as_ref().and_then(|row| row.answer.as_ref());
         let agreed = agreed.filter(|_| self.fact != Confirmation::None);
         let confirmation = agreed.map(|answer| receipt::Confirmation {
             by: self.fact.as_str().to_owned(),
             at: answer.at.rfc3339(),
-            entry: Refers { rid: rid_text(&answer.receipt), index: answer.index, origin: None },
+            entry: slot.refers(&answer.receipt, answer.index),
         });
         (refers, confirmation)
     }
 
     /// What an auditor may see of it: with the key and what was shown, the signature can be checked.
-    pub fn in_audit_record(&self) -> serde_json::Value {
+    pub fn in_audit_record(&self, slot: &Slot) -> serde_json::Value {
         let Some(row) = &self.row else { return serde_json::Value::Null };
         let answer = row.answer.as_ref();
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let first = row.proposal.as_ref().map(|first| {
+            let position = slot.ledgers.position(first.index);
             serde_json::json!({
                 "name": first.by.as_str(),
                 "cert": first.key.labelled(),
-                "index": first.index,
+                "origin": position.origin.as_str(),
+                "index": position.index,
             })
         });
         serde_json::json!({
@@ -348,7 +346,7 @@ impl VerificationJob {
             customer,
             key: self.key.clone(),
             receipt: self.receipt,
-            index: slot.index,
+            index: slot.place,
             sealed: Vec::new(),
             created_at: slot.now,
             expires_at: slot.now.plus_millis(seconds_ms(ttl_s)),

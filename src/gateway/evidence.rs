@@ -99,12 +99,12 @@ impl Gateway {
     pub async fn evidence(
         &self,
         actor: &Actor,
-        index: u64,
+        place: u64,
         case: &CaseReference,
     ) -> Result<Evidence, GatewayError> {
         const NONE: GatewayError = GatewayError::NotFound("evidence");
-        self.entry(index).await?;
-        let row = self.store.evidence(index).await?.ok_or(NONE)?;
+        let position = self.entry(place).await?.position;
+        let row = self.store.evidence(place).await?.ok_or(NONE)?;
         let wrapped = row.wrapped.ok_or(NONE)?;
         let (shelves, on, receipt) = (Arc::clone(&self.shelves), row.shelf, row.receipt);
         let read = tokio::task::spawn_blocking(move || shelves.get(&on, &receipt));
@@ -114,13 +114,13 @@ impl Gateway {
         let image = self.vault.open_evidence(&self.settings.tenant, &row.receipt, &sealed)?;
         let details = length_prefixed(&[
             b"tulga-evidence-read-v1",
-            &index.to_be_bytes(),
+            &position.index.to_be_bytes(),
             case.as_str().as_bytes(),
         ]);
         let content = Content::Administration(Administration {
             act: "evidence_read".to_owned(),
             actor: receipt_actor(actor),
-            subject: Some(format!("entry {index}")),
+            subject: Some(Administration::entry_subject(&position)),
             details: Some(sha256(&details).labelled()),
         });
         let read = self.perform_as(content, None, Vec::new()).await?;

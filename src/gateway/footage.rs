@@ -11,6 +11,7 @@ use crate::domain::footage::Footage;
 use crate::domain::id::{CaseReference, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::turnover::BankZone;
+use crate::ledger::LogPosition;
 use crate::receipt::{Administration, Content, Erasure, IndexRange, Salt, footage_commit};
 use crate::store::{ClipRow, FootageDuty, FootageFilter, FootageRow, UnitOfWork};
 use crate::vault::{Place, Vault};
@@ -94,7 +95,7 @@ impl Keep {
         // The clip may end a little after the gateway's present, by the terminal's clock.
         let last = clip.map_or(slot.now, |clip| clip.footage.to().max(slot.now));
         FootageRow {
-            index: slot.index,
+            index: slot.place,
             decision,
             terminal: terminal.clone(),
             at: slot.now,
@@ -157,7 +158,7 @@ impl Gateway {
 
     /// The answer to a report, from what is stored: a repeated one gets the first one's salt.
     pub(super) async fn reported(&self, receipt: Logged) -> Result<ReportedOutcome, GatewayError> {
-        let duty = self.store.footage(receipt.index()).await?;
+        let duty = self.store.footage(receipt.place()).await?;
         let footage_salt = match duty {
             Some(duty) => self.opened(duty).await?.salt,
             None => None,
@@ -175,7 +176,7 @@ impl Gateway {
         Ok(OpenedDuty { duty, salt: Some(FootageSalt(salt)) })
     }
 
-    /// Duties after an index, in the order of the ledger.
+    /// Duties after a place, in the order of the ledgers.
     ///
     /// # Errors
     ///
@@ -186,7 +187,7 @@ impl Gateway {
         after: Option<u64>,
         limit: u32,
     ) -> Result<Vec<OpenedDuty>, GatewayError> {
-        let recorded = self.view.read(|_, committed| committed)?;
+        let (_, recorded) = self.view.recorded()?;
         let mut opened = Vec::new();
         for duty in self.store.footage_page(filter, after, limit).await? {
             if duty.row.index < recorded {
@@ -209,7 +210,7 @@ impl Gateway {
         case: CaseReference,
     ) -> Result<Logged, GatewayError> {
         let decision = self.first_decision(decision).await?;
-        let content = hold_content("hold_placed", actor, decision, &case);
+        let content = hold_content("hold_placed", actor, &self.position(decision)?, &case);
         self.perform_as(content, None, vec![Write::PlaceHold(decision, case)]).await
     }
 
@@ -225,7 +226,7 @@ impl Gateway {
         case: CaseReference,
     ) -> Result<Logged, GatewayError> {
         let decision = self.first_decision(decision).await?;
-        let content = hold_content("hold_lifted", actor, decision, &case);
+        let content = hold_content("hold_lifted", actor, &self.position(decision)?, &case);
         self.perform_as(content, None, vec![Write::LiftHold(decision, case)]).await
     }
 
@@ -237,35 +238,36 @@ impl Gateway {
     pub async fn confirm_deleted(
         &self,
         actor: &Actor,
-        indices: Vec<u64>,
+        places: Vec<u64>,
     ) -> Result<Logged, GatewayError> {
+        let (ledgers, _) = self.view.recorded()?;
         let content = Content::Erasure(Erasure {
             actor: receipt_actor(actor),
             subject: None,
             bodies: Vec::new(),
-            footage: IndexRange::covering(&indices),
+            footage: IndexRange::covering(places.iter().map(|place| ledgers.position(*place))),
             evidence: Vec::new(),
             reason: "retention".to_owned(),
         });
-        self.perform_as(content, None, vec![Write::ConfirmDeleted(indices)]).await
+        self.perform_as(content, None, vec![Write::ConfirmDeleted(places)]).await
     }
 
     /// The first decision about the attempt that an entry belongs to: what a hold stands on. A duty is
     /// never removed, so it need not be looked for inside the transaction.
-    async fn first_decision(&self, index: u64) -> Result<u64, GatewayError> {
-        let duty = self.store.footage(index).await?.ok_or(GatewayError::NotFound("decision"))?;
+    async fn first_decision(&self, place: u64) -> Result<u64, GatewayError> {
+        let duty = self.store.footage(place).await?.ok_or(GatewayError::NotFound("decision"))?;
         Ok(duty.row.decision)
     }
 }
 
 /// What the ledger says of a hold: the decision in the clear, the case as a hash.
-fn hold_content(act: &str, actor: &Actor, decision: u64, case: &CaseReference) -> Content {
-    let details =
-        length_prefixed(&[b"tulga-hold-v1", &decision.to_be_bytes(), case.as_str().as_bytes()]);
+fn hold_content(act: &str, actor: &Actor, decision: &LogPosition, case: &CaseReference) -> Content {
+    let index = decision.index.to_be_bytes();
+    let details = length_prefixed(&[b"tulga-hold-v1", &index, case.as_str().as_bytes()]);
     Content::Administration(Administration {
         act: act.to_owned(),
         actor: receipt_actor(actor),
-        subject: Some(format!("entry {decision}")),
+        subject: Some(Administration::entry_subject(decision)),
         details: Some(sha256(&details).labelled()),
     })
 }

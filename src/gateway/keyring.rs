@@ -143,7 +143,7 @@ pub enum KeyringError {
     /// An active key is not here.
     #[error(
         "the private half of key {kid:?} is missing: put its file back into the folder keys, or connect \
-         its token"
+         its token; if it is lost, docs/keys.md says how to go on"
     )]
     Missing {
         /// Which.
@@ -218,10 +218,15 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`KeyringError`] when the register is not its root key's, or an active key is not here.
-    pub fn open(files: KeyRegisterFiles, store: Arc<dyn KeyStore>) -> Result<Self, KeyringError> {
+    /// [`KeyringError`] when the register is not its root key's, or an active key is not here that is not
+    /// among the `lost` ones.
+    pub fn open(
+        files: KeyRegisterFiles,
+        store: Arc<dyn KeyStore>,
+        lost: &[String],
+    ) -> Result<Self, KeyringError> {
         let register = verified(&files)?;
-        let signers = load(&register, &*store)?;
+        let signers = load(&register, &*store, lost)?;
         let installed = Arc::new(Installed { files, register });
         let state = State { installed, signers, next: BTreeMap::new(), is_unclear: false };
         Ok(Self { store, state: Mutex::new(state) })
@@ -280,7 +285,7 @@ impl Keyring {
     /// The key that signs a ledger's next receipt: by it the gateway itself is known as an actor.
     pub(super) fn own_key(&self, origin: &Origin) -> Result<ReceiptKey, GatewayError> {
         let state = self.state()?;
-        let next = state.next.get(origin.as_str()).copied().unwrap_or(0);
+        let next = state.next(origin.as_str());
         let record = state.installed.register.receipt_key(origin.as_str(), next);
         let kid = record.ok_or(GatewayError::NotReady(NO_RECEIPT_KEY))?.kid.clone();
         let signer = state.signer(&kid)?;
@@ -302,7 +307,7 @@ impl Keyring {
     ) -> Result<(), GatewayError> {
         let register = verified(&files).map_err(GatewayError::from)?;
         // A token may take its time: not while the ring is held.
-        let mut signers = load(&register, &*self.store).map_err(GatewayError::from)?;
+        let mut signers = load(&register, &*self.store, &[]).map_err(GatewayError::from)?;
         let mut state = self.state()?;
         let old = &state.installed.register;
         if state.installed.files.root != files.root {
@@ -310,14 +315,22 @@ impl Keyring {
         }
         old.precedes(&register, &state.places(ledgers)).map_err(KeyringError::from)?;
         let due = events(old, &register)?;
+        // A key that signs on to the end of its range was here when the ring was made.
+        for (kid, signer) in &state.signers {
+            signers.entry(kid.clone()).or_insert_with(|| Arc::clone(signer));
+        }
+        let next = state.next(ledgers.current.as_str());
+        let named = [
+            register.receipt_key(ledgers.current.as_str(), next),
+            register.ledger_key(ledgers.current.as_str(), next.saturating_add(1)),
+        ];
+        if let Some(key) = named.into_iter().flatten().find(|key| !signers.contains_key(&key.kid)) {
+            return Err(KeyringError::Missing { kid: key.kid.clone() }.into());
+        }
         let stored = self.store.install(&files, &due);
         state.is_unclear |= matches!(stored, Err(KeyStoreError::Unclear(_)));
         stored.map_err(KeyringError::from)?;
         state.installed = Arc::new(Installed { files, register });
-        // A key that signs on to the end of its range was here when the ring was made.
-        for (kid, signer) in state.signers.drain() {
-            signers.entry(kid).or_insert(signer);
-        }
         state.signers = signers;
         Ok(())
     }
@@ -334,6 +347,10 @@ impl State {
         } else {
             self.next.insert(origin.to_owned(), size);
         }
+    }
+
+    fn next(&self, origin: &str) -> u64 {
+        self.next.get(origin).copied().unwrap_or(0)
     }
 
     fn signer(&self, kid: &str) -> Result<Arc<dyn Signer>, GatewayError> {
@@ -355,7 +372,7 @@ impl State {
         let place = |(origin, state): (&str, LedgerState)| LedgerPlace {
             origin: origin.to_owned(),
             state,
-            next_index: self.next.get(origin).copied().unwrap_or(0),
+            next_index: self.next(origin),
         };
         states.into_iter().map(place).collect()
     }
@@ -367,27 +384,28 @@ fn verified(files: &KeyRegisterFiles) -> Result<KeyRegister, KeyringError> {
     Ok(KeyRegister::verify(&files.register, &signature, &trust)?)
 }
 
-/// The private halves that are here. Of a key that signs on they must be.
+/// The private halves that are here. Of a key that signs on they must be, unless it is known to be lost.
 fn load(
     register: &KeyRegister,
     store: &dyn KeyStore,
+    lost: &[String],
 ) -> Result<HashMap<String, Arc<dyn Signer>>, KeyringError> {
     let mut signers = HashMap::new();
     let signing =
         register.keys().iter().filter(|key| matches!(key.usage, KeyUse::Receipt | KeyUse::Ledger));
     for key in signing {
-        let is_active = key.status == KeyStatus::Active;
+        let must_be_here = key.status == KeyStatus::Active && !lost.contains(&key.kid);
         let signer = match store.signer(key) {
             Ok(signer) => signer.filter(|signer| signer.public_key() == key.public_key),
-            Err(cause) if is_active => return Err(cause.into()),
+            Err(cause) if must_be_here => return Err(cause.into()),
             Err(cause) => {
-                tracing::warn!(kid = key.kid, error = %cause, "the key of a closed range is not here");
+                tracing::warn!(kid = key.kid, error = %cause, "a key is not here");
                 None
             }
         };
         match signer {
             Some(signer) => drop(signers.insert(key.kid.clone(), signer)),
-            None if is_active => return Err(KeyringError::Missing { kid: key.kid.clone() }),
+            None if must_be_here => return Err(KeyringError::Missing { kid: key.kid.clone() }),
             None => {}
         }
     }

@@ -15,13 +15,18 @@ mod enrollment;
 mod error;
 mod evidence;
 mod exception;
+mod export;
 mod facts;
 mod finger_records;
 mod footage;
 mod guard;
 mod guest;
 mod import;
+mod incidents;
+mod key_change;
 mod keyring;
+mod ledger_view;
+mod ledgers;
 mod look;
 mod lookalikes;
 mod oversight;
@@ -36,15 +41,18 @@ mod report;
 pub mod request;
 mod retention;
 mod reversal;
+mod roll_over;
 mod sequencer;
 mod session;
 mod teller;
 mod templates;
 mod terminal;
+mod timestamping;
 mod under_way;
 mod verification;
 mod verification_job;
 mod vision;
+mod witnessing;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -61,26 +69,30 @@ use crate::domain::id::{TenantId, TerminalId};
 use crate::domain::turnover::BankZone;
 use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
-use crate::ledger::Origin;
+use crate::ledger::{LedgerNames, Tree};
 use crate::matching::{FingerGallery, FingerMatcher, Gallery, Matcher};
 use crate::policy::PolicyPack;
 use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
+pub use crate::ledger::{LogPosition, Origin};
+pub use crate::receipt::{KeyUse, LedgerPlace, LedgerState};
 pub use crate::store::{
     CaseEvidenceRow, CaseFile, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow,
     RegisterRow,
 };
 pub use activation::{Activation, SecondPerson};
-pub use audit::{AuditRecord, ExportFile, Redeem};
+pub use audit::{AuditRecord, Entry, Redeem};
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
 pub use error::GatewayError;
 pub use evidence::Evidence;
+pub use export::{ExportFile, ExportOptions};
 pub use finger_records::ExportedTemplate;
 pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
-pub use guard::{FileGuard, GuardError, HeadGuard};
+pub use guard::{FileGuard, GuardError, HeadGuard, SignedHead};
 pub use import::Imported;
+pub use key_change::{HALF_YEARS_AHEAD, PreparedKey};
 pub use keyring::{
     Installed, KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError, Keyring, KeyringError,
 };
@@ -94,14 +106,20 @@ pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
 pub use teller::ExceptionsOf;
 pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
+pub use timestamping::Timestamping;
 pub use verification::CallingTerminal;
 pub use vision::VisionLimits;
+pub use witnessing::Witnesses;
 
 use customer::Everybody;
+use incidents::Incidents;
+use ledger_view::{LedgerView, keep_checkpoint};
 use packs::Packs;
-use sequencer::{LedgerView, Sequencer, SequencerHandle, Signing, keep_checkpoint};
+use roll_over::Signing;
+use sequencer::{Sequencer, SequencerHandle};
 use under_way::UnderWay;
 use vision::VisionPool;
+use witnessing::{Office, WitnessTasks, Witnessing};
 
 /// What a gateway is built from.
 #[derive(Debug)]
@@ -126,6 +144,10 @@ pub struct Parts {
     pub guard: Arc<dyn HeadGuard>,
     /// Portraits to compare at enrolment, where the bank has a source.
     pub references: Option<Arc<dyn ReferenceSource>>,
+    /// Who cosigns the ledger's checkpoints.
+    pub witnesses: Option<Witnesses>,
+    /// Who puts time-stamps on them.
+    pub timestamping: Option<Timestamping>,
     /// Signs terminals' certificates.
     pub authority: Arc<dyn CertificateAuthority>,
     /// The signed key register, and what signs receipts and checkpoints.
@@ -139,8 +161,8 @@ pub struct Parts {
 pub struct Settings {
     /// The bank.
     pub tenant: TenantId,
-    /// The ledger.
-    pub origin: Origin,
+    /// How its ledgers are called.
+    pub ledgers: LedgerNames,
     /// `iss` of receipts.
     pub issuer: String,
     /// `aud` of receipts: the host that may act on them.
@@ -187,6 +209,9 @@ pub struct Gateway {
     finger_matcher: Option<FingerMatcher>,
     signing: Arc<Signing>,
     view: Arc<LedgerView>,
+    /// The tree of the closed ledger that was asked for last.
+    closed_tree: Mutex<Option<(Origin, Tree)>>,
+    incidents: Incidents,
     sequencer: SequencerHandle,
     gallery: RwLock<Everybody>,
     /// Held over an activation's search and insertion, so that one person activated twice at one
@@ -196,6 +221,8 @@ pub struct Gateway {
     retention: Mutex<()>,
     /// Reports that may be made at once: each reads much.
     reports: Semaphore,
+    /// Held while a key is made or a register installed.
+    key_change: Mutex<()>,
     /// Held over an import of a register: the rows of one version are staged at a time.
     register_import: Mutex<()>,
     under_way: Arc<UnderWay>,
@@ -211,6 +238,8 @@ pub struct Tasks {
     sequencer: JoinHandle<()>,
     clerk: JoinHandle<()>,
     retention: JoinHandle<()>,
+    witnesses: WitnessTasks,
+    timestamps: Option<JoinHandle<()>>,
 }
 
 /// Reports that may be made at once.
@@ -221,6 +250,10 @@ impl Tasks {
     pub async fn finish(self) {
         self.clerk.abort();
         self.retention.abort();
+        self.witnesses.abort();
+        if let Some(timestamps) = self.timestamps {
+            timestamps.abort();
+        }
         if let Err(cause) = self.sequencer.await {
             tracing::error!(error = %cause, "the sequencer ended badly");
         }
@@ -251,8 +284,12 @@ impl Gateway {
         let keyring = Arc::new(parts.keyring);
         note_ledgers(&*store, &keyring).await?;
         let signing = Arc::new(Signing {
-            origin: parts.settings.origin.clone(),
+            names: parts.settings.ledgers.clone(),
+            issuer: parts.settings.issuer.clone(),
+            tenant: parts.settings.tenant.as_str().to_owned(),
             keyring: Arc::clone(&keyring),
+            entropy: Arc::clone(&entropy),
+            witnessing: Arc::new(Witnessing::new(parts.witnesses, clock.now())),
         });
         let sequencer =
             Sequencer::open(Arc::clone(&store), Arc::clone(&signing), Arc::clone(&clock), guard)
@@ -266,8 +303,7 @@ impl Gateway {
             faces: Gallery::new(matcher.clone()),
             fingers: finger_matcher.clone().map(FingerGallery::new),
         };
-        let origin = parts.settings.origin.clone();
-        let packs = Packs::new(Arc::clone(&store), origin, Arc::clone(&keyring), pack);
+        let packs = Packs::new(Arc::clone(&store), Arc::clone(&view), Arc::clone(&keyring), pack);
         let gateway = Arc::new(Self {
             packs: Arc::new(packs),
             vision: VisionPool::new(faces, fingers, parts.settings.vision),
@@ -283,6 +319,7 @@ impl Gateway {
             activation: Mutex::new(()),
             retention: Mutex::new(()),
             reports: Semaphore::new(REPORTS_MAX),
+            key_change: Mutex::new(()),
             register_import: Mutex::new(()),
             under_way: Arc::default(),
             confirmations: watch::Sender::new(()),
@@ -295,13 +332,46 @@ impl Gateway {
             authority,
             signing,
             view,
+            closed_tree: Mutex::new(None),
+            incidents: Incidents::default(),
         });
         gateway.load_gallery().await?;
         gateway.open_packs().await?;
+        gateway.settle_keys().await?;
+        let witnesses = gateway.start_witnesses().await?;
+        let timestamps = gateway.start_timestamps(parts.timestamping);
         let clerk = tokio::spawn(clerk(Arc::downgrade(&gateway)));
         let interval = gateway.settings.retention_interval;
         let retention = tokio::spawn(retention::clerk(Arc::downgrade(&gateway), interval));
-        Ok((gateway, Tasks { sequencer, clerk, retention }))
+        Ok((gateway, Tasks { sequencer, clerk, retention, witnesses, timestamps }))
+    }
+
+    /// Asks the witnesses before anything is served: one may know that this is a restored database.
+    async fn start_witnesses(&self) -> Result<WitnessTasks, GatewayError> {
+        if !self.signing.witnessing.has_witnesses() {
+            return Ok(WitnessTasks::default());
+        }
+        // There is something to show them from the first start on.
+        keep_checkpoint(&*self.store, &self.signing, &self.view, self.clock.now()).await?;
+        let office = Office {
+            store: Arc::clone(&self.store),
+            view: Arc::clone(&self.view),
+            clock: Arc::clone(&self.clock),
+            witnessing: Arc::clone(&self.signing.witnessing),
+            interval: self.settings.checkpoint_interval,
+        };
+        witnessing::start(Arc::new(office)).await
+    }
+
+    fn start_timestamps(&self, timestamping: Option<Timestamping>) -> Option<JoinHandle<()>> {
+        let desk = timestamping::Desk {
+            asked: timestamping?,
+            store: Arc::clone(&self.store),
+            view: Arc::clone(&self.view),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+        };
+        Some(tokio::spawn(timestamping::work(desk)))
     }
 
     /// The present, as receipts will state it.
@@ -328,7 +398,7 @@ async fn note_ledgers(store: &dyn Store, keyring: &Keyring) -> Result<(), Gatewa
     Ok(())
 }
 
-/// Keeps a checkpoint at each interval and forgets challenges that nobody can use.
+/// Keeps a checkpoint at each interval, enters incidents and forgets challenges that nobody can use.
 async fn clerk(gateway: std::sync::Weak<Gateway>) {
     /// A challenge is kept this long after it expired, so that a replay is told from a guess.
     const CHALLENGE_KEPT_MS: i64 = 3_600_000;
@@ -351,6 +421,13 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
         since_sweep += interval;
         if since_sweep >= Duration::from_mins(1) {
             since_sweep = Duration::ZERO;
+            if let Err(error) = gateway.log_incidents().await {
+                tracing::error!(code = error.code(), error = %error, "incidents are not logged yet");
+            }
+            gateway.warn_of_missing_ledger(now);
+            if let Err(error) = gateway.settle_keys().await {
+                tracing::error!(code = error.code(), error = %error, "a change of keys is not logged yet");
+            }
             let swept = async {
                 let mut unit = gateway.store.begin().await?;
                 unit.delete_challenges(now.plus_millis(-CHALLENGE_KEPT_MS)).await?;

@@ -39,7 +39,7 @@ impl VerificationJob {
         let asked = self.session.amount_minor;
         let approved_minor = outcome.cap_minor().map_or(asked, |cap| cap.min(asked));
         unit.insert_verification(&VerificationRow {
-            index: slot.index,
+            index: slot.place,
             at: slot.now,
             key: self.key.clone(),
             operation: self.session.operation()?,
@@ -56,7 +56,7 @@ impl VerificationJob {
         let keep = Keep { zone: self.settings.zone.clone(), footage_days };
         let clip = self.clip.as_ref();
         // What belongs to one attempt is kept together, under its first decision.
-        let first = self.first(unit).await?.unwrap_or(First { index: slot.index, is_named: false });
+        let first = self.first(unit).await?.unwrap_or(First { index: slot.place, is_named: false });
         let is_missing = outcome.approves() && clip.is_none() && !first.is_named;
         let row = keep.row(first.index, &self.terminal.id, is_missing, clip, slot);
         unit.insert_footage(&row).await?;
@@ -64,7 +64,7 @@ impl VerificationJob {
         if let Some(evidence) = self.evidence.as_ref().filter(|_| self.seen.was_compared()) {
             let days = self.pack.retention().evidence_days;
             let keep_until = self.settings.zone.after_days(slot.now, days);
-            unit.insert_evidence(&evidence.row(slot.index, self.receipt, keep_until)).await?;
+            unit.insert_evidence(&evidence.row(slot.place, self.receipt, keep_until)).await?;
         }
         Ok(())
     }

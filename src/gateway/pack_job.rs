@@ -187,7 +187,7 @@ impl Signed {
             key: self.key,
             signature: self.signature.clone(),
             at: slot.now,
-            index: slot.index,
+            index: slot.place,
         }
     }
 }
@@ -211,7 +211,7 @@ impl PackRow {
 impl ActivationRow {
     fn of(pack: &PolicyPack, slot: &Slot, effective_at: UnixMillis, from_folder: bool) -> Self {
         Self {
-            index: slot.index,
+            index: slot.place,
             hash: pack.hash(),
             id: pack.id().as_str().to_owned(),
             version: pack.version(),

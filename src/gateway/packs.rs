@@ -15,9 +15,9 @@ use tokio::task::spawn_blocking;
 
 use super::error::GatewayError;
 use super::keyring::Keyring;
+use super::ledger_view::LedgerView;
 use crate::crypto::{Digest, length_prefixed, sha256};
 use crate::domain::time::UnixMillis;
-use crate::ledger::Origin;
 use crate::policy::{PackError, PackFiles, PolicyPack};
 use crate::receipt::{Content, verify};
 use crate::store::{ActivationRow, Store, UnitOfWork};
@@ -35,7 +35,7 @@ const STACK_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Packs {
     store: Arc<dyn Store>,
-    origin: Origin,
+    view: Arc<LedgerView>,
     keyring: Arc<Keyring>,
     configured: Arc<PolicyPack>,
     /// By the entries of their activations, with what was activated.
@@ -47,12 +47,12 @@ pub(super) struct Packs {
 impl Packs {
     pub fn new(
         store: Arc<dyn Store>,
-        origin: Origin,
+        view: Arc<LedgerView>,
         keyring: Arc<Keyring>,
         configured: Arc<PolicyPack>,
     ) -> Self {
         let (loaded, checking) = (RwLock::default(), Mutex::new(()));
-        Self { store, origin, keyring, configured, loaded, checking }
+        Self { store, view, keyring, configured, loaded, checking }
     }
 
     /// The configured pack.
@@ -134,7 +134,8 @@ impl Packs {
 
     /// A row that no signed entry tells of was written by somebody else.
     async fn require_entry(&self, row: &ActivationRow) -> Result<(), GatewayError> {
-        let entry = self.store.entry(self.origin.as_str(), row.index).await?;
+        let position = self.view.recorded()?.0.position(row.index);
+        let entry = self.store.entry(position.origin.as_str(), position.index).await?;
         let entry = entry.ok_or(GatewayError::broken("an activation has no ledger entry"))?;
         let verified = verify(&entry.jws, &self.keyring.installed()?.register)
             .map_err(|cause| GatewayError::internal("the entry of an activation", cause))?;
@@ -147,7 +148,9 @@ impl Packs {
             }
             _ => false,
         };
-        if tells && body.log.index == row.index {
+        let is_there =
+            body.log.origin == position.origin.as_str() && body.log.index == position.index;
+        if tells && is_there {
             Ok(())
         } else {
             Err(GatewayError::broken("an activation's ledger entry says something else"))

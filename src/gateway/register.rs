@@ -317,7 +317,7 @@ pub(super) async fn put_register(
     if newest.map_or(0, |held| held.version) + 1 != row.version {
         return Err(GatewayError::State("another import came between"));
     }
-    let row = RegisterRow { imported_at: slot.now, index: slot.index, ..row.clone() };
+    let row = RegisterRow { imported_at: slot.now, index: slot.place, ..row.clone() };
     match unit.insert_register(&row).await {
         Err(StoreError::Exists) => Err(GatewayError::State("another import came between")),
         other => Ok(other?),

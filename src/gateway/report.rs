@@ -168,7 +168,7 @@ impl Gateway {
         let _turn = self.reports.try_acquire().map_err(|_| GatewayError::Overloaded)?;
         let now = self.clock.now();
         let days = days_of(request, &self.settings.zone, now)?;
-        let ledger_size = self.view.read(|_, committed| committed)?;
+        let (origin, ledger_size) = self.view.read(|origin, _, size| (origin.clone(), size))?;
         let MakeReport { kind, format, from, to } = request;
         let mut sink = Sink {
             writer: ReportWriter::new(*kind, *format, from.clone(), to.clone()),
@@ -197,7 +197,7 @@ impl Gateway {
         let (first, last) = (days.first(), days.last());
         let header = ReportHeader {
             v: 1,
-            origin: self.settings.origin.as_str().to_owned(),
+            origin: origin.as_str().to_owned(),
             tenant: self.settings.tenant.as_str().to_owned(),
             kind: kind.as_str().to_owned(),
             format: format.as_str().to_owned(),
@@ -280,13 +280,16 @@ impl Gateway {
     }
 
     async fn failures(&self, day: &Day, sink: &mut Sink<'_>) -> Result<(), GatewayError> {
-        let origin = self.settings.origin.as_str();
+        let (ledgers, _) = self.view.recorded()?;
         let mut terminals: BTreeMap<_, Failures> = BTreeMap::new();
         for count in self.store.outcome_counts(day.from, day.until).await? {
             terminals.entry(count.terminal.clone()).or_default().add(&count);
         }
-        for count in self.store.entry_counts(origin, EXCEPTION, day.from, day.until).await? {
-            terminals.entry(count.terminal).or_default().exceptions += count.count;
+        for origin in ledgers.origins() {
+            let origin = origin.as_str();
+            for count in self.store.entry_counts(origin, EXCEPTION, day.from, day.until).await? {
+                terminals.entry(count.terminal).or_default().exceptions += count.count;
+            }
         }
         for (terminal, failures) in terminals {
             for Measure { name, reason, count, of } in failures.measures() {

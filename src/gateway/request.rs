@@ -18,8 +18,8 @@ use crate::domain::time::{BusinessDate, UnixMillis};
 use crate::domain::transaction::{
     CashOutcome, CustomerReference, HolderVerification, OpaqueToken, TokenKind, Transaction,
 };
-use crate::ledger::Origin;
-use crate::store::{CustomerStatus, EntryRow};
+use crate::ledger::LogPosition;
+use crate::store::CustomerStatus;
 
 /// Who acts in the office: a name, a role, a certificate's key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -154,7 +154,7 @@ pub struct Answer {
 
 impl std::fmt::Debug for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Answer({} at {})", self.outcome.as_str(), self.receipt.index)
+        write!(f, "Answer({} at {})", self.outcome.as_str(), self.receipt.index())
     }
 }
 
@@ -170,28 +170,38 @@ pub struct Salts {
 /// A receipt in the ledger.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Logged {
-    origin: String,
-    index: u64,
+    position: LogPosition,
+    place: u64,
     jws: String,
 }
 
 impl Logged {
     /// The receipt of an entry that the store has committed: no other way leads to an answer.
-    pub(super) fn committed(origin: &Origin, entry: EntryRow) -> Self {
-        let EntryRow { index, jws, .. } = entry;
-        Self { origin: origin.as_str().to_owned(), index, jws }
+    pub(super) const fn committed(position: LogPosition, place: u64, jws: String) -> Self {
+        Self { position, place, jws }
+    }
+
+    /// Its ledger, and its index there.
+    #[must_use]
+    pub const fn position(&self) -> &LogPosition {
+        &self.position
     }
 
     /// The ledger.
     #[must_use]
     pub fn origin(&self) -> &str {
-        &self.origin
+        self.position.origin.as_str()
     }
 
-    /// The place in it.
+    /// The index in it.
     #[must_use]
     pub const fn index(&self) -> u64 {
-        self.index
+        self.position.index
+    }
+
+    /// The place among the entries of all the gateway's ledgers.
+    pub(super) const fn place(&self) -> u64 {
+        self.place
     }
 
     /// The receipt's exact bytes.
@@ -203,7 +213,7 @@ impl Logged {
 
 impl std::fmt::Debug for Logged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Logged({} {})", self.origin, self.index)
+        write!(f, "Logged({} {})", self.position.origin, self.position.index)
     }
 }
 

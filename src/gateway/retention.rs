@@ -91,7 +91,7 @@ impl Job for RetireJob {
                     subject: None,
                     bodies: Vec::new(),
                     footage: Vec::new(),
-                    evidence: IndexRange::covering(&due),
+                    evidence: IndexRange::covering(due.iter().map(|at| slot.ledgers.position(*at))),
                     reason: "retention".to_owned(),
                 }),
             },
@@ -132,10 +132,10 @@ impl Gateway {
             let destroyed = Arc::default();
             let job = RetireJob {
                 receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
-                actor: actor.map_or_else(
-                    || self.own_actor(),
-                    |actor| Ok(super::act::receipt_actor(actor)),
-                )?,
+                actor: match actor {
+                    Some(actor) => super::act::receipt_actor(actor),
+                    None => self.signing.own_actor(&self.open_ledger()?)?,
+                },
                 issuer: self.settings.issuer.clone(),
                 tenant: self.settings.tenant.as_str().to_owned(),
                 destroyed: Arc::clone(&destroyed),
@@ -149,13 +149,6 @@ impl Gateway {
         }
         run.files_removed = self.remove_files().await? + self.remove_orphans().await?;
         Ok(run)
-    }
-
-    /// The gateway as an actor: known by the key that it signs receipts with.
-    fn own_actor(&self) -> Result<receipt::Actor, GatewayError> {
-        let key = self.keyring.own_key(&self.settings.origin)?;
-        let cert = key.signer.public_key().fingerprint().labelled();
-        Ok(receipt::Actor { role: "gateway".to_owned(), name: key.kid, cert })
     }
 
     /// Removes the files of captures whose keys are destroyed.

@@ -9,7 +9,7 @@ use crate::domain::id::{Attempt, HostTransactionId, ReceiptId, TerminalId};
 use crate::domain::money::Currency;
 use crate::domain::time::BusinessDate;
 use crate::domain::transaction::DecisionKey;
-use crate::receipt::{self, Content, Refers, rid_text, verify};
+use crate::receipt::{self, Content, Refers, verify};
 
 /// The host says how much moved under an approval.
 #[derive(Clone, Debug)]
@@ -58,11 +58,11 @@ impl Gateway {
             attempt: request.attempt,
         };
         let decision = self.standing_decision(&key).await?;
-        if decision.is_none_or(|(row, _)| row.index != entry.index) {
+        if decision.is_none_or(|(row, _)| row.index != entry.place) {
             return Err(invalid("host_transaction_id", "the receipt is of another transaction"));
         }
         let content = Content::Reversal(receipt::Reversal {
-            refers: Refers { rid: rid_text(&entry.receipt), index: entry.index, origin: None },
+            refers: Refers::to(&entry.receipt, entry.position),
             moved_minor: request.moved_minor,
             currency: request.currency.as_str().to_owned(),
             actor: receipt_actor(actor),

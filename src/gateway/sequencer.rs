@@ -6,25 +6,29 @@
 //! outside the database, and only then replies. A job decides inside the transaction: that is what
 //! makes limits hold when many terminals ask at one moment.
 //!
+//! The first batch of a half-year closes the ledger and opens the next one, in its own transaction
+//! ([`super::roll_over`]).
+//!
 //! A job that is refused costs the batch nothing but time: the transaction is dropped and the other
 //! jobs run again in another.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::GatewayError;
-use super::guard::HeadGuard;
-use super::keyring::Keyring;
+use super::guard::{HeadGuard, SignedHead};
+use super::ledger_view::{LedgerView, ViewState, load_ledgers, load_tree};
+use super::ledgers::Ledgers;
 use super::request::Logged;
+use super::roll_over::{Ground, Signing, Unsigned, ledger_opened, sign_all};
 use crate::clock::Clock;
-use crate::crypto::Digest;
 use crate::domain::id::{ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
-use crate::ledger::{Checkpoint, LeafHash, Origin, Tree, leaf_hash};
-use crate::receipt::{self, LogBlock, ReceiptDraft};
-use crate::store::{CheckpointRow, EntryRow, HeadRow, Store, StoreError, UnitOfWork};
+use crate::ledger::{LeafHash, LogPosition, Tree};
+use crate::receipt::{ReceiptDraft, Refers};
+use crate::store::{EntryRow, HeadRow, Store, StoreError, UnitOfWork};
 
 /// Most jobs in one transaction.
 const BATCH_MAX: usize = 1024;
@@ -47,7 +51,7 @@ pub(super) trait Job: Send {
     fn receipt(&self) -> Option<ReceiptId>;
 }
 
-/// Makes no entry: its answer comes once the entry at the index is recorded as the head's.
+/// Makes no entry: its answer comes once the entry of the place is recorded as the head's.
 pub(super) struct AwaitRecord(pub u64);
 
 #[async_trait]
@@ -63,17 +67,31 @@ impl Job for AwaitRecord {
 
 /// Where a job's entry will stand, and when.
 pub(super) struct Slot {
-    /// The entry's index.
-    pub index: u64,
+    /// The entry's place among the entries of all the gateway's ledgers.
+    pub place: u64,
     /// The entry's time.
     pub now: UnixMillis,
+    /// The ledgers as they will be with it.
+    pub ledgers: Arc<Ledgers>,
+}
+
+impl Slot {
+    /// The entry's ledger, and its index there.
+    pub fn position(&self) -> LogPosition {
+        self.ledgers.position(self.place)
+    }
+
+    /// How a receipt names the entry of a place.
+    pub fn refers(&self, receipt: &ReceiptId, place: u64) -> Refers {
+        Refers::to(receipt, self.ledgers.position(place))
+    }
 }
 
 /// What a job came to.
 pub(super) enum Step {
     /// A new entry.
     Append(Box<NewEntry>),
-    /// The entry exists: the same was asked before.
+    /// The entry exists, at this place: the same was asked before.
     Existing(u64),
 }
 
@@ -83,31 +101,6 @@ pub(super) struct NewEntry {
     pub terminal: Option<TerminalId>,
     pub draft: ReceiptDraft,
     pub sealed_audit: Option<Vec<u8>>,
-}
-
-/// The ledger as readers see it: the tree, and how much of it is committed.
-#[derive(Debug)]
-pub(super) struct LedgerView {
-    state: RwLock<ViewState>,
-}
-
-#[derive(Debug)]
-struct ViewState {
-    tree: Tree,
-    committed: u64,
-}
-
-impl LedgerView {
-    /// Asks the committed part of the tree.
-    pub fn read<T>(&self, question: impl FnOnce(&Tree, u64) -> T) -> Result<T, GatewayError> {
-        let state = self.state.read().map_err(|_| GatewayError::broken("ledger lock"))?;
-        Ok(question(&state.tree, state.committed))
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut ViewState) -> T) -> Result<T, GatewayError> {
-        let mut state = self.state.write().map_err(|_| GatewayError::broken("ledger lock"))?;
-        Ok(change(&mut state))
-    }
 }
 
 /// The way to the sequencer.
@@ -152,13 +145,6 @@ impl<E: Into<GatewayError>> From<E> for Failure {
     }
 }
 
-/// What the sequencer signs and keeps time with.
-#[derive(Debug)]
-pub(super) struct Signing {
-    pub origin: Origin,
-    pub keyring: Arc<Keyring>,
-}
-
 /// The task that owns the ledger's head.
 #[derive(Debug)]
 pub(super) struct Sequencer {
@@ -167,6 +153,7 @@ pub(super) struct Sequencer {
     clock: Arc<dyn Clock>,
     guard: Arc<dyn HeadGuard>,
     view: Arc<LedgerView>,
+    ledgers: Arc<Ledgers>,
     head: HeadRow,
     last_time: UnixMillis,
     /// Set when a commit's fate is unknown: the head is read again before anything is signed.
@@ -182,49 +169,33 @@ impl Sequencer {
         clock: Arc<dyn Clock>,
         guard: Arc<dyn HeadGuard>,
     ) -> Result<Self, GatewayError> {
+        let ledgers = match load_ledgers(&*store).await? {
+            Some(ledgers) => ledgers,
+            None => Ledgers::new(Vec::new(), signing.first_ledger(clock.now())?),
+        };
+        let origin = ledgers.open();
         let mut unit = store.begin().await?;
-        let old = unit.head(signing.origin.as_str()).await?;
+        let old = unit.head(origin.as_str()).await?;
         let head = HeadRow { epoch: old.epoch + 1, ..old.clone() };
-        unit.swap_head(signing.origin.as_str(), &old, &head).await?;
+        unit.swap_head(origin.as_str(), &old, &head).await?;
         unit.commit().await?;
 
-        let (tree, last_time) = load_tree(&*store, &signing.origin).await?;
+        let (tree, last_time) = load_tree(&*store, origin).await?;
         if tree.size() != head.size || tree.root() != head.root {
             return Err(GatewayError::broken("the ledger's entries do not give its head"));
         }
-        match guard
-            .last()
-            .map_err(|cause| GatewayError::internal("last-signed-head record", cause))?
-        {
-            Some((size, _)) if size > tree.size() => {
-                return Err(GatewayError::broken(
-                    "the database is behind the last signed head: it was restored from a backup",
-                ));
-            }
-            None if tree.size() > 0 => {
-                return Err(GatewayError::broken(
-                    "the record of the last signed head is missing, and without it a restored \
-                     database goes unnoticed: put the file last-signed-head back, or if this \
-                     database is surely the latest, run `tulga serve --adopt-head` once",
-                ));
-            }
-            Some((size, root)) if tree.root_at(size).ok() != Some(root) => {
-                return Err(GatewayError::broken(
-                    "the database holds another history than the one signed",
-                ));
-            }
-            _ => {}
-        }
+        let broken = |cause| GatewayError::internal("last-signed-head record", cause);
+        let record = guard.last().map_err(broken)?;
+        require_record(record.as_ref(), &ledgers, &tree)?;
         if clock.now().plus_millis(CLOCK_SKEW_MAX_MS) < last_time {
             return Err(GatewayError::NotReady("the clock is behind the last receipt"));
         }
         // From the first start on: a crash before the first entry's record must not look like a loss.
-        guard
-            .record(tree.size(), &tree.root())
-            .map_err(|cause| GatewayError::internal("last-signed-head record", cause))?;
-        let view =
-            Arc::new(LedgerView { state: RwLock::new(ViewState { tree, committed: head.size }) });
-        Ok(Self { store, signing, clock, guard, view, head, last_time, unclear: false })
+        guard.record(&signed_head(&ledgers, &head)).map_err(broken)?;
+        let ledgers = Arc::new(ledgers);
+        let state = ViewState { ledgers: Arc::clone(&ledgers), tree, committed: head.size };
+        let view = Arc::new(LedgerView::new(state));
+        Ok(Self { store, signing, clock, guard, view, ledgers, head, last_time, unclear: false })
     }
 
     /// The readers' side.
@@ -291,135 +262,230 @@ impl Sequencer {
 
     async fn try_commit(&mut self, batch: &mut [Ticket]) -> Result<Vec<Logged>, Failure> {
         let now = self.time_of_batch()?;
-        let origin = self.signing.origin.as_str().to_owned();
+        let ground = Ground::of(&self.signing, &self.ledgers, &self.head, now)?;
         let mut unit = self.store.begin().await?;
-        let mut appended: Vec<EntryRow> = Vec::new();
-        let mut places = Vec::with_capacity(batch.len());
-        for (position, ticket) in batch.iter_mut().enumerate() {
-            if ticket.was_tried
-                && let Some(receipt) = ticket.job.receipt()
-                && let Some(row) = self.store.entry_by_receipt(&origin, &receipt).await?
-            {
-                places.push(row.index);
-                continue;
-            }
-            ticket.was_tried = true;
-            let index = self.head.size + u64::try_from(appended.len()).unwrap_or(u64::MAX);
-            let step = ticket.job.run(&mut *unit, &Slot { index, now }).await;
-            match step.map_err(|error| Failure { error, culprit: Some(position) })? {
-                Step::Existing(index) => places.push(index),
-                Step::Append(entry) => {
-                    let of_this = |error| Failure { error, culprit: Some(position) };
-                    let row = self.sign(*entry, index, now).map_err(|error| match error {
-                        // The key's failure, not the job's: without a key nobody's turn comes.
-                        GatewayError::Signing(_) | GatewayError::NotReady(_) => error.into(),
-                        error => of_this(error),
-                    })?;
-                    let inserted = unit.insert_entry(&origin, &row).await;
-                    inserted.map_err(|error| of_this(error.into()))?;
-                    appended.push(row);
-                    places.push(index);
-                }
-            }
-        }
-        if appended.is_empty() {
+        let Ran { entries, places } = self.run_jobs(&mut *unit, batch, &ground, now).await?;
+        let mut appended = Vec::new();
+        if entries.is_empty() {
             // Nothing new; what jobs wrote beside entries (a counter) must still be kept.
             unit.commit().await?;
         } else {
-            let head = self.append(&appended)?;
-            unit.swap_head(&origin, &self.head, &head).await?;
+            appended = tokio::task::block_in_place(|| {
+                sign_all(&self.signing, &ground, entries, now)
+                    .map_err(|Unsigned { error, job }| Failure { error, culprit: job })
+            })?;
+            ground.close(&mut *unit, &self.signing, &self.head, now).await?;
+            let origin = ground.ledgers.open().as_str();
+            let (head, next_tree) = self.append(&ground, &appended)?;
+            unit.insert_entries(origin, &appended).await?;
+            unit.swap_head(origin, &ground.prior, &head).await?;
             unit.commit().await?;
             (self.head, self.last_time) = (head, now);
+            if let Some(tree) = next_tree {
+                self.ledgers = Arc::clone(&ground.ledgers);
+                let ledgers = Arc::clone(&ground.ledgers);
+                self.view.change(|state| *state = ViewState { ledgers, tree, committed: 0 })?;
+            }
             self.record_head()?;
         }
         let mut logged = Vec::with_capacity(places.len());
-        for index in places {
-            logged.push(self.logged(index, &appended).await?);
+        for place in places {
+            logged.push(self.logged(place, &appended).await?);
         }
         Ok(logged)
     }
 
+    /// Lets each job read, decide and write.
+    async fn run_jobs(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        batch: &mut [Ticket],
+        ground: &Ground,
+        now: UnixMillis,
+    ) -> Result<Ran, Failure> {
+        let mut entries = Vec::with_capacity(batch.len() + 1);
+        if ground.prior.size == 0 {
+            entries.push((None, ledger_opened(&self.signing, ground)?));
+        }
+        let opening = entries.len();
+        let mut places = Vec::with_capacity(batch.len());
+        for (position, ticket) in batch.iter_mut().enumerate() {
+            if ticket.was_tried
+                && let Some(receipt) = ticket.job.receipt()
+                && let Some(place) = self.place_of(&receipt).await?
+            {
+                places.push(place);
+                continue;
+            }
+            ticket.was_tried = true;
+            let place = ground.begin() + u64::try_from(entries.len()).unwrap_or(u64::MAX);
+            let slot = Slot { place, now, ledgers: Arc::clone(&ground.ledgers) };
+            let step = ticket.job.run(unit, &slot).await;
+            match step.map_err(|error| Failure { error, culprit: Some(position) })? {
+                Step::Existing(place) => places.push(place),
+                Step::Append(entry) => {
+                    entries.push((Some(position), *entry));
+                    places.push(place);
+                }
+            }
+        }
+        if entries.len() == opening {
+            // A ledger is opened by what happens in it.
+            entries.clear();
+        }
+        Ok(Ran { entries, places })
+    }
+
+    /// The place of a receipt that an earlier try of its job may have entered: in the open ledger, or
+    /// in the one that was open then.
+    async fn place_of(&self, receipt: &ReceiptId) -> Result<Option<u64>, GatewayError> {
+        let origins: Vec<_> = self.ledgers.origins().collect();
+        for origin in origins.into_iter().rev().take(2) {
+            if let Some(row) = self.store.entry_by_receipt(origin.as_str(), receipt).await? {
+                return Ok(self.ledgers.place(origin, row.index));
+            }
+        }
+        Ok(None)
+    }
+
     fn time_of_batch(&self) -> Result<UnixMillis, GatewayError> {
         let now = self.clock.now();
+        self.signing.witnessing.require(now)?;
         if now.plus_millis(CLOCK_SKEW_MAX_MS) < self.last_time {
             return Err(GatewayError::NotReady("the clock is behind the last receipt"));
         }
         Ok(now.max(self.last_time))
     }
 
-    fn sign(&self, entry: NewEntry, index: u64, now: UnixMillis) -> Result<EntryRow, GatewayError> {
-        let log =
-            LogBlock::new(self.signing.origin.as_str(), index, self.head.size, &self.head.root);
-        let kind = entry.draft.content.kind().to_owned();
-        let body = entry.draft.complete(now, log);
-        let key = self.signing.keyring.receipt_key(&self.signing.origin, index, now)?;
-        let issue = || receipt::issue(&body, &key.kid, &*key.signer);
-        let signed =
-            if key.signer.is_remote() { tokio::task::block_in_place(issue) } else { issue() };
-        let jws = signed?.into_string();
-        let leaf = *leaf_hash(&jws).digest();
-        Ok(EntryRow {
-            index,
-            receipt: entry.receipt,
-            kind,
-            terminal: entry.terminal,
-            time: now,
-            jws,
-            leaf,
-            sealed_audit: entry.sealed_audit,
-        })
-    }
-
-    /// The head with these entries; the tree holds them, but readers see them after the commit only.
-    fn append(&self, entries: &[EntryRow]) -> Result<HeadRow, GatewayError> {
-        self.view.change(|state| {
-            for entry in entries {
-                state.tree.push(LeafHash::new(entry.leaf));
-            }
-            HeadRow { size: state.tree.size(), root: state.tree.root(), epoch: self.head.epoch }
-        })
+    /// The head with these entries, and the tree where it is a new ledger's. The open ledger's tree
+    /// holds them at once, but readers see them after the commit only.
+    fn append(
+        &self,
+        ground: &Ground,
+        entries: &[EntryRow],
+    ) -> Result<(HeadRow, Option<Tree>), GatewayError> {
+        let leaves = entries.iter().map(|entry| LeafHash::new(entry.leaf));
+        let epoch = self.head.epoch;
+        let head_of = |tree: &Tree| HeadRow { size: tree.size(), root: tree.root(), epoch };
+        if ground.closing.is_some() {
+            let tree: Tree = leaves.collect();
+            return Ok((head_of(&tree), Some(tree)));
+        }
+        let head = self.view.change(|state| {
+            leaves.for_each(|leaf| state.tree.push(leaf));
+            head_of(&state.tree)
+        })?;
+        Ok((head, None))
     }
 
     /// Records the head outside the database, and only then are its entries proved and answered. Without the
     /// record a restored database would go unnoticed: until it is written nothing is answered.
     fn record_head(&mut self) -> Result<(), GatewayError> {
-        let HeadRow { size, root, .. } = &self.head;
-        if self.view.read(|_, committed| committed)? == *size {
+        let size = self.head.size;
+        if self.view.read(|_, _, committed| committed)? == size {
             return Ok(());
         }
-        tokio::task::block_in_place(|| self.guard.record(*size, root))
+        let head = signed_head(&self.ledgers, &self.head);
+        tokio::task::block_in_place(|| self.guard.record(&head))
             .map_err(|cause| GatewayError::internal("last-signed-head record", cause))?;
-        self.view.change(|state| state.committed = *size)
+        self.view.change(|state| state.committed = size)
     }
 
-    async fn logged(&self, index: u64, fresh: &[EntryRow]) -> Result<Logged, GatewayError> {
-        let row = if let Some(row) = fresh.iter().find(|row| row.index == index) {
-            row.clone()
-        } else {
-            let row = self.store.entry(self.signing.origin.as_str(), index).await?;
-            row.ok_or(GatewayError::broken("an entry is missing"))?
+    async fn logged(&self, place: u64, fresh: &[EntryRow]) -> Result<Logged, GatewayError> {
+        let position = self.ledgers.position(place);
+        let jws = match fresh.first().and_then(|first| position.index.checked_sub(first.index)) {
+            Some(at) if position.origin == *self.ledgers.open() => {
+                usize::try_from(at).ok().and_then(|at| fresh.get(at)).map(|row| row.jws.clone())
+            }
+            _ => None,
         };
-        Ok(Logged::committed(&self.signing.origin, row))
+        let jws = match jws {
+            Some(jws) => jws,
+            None => {
+                let row = self.store.entry(position.origin.as_str(), position.index).await?;
+                row.ok_or(GatewayError::broken("an entry is missing"))?.jws
+            }
+        };
+        Ok(Logged::committed(position, place, jws))
     }
 
     /// After a commit whose fate is unknown: what is in the store counts.
     async fn reload(&mut self) -> Result<(), GatewayError> {
-        let head = self.store.head(self.signing.origin.as_str()).await?;
+        let taken = GatewayError::NotReady("another gateway has taken this ledger over");
+        let Some(ledgers) = load_ledgers(&*self.store).await? else { return Err(taken) };
+        let head = self.store.head(ledgers.open().as_str()).await?;
         if head.epoch != self.head.epoch {
-            return Err(GatewayError::NotReady("another gateway has taken this ledger over"));
+            return Err(taken);
         }
-        let (tree, last_time) = load_tree(&*self.store, &self.signing.origin).await?;
+        let (tree, last_time) = load_tree(&*self.store, ledgers.open()).await?;
         if tree.size() != head.size || tree.root() != head.root {
             return Err(GatewayError::broken("the ledger's entries do not give its head"));
         }
         self.guard
-            .record(head.size, &head.root)
+            .record(&signed_head(&ledgers, &head))
             .map_err(|cause| GatewayError::internal("last-signed-head record", cause))?;
-        self.view.change(|state| *state = ViewState { tree, committed: head.size })?;
+        self.ledgers = Arc::new(ledgers);
+        let ledgers = Arc::clone(&self.ledgers);
+        self.view.change(|state| *state = ViewState { ledgers, tree, committed: head.size })?;
         self.head = head;
         self.last_time = self.last_time.max(last_time);
         self.unclear = false;
         Ok(())
+    }
+}
+
+/// What the jobs of a batch came to.
+struct Ran {
+    /// What is new, with the place of its job in the batch.
+    entries: Vec<(Option<usize>, NewEntry)>,
+    /// For each job, the place of its entry.
+    places: Vec<u64>,
+}
+
+/// Refuses a ledger that is not the one whose head was signed last, or behind it.
+fn require_record(
+    record: Option<&SignedHead>,
+    ledgers: &Ledgers,
+    tree: &Tree,
+) -> Result<(), GatewayError> {
+    const BEHIND: GatewayError = GatewayError::broken(
+        "the database is behind the last signed head: it was restored from a backup",
+    );
+    let Some(SignedHead { origin, size, root, .. }) = record else {
+        if ledgers.begin() + tree.size() == 0 {
+            return Ok(());
+        }
+        return Err(GatewayError::broken(
+            "the record of the last signed head is missing, and without it a restored \
+             database goes unnoticed: put the file last-signed-head back, or if this \
+             database is surely the latest, run `tulga serve --adopt-head` once",
+        ));
+    };
+    let another =
+        || Err(GatewayError::broken("the database holds another history than the one signed"));
+    // The batch that opened the present ledger may have been the last one before a crash: then the head
+    // before it is the closed ledger's.
+    let closed = ledgers.closed().last().filter(|last| *origin == Some(last.origin.digest()));
+    if let Some(last) = closed {
+        return match size.cmp(&last.size) {
+            std::cmp::Ordering::Equal if *root == last.root => Ok(()),
+            std::cmp::Ordering::Greater => Err(BEHIND),
+            _ => another(),
+        };
+    }
+    // A record of an older form does not say of which ledger it is: then there was one only.
+    if origin.is_some_and(|origin| origin != ledgers.open().digest()) || *size > tree.size() {
+        return Err(BEHIND);
+    }
+    if tree.root_at(*size).ok() == Some(*root) { Ok(()) } else { another() }
+}
+
+fn signed_head(ledgers: &Ledgers, head: &HeadRow) -> SignedHead {
+    SignedHead {
+        origin: Some(ledgers.open().digest()),
+        entries: ledgers.begin() + head.size,
+        size: head.size,
+        root: head.root,
     }
 }
 
@@ -432,48 +498,4 @@ fn reply_each(batch: Vec<Ticket>, results: impl Iterator<Item = Result<Logged, G
         // A caller that has gone finds its answer with `GetDecision`.
         drop(ticket.reply.send(result));
     }
-}
-
-async fn load_tree(store: &dyn Store, origin: &Origin) -> Result<(Tree, UnixMillis), GatewayError> {
-    const PAGE: u32 = 10_000;
-    let mut tree = Tree::new();
-    loop {
-        let leaves = store.leaves(origin.as_str(), tree.size(), PAGE).await?;
-        if leaves.is_empty() {
-            break;
-        }
-        for leaf in leaves {
-            tree.push(LeafHash::new(leaf));
-        }
-    }
-    let last = match tree.size().checked_sub(1) {
-        Some(index) => store.entry(origin.as_str(), index).await?,
-        None => None,
-    };
-    Ok((tree, last.map_or(UnixMillis::new(0), |row| row.time)))
-}
-
-/// Signs the committed head if no kept checkpoint covers it, and keeps it.
-pub(super) async fn keep_checkpoint(
-    store: &dyn Store,
-    signing: &Signing,
-    view: &LedgerView,
-    now: UnixMillis,
-) -> Result<CheckpointRow, GatewayError> {
-    let origin = signing.origin.as_str();
-    let (size, root) = view.read(|tree, committed| (committed, tree.root_at(committed)))?;
-    let latest = store.latest_checkpoint(origin).await?;
-    if let Some(row) = latest.filter(|row| row.size >= size) {
-        return Ok(row);
-    }
-    let root: Digest = root.map_err(|cause| GatewayError::internal("ledger", cause))?;
-    let key = signing.keyring.ledger_key(&signing.origin, size)?;
-    let checkpoint = Checkpoint { origin: signing.origin.clone(), size, root };
-    let sign = || checkpoint.sign(&*key);
-    let text = if key.is_remote() { tokio::task::block_in_place(sign) } else { sign() }?;
-    let row = CheckpointRow { size, text, time: now };
-    let mut unit = store.begin().await?;
-    unit.insert_checkpoint(origin, &row).await?;
-    unit.commit().await?;
-    Ok(row)
 }

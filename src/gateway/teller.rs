@@ -157,7 +157,7 @@ pub(super) async fn propose(
         return Err(GatewayError::State("the confirmation's time is over"));
     }
     require_marked(unit, &row).await?;
-    let first = TellerProposal { at: slot.now, index: slot.index, ..first.clone() };
+    let first = TellerProposal { at: slot.now, index: slot.place, ..first.clone() };
     if unit.propose_confirmation(id, &first).await? {
         Ok(())
     } else {

@@ -170,7 +170,8 @@ impl Gateway {
         };
         let (key, hash, deadline) = (asked.key.clone(), asked.request_hash, asked.deadline);
         let gateway = Arc::clone(self);
-        self.once(&key, hash, deadline, async move { gateway.settle(asked).await }).await
+        let ended = self.once(&key, hash, deadline, async move { gateway.settle(asked).await });
+        self.count_refusal(&terminal.id, ended.await)
     }
 
     /// Does the work of an attempt, or joins the same call that does it.
@@ -215,6 +216,8 @@ impl Gateway {
         if let Some(footage) = &asked.request.footage {
             check_footage(footage, asked.arrived_at)?;
         }
+        // Before anything is used up that no decision could follow.
+        self.signing.witnessing.require(asked.arrived_at)?;
         let _admitted = self.vision.admit()?;
         let debited = self.debit(&asked).await?;
         let (key, attempts_key) = (asked.key.clone(), debited.attempts_key);
@@ -270,6 +273,14 @@ impl Gateway {
         terminal: &CallingTerminal,
         challenge: &Challenge,
     ) -> Result<(), GatewayError> {
+        self.count_refusal(&terminal.id, self.cancel_open(terminal, challenge).await)
+    }
+
+    async fn cancel_open(
+        &self,
+        terminal: &CallingTerminal,
+        challenge: &Challenge,
+    ) -> Result<(), GatewayError> {
         let hash = sha256(challenge.as_bytes());
         let row = self.store.challenge(&hash).await?.ok_or(GatewayError::Stale)?;
         if row.terminal != terminal.id {
@@ -319,7 +330,8 @@ impl Gateway {
         let footage_days = pack.retention().footage_days;
         let job = OutcomeJob {
             key,
-            refers: Refers { rid: rid_text(&entry.receipt), index: decision.index, origin: None },
+            refers: Refers::to(&entry.receipt, entry.position),
+            decision: decision.index,
             spki: terminal.spki,
             receipt,
             issuer: self.settings.issuer.clone(),
@@ -492,9 +504,10 @@ impl Gateway {
     }
 
     async fn kept_answer(&self, row: DecisionRow, which: Which) -> Result<Answer, GatewayError> {
-        let is_recorded = row.index < self.view.read(|_, committed| committed)?;
-        let logged = if is_recorded {
-            Logged::committed(&self.settings.origin, self.entry(row.index).await?)
+        let (_, recorded) = self.view.recorded()?;
+        let logged = if row.index < recorded {
+            let entry = self.entry(row.index).await?;
+            Logged::committed(entry.position, row.index, entry.jws)
         } else {
             // The head's record failed after the commit: it is due before this is answered.
             self.sequencer.submit(Box::new(AwaitRecord(row.index))).await?
@@ -583,6 +596,8 @@ fn capture_bytes(capture: &Capture) -> Vec<u8> {
 struct OutcomeJob {
     key: DecisionKey,
     refers: Refers,
+    /// The place of the decision's entry.
+    decision: u64,
     spki: Digest,
     receipt: ReceiptId,
     issuer: String,
@@ -612,12 +627,12 @@ impl Job for OutcomeJob {
             outcome: *outcome,
             dispensed_minor: *dispensed_minor,
             currency: *currency,
-            index: slot.index,
+            index: slot.place,
         })
         .await?;
         if let Some(clip) = &self.clip {
-            let of = unit.footage(self.refers.index).await?;
-            let first = of.map_or(self.refers.index, |duty| duty.row.decision);
+            let of = unit.footage(self.decision).await?;
+            let first = of.map_or(self.decision, |duty| duty.row.decision);
             let row = self.keep.row(first, &self.key.terminal, false, Some(clip), slot);
             unit.insert_footage(&row).await?;
         }

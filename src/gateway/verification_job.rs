@@ -33,6 +33,7 @@ use crate::domain::score::Strength;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{DecisionKey, Operation};
 use crate::domain::turnover::Direction;
+use crate::ledger::LogPosition;
 use crate::policy::{self, CaptureFact, CustomerStanding, Facts, LivenessFact, PolicyPack};
 use crate::receipt::{
     Bio, Cap, Content, Exception, Policy, ReceiptDraft, ReportingTerminal, Salt, Terminal,
@@ -222,7 +223,7 @@ impl Job for VerificationJob {
         let row = DecisionRow {
             key: self.key.clone(),
             request_hash: self.request_hash,
-            index: slot.index,
+            index: slot.place,
             approves: decision.outcome().approves(),
             sealed_answer: self.sealed_answer(&decision, attempts_left)?,
         };
@@ -239,14 +240,14 @@ impl Job for VerificationJob {
         self.remember(unit, &facts, &decision, slot).await?;
         self.leave_for_oversight(unit, &decision, slot).await?;
         let sealed_audit = self.vault.seal_system(
-            &audit_place(&self.settings, slot.index),
+            &audit_place(self.settings.tenant.as_str(), &slot.position()),
             &salted,
             &*self.entropy,
         )?;
         Ok(Step::Append(Box::new(NewEntry {
             receipt: self.receipt,
             terminal: Some(self.terminal.id.clone()),
-            draft: self.draft(&decision, &confirming, &audit, &registers)?,
+            draft: self.draft(&decision, &confirming, &audit, &registers, slot)?,
             sealed_audit: Some(sealed_audit),
         })))
     }
@@ -415,7 +416,7 @@ impl VerificationJob {
             // Whether the face was compared with everybody's: identification, which needs a legal basis.
             "searched": self.seen.was_searched(),
             "strength_tenth_db": self.seen.strength_tenth_db,
-            "confirmation": confirming.in_audit_record(),
+            "confirmation": confirming.in_audit_record(slot),
             "quality": self.seen.quality,
             "pack": self.pack.hash().labelled(),
             "outcome": decision.outcome().as_str(),
@@ -441,9 +442,10 @@ impl VerificationJob {
         confirming: &Confirming,
         audit: &[u8],
         registers: &[RegisterRow],
+        slot: &Slot,
     ) -> Result<ReceiptDraft, GatewayError> {
         let outcome = decision.outcome();
-        let (refers, confirmation) = confirming.in_receipt();
+        let (refers, confirmation) = confirming.in_receipt(slot);
         let commit = transaction_commit(
             &Salt::new(self.salts.transaction),
             &TransactionFields {
@@ -530,12 +532,10 @@ impl VerificationJob {
 }
 
 /// Where an audit record is sealed to.
-pub(super) fn audit_place(settings: &Settings, index: u64) -> Place {
-    let row = crate::crypto::length_prefixed(&[
-        settings.origin.as_str().as_bytes(),
-        &index.to_be_bytes(),
-    ]);
-    Place::system("entries", "sealed_audit", settings.tenant.as_str(), &row)
+pub(super) fn audit_place(tenant: &str, position: &LogPosition) -> Place {
+    let LogPosition { origin, index } = position;
+    let row = crate::crypto::length_prefixed(&[origin.as_str().as_bytes(), &index.to_be_bytes()]);
+    Place::system("entries", "sealed_audit", tenant, &row)
 }
 
 /// Whether somebody new is a guest after it.

@@ -11,9 +11,10 @@ use tonic::{Request, Response, Status};
 use super::convert::{answer, noun};
 use super::peer::{AuditorPermit, EvidencePermit};
 use super::status::InvalidField;
-use crate::domain::id::{ReceiptId, TerminalId};
-use crate::domain::time::UnixMillis;
-use crate::gateway::{AuditRecord, EntryFilter, Evidence, ExportFile, Gateway};
+use crate::domain::id::ReceiptId;
+use crate::gateway::{
+    AuditRecord, Entry, EntryFilter, Evidence, ExportFile, ExportOptions, Gateway,
+};
 use crate::proto;
 use crate::proto::audit_service_server::AuditService;
 
@@ -37,19 +38,12 @@ impl AuditService for Audit {
     ) -> Result<Response<proto::Receipt>, Status> {
         use proto::get_receipt_request::Selector;
         AuditorPermit::of(request.extensions())?;
-        let proto::GetReceiptRequest { selector } = request.into_inner();
+        let proto::GetReceiptRequest { selector, origin } = request.into_inner();
         let entry = match noun::present("selector", selector)? {
-            Selector::Index(index) => self.0.entry(index).await?,
+            Selector::Index(index) => self.0.entry(self.place(&origin, index)?).await?,
             Selector::Rid(rid) => self.0.entry_of(&receipt_id(&rid)?).await?,
         };
-        Ok(Response::new(self.receipt(
-            entry.index,
-            &entry.receipt,
-            entry.kind,
-            entry.terminal,
-            entry.time,
-            entry.jws,
-        )))
+        Ok(Response::new(receipt(entry)))
     }
 
     async fn get_proof(
@@ -57,9 +51,21 @@ impl AuditService for Audit {
         request: Request<proto::GetProofRequest>,
     ) -> Result<Response<proto::GetProofResponse>, Status> {
         AuditorPermit::of(request.extensions())?;
-        let proto::GetProofRequest { index } = request.into_inner();
-        let proof = self.0.proof(index).await?;
+        let proto::GetProofRequest { index, origin } = request.into_inner();
+        let proof = self.0.proof(self.place(&origin, index)?).await?;
         Ok(Response::new(proto::GetProofResponse { proof }))
+    }
+
+    async fn get_consistency_proof(
+        &self,
+        request: Request<proto::GetConsistencyProofRequest>,
+    ) -> Result<Response<proto::GetConsistencyProofResponse>, Status> {
+        AuditorPermit::of(request.extensions())?;
+        let proto::GetConsistencyProofRequest { old_size, new_size, origin } = request.into_inner();
+        let origin = noun::origin("origin", &origin)?;
+        let hashes = self.0.consistency(origin.as_ref(), old_size, new_size).await?;
+        let hashes = hashes.iter().map(|hash| hash.as_bytes().to_vec()).collect();
+        Ok(Response::new(proto::GetConsistencyProofResponse { hashes }))
     }
 
     async fn get_checkpoint(
@@ -67,8 +73,9 @@ impl AuditService for Audit {
         request: Request<proto::GetCheckpointRequest>,
     ) -> Result<Response<proto::GetCheckpointResponse>, Status> {
         AuditorPermit::of(request.extensions())?;
-        let proto::GetCheckpointRequest {} = request.into_inner();
-        let checkpoint = self.0.checkpoint().await?;
+        let proto::GetCheckpointRequest { origin } = request.into_inner();
+        let origin = noun::origin("origin", &origin)?;
+        let checkpoint = self.0.checkpoint(origin.as_ref()).await?;
         Ok(Response::new(proto::GetCheckpointResponse { checkpoint }))
     }
 
@@ -89,12 +96,9 @@ impl AuditService for Audit {
         let begin = noun::page_after(&page_token, |token| token.parse::<u64>().ok())?.unwrap_or(0);
         let page = self.0.entries(begin, &filter, limit).await?;
         let next_page_token =
-            noun::next_page(&page, limit, |entry| entry.index.saturating_add(1).to_string());
+            noun::next_page(&page, limit, |entry| entry.place.saturating_add(1).to_string());
         Ok(Response::new(proto::ListReceiptsResponse {
-            receipts: page
-                .into_iter()
-                .map(|e| self.receipt(e.index, &e.receipt, e.kind, e.terminal, e.time, e.jws))
-                .collect(),
+            receipts: page.into_iter().map(receipt).collect(),
             next_page_token,
         }))
     }
@@ -104,8 +108,9 @@ impl AuditService for Audit {
         request: Request<proto::GetAuditRecordRequest>,
     ) -> Result<Response<proto::GetAuditRecordResponse>, Status> {
         AuditorPermit::of(request.extensions())?;
-        let proto::GetAuditRecordRequest { index } = request.into_inner();
-        let AuditRecord { salt, record } = self.0.audit_record(index).await?;
+        let proto::GetAuditRecordRequest { index, origin } = request.into_inner();
+        let place = self.place(&origin, index)?;
+        let AuditRecord { salt, record } = self.0.audit_record(place).await?;
         Ok(Response::new(proto::GetAuditRecordResponse { record, salt: salt.to_vec() }))
     }
 
@@ -114,9 +119,10 @@ impl AuditService for Audit {
         request: Request<proto::GetEvidenceRequest>,
     ) -> Result<Response<proto::GetEvidenceResponse>, Status> {
         let permit = EvidencePermit::of(request.extensions())?;
-        let proto::GetEvidenceRequest { index, case_reference } = request.into_inner();
+        let proto::GetEvidenceRequest { index, case_reference, origin } = request.into_inner();
         let case = noun::case_reference(&case_reference)?;
-        let evidence = self.0.evidence(permit.actor(), index, &case).await?;
+        let place = self.place(&origin, index)?;
+        let evidence = self.0.evidence(permit.actor(), place, &case).await?;
         let Evidence { image, media_type, keep_until, read } = evidence;
         Ok(Response::new(proto::GetEvidenceResponse {
             image,
@@ -131,13 +137,14 @@ impl AuditService for Audit {
         request: Request<proto::ExportLedgerRequest>,
     ) -> Result<Response<Self::ExportLedgerStream>, Status> {
         AuditorPermit::of(request.extensions())?;
-        let proto::ExportLedgerRequest {} = request.into_inner();
+        let proto::ExportLedgerRequest { audit_records } = request.into_inner();
+        let options = ExportOptions { audit_records };
         let (answers, stream) = mpsc::channel(EXPORT_PIECES_MAX);
         let gateway = Arc::clone(&self.0);
         tokio::spawn(async move {
             let (files, exported) = mpsc::channel(1);
             let export = async {
-                let ended = gateway.export(&files).await;
+                let ended = gateway.export(options, &files).await;
                 drop(files);
                 ended
             };
@@ -152,24 +159,21 @@ impl AuditService for Audit {
 }
 
 impl Audit {
-    fn receipt(
-        &self,
-        index: u64,
-        id: &ReceiptId,
-        kind: String,
-        terminal: Option<TerminalId>,
-        time: UnixMillis,
-        jws: String,
-    ) -> proto::Receipt {
-        let origin = self.0.settings().origin.as_str().to_owned();
-        proto::Receipt {
-            receipt_jws: jws.into_bytes(),
-            position: Some(proto::LogPosition { origin, index }),
-            rid: URL_SAFE_NO_PAD.encode(id.as_bytes()),
-            kind,
-            time: Some(time.into()),
-            terminal_id: terminal.map(|id| id.to_string()).unwrap_or_default(),
-        }
+    fn place(&self, origin: &str, index: u64) -> Result<u64, Status> {
+        let origin = noun::origin("origin", origin)?;
+        Ok(self.0.place(origin.as_ref(), index)?)
+    }
+}
+
+fn receipt(entry: Entry) -> proto::Receipt {
+    let Entry { position, place: _, receipt, kind, terminal, time, jws, sealed_audit: _ } = entry;
+    proto::Receipt {
+        receipt_jws: jws.into_bytes(),
+        position: Some(answer::log_position(position)),
+        rid: URL_SAFE_NO_PAD.encode(receipt.as_bytes()),
+        kind,
+        time: Some(time.into()),
+        terminal_id: terminal.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 
@@ -178,10 +182,11 @@ async fn forward(
     mut exported: mpsc::Receiver<ExportFile>,
     answers: mpsc::Sender<Result<proto::ExportLedgerResponse, Status>>,
 ) {
-    while let Some(file) = exported.recv().await {
-        for piece in pieces(&file.bytes) {
-            let (path, content) = (file.path.to_owned(), piece.to_vec());
-            let answer = proto::ExportLedgerResponse { path, content };
+    while let Some(ExportFile { path, bytes, entries_done, entries_total }) = exported.recv().await
+    {
+        for piece in pieces(&bytes) {
+            let (path, content) = (path.clone(), piece.to_vec());
+            let answer = proto::ExportLedgerResponse { path, content, entries_done, entries_total };
             if answers.send(Ok(answer)).await.is_err() {
                 return;
             }
@@ -219,7 +224,12 @@ mod tests {
         let (answers, caller) = mpsc::channel(1);
         let forwarding = tokio::spawn(forward(exported, answers));
         drop(caller);
-        let file = || ExportFile { path: "receipts.jws", bytes: vec![7] };
+        let file = || ExportFile {
+            path: "receipts.jws".into(),
+            bytes: vec![7],
+            entries_done: 0,
+            entries_total: 0,
+        };
         files.send(file()).await.unwrap();
         forwarding.await.unwrap();
         assert!(files.send(file()).await.is_err());

@@ -40,7 +40,10 @@ impl CaseService for CaseDesk {
         let CaseFile { case, evidence, linked } = self.0.case(&case::id(&case_id)?).await?;
         Ok(Response::new(proto::GetCaseResponse {
             case: Some(case::case(case)),
-            evidence: evidence.into_iter().map(case::evidence).collect(),
+            evidence: evidence
+                .into_iter()
+                .map(|row| Ok(case::evidence(self.0.position(row.index)?, row)))
+                .collect::<Result<_, Status>>()?,
             linked_customer_ids: linked.iter().map(ToString::to_string).collect(),
         }))
     }

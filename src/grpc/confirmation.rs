@@ -29,7 +29,7 @@ impl ConfirmationService for Confirmations {
         AppBackendPermit::of(request.extensions())?;
         let proto::ListPendingRequest { customer } = request.into_inner();
         let pending = self.0.pending_of(&noun::customer_reference(customer)?).await?;
-        let pending = answer::pending(self.0.settings().origin.as_str(), pending);
+        let pending = answer::pending(pending);
         Ok(Response::new(proto::ListPendingResponse { pending }))
     }
 
@@ -39,11 +39,14 @@ impl ConfirmationService for Confirmations {
     ) -> Result<Response<proto::AwaitPendingResponse>, Status> {
         AppBackendPermit::of(request.extensions())?;
         let deadline = TimeAllowed::deadline(request.extensions())?;
-        let proto::AwaitPendingRequest { after_index, wait_ms } = request.into_inner();
+        let proto::AwaitPendingRequest { after_index, wait_ms, after_origin } =
+            request.into_inner();
+        let origin = noun::origin("after_origin", &after_origin)?;
+        let after = self.0.pending_after(origin.as_ref(), after_index)?;
         let wait = noun::wait(wait_ms)?;
         let last = deadline.checked_sub(ANSWER_TIME).unwrap_or(deadline);
-        let pending = self.0.await_pending(after_index, (Instant::now() + wait).min(last)).await?;
-        let pending = answer::pending(self.0.settings().origin.as_str(), pending);
+        let pending = self.0.await_pending(after, (Instant::now() + wait).min(last)).await?;
+        let pending = answer::pending(pending);
         Ok(Response::new(proto::AwaitPendingResponse { pending }))
     }
 

@@ -45,7 +45,7 @@ impl FootageService for Footage {
         let page = self.0.footage(&filter, after, limit).await?;
         let next_page_token =
             noun::next_page(&page, limit, |opened| opened.duty.row.index.to_string());
-        let duties = page.into_iter().map(|opened| self.duty(opened)).collect();
+        let duties = page.into_iter().map(|opened| self.duty(opened)).collect::<Result<_, _>>()?;
         Ok(Response::new(proto::ListFootageResponse { duties, next_page_token }))
     }
 
@@ -54,9 +54,10 @@ impl FootageService for Footage {
         request: Request<proto::PlaceHoldRequest>,
     ) -> Result<Response<proto::HoldResponse>, Status> {
         let permit = AdminPermit::of(request.extensions())?;
-        let proto::PlaceHoldRequest { index, case_reference } = request.into_inner();
+        let proto::PlaceHoldRequest { index, case_reference, origin } = request.into_inner();
         let case = noun::case_reference(&case_reference)?;
-        let entry = self.0.place_hold(permit.actor(), index, case).await?;
+        let place = self.place(&origin, index)?;
+        let entry = self.0.place_hold(permit.actor(), place, case).await?;
         Ok(Response::new(held(&entry)))
     }
 
@@ -65,9 +66,10 @@ impl FootageService for Footage {
         request: Request<proto::LiftHoldRequest>,
     ) -> Result<Response<proto::HoldResponse>, Status> {
         let permit = AdminPermit::of(request.extensions())?;
-        let proto::LiftHoldRequest { index, case_reference } = request.into_inner();
+        let proto::LiftHoldRequest { index, case_reference, origin } = request.into_inner();
         let case = noun::case_reference(&case_reference)?;
-        let entry = self.0.lift_hold(permit.actor(), index, case).await?;
+        let place = self.place(&origin, index)?;
+        let entry = self.0.lift_hold(permit.actor(), place, case).await?;
         Ok(Response::new(held(&entry)))
     }
 
@@ -76,9 +78,10 @@ impl FootageService for Footage {
         request: Request<proto::ConfirmDeletedRequest>,
     ) -> Result<Response<proto::ConfirmDeletedResponse>, Status> {
         let permit = AdminPermit::of(request.extensions())?;
-        let proto::ConfirmDeletedRequest { indices } = request.into_inner();
-        let indices = self::indices(indices)?;
-        let entry = self.0.confirm_deleted(permit.actor(), indices).await?;
+        let proto::ConfirmDeletedRequest { indices, origin } = request.into_inner();
+        let indices = self::indices(indices)?.into_iter();
+        let places = indices.map(|index| self.place(&origin, index)).collect::<Result<_, _>>()?;
+        let entry = self.0.confirm_deleted(permit.actor(), places).await?;
         let position = Some(answer::position(&entry));
         Ok(Response::new(proto::ConfirmDeletedResponse { position }))
     }
@@ -95,17 +98,19 @@ impl Footage {
         })
     }
 
-    fn duty(&self, opened: OpenedDuty) -> proto::FootageDuty {
+    fn place(&self, origin: &str, index: u64) -> Result<u64, Status> {
+        let origin = noun::origin("origin", origin)?;
+        Ok(self.0.place(origin.as_ref(), index)?)
+    }
+
+    fn duty(&self, opened: OpenedDuty) -> Result<proto::FootageDuty, Status> {
         let OpenedDuty { duty, salt } = opened;
-        let position = |index| {
-            let origin = self.0.settings().origin.as_str().to_owned();
-            Some(proto::LogPosition { origin, index })
-        };
+        let position = |place| Ok::<_, Status>(Some(answer::log_position(self.0.position(place)?)));
         let row = duty.row;
         let footage = row.clip.as_ref().map(|clip| &clip.footage);
-        proto::FootageDuty {
-            position: position(row.index),
-            decision: position(row.decision),
+        Ok(proto::FootageDuty {
+            position: position(row.index)?,
+            decision: position(row.decision)?,
             terminal_id: row.terminal.to_string(),
             time: Some(row.at.into()),
             missing: row.is_missing,
@@ -119,7 +124,7 @@ impl Footage {
             keep_until: Some(row.keep_until.into()),
             case_references: duty.cases.iter().map(ToString::to_string).collect(),
             deleted_at: row.deleted_at.map(Into::into),
-        }
+        })
     }
 }
 

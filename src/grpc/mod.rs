@@ -7,6 +7,7 @@ mod convert;
 mod cut;
 mod enrollment;
 mod footage;
+mod key;
 pub mod limits;
 pub mod peer;
 mod policy;

@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 74] = [
+pub const ACCESS: [(&str, Access); 78] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -80,6 +80,7 @@ pub const ACCESS: [(&str, Access); 74] = [
     ("/tulga.v1.AuditService/GetReceipt", AUDITOR),
     ("/tulga.v1.AuditService/GetProof", AUDITOR),
     ("/tulga.v1.AuditService/GetCheckpoint", AUDITOR),
+    ("/tulga.v1.AuditService/GetConsistencyProof", AUDITOR),
     ("/tulga.v1.AuditService/ListReceipts", AUDITOR),
     ("/tulga.v1.AuditService/GetAuditRecord", AUDITOR),
     ("/tulga.v1.AuditService/ExportLedger", AUDITOR),
@@ -105,6 +106,9 @@ pub const ACCESS: [(&str, Access); 74] = [
     ("/tulga.v1.TerminalService/RevokeTerminal", ADMIN),
     ("/tulga.v1.TerminalService/SetTerminalPlace", ADMIN),
     ("/tulga.v1.TerminalService/ListTerminals", ADMIN),
+    ("/tulga.v1.KeyService/ListKeys", ADMIN),
+    ("/tulga.v1.KeyService/PrepareKey", ADMIN),
+    ("/tulga.v1.KeyService/InstallRegister", ADMIN),
     ("/tulga.v1.PolicyService/ProposePack", POLICY_AUTHOR),
     ("/tulga.v1.PolicyService/ApprovePack", POLICY_APPROVER),
     ("/tulga.v1.PolicyService/ActivatePack", POLICY_ACTIVATOR),
@@ -142,6 +146,9 @@ pub trait Terminals: Send + Sync + 'static {
     /// Whether `terminal` is registered with this public key and not revoked. An error is the reason
     /// of the error table.
     async fn admits(&self, terminal: &TerminalId, key: Digest) -> Result<bool, &'static str>;
+
+    /// Somebody was turned away at the door: a terminal, where the certificate names one.
+    fn turned_away(&self, terminal: Option<&TerminalId>, reason: &'static str);
 }
 
 #[async_trait::async_trait]
@@ -152,6 +159,10 @@ impl Terminals for Gateway {
             // may come again.
             status::reason_and_field(&error).0
         })
+    }
+
+    fn turned_away(&self, terminal: Option<&TerminalId>, reason: &'static str) {
+        self.count_incident(terminal, reason);
     }
 }
 
@@ -280,16 +291,23 @@ impl Door {
             Some(Access::AnyRole | Access::Roles(_)) => {}
         }
         let PeerIdentity { principal, spki } = peer(request)?;
+        let terminal = TerminalId::try_from(principal.name.as_str()).ok();
+        let terminal = terminal.filter(|_| principal.role == Role::Terminal);
+        let refused = |reason| {
+            self.terminals.turned_away(terminal.as_ref(), reason);
+            Err(status::of(reason))
+        };
         if principal.tenant != self.tenant {
-            return Err(status::of("DEV_UNKNOWN"));
+            return refused("DEV_UNKNOWN");
         }
         if may_call(method, Some(principal.role)) != Some(true) {
-            return Err(status::of("ROLE_NOT_ALLOWED"));
+            return refused("ROLE_NOT_ALLOWED");
         }
         if principal.role == Role::Terminal {
             let terminal = TerminalId::try_from(principal.name.as_str())
                 .map_err(|error| status::refuse("DEV_UNKNOWN", &error))?;
             if !self.terminals.admits(&terminal, spki).await.map_err(status::of)? {
+                self.terminals.turned_away(Some(&terminal), "DEV_UNKNOWN");
                 return Err(status::of("DEV_UNKNOWN"));
             }
             let calling = CallingTerminal { id: terminal, spki };
@@ -405,7 +423,9 @@ mod tests {
                 ("EnrollmentService", "Erase" | "ResolveDuplicate" | "ExportTemplate")
                 | ("FootageService", "PlaceHold" | "LiftHold" | "ConfirmDeleted")
                 | ("CaseService", "ProposeResolution" | "ApproveResolution")
-                | ("RegisterService" | "RetentionService" | "TerminalService", _) => &[Admin],
+                | ("KeyService" | "RegisterService" | "RetentionService" | "TerminalService", _) => {
+                    &[Admin]
+                }
                 ("EnrollmentService" | "TellerService", _) => &[Enroller, Admin],
                 ("AuditService", "GetEvidence") => &[Auditor],
                 ("AuditService" | "CaseService", _) | ("FootageService", "ListFootage") => {

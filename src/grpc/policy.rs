@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::convert::answer;
 use super::convert::noun;
 use super::peer::{
     PolicyActivatorPermit, PolicyApproverPermit, PolicyAuthorPermit, PolicyReaderPermit,
@@ -35,7 +36,7 @@ impl PolicyService for PolicyDesk {
         let file = |proto::PackFile { name, content }| (name, content);
         let files = files.into_iter().map(file).collect();
         let row = self.0.propose_pack(permit.actor(), files, key, signature).await?;
-        Ok(Response::new(proto::ProposePackResponse { pack: Some(self.pack(row)) }))
+        Ok(Response::new(proto::ProposePackResponse { pack: Some(self.pack(row)?) }))
     }
 
     async fn approve_pack(
@@ -47,7 +48,7 @@ impl PolicyService for PolicyDesk {
         let hash = self::hash(&hash)?;
         let (key, signature) = (self::public_key(&public_key)?, self::signature(signature)?);
         let row = self.0.approve_pack(permit.actor(), hash, key, signature).await?;
-        Ok(Response::new(proto::ApprovePackResponse { pack: Some(self.pack(row)) }))
+        Ok(Response::new(proto::ApprovePackResponse { pack: Some(self.pack(row)?) }))
     }
 
     async fn activate_pack(
@@ -59,7 +60,7 @@ impl PolicyService for PolicyDesk {
         let hash = self::hash(&hash)?;
         let effective_at = noun::instant_or_empty("effective_at", &effective_at)?;
         let row = self.0.activate_pack(permit.actor(), hash, effective_at).await?;
-        let activation = Some(self.activation(row));
+        let activation = Some(self.activation(row)?);
         Ok(Response::new(proto::ActivatePackResponse { activation }))
     }
 
@@ -73,7 +74,7 @@ impl PolicyService for PolicyDesk {
         let after = noun::page_after(&page_token, |token| token.parse::<u64>().ok())?;
         let page = self.0.packs(after, limit).await?;
         let next_page_token = noun::next_page(&page, limit, |row| row.proposed.index.to_string());
-        let packs = page.into_iter().map(|row| self.pack(row)).collect();
+        let packs = page.into_iter().map(|row| self.pack(row)).collect::<Result<_, _>>()?;
         Ok(Response::new(proto::ListPacksResponse { packs, next_page_token }))
     }
 
@@ -87,7 +88,7 @@ impl PolicyService for PolicyDesk {
         let (row, files) = (self.0.pack(&hash).await?, self.0.pack_files(&hash).await?);
         let file = |(name, text): (String, String)| proto::PackFile { name, content: text.into() };
         Ok(Response::new(proto::GetPackResponse {
-            pack: Some(self.pack(row)),
+            pack: Some(self.pack(row)?),
             files: files.into_iter().map(file).collect(),
         }))
     }
@@ -100,53 +101,56 @@ impl PolicyService for PolicyDesk {
         let proto::GetActivePackRequest {} = request.into_inner();
         let ActivePack { active, scheduled } = self.0.active_pack().await?;
         Ok(Response::new(proto::GetActivePackResponse {
-            active: Some(self.activation(active)),
-            scheduled: scheduled.into_iter().map(|row| self.activation(row)).collect(),
+            active: Some(self.activation(active)?),
+            scheduled: scheduled
+                .into_iter()
+                .map(|row| self.activation(row))
+                .collect::<Result<_, _>>()?,
         }))
     }
 }
 
 impl PolicyDesk {
-    fn pack(&self, row: PackRow) -> proto::Pack {
+    fn pack(&self, row: PackRow) -> Result<proto::Pack, Status> {
         let state = state(&row, self.0.now());
         let PackRow { hash, id, version, expires_at, proposed, approved } = row;
-        proto::Pack {
+        Ok(proto::Pack {
             hash: hash.hex(),
             id,
             version,
             state: state.into(),
-            author: Some(self.signed(proposed)),
-            approver: approved.map(|approved| self.signed(approved)),
+            author: Some(self.signed(proposed)?),
+            approver: approved.map(|approved| self.signed(approved)).transpose()?,
             expires_at: Some(expires_at.into()),
-        }
+        })
     }
 
-    fn signed(&self, row: PackSignature) -> proto::PackSignature {
+    fn signed(&self, row: PackSignature) -> Result<proto::PackSignature, Status> {
         let PackSignature { name, key, signature, at, index } = row;
-        proto::PackSignature {
+        Ok(proto::PackSignature {
             name: name.as_str().to_owned(),
             spki_sha256: key.fingerprint().hex(),
             public_key: key.as_bytes().to_vec(),
             signature,
             at: Some(at.into()),
-            position: Some(self.position(index)),
-        }
+            position: Some(self.position(index)?),
+        })
     }
 
-    fn activation(&self, row: ActivationRow) -> proto::Activation {
+    fn activation(&self, row: ActivationRow) -> Result<proto::Activation, Status> {
         let ActivationRow { index, hash, id, version, effective_at, from_folder } = row;
-        proto::Activation {
+        Ok(proto::Activation {
             hash: hash.hex(),
             id,
             version,
             effective_at: Some(effective_at.into()),
-            position: Some(self.position(index)),
+            position: Some(self.position(index)?),
             from_configuration: from_folder,
-        }
+        })
     }
 
-    fn position(&self, index: u64) -> proto::LogPosition {
-        proto::LogPosition { origin: self.0.settings().origin.as_str().to_owned(), index }
+    fn position(&self, place: u64) -> Result<proto::LogPosition, Status> {
+        Ok(answer::log_position(self.0.position(place)?))
     }
 }
 

@@ -11,6 +11,7 @@ use super::peer::AdminPermit;
 use super::status;
 use super::status::InvalidField;
 use crate::domain::register::Register;
+use crate::gateway::RegisterRow;
 use crate::gateway::request::Actor;
 use crate::gateway::{Gateway, GatewayError, RegisterDraft};
 use crate::proto;
@@ -64,8 +65,9 @@ impl RegisterService for RegisterDesk {
     ) -> Result<Response<proto::ListRegistersResponse>, Status> {
         AdminPermit::of(request.extensions())?;
         let proto::ListRegistersRequest {} = request.into_inner();
-        let registers = self.0.registers().await?.into_iter().map(register::version);
-        Ok(Response::new(proto::ListRegistersResponse { registers: registers.collect() }))
+        let rows = self.0.registers().await?.into_iter();
+        let registers = rows.map(|row| version(&self.0, row)).collect::<Result<_, _>>()?;
+        Ok(Response::new(proto::ListRegistersResponse { registers }))
     }
 
     async fn get_register(
@@ -75,8 +77,13 @@ impl RegisterService for RegisterDesk {
         AdminPermit::of(request.extensions())?;
         let proto::GetRegisterRequest { kind } = request.into_inner();
         let row = self.0.register(register::register("kind", kind)?).await?;
-        Ok(Response::new(register::version(row)))
+        Ok(Response::new(version(&self.0, row)?))
     }
+}
+
+fn version(gateway: &Gateway, row: RegisterRow) -> Result<proto::RegisterVersion, Status> {
+    let position = gateway.position(row.index)?;
+    Ok(register::version(row, position))
 }
 
 /// An import on its way: what was read of it.
@@ -120,8 +127,9 @@ async fn import(
     if bad_rows > 0 && !skip_bad_rows && !dry_run {
         return Err(GatewayError::State("rows could not be taken").into());
     }
-    let diff = gateway.import_register(actor, draft, dry_run).await?;
-    Ok(Some(register::diff(diff, bad_rows)))
+    let mut diff = gateway.import_register(actor, draft, dry_run).await?;
+    let imported = diff.version.take().map(|row| version(gateway, row)).transpose()?;
+    Ok(Some(register::diff(diff, imported, bad_rows)))
 }
 
 impl Reading {

@@ -19,6 +19,7 @@ use super::confirmation::Confirmations;
 use super::cut::Cutter;
 use super::enrollment::Enrollment;
 use super::footage::{Footage, Retention};
+use super::key::KeyDesk;
 use super::limits::{EnvelopeLayer, Limits};
 use super::peer::{Door, DoorLayer};
 use super::policy::PolicyDesk;
@@ -35,6 +36,7 @@ use crate::proto::case_service_server::CaseServiceServer;
 use crate::proto::confirmation_service_server::ConfirmationServiceServer;
 use crate::proto::enrollment_service_server::EnrollmentServiceServer;
 use crate::proto::footage_service_server::FootageServiceServer;
+use crate::proto::key_service_server::KeyServiceServer;
 use crate::proto::policy_service_server::PolicyServiceServer;
 use crate::proto::receipt_service_server::ReceiptServiceServer;
 use crate::proto::register_service_server::RegisterServiceServer;
@@ -83,6 +85,9 @@ pub enum ServeError {
     #[error("the transport failed")]
     Transport(#[source] tonic::transport::Error),
 }
+
+/// Most bytes of a message with a key register in it.
+const KEY_MESSAGE_BYTES: usize = 5 << 20;
 
 /// Services, and the means to say whether they serve.
 #[derive(Debug)]
@@ -163,8 +168,13 @@ impl Site {
         let cases = CaseServiceServer::new(CaseDesk(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
+        // A register may be as large as a picture.
+        let keys = KeyServiceServer::new(KeyDesk(gateway()))
+            .max_decoding_message_size(message_bytes_max.max(KEY_MESSAGE_BYTES))
+            .max_encoding_message_size(answer_bytes_max.max(KEY_MESSAGE_BYTES));
         self.with(|routes| {
             routes
+                .add_service(keys)
                 .add_service(footage)
                 .add_service(retention)
                 .add_service(reports)

@@ -23,8 +23,7 @@ impl TellerService for TellerDesk {
         EnrollerPermit::of(request.extensions())?;
         let of = asked::exceptions_of(request.into_inner())?;
         let waiting = self.0.waiting_exceptions(&of).await?;
-        let origin = self.0.settings().origin.as_str();
-        let exceptions = waiting.into_iter().map(|one| answer::exception(origin, one)).collect();
+        let exceptions = waiting.into_iter().map(answer::exception).collect();
         Ok(Response::new(proto::ListExceptionsResponse { exceptions }))
     }
 

@@ -7,6 +7,8 @@
 mod checkpoint;
 mod cosignature;
 mod der;
+mod half_year;
+mod names;
 mod note;
 mod policy;
 mod proof;
@@ -20,6 +22,8 @@ pub use checkpoint::{Checkpoint, CheckpointError, split_checkpoints};
 pub use cosignature::{
     Cosignature, CosignatureError, LogKey, VerifierKeyError, WitnessKey, WitnessTimes, cosign,
 };
+pub use half_year::half_years_after;
+pub use names::{LedgerNames, LogPosition};
 pub use note::{InvalidOrigin, KeyId, NOTE_BYTES_MAX, NoteError, Origin, SignedNote, sign_note};
 pub use policy::{
     LineFault, POLICY_BYTES_MAX, PolicyError, Quorum, QuorumState, WitnessPolicy, WitnessRecord,
@@ -27,7 +31,9 @@ pub use policy::{
 pub use proof::{ProofTextError, TlogProof};
 pub use shards::{ClosedShard, LogOfLogs};
 pub use submission::{SUBMISSION_BYTES_MAX, Submission, SubmissionError};
-pub use tile::{TILE_WIDTH, TileAddress, TileError, TileKind, append_entry};
+pub use tile::{
+    TILE_WIDTH, TileAddress, TileError, TileKind, TileWriter, WrittenTile, append_entry,
+};
 pub use timestamp::{Nonce, TIMESTAMP_BYTES_MAX, TimestampError, TimestampRequest, TimestampToken};
 pub use tree::{
     LeafHash, OutsideTree, ProofError, Tree, empty_root, verify_consistency, verify_inclusion,

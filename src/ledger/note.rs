@@ -5,7 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::crypto::{KeyKind, PublicKey, SignatureError, Signer, sha256};
+use crate::crypto::{Digest, KeyKind, PublicKey, SignatureError, Signer, sha256};
 
 /// Longest note taken, in bytes.
 pub const NOTE_BYTES_MAX: usize = 64 * 1024;
@@ -23,6 +23,12 @@ impl Origin {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// SHA-256 of the name.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        sha256(self.0.as_bytes())
     }
 
     /// The folder that is its own in an export of several ledgers: its name, whose slashes separate

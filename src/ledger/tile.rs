@@ -4,7 +4,8 @@
 //! A hash tile of level `l` holds up to 256 roots of complete subtrees of `256^l` entries; an entry
 //! bundle holds the entries under one tile of level 0. The rightmost of each level may be partial.
 
-use super::{LeafHash, OutsideTree, Tree};
+use super::tree::node;
+use super::{LeafHash, OutsideTree, Tree, empty_root};
 use crate::crypto::Digest;
 
 /// Hashes in a full tile, entries in a full bundle.
@@ -155,7 +156,7 @@ impl TileAddress {
     pub fn hashes(&self, tree: &Tree) -> Result<Vec<u8>, OutsideTree> {
         let TileKind::Hashes { level } = self.kind else { return Err(OutsideTree) };
         let row = tree.subtrees(8 * level, self.first(), self.width).ok_or(OutsideTree)?;
-        Ok(row.iter().flat_map(|hash| *hash.as_bytes()).collect())
+        Ok(bytes_of(row))
     }
 
     /// Checks the bytes of a hash tile against a tree.
@@ -249,6 +250,110 @@ pub fn append_entry(bundle: &mut Vec<u8>, entry: &[u8]) -> Result<(), TileError>
     bundle.extend_from_slice(&length.to_be_bytes());
     bundle.extend_from_slice(entry);
     Ok(())
+}
+
+/// Cuts a ledger into tiles while its entries go by; it holds no more than the unfinished tile of each
+/// level.
+#[derive(Clone, Debug, Default)]
+pub struct TileWriter {
+    size: u64,
+    bundle: Vec<u8>,
+    /// Of each level the hashes of the unfinished tile.
+    levels: Vec<Vec<Digest>>,
+}
+
+/// A tile and its bytes.
+pub type WrittenTile = (TileAddress, Vec<u8>);
+
+impl TileWriter {
+    /// Appends the next entry; the tiles that it completes.
+    ///
+    /// # Errors
+    ///
+    /// [`TileError`] for an entry that no bundle can hold.
+    pub fn push(&mut self, entry: &[u8]) -> Result<Vec<WrittenTile>, TileError> {
+        let mut complete = Vec::new();
+        append_entry(&mut self.bundle, entry)?;
+        let index = self.size / u64::from(TILE_WIDTH);
+        self.size += 1;
+        if self.size.is_multiple_of(u64::from(TILE_WIDTH)) {
+            let address = TileAddress::new(TileKind::Entries, index, TILE_WIDTH)?;
+            complete.push((address, std::mem::take(&mut self.bundle)));
+        }
+        let mut hash = *LeafHash::of_entry(entry).digest();
+        let mut index = index;
+        for level in 0..=LEVEL_MAX {
+            let at = usize::from(level);
+            if self.levels.len() == at {
+                self.levels.push(Vec::new());
+            }
+            let Some(row) = self.levels.get_mut(at) else { break };
+            row.push(hash);
+            if row.len() < usize::from(TILE_WIDTH) {
+                break;
+            }
+            let row = std::mem::take(row);
+            complete.push((
+                TileAddress::new(TileKind::Hashes { level }, index, TILE_WIDTH)?,
+                bytes_of(&row),
+            ));
+            hash = root_over(row, None).unwrap_or_else(empty_root);
+            index /= u64::from(TILE_WIDTH);
+        }
+        Ok(complete)
+    }
+
+    /// The root over all entries so far.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        let root = self.levels.iter().fold(None, |right, row| root_over(row.clone(), right));
+        root.unwrap_or_else(empty_root)
+    }
+
+    /// The partial tiles at the ledger's end.
+    ///
+    /// # Errors
+    ///
+    /// None that a ledger of fewer than 2^63 entries can meet.
+    pub fn finish(self) -> Result<Vec<WrittenTile>, TileError> {
+        let mut partial = Vec::new();
+        let width = u64::from(TILE_WIDTH);
+        let mut items = self.size;
+        if !self.bundle.is_empty() {
+            let rest = u16::try_from(items % width).map_err(|_| TileError::Length)?;
+            let address = TileAddress::new(TileKind::Entries, items / width, rest)?;
+            partial.push((address, self.bundle));
+        }
+        for (level, row) in (0u8..).zip(self.levels) {
+            if !row.is_empty() {
+                let rest = u16::try_from(row.len()).map_err(|_| TileError::Length)?;
+                let kind = TileKind::Hashes { level };
+                partial.push((TileAddress::new(kind, items / width, rest)?, bytes_of(&row)));
+            }
+            items /= width;
+        }
+        Ok(partial)
+    }
+}
+
+/// The root over neighbouring complete subtrees of one size, and over what stands to their right
+/// (RFC 6962: from the right, the lone subtree of each size joins what is right of it).
+fn root_over(row: Vec<Digest>, right: Option<Digest>) -> Option<Digest> {
+    let (mut row, mut right) = (row, right);
+    while !row.is_empty() {
+        if !row.len().is_multiple_of(2)
+            && let Some(lone) = row.pop()
+        {
+            right = Some(right.map_or(lone, |right| node(&lone, &right)));
+        }
+        let pairs = row.chunks_exact(2);
+        row = pairs.filter_map(|pair| Some(node(pair.first()?, pair.last()?))).collect();
+    }
+    right
+}
+
+fn bytes_of(hashes: &[Digest]) -> Vec<u8> {
+    hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()
 }
 
 /// A tile that is not taken.

@@ -1,7 +1,7 @@
 //! Time-stamps of checkpoints by an authority that has nothing to do with the ledger (RFC 3161): what is
 //! asked, and what its answer must prove.
 
-use super::der::{Der, INTEGER, NotDer, OCTETS, OID, SEQUENCE, SET, encode};
+use super::der::{Der, INTEGER, Item, NotDer, OCTETS, OID, SEQUENCE, SET, encode};
 use crate::crypto::{
     CertificateError, StampAuthorities, StampDigest, StampKey, StampSignature, sha256,
 };
@@ -128,16 +128,13 @@ struct Signed<'a> {
     content: &'a [u8],
     certificates: Vec<&'a [u8]>,
     /// Who signed, as the signer says: issuer and serial number, or a key's identifier.
-    names: Tagged<'a>,
+    names: Item<'a>,
     digest: StampDigest,
     key: StampKey,
     /// What was signed instead of the content: attributes, with the content's digest.
     attributes: &'a [u8],
     signature: &'a [u8],
 }
-
-/// A tag and what is behind it.
-type Tagged<'a> = (u8, &'a [u8]);
 
 impl<'a> Signed<'a> {
     fn read(token: &'a [u8]) -> Result<Self, TimestampError> {
@@ -173,37 +170,31 @@ impl<'a> Signed<'a> {
         let attributes = signer.expect(EXPLICIT_0)?;
         let key = key_of(signer.inside(SEQUENCE)?.expect(OID)?, digest)?;
         let signature = signer.expect(OCTETS)?;
-        let names = (names.tag, names.content);
         Ok(Self { content, certificates, names, digest, key, attributes, signature })
     }
 
     /// The certificate whose key signed: the one that the signed attributes name by its hash. They must
     /// also hold the content's digest and say what the content is.
     fn signer(&self) -> Result<&'a [u8], TimestampError> {
-        if self.attribute(CONTENT_TYPE)? != Some((OID, TST_INFO)) {
+        if self.attribute(CONTENT_TYPE)?.is_none_or(|it| it.tag != OID || it.content != TST_INFO) {
             return Err(TimestampError::Malformed);
         }
-        if self.attribute(MESSAGE_DIGEST)? != Some((OCTETS, &*self.digest.of(self.content))) {
+        let written = self.attribute(MESSAGE_DIGEST)?.filter(|it| it.tag == OCTETS);
+        if written.map(|it| it.content) != Some(&*self.digest.of(self.content)) {
             return Err(TimestampError::Digest);
         }
         let (digest, hash) = match self.attribute(SIGNING_CERTIFICATE_V2)? {
-            Some((SEQUENCE, value)) => {
-                let mut first = Der::new(value).inside(SEQUENCE)?.inside(SEQUENCE)?;
+            Some(value) => {
+                let mut first = first_certificate(value)?;
                 let digest = match first.optional(SEQUENCE)? {
                     Some(algorithm) => digest_of(Der::new(algorithm))?,
                     None => StampDigest::Sha256,
                 };
                 (digest, first.expect(OCTETS)?)
             }
-            Some(_) => return Err(TimestampError::Malformed),
             None => {
-                let (tag, value) =
-                    self.attribute(SIGNING_CERTIFICATE)?.ok_or(TimestampError::NoSigner)?;
-                if tag != SEQUENCE {
-                    return Err(TimestampError::Malformed);
-                }
-                let mut first = Der::new(value).inside(SEQUENCE)?.inside(SEQUENCE)?;
-                (StampDigest::Sha1, first.expect(OCTETS)?)
+                let value = self.attribute(SIGNING_CERTIFICATE)?.ok_or(TimestampError::NoSigner)?;
+                (StampDigest::Sha1, first_certificate(value)?.expect(OCTETS)?)
             }
         };
         let is_it = |der: &&&[u8]| digest.of(der) == hash;
@@ -214,8 +205,10 @@ impl<'a> Signed<'a> {
 
     /// Where the signer is named by issuer and number, they are the certificate's.
     fn check_name(&self, certificate: &[u8]) -> Result<(), TimestampError> {
-        let (SEQUENCE, names) = self.names else { return Ok(()) };
-        let mut names = Der::new(names);
+        if self.names.tag != SEQUENCE {
+            return Ok(());
+        }
+        let mut names = Der::new(self.names.content);
         let (issuer, number) = (names.next()?.whole, names.expect(INTEGER)?);
         let mut fields = Der::new(certificate).inside(SEQUENCE)?.inside(SEQUENCE)?;
         fields.optional(EXPLICIT_0)?;
@@ -226,7 +219,7 @@ impl<'a> Signed<'a> {
     }
 
     /// The one value of a signed attribute; none where it is missing.
-    fn attribute(&self, wanted: &[u8]) -> Result<Option<Tagged<'a>>, TimestampError> {
+    fn attribute(&self, wanted: &[u8]) -> Result<Option<Item<'a>>, TimestampError> {
         let mut attributes = Der::new(self.attributes);
         let mut found = None;
         while !attributes.is_empty() {
@@ -237,12 +230,20 @@ impl<'a> Signed<'a> {
             let mut values = attribute.inside(SET)?;
             let value = values.next()?;
             values.end()?;
-            if found.replace((value.tag, value.content)).is_some() {
+            if found.replace(value).is_some() {
                 return Err(TimestampError::Malformed);
             }
         }
         Ok(found)
     }
+}
+
+/// The first of the certificates that an attribute names: the signer's.
+fn first_certificate(value: Item<'_>) -> Result<Der<'_>, TimestampError> {
+    if value.tag != SEQUENCE {
+        return Err(TimestampError::Malformed);
+    }
+    Ok(Der::new(value.content).inside(SEQUENCE)?.inside(SEQUENCE)?)
 }
 
 /// `TSTInfo`.

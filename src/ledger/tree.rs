@@ -305,7 +305,7 @@ const fn split(size: u64) -> u64 {
     1 << (size - 1).ilog2()
 }
 
-fn node(left: &Digest, right: &Digest) -> Digest {
+pub(super) fn node(left: &Digest, right: &Digest) -> Digest {
     let mut hash = Sha256::default();
     hash.update(&[1]);
     hash.update(left.as_bytes());

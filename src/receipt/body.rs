@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::Digest;
 use crate::domain::id::ReceiptId;
 use crate::domain::time::UnixMillis;
+use crate::ledger::LogPosition;
 
 /// Everything of a receipt but its time and its place in the ledger.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,7 +32,8 @@ pub struct ReceiptDraft {
 impl ReceiptDraft {
     /// The body, once time and place are known.
     #[must_use]
-    pub fn complete(self, time: UnixMillis, log: LogBlock) -> ReceiptBody {
+    pub fn complete(mut self, time: UnixMillis, log: LogBlock) -> ReceiptBody {
+        self.content.seen_from(&log.origin);
         ReceiptBody {
             rid: self.rid,
             iss: self.iss,
@@ -99,6 +101,35 @@ impl Content {
             Self::Erasure(_) => "erasure",
             Self::Redemption(_) => "redemption",
             Self::Reversal(_) => "reversal",
+        }
+    }
+
+    /// Leaves the ledger's name out where an entry of this very ledger is named.
+    fn seen_from(&mut self, origin: &str) {
+        let refers =
+            |refers: &mut Option<Refers>| refers.iter_mut().for_each(|it| it.seen_from(origin));
+        let confirmed = |confirmation: &mut Option<Confirmation>| {
+            confirmation.iter_mut().for_each(|it| it.entry.seen_from(origin));
+        };
+        match self {
+            Self::Verification(it) => {
+                refers(&mut it.refers);
+                confirmed(&mut it.confirmation);
+            }
+            Self::Exception(it) => {
+                refers(&mut it.refers);
+                confirmed(&mut it.confirmation);
+            }
+            Self::Outcome(it) => it.refers.seen_from(origin),
+            Self::Redemption(it) => it.refers.seen_from(origin),
+            Self::Reversal(it) => it.refers.seen_from(origin),
+            Self::Administration(it) => it.seen_from(origin),
+            Self::Erasure(it) => {
+                let ranges = [&mut it.bodies, &mut it.footage, &mut it.evidence];
+                for range in ranges.into_iter().flatten() {
+                    range.origin.take_if(|named| named == origin);
+                }
+            }
         }
     }
 }
@@ -288,6 +319,20 @@ pub struct Refers {
     pub origin: Option<String>,
 }
 
+impl Refers {
+    /// The receipt at a position. A draft names the ledger; [`ReceiptDraft::complete`] leaves it out where
+    /// it is the receipt's own.
+    #[must_use]
+    pub fn to(receipt: &ReceiptId, position: LogPosition) -> Self {
+        let LogPosition { origin, index } = position;
+        Self { rid: rid_text(receipt), index, origin: Some(origin.as_str().to_owned()) }
+    }
+
+    fn seen_from(&mut self, origin: &str) {
+        self.origin.take_if(|named| named == origin);
+    }
+}
+
 /// A terminal that reports.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ReportingTerminal {
@@ -310,6 +355,23 @@ pub struct Administration {
     /// Hash of the act's particulars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<String>,
+}
+
+impl Administration {
+    /// The subject of an act upon an entry: `entry 12 of` its ledger, and `entry 12` in that ledger's own
+    /// receipts.
+    #[must_use]
+    pub fn entry_subject(position: &LogPosition) -> String {
+        format!("{ENTRY}{}{OF}{}", position.index, position.origin)
+    }
+
+    fn seen_from(&mut self, origin: &str) {
+        let Some(subject) = &mut self.subject else { return };
+        let own = format!("{OF}{origin}");
+        if subject.starts_with(ENTRY) && subject.ends_with(&own) {
+            subject.truncate(subject.len() - own.len());
+        }
+    }
 }
 
 /// Who acted.
@@ -345,25 +407,37 @@ pub struct Erasure {
 }
 
 /// Indices `first..=last`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct IndexRange {
     /// The first.
     pub first: u64,
     /// The last, included.
     pub last: u64,
+    /// Their ledger, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 impl IndexRange {
-    /// The fewest ranges that hold exactly these indices.
+    /// The fewest ranges that hold exactly the entries at these positions, each with its ledger's name;
+    /// [`ReceiptDraft::complete`] leaves the name out where it is the receipt's own ledger.
     #[must_use]
-    pub fn covering(indices: &[u64]) -> Vec<Self> {
-        let mut sorted = indices.to_vec();
+    pub fn covering(positions: impl IntoIterator<Item = LogPosition>) -> Vec<Self> {
+        let mut sorted: Vec<LogPosition> = positions.into_iter().collect();
         sorted.sort_unstable();
         let mut ranges: Vec<Self> = Vec::new();
-        for index in sorted {
+        for LogPosition { origin, index } in sorted {
             match ranges.last_mut() {
-                Some(range) if index <= range.last.saturating_add(1) => range.last = index,
-                _ => ranges.push(Self { first: index, last: index }),
+                Some(range)
+                    if index <= range.last.saturating_add(1)
+                        && range.origin.as_deref() == Some(origin.as_str()) =>
+                {
+                    range.last = index;
+                }
+                _ => {
+                    let origin = Some(origin.as_str().to_owned());
+                    ranges.push(Self { first: index, last: index, origin });
+                }
             }
         }
         ranges
@@ -513,3 +587,5 @@ pub(super) enum InvalidBody {
 }
 
 const VERSION: u8 = 1;
+const ENTRY: &str = "entry ";
+const OF: &str = " of ";

@@ -13,6 +13,7 @@ mod confirmations;
 mod evidence;
 mod footage;
 mod guests;
+mod ledgers;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
 mod movements;
@@ -24,6 +25,7 @@ mod shelf;
 pub mod sql;
 mod unable;
 mod verifications;
+mod witnesses;
 
 use async_trait::async_trait;
 
@@ -44,6 +46,7 @@ pub use footage::{
     Footages,
 };
 pub use guests::{GUESTS_OF_NUMBER_MAX, GuestRow, Guests};
+pub use ledgers::{ClosedLedgerRow, LedgerReads, LedgerWrites};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf};
 pub use packs::{ActivationRow, PackRow, PackShelf, PackSignature, Packs};
 pub use past::{Links, Past};
@@ -58,6 +61,7 @@ pub use unable::{Unable, UnableQuestions, UnableRow};
 pub use verifications::{
     ApprovedSum, EntryCount, OutcomeCount, VerificationReads, VerificationRow, Verifications,
 };
+pub use witnesses::{TimestampRow, WitnessReads, WitnessWrites, WitnessedRow};
 
 /// Questions answered from committed state.
 #[async_trait]
@@ -70,6 +74,8 @@ pub trait Store:
     + CaseReads
     + RegisterReads
     + PackShelf
+    + LedgerReads
+    + WitnessReads
     + std::fmt::Debug
     + ActivationQuestions
 {
@@ -171,6 +177,8 @@ pub trait UnitOfWork:
     + Packs
     + Registers
     + Cases
+    + LedgerWrites
+    + WitnessWrites
 {
     /// Makes everything durable (synced to the disk) before it returns.
     ///
@@ -295,7 +303,9 @@ pub trait UnitOfWork:
         new: &HeadRow,
     ) -> Result<(), StoreError>;
     /// Appends an entry; [`StoreError::Exists`] if its index is taken.
-    async fn insert_entry(&mut self, origin: &str, row: &EntryRow) -> Result<(), StoreError>;
+    async fn insert_entry(&mut self, origin: &str, row: &EntryRow) -> Result<(), StoreError> {
+        self.insert_entries(origin, std::slice::from_ref(row)).await
+    }
     /// Keeps a checkpoint; the same size again changes nothing.
     async fn insert_checkpoint(
         &mut self,

@@ -1,4 +1,7 @@
 //! The rows that are kept.
+//!
+//! The `index` of an [`EntryRow`] is the entry's index in its ledger. Every other row names an entry by
+//! its place among the entries of all the gateway's ledgers, which in the first ledger is the same.
 
 use crate::crypto::{Digest, sha256};
 use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};

@@ -182,14 +182,24 @@ async fn audits(site: &Site, approved: &proto::Decision) {
     let mut auditor = AuditServiceClient::new(site.staff(Role::Auditor).await);
     let index = approved.position.as_ref().unwrap().index;
     let selector = Some(proto::get_receipt_request::Selector::Index(index));
-    let receipt =
-        auditor.get_receipt(proto::GetReceiptRequest { selector }).await.unwrap().into_inner();
+    let receipt = auditor
+        .get_receipt(proto::GetReceiptRequest { selector, ..proto::GetReceiptRequest::default() })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(receipt.receipt_jws, approved.receipt_jws);
     assert_eq!((receipt.kind.as_str(), receipt.terminal_id.as_str()), ("verification", "ATM-1"));
     let selector = Some(proto::get_receipt_request::Selector::Rid(receipt.rid.clone()));
-    let by_id = auditor.get_receipt(proto::GetReceiptRequest { selector }).await.unwrap();
+    let by_id = auditor
+        .get_receipt(proto::GetReceiptRequest { selector, ..proto::GetReceiptRequest::default() })
+        .await
+        .unwrap();
     assert_eq!(by_id.into_inner(), receipt);
-    let proof = auditor.get_proof(proto::GetProofRequest { index }).await.unwrap().into_inner();
+    let proof = auditor
+        .get_proof(proto::GetProofRequest { index, ..proto::GetProofRequest::default() })
+        .await
+        .unwrap()
+        .into_inner();
     assert!(proof.proof.starts_with("c2sp.org/tlog-proof@v1\n"), "{}", proof.proof);
 
     // Pages of one lead through everything, once.
@@ -214,7 +224,7 @@ async fn audits(site: &Site, approved: &proto::Decision) {
     }
     assert!(listed.len() >= 4 && listed.is_sorted_by(|a, b| a < b), "{listed:?}");
     let mut export =
-        auditor.export_ledger(proto::ExportLedgerRequest {}).await.unwrap().into_inner();
+        auditor.export_ledger(proto::ExportLedgerRequest::default()).await.unwrap().into_inner();
     let mut receipts = Vec::new();
     while let Some(piece) = export.message().await.unwrap() {
         if piece.path == "receipts.jws" {
@@ -242,7 +252,8 @@ async fn bad_input_is_refused_by_reason_and_field_and_leaves_no_trace() {
     let channel = site.terminal("ATM-1").await;
     let mut terminal = VerificationServiceClient::new(channel.clone());
     let mut auditor = AuditServiceClient::new(site.staff(Role::Auditor).await);
-    let before = auditor.get_checkpoint(proto::GetCheckpointRequest {}).await.unwrap().into_inner();
+    let before =
+        auditor.get_checkpoint(proto::GetCheckpointRequest::default()).await.unwrap().into_inner();
 
     let begins: [(&str, Spoil<proto::BeginCaptureRequest>); 19] = [
         ("customer", |r| r.customer = None),
@@ -317,7 +328,8 @@ async fn bad_input_is_refused_by_reason_and_field_and_leaves_no_trace() {
     unreadable_pictures(&mut terminal).await;
     malformed_messages(channel).await;
 
-    let after = auditor.get_checkpoint(proto::GetCheckpointRequest {}).await.unwrap().into_inner();
+    let after =
+        auditor.get_checkpoint(proto::GetCheckpointRequest::default()).await.unwrap().into_inner();
     let entries = |checkpoint: &str| checkpoint.lines().nth(1).unwrap().parse::<u64>().unwrap();
     assert_eq!(entries(&before.checkpoint), entries(&after.checkpoint), "nothing was decided");
     drop((terminal, auditor));
@@ -363,7 +375,10 @@ async fn malformed_messages(channel: Channel) {
     grpc.ready().await.unwrap();
     // A number where the challenge's bytes stand.
     let codec = tonic_prost::ProstCodec::<proto::GetProofRequest, proto::Decision>::default();
-    let wrong = tonic::Request::new(proto::GetProofRequest { index: 7 });
+    let wrong = tonic::Request::new(proto::GetProofRequest {
+        index: 7,
+        ..proto::GetProofRequest::default()
+    });
     let status = grpc
         .unary(wrong, http::uri::PathAndQuery::from_static(path), codec)
         .await

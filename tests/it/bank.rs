@@ -121,7 +121,7 @@ impl Bank {
 
     pub async fn ledger_size(&self) -> u64 {
         let mut auditor = AuditServiceClient::new(self.site.staff(Role::Auditor).await);
-        let asked = proto::GetCheckpointRequest {};
+        let asked = proto::GetCheckpointRequest::default();
         let checkpoint = auditor.get_checkpoint(asked).await.unwrap().into_inner().checkpoint;
         checkpoint.lines().nth(1).unwrap().parse().unwrap()
     }
@@ -132,7 +132,7 @@ impl Bank {
         let export = dir.path().join("export");
         let writer = ExportWriter::create(&export).unwrap();
         let mut auditor = AuditServiceClient::new(self.site.staff(Role::Auditor).await);
-        let asked = proto::ExportLedgerRequest {};
+        let asked = proto::ExportLedgerRequest::default();
         let mut pieces = auditor.export_ledger(asked).await.unwrap().into_inner();
         while let Some(piece) = pieces.message().await.unwrap() {
             writer.append(&piece.path, &piece.content).unwrap();

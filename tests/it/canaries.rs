@@ -187,7 +187,9 @@ async fn provoke_the_desk(
 async fn as_a_receipt(channel: Channel) -> String {
     let selector = Some(proto::get_receipt_request::Selector::Rid(NAME.into()));
     let mut auditor = AuditServiceClient::new(channel);
-    let answer = auditor.get_receipt(proto::GetReceiptRequest { selector }).await;
+    let answer = auditor
+        .get_receipt(proto::GetReceiptRequest { selector, ..proto::GetReceiptRequest::default() })
+        .await;
     answer.map_err(printed).unwrap_err()
 }
 

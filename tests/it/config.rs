@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use tulga::capture::DecodeLimits;
-use tulga::config::{Config, ConfigError, LogFormat, RawConfig};
+use tulga::config::{Config, ConfigError, LogFormat, Pkcs11Config, RawConfig};
+use tulga::crypto::KeyKind;
 use tulga::domain::time::UnixMillis;
 
 #[test]
@@ -59,6 +60,55 @@ fn the_example_has_every_key() {
     assert!(Config::from_toml(&lines(&folder)).unwrap().reference.is_some());
     assert!(Config::from_toml(&lines(&service)).unwrap().reference.is_some());
     assert!(Config::from_toml(&uncommented).is_err());
+}
+
+#[test]
+fn keys_may_live_in_a_token_that_is_whole_or_refused() {
+    let example = example_text();
+    let (before, commented) = example.split_once("# [keys.pkcs11]\n").unwrap();
+    let (commented, _) = commented.split_once("\n\n").unwrap();
+    let keys = ["module", "token_label", "pin_file", "holds"];
+    let uncommented = commented.lines().map(|line| match line.strip_prefix("# ") {
+        Some(key) if keys.iter().any(|name| is_key(key, name)) => key,
+        _ => line,
+    });
+    let section: String =
+        uncommented.fold("[keys.pkcs11]\n".to_owned(), |text, line| text + line + "\n");
+    let token = |text: &str| Config::from_toml(text).unwrap().keys.pkcs11.unwrap();
+    let documented = token(&format!("{before}{section}"));
+    assert_eq!(documented.token_label, "tulga");
+    assert_eq!(documented.pin_file, Path::new("token.pin"));
+    let held = |token: &Pkcs11Config| (token.holds_receipt, token.holds_ledger, token.holds_root);
+    assert_eq!(held(&documented), (true, true, false));
+
+    let good = "[keys]\nreceipt_alg = 'ES256'\n[keys.pkcs11]\nmodule = 'm'\ntoken_label = 't'\n\
+                pin_file = 'p'\nholds = ['root']\n";
+    assert_eq!(held(&token(good)), (false, false, true));
+    assert_eq!(Config::from_toml(good).unwrap().keys.receipt_kind, KeyKind::P256);
+    assert_eq!(Config::from_toml("").unwrap().keys.receipt_kind, KeyKind::Ed25519);
+    let cases = [
+        ("module = 'm'", "module = ''", "keys.pkcs11.module"),
+        ("pin_file = 'p'", "pin_file = ''", "keys.pkcs11.pin_file"),
+        ("token_label = 't'", "token_label = ''", "keys.pkcs11.token_label"),
+        ("token_label = 't'", "token_label = 't '", "keys.pkcs11.token_label"),
+        (
+            "token_label = 't'",
+            "token_label = '123456789012345678901234567890123'",
+            "keys.pkcs11.token_label",
+        ),
+        ("holds = ['root']", "holds = []", "keys.pkcs11.holds"),
+    ];
+    for (old, new, key) in cases {
+        let Err(ConfigError::Faults(faults)) = Config::from_toml(&good.replace(old, new)) else {
+            panic!("taken: {new}");
+        };
+        let keys: Vec<_> = faults.faults().iter().map(|fault| fault.key).collect();
+        assert_eq!(keys, [key], "{new}");
+    }
+    for (old, new) in [("'ES256'", "'ES384'"), ("['root']", "['kek']"), ("module = 'm'\n", "")] {
+        let malformed = Config::from_toml(&good.replace(old, new));
+        assert!(matches!(malformed, Err(ConfigError::Malformed(_))), "{new}");
+    }
 }
 
 const WITHOUT_DEFAULT: [(&str, &str); 7] = [

@@ -381,10 +381,18 @@ async fn the_final_decision_is_made_on_the_facts_of_its_own_moment() {
 async fn the_back_end_is_told_what_comes_up_and_can_go_on_from_where_it_was() {
     let mut bank = Bank::open("").await;
     let mut app = bank.app.clone();
-    let nothing = proto::AwaitPendingRequest { after_index: 0, wait_ms: 0 };
+    let nothing = proto::AwaitPendingRequest {
+        after_index: 0,
+        wait_ms: 0,
+        ..proto::AwaitPendingRequest::default()
+    };
     assert!(app.await_pending(nothing).await.unwrap().into_inner().pending.is_empty());
     let waits = tokio::spawn(async move {
-        let asked = proto::AwaitPendingRequest { after_index: 0, wait_ms: 60_000 };
+        let asked = proto::AwaitPendingRequest {
+            after_index: 0,
+            wait_ms: 60_000,
+            ..proto::AwaitPendingRequest::default()
+        };
         app.await_pending(asked).await.unwrap().into_inner().pending
     });
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -393,11 +401,19 @@ async fn the_back_end_is_told_what_comes_up_and_can_go_on_from_where_it_was() {
     assert_eq!(one.position, first.position);
     let second = bank.stepped_up("T2").await;
     let after_index = one.position.unwrap().index;
-    let asked = proto::AwaitPendingRequest { after_index, wait_ms: 60_000 };
+    let asked = proto::AwaitPendingRequest {
+        after_index,
+        wait_ms: 60_000,
+        ..proto::AwaitPendingRequest::default()
+    };
     let [two] =
         bank.app.await_pending(asked).await.unwrap().into_inner().pending.try_into().unwrap();
     assert_eq!(two.position, second.position);
-    let all = proto::AwaitPendingRequest { after_index: 0, wait_ms: 0 };
+    let all = proto::AwaitPendingRequest {
+        after_index: 0,
+        wait_ms: 0,
+        ..proto::AwaitPendingRequest::default()
+    };
     assert_eq!(bank.app.await_pending(all).await.unwrap().into_inner().pending.len(), 2);
     // Whom nobody knows, nothing waits for.
     let reference = Some(Reference::PhoneCode("123456".into()));
@@ -528,7 +544,11 @@ async fn what_cannot_be_waited_for_is_refused_by_its_field() {
         let status = admin.set_terminal_place(request).await.unwrap_err();
         assert_eq!((reason(&status).as_str(), field(&status).as_str()), (expected, path));
     }
-    let wait_ms = proto::AwaitPendingRequest { after_index: 0, wait_ms: 60_001 };
+    let wait_ms = proto::AwaitPendingRequest {
+        after_index: 0,
+        wait_ms: 60_001,
+        ..proto::AwaitPendingRequest::default()
+    };
     let status = bank.app.await_pending(wait_ms).await.unwrap_err();
     assert_eq!(field(&status), "wait_ms");
     let nobody = proto::ListPendingRequest { customer: None };

@@ -64,7 +64,7 @@ async fn customers(site: &Site) -> Vec<proto::Customer> {
 
 async fn entries(site: &Site) -> u64 {
     let mut auditor = AuditServiceClient::new(site.staff(Role::Auditor).await);
-    let latest = auditor.get_checkpoint(proto::GetCheckpointRequest {}).await.unwrap();
+    let latest = auditor.get_checkpoint(proto::GetCheckpointRequest::default()).await.unwrap();
     latest.into_inner().checkpoint.lines().nth(1).unwrap().parse().unwrap()
 }
 
@@ -145,7 +145,10 @@ async fn kz_13_a_consent_is_kept_sealed_and_its_taking_is_an_entry() {
     drop(desk);
     let mut auditor = AuditServiceClient::new(site.staff(Role::Auditor).await);
     let selector = Some(proto::get_receipt_request::Selector::Index(entries(&site).await - 1));
-    let entry = auditor.get_receipt(proto::GetReceiptRequest { selector }).await.unwrap();
+    let entry = auditor
+        .get_receipt(proto::GetReceiptRequest { selector, ..proto::GetReceiptRequest::default() })
+        .await
+        .unwrap();
     let receipt_jws = entry.into_inner().receipt_jws;
     let entry = body(&proto::Decision { receipt_jws, ..proto::Decision::default() });
     assert_eq!(

@@ -28,6 +28,8 @@ impl Terminals for OneKey {
     async fn admits(&self, terminal: &TerminalId, key: Digest) -> Result<bool, &'static str> {
         Ok(*terminal == self.0 && key == self.1)
     }
+
+    fn turned_away(&self, _terminal: Option<&TerminalId>, _reason: &'static str) {}
 }
 
 struct Running {

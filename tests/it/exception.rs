@@ -162,7 +162,13 @@ async fn kz_07_a_marked_person_withdraws_by_their_own_key_and_the_receipt_is_an_
     assert!(marking.bank.audited().await > 0);
     let mut auditor = AuditServiceClient::new(marking.bank.site.staff(Role::Auditor).await);
     let index = last.position.unwrap().index;
-    let record = auditor.get_audit_record(proto::GetAuditRecordRequest { index }).await.unwrap();
+    let record = auditor
+        .get_audit_record(proto::GetAuditRecordRequest {
+            index,
+            ..proto::GetAuditRecordRequest::default()
+        })
+        .await
+        .unwrap();
     let record = String::from_utf8(record.into_inner().record).unwrap();
     assert!(record.contains(r#""unable":true"#) && record.contains(r#""answer":"customer_key""#));
     marking.close().await;

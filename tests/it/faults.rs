@@ -3,6 +3,7 @@
 //! verifies.
 
 mod confirmed;
+mod half_years;
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -35,11 +36,11 @@ use tulga::gateway::request::{
     Declared, IssuedChallenge, Verify,
 };
 use tulga::gateway::{
-    CallingTerminal, CertificateAuthority, FileGuard, Gateway, GatewayError, GuardError, HeadGuard,
-    IssueError, KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError, Keyring, Parts, Redeem,
-    Settings, Tasks, TerminalCertificate, VisionLimits,
+    CallingTerminal, CertificateAuthority, ExportOptions, FileGuard, Gateway, GatewayError,
+    GuardError, HeadGuard, IssueError, KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError,
+    Keyring, Parts, Redeem, Settings, SignedHead, Tasks, TerminalCertificate, VisionLimits,
 };
-use tulga::ledger::Origin;
+use tulga::ledger::LedgerNames;
 use tulga::policy::PolicyPack;
 use tulga::receipt::{KeyRecord, KeyRegister, KeyUse, TrustFingerprint};
 use tulga::store::memory::{Fault, MemoryStore};
@@ -291,11 +292,11 @@ async fn nothing_is_answered_while_the_signed_head_cannot_be_recorded() {
     rig.guard.is_broken.store(false, Ordering::SeqCst);
     // A repeat records the head, and gets the kept answer.
     assert_eq!(rig.verify("T1", challenge, nobody()).await.unwrap().outcome, Outcome::Inconclusive);
-    let (size, _) = rig.guard.last().unwrap().unwrap();
+    let size = rig.guard.last().unwrap().unwrap().size;
     let (verified, logged) = (rig.audited().await, u64::try_from(rig.audited().await).unwrap());
     assert!((1..=2).contains(&verified), "{verified}");
-    // One entry more: the gateway noted its rules.
-    assert_eq!(size, logged + 1);
+    // Two entries more: the ledger was opened, and the gateway noted its rules.
+    assert_eq!(size, logged + 2);
 }
 
 /// Somebody deleted the record, perhaps together with the database's newest entries.
@@ -345,15 +346,15 @@ impl Guard {
 }
 
 impl HeadGuard for Guard {
-    fn last(&self) -> Result<Option<(u64, Digest)>, GuardError> {
+    fn last(&self) -> Result<Option<SignedHead>, GuardError> {
         self.file.last()
     }
 
-    fn record(&self, size: u64, root: &Digest) -> Result<(), GuardError> {
+    fn record(&self, head: &SignedHead) -> Result<(), GuardError> {
         if self.is_broken.load(Ordering::SeqCst) {
             return Err(GuardError::Io(std::io::ErrorKind::StorageFull.into()));
         }
-        self.file.record(size, root)
+        self.file.record(head)
     }
 }
 
@@ -367,6 +368,8 @@ pub struct Rig {
     dir: TempDir,
     pub running: Option<(Arc<Gateway>, Tasks)>,
     attempts: AtomicU32,
+    /// The ledgers that the keys may sign.
+    origins: Vec<&'static str>,
 }
 
 /// Keys that never change.
@@ -422,6 +425,7 @@ impl Rig {
             dir,
             running: None,
             attempts: 0.into(),
+            origins: vec![ORIGIN],
         };
         rig.running = Some(rig.open().await.unwrap());
         rig
@@ -450,7 +454,7 @@ impl Rig {
     }
 
     pub async fn open(&self) -> Result<(Arc<Gateway>, Tasks), GatewayError> {
-        let register = self.keys.register(0, None).to_json().unwrap().into_bytes();
+        let register = self.keys.register_of(&self.origins).to_json().unwrap().into_bytes();
         let signature = KeyRegister::sign(&register, &self.keys.root).unwrap().into_bytes();
         let root = self.keys.root.public_key();
         let keys = GivenKeys::of(Keys::new(9));
@@ -465,12 +469,14 @@ impl Rig {
             clock: Arc::clone(&self.clock) as _,
             // Another chance at each start, or challenges would come twice.
             entropy: Arc::new(SeededEntropy::new(
-                self.guard.last().unwrap().map_or(1, |it| it.0 + 1),
+                self.guard.last().unwrap().map_or(1, |it| it.entries + 1),
             )),
             guard: Arc::clone(&self.guard) as _,
             references: None,
+            witnesses: None,
+            timestamping: None,
             authority: Arc::new(NoAuthority),
-            keyring: Keyring::open(files, keys).unwrap(),
+            keyring: Keyring::open(files, keys, &[]).unwrap(),
             settings: settings(),
         })
         .await
@@ -546,6 +552,20 @@ impl Rig {
         Ok(self.gateway().redeem(&host, asked).await?.redeemed_now)
     }
 
+    /// The files of an export.
+    async fn exported(&self) -> std::collections::BTreeMap<String, Vec<u8>> {
+        let (out, mut pieces) = mpsc::channel(4);
+        let gateway = Arc::clone(self.gateway());
+        let sent =
+            tokio::spawn(async move { gateway.export(ExportOptions::default(), &out).await });
+        let mut files = std::collections::BTreeMap::<String, Vec<u8>>::new();
+        while let Some(piece) = pieces.recv().await {
+            files.entry(piece.path).or_default().extend(piece.bytes);
+        }
+        sent.await.unwrap().unwrap();
+        files
+    }
+
     /// Exports the ledger and verifies it from outside; how many verifications it holds.
     async fn audited(&self) -> usize {
         let dir = tempfile::tempdir_in(self.dir.path()).unwrap();
@@ -553,9 +573,10 @@ impl Rig {
         let writer = ExportWriter::create(&export).unwrap();
         let (out, mut pieces) = mpsc::channel(4);
         let gateway = Arc::clone(self.gateway());
-        let sent = tokio::spawn(async move { gateway.export(&out).await });
+        let sent =
+            tokio::spawn(async move { gateway.export(ExportOptions::default(), &out).await });
         while let Some(piece) = pieces.recv().await {
-            writer.append(piece.path, &piece.bytes).unwrap();
+            writer.append(&piece.path, &piece.bytes).unwrap();
         }
         sent.await.unwrap().unwrap();
         let trust = TrustFingerprint::of(&self.keys.root.public_key());
@@ -618,7 +639,7 @@ fn business_date() -> BusinessDate {
 fn settings() -> Settings {
     Settings {
         tenant: TenantId::try_from("bank-a").unwrap(),
-        origin: Origin::try_from(ORIGIN).unwrap(),
+        ledgers: LedgerNames::HalfYears { issuer: "cash.bank.example/gw07".into() },
         issuer: "cash.bank.example/gw07".into(),
         audience: "cash.bank.example/host".into(),
         zone: BankZone::try_from("Asia/Almaty").unwrap(),

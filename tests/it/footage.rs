@@ -105,7 +105,11 @@ fn said<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> (Code, String) 
 }
 
 fn of_case(index: u64, case: &str) -> proto::PlaceHoldRequest {
-    proto::PlaceHoldRequest { index, case_reference: case.into() }
+    proto::PlaceHoldRequest {
+        index,
+        case_reference: case.into(),
+        ..proto::PlaceHoldRequest::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -197,12 +201,18 @@ async fn kz_02_footage_is_kept_180_days_and_longer_on_hold() {
     assert_eq!((duty.camera_id.as_str(), &duty.clip_sha256), ("CAM-2", &named.clip_sha256));
     let mut auditor = AuditServiceClient::new(site.staff(Role::Auditor).await);
     let selector = Some(proto::get_receipt_request::Selector::Index(later));
-    let entry = auditor.get_receipt(proto::GetReceiptRequest { selector }).await.unwrap();
+    let entry = auditor
+        .get_receipt(proto::GetReceiptRequest { selector, ..proto::GetReceiptRequest::default() })
+        .await
+        .unwrap();
     let body = payload(&entry.into_inner().receipt_jws);
     assert_eq!(body["footage"], commitment(&duty.salt, &named), "the auditor's salt opens it");
 
     // Just under, at, and on hold.
-    let confirm = |indices: &[u64]| proto::ConfirmDeletedRequest { indices: indices.to_vec() };
+    let confirm = |indices: &[u64]| proto::ConfirmDeletedRequest {
+        indices: indices.to_vec(),
+        ..proto::ConfirmDeletedRequest::default()
+    };
     let state = (Code::FailedPrecondition, "REQ_STATE".to_owned());
     clock.set(JUST_BEFORE_END);
     assert_eq!(listed(&mut footage, Due).await, Vec::<u64>::new());
@@ -217,7 +227,11 @@ async fn kz_02_footage_is_kept_180_days_and_longer_on_hold() {
     assert_eq!(said(footage.confirm_deleted(confirm(&[one, later])).await), state);
     assert_eq!(listed(&mut footage, Due).await, [later]);
     assert_eq!(listed(&mut footage, OnHold).await, [one]);
-    let lift = |case: &str| proto::LiftHoldRequest { index: one, case_reference: case.into() };
+    let lift = |case: &str| proto::LiftHoldRequest {
+        index: one,
+        case_reference: case.into(),
+        ..proto::LiftHoldRequest::default()
+    };
     footage.lift_hold(lift("CASE-1")).await.unwrap();
     assert_eq!(listed(&mut footage, OnHold).await, [one], "the other case still holds it");
     footage.lift_hold(lift("CASE-2")).await.unwrap();
@@ -226,8 +240,11 @@ async fn kz_02_footage_is_kept_180_days_and_longer_on_hold() {
     let erased = footage.confirm_deleted(confirm(&[later, one])).await.unwrap().into_inner();
     let selector =
         Some(proto::get_receipt_request::Selector::Index(index_of(erased.position.as_ref())));
-    let entry =
-        auditor.get_receipt(proto::GetReceiptRequest { selector }).await.unwrap().into_inner();
+    let entry = auditor
+        .get_receipt(proto::GetReceiptRequest { selector, ..proto::GetReceiptRequest::default() })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(entry.kind, "erasure");
     let body = payload(&entry.receipt_jws);
     let ranges =
@@ -251,8 +268,13 @@ async fn bad_input(footage: &mut Footage, decision: u64) {
     for (indices, path) in
         [(vec![], "indices"), (vec![1, 1], "indices"), ((0..201).collect(), "indices")]
     {
-        let status =
-            footage.confirm_deleted(proto::ConfirmDeletedRequest { indices }).await.unwrap_err();
+        let status = footage
+            .confirm_deleted(proto::ConfirmDeletedRequest {
+                indices,
+                ..proto::ConfirmDeletedRequest::default()
+            })
+            .await
+            .unwrap_err();
         assert_eq!(invalid(status), ("REQ_INVALID".into(), path.into()));
     }
     let lists: [(&str, Spoil); 6] = [
@@ -274,7 +296,10 @@ async fn bad_input(footage: &mut Footage, decision: u64) {
     for index in [u64::MAX, 1_000_000, 0] {
         assert_eq!(said(footage.place_hold(of_case(index, "CASE-1")).await), not_found, "{index}");
     }
-    let bare = proto::ConfirmDeletedRequest { indices: vec![decision] };
+    let bare = proto::ConfirmDeletedRequest {
+        indices: vec![decision],
+        ..proto::ConfirmDeletedRequest::default()
+    };
     assert_eq!(said(footage.confirm_deleted(bare).await), not_found);
 }
 
@@ -328,7 +353,11 @@ async fn kz_05_a_capture_is_kept_as_evidence_until_its_years_are_over() {
     let admin = site.staff(Role::Admin).await;
     let mut retention = RetentionServiceClient::new(admin.clone());
     let mut footage = FootageServiceClient::new(admin.clone());
-    let read = |index| proto::GetEvidenceRequest { index, case_reference: "CASE-1".into() };
+    let read = |index| proto::GetEvidenceRequest {
+        index,
+        case_reference: "CASE-1".into(),
+        ..proto::GetEvidenceRequest::default()
+    };
     let not_found = (Code::NotFound, "REQ_NOT_FOUND".to_owned());
 
     let kept = index_of(approved(&mut terminal, "T1", None).await.position.as_ref());
@@ -341,7 +370,10 @@ async fn kz_05_a_capture_is_kept_as_evidence_until_its_years_are_over() {
     let selector = Some(proto::get_receipt_request::Selector::Index(index_of(
         evidence.read_position.as_ref(),
     )));
-    let entry = auditor.get_receipt(proto::GetReceiptRequest { selector }).await.unwrap();
+    let entry = auditor
+        .get_receipt(proto::GetReceiptRequest { selector, ..proto::GetReceiptRequest::default() })
+        .await
+        .unwrap();
     let body = payload(&entry.into_inner().receipt_jws);
     assert_eq!(
         (&body["act"], &body["actor"]["role"]),
@@ -385,14 +417,21 @@ async fn kz_05_a_capture_is_kept_as_evidence_until_its_years_are_over() {
     assert_eq!(plan(&mut retention).await, (0, 1, 0));
     let run = retention.run_retention(proto::RunRetentionRequest {}).await.unwrap().into_inner();
     assert_eq!((run.evidence_destroyed, run.positions.len()), (0, 0));
-    let lift = proto::LiftHoldRequest { index: kept, case_reference: "CASE-1".into() };
+    let lift = proto::LiftHoldRequest {
+        index: kept,
+        case_reference: "CASE-1".into(),
+        ..proto::LiftHoldRequest::default()
+    };
     footage.lift_hold(lift).await.unwrap();
     assert_eq!(plan(&mut retention).await, (1, 0, 0));
     let run = retention.run_retention(proto::RunRetentionRequest {}).await.unwrap().into_inner();
     assert_eq!((run.evidence_destroyed, run.files_removed, run.positions.len()), (1, 1, 1));
     let selector = Some(proto::get_receipt_request::Selector::Index(run.positions[0].index));
-    let entry =
-        auditor.get_receipt(proto::GetReceiptRequest { selector }).await.unwrap().into_inner();
+    let entry = auditor
+        .get_receipt(proto::GetReceiptRequest { selector, ..proto::GetReceiptRequest::default() })
+        .await
+        .unwrap()
+        .into_inner();
     let body = payload(&entry.receipt_jws);
     assert_eq!(body["evidence"], serde_json::json!([{ "first": kept, "last": kept }]));
     assert_eq!(files(&site), Vec::<std::path::PathBuf>::new());
@@ -400,7 +439,11 @@ async fn kz_05_a_capture_is_kept_as_evidence_until_its_years_are_over() {
     let run = retention.run_retention(proto::RunRetentionRequest {}).await.unwrap().into_inner();
     assert_eq!((run.evidence_destroyed, run.files_removed, run.positions.len()), (0, 0, 0));
     a_crash_before_the_files_removal_leaves_only_that(&site, &mut terminal, &mut retention).await;
-    let bad = proto::GetEvidenceRequest { index: kept, case_reference: String::new() };
+    let bad = proto::GetEvidenceRequest {
+        index: kept,
+        case_reference: String::new(),
+        ..proto::GetEvidenceRequest::default()
+    };
     let status = auditor.get_evidence(bad).await.unwrap_err();
     assert_eq!(
         (reason(&status).as_str(), field(&status).as_str()),

@@ -9,7 +9,7 @@ use tlog_tiles::tlog;
 use tulga::crypto::Digest;
 use tulga::ledger::{
     Checkpoint, ClosedShard, LeafHash, LogOfLogs, Origin, SignedNote, TILE_WIDTH, TileAddress,
-    TileKind, TlogProof, Tree, append_entry, split_checkpoints, verify_consistency,
+    TileKind, TileWriter, TlogProof, Tree, append_entry, split_checkpoints, verify_consistency,
     verify_inclusion,
 };
 
@@ -219,6 +219,42 @@ fn a_million_entries_have_the_oracle_s_tiles_roots_and_proofs() {
         assert_eq!(path, tlog::prove_record(size, index, &all.tiles).unwrap());
         let proof = hashes(&all.ours.consistency(old, size).unwrap());
         assert_eq!(proof, tlog::prove_tree(size, old, &all.tiles).unwrap());
+    }
+}
+
+/// The tiles that come out while entries go by, of which each comes once.
+fn written_tiles(size: u64, salt: u64) -> (Digest, Vec<(String, Vec<u8>)>) {
+    let mut writer = TileWriter::default();
+    let mut tiles = Vec::new();
+    for index in 0..size {
+        tiles.extend(writer.push(&entry(index, salt)).unwrap());
+    }
+    let root = writer.root();
+    tiles.extend(writer.finish().unwrap());
+    let mut tiles: Vec<_> = tiles.into_iter().map(|(tile, bytes)| (tile.path(), bytes)).collect();
+    tiles.sort();
+    (root, tiles)
+}
+
+#[test]
+fn a_ledger_that_goes_by_leaves_the_tiles_of_its_tree() {
+    let all = trees(70_000, 8);
+    for size in (0..=600).chain([65_535, 65_536, 65_537, 70_000]) {
+        let (root, written) = written_tiles(size, 8);
+        assert_eq!(root, all.ours.root_at(size).unwrap(), "{size}");
+        let hashes: Vec<_> = written
+            .iter()
+            .filter(|(path, _)| !path.starts_with("tile/entries/"))
+            .cloned()
+            .collect();
+        assert_eq!(hashes, our_hash_tiles(size, &all.ours), "{size}");
+        let mut paths: Vec<_> = TileAddress::all(size).map(|tile| tile.path()).collect();
+        paths.sort();
+        assert!(written.iter().map(|(path, _)| path).eq(paths.iter()), "{size}");
+        for (path, bytes) in written.iter().filter(|(path, _)| path.starts_with("tile/entries/")) {
+            let tile = TileAddress::parse(path).unwrap();
+            assert_eq!(tile.check_entries(bytes, &all.ours), Ok(()), "{size} {path}");
+        }
     }
 }
 

@@ -89,7 +89,8 @@ impl Street {
 
     async fn record(&mut self, decision: &proto::Decision) -> Value {
         let index = decision.position.as_ref().unwrap().index;
-        let asked = proto::GetAuditRecordRequest { index };
+        let asked =
+            proto::GetAuditRecordRequest { index, ..proto::GetAuditRecordRequest::default() };
         let answer = self.auditor.get_audit_record(asked).await.unwrap().into_inner();
         let text = String::from_utf8(answer.record).unwrap();
         // Whom it was is for the case alone.

@@ -188,7 +188,12 @@ async fn opens_its_audit_record(
     says: &str,
 ) {
     let index = decision.position.as_ref().unwrap().index;
-    let opened = auditor.get_audit_record(proto::GetAuditRecordRequest { index }).await;
+    let opened = auditor
+        .get_audit_record(proto::GetAuditRecordRequest {
+            index,
+            ..proto::GetAuditRecordRequest::default()
+        })
+        .await;
     let proto::GetAuditRecordResponse { record, salt } = opened.unwrap().into_inner();
     assert_eq!(salt.len(), 32);
     let commitment = URL_SAFE_NO_PAD.encode(sha256(&[salt, record.clone()].concat()).as_bytes());
@@ -344,7 +349,7 @@ async fn every_wrong_field_is_named() {
 }
 
 async fn entries(auditor: &mut AuditServiceClient<Channel>) -> u64 {
-    let latest = auditor.get_checkpoint(proto::GetCheckpointRequest {}).await.unwrap();
+    let latest = auditor.get_checkpoint(proto::GetCheckpointRequest::default()).await.unwrap();
     latest.into_inner().checkpoint.lines().nth(1).unwrap().parse().unwrap()
 }
 
@@ -488,16 +493,40 @@ async fn receipt_fields(host: &mut ReceiptServiceClient<Channel>) {
 
 async fn audit_fields(auditor: &mut AuditServiceClient<Channel>) {
     type Spoil = fn(&mut proto::ListReceiptsRequest);
-    let nothing = proto::GetReceiptRequest { selector: None };
+    let nothing =
+        proto::GetReceiptRequest { selector: None, ..proto::GetReceiptRequest::default() };
     is_invalid(auditor.get_receipt(nothing).await, "selector");
     let selector = Some(proto::get_receipt_request::Selector::Rid("no rid".into()));
-    is_invalid(auditor.get_receipt(proto::GetReceiptRequest { selector }).await, "rid");
+    is_invalid(
+        auditor
+            .get_receipt(proto::GetReceiptRequest {
+                selector,
+                ..proto::GetReceiptRequest::default()
+            })
+            .await,
+        "rid",
+    );
     for index in [1_000_000, u64::MAX] {
         let selector = Some(proto::get_receipt_request::Selector::Index(index));
         let answers = [
-            auditor.get_receipt(proto::GetReceiptRequest { selector }).await.err(),
-            auditor.get_proof(proto::GetProofRequest { index }).await.err(),
-            auditor.get_audit_record(proto::GetAuditRecordRequest { index }).await.err(),
+            auditor
+                .get_receipt(proto::GetReceiptRequest {
+                    selector,
+                    ..proto::GetReceiptRequest::default()
+                })
+                .await
+                .err(),
+            auditor
+                .get_proof(proto::GetProofRequest { index, ..proto::GetProofRequest::default() })
+                .await
+                .err(),
+            auditor
+                .get_audit_record(proto::GetAuditRecordRequest {
+                    index,
+                    ..proto::GetAuditRecordRequest::default()
+                })
+                .await
+                .err(),
         ];
         for answer in answers {
             assert_eq!(reason(&answer.unwrap()), "REQ_NOT_FOUND", "{index}");

@@ -147,7 +147,12 @@ async fn record(site: &Site, act: &str) -> serde_json::Value {
     let all = acts(site).await;
     let (index, _, details) = all.iter().rfind(|(_, name, _)| name == act).unwrap().clone();
     let mut auditor = AuditServiceClient::new(site.staff(Role::Auditor).await);
-    let opened = auditor.get_audit_record(proto::GetAuditRecordRequest { index }).await;
+    let opened = auditor
+        .get_audit_record(proto::GetAuditRecordRequest {
+            index,
+            ..proto::GetAuditRecordRequest::default()
+        })
+        .await;
     let proto::GetAuditRecordResponse { record, salt } = opened.unwrap().into_inner();
     let commitment = URL_SAFE_NO_PAD.encode(sha256(&[salt, record.clone()].concat()).as_bytes());
     assert_eq!(details, Some(commitment));

@@ -263,7 +263,13 @@ print(len(rows))
 
 async fn the_auditor_sees_the_signs(site: &Site, index: u64) {
     let mut auditor = AuditServiceClient::new(site.staff(Role::Auditor).await);
-    let record = auditor.get_audit_record(proto::GetAuditRecordRequest { index }).await.unwrap();
+    let record = auditor
+        .get_audit_record(proto::GetAuditRecordRequest {
+            index,
+            ..proto::GetAuditRecordRequest::default()
+        })
+        .await
+        .unwrap();
     let record: serde_json::Value = serde_json::from_slice(&record.into_inner().record).unwrap();
     assert_eq!(record["signs"], serde_json::json!(["1040"]));
 }
@@ -283,7 +289,10 @@ async fn seals_prove(site: &Site, report: &Report) {
     assert_eq!(verified.index, index);
     let mut auditor = AuditServiceClient::new(site.staff(Role::Auditor).await);
     let selector = Some(proto::get_receipt_request::Selector::Index(index));
-    let entry = auditor.get_receipt(proto::GetReceiptRequest { selector }).await.unwrap();
+    let entry = auditor
+        .get_receipt(proto::GetReceiptRequest { selector, ..proto::GetReceiptRequest::default() })
+        .await
+        .unwrap();
     assert_eq!(entry.into_inner().receipt_jws, seal.receipt.as_bytes());
 
     let mut other = content.to_vec();
@@ -298,7 +307,10 @@ async fn seals_prove(site: &Site, report: &Report) {
     assert!(matches!(seal.verify(&sha256(content), length, &stranger), Err(SealError::Keys(_))));
     // The receipt of another act is no seal.
     let selector = Some(proto::get_receipt_request::Selector::Index(0));
-    let first = auditor.get_receipt(proto::GetReceiptRequest { selector }).await.unwrap();
+    let first = auditor
+        .get_receipt(proto::GetReceiptRequest { selector, ..proto::GetReceiptRequest::default() })
+        .await
+        .unwrap();
     let mut swapped = seal.clone();
     swapped.receipt = String::from_utf8(first.into_inner().receipt_jws).unwrap();
     let refused = swapped.verify(&sha256(content), length, &trust);

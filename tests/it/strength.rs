@@ -52,7 +52,13 @@ async fn decided(bank: &mut Bank, id: &str, image: Bytes) -> proto::Decision {
 async fn strength(bank: &Bank, decision: &proto::Decision) -> i64 {
     let mut auditor = AuditServiceClient::new(bank.site.staff(Role::Auditor).await);
     let index = decision.position.as_ref().unwrap().index;
-    let record = auditor.get_audit_record(proto::GetAuditRecordRequest { index }).await.unwrap();
+    let record = auditor
+        .get_audit_record(proto::GetAuditRecordRequest {
+            index,
+            ..proto::GetAuditRecordRequest::default()
+        })
+        .await
+        .unwrap();
     let record: Value = serde_json::from_slice(&record.into_inner().record).unwrap();
     record["facts"]["strength_db"].as_i64().unwrap()
 }

@@ -141,7 +141,7 @@ async fn in_the_ledger(
 ) {
     let mut auditor = AuditServiceClient::new(bank.site.staff(Role::Auditor).await);
     let selector = Some(proto::get_receipt_request::Selector::Index(first_at));
-    let asked = proto::GetReceiptRequest { selector };
+    let asked = proto::GetReceiptRequest { selector, ..proto::GetReceiptRequest::default() };
     let proposed = auditor.get_receipt(asked).await.unwrap().into_inner().receipt_jws;
     let as_decision = |receipt_jws| body(&proto::Decision { receipt_jws, ..Default::default() });
     let (proposed, approved) = (as_decision(proposed), as_decision(approved.receipt_jws.clone()));
@@ -156,7 +156,10 @@ async fn in_the_ledger(
     assert!(proposed["details"].as_str().unwrap().starts_with("sha-256:"));
     assert_eq!(proposed["details"], approved["details"]);
     assert_eq!(proposed["subject"], approved["subject"]);
-    let asked = proto::GetAuditRecordRequest { index: decided_at };
+    let asked = proto::GetAuditRecordRequest {
+        index: decided_at,
+        ..proto::GetAuditRecordRequest::default()
+    };
     let record = auditor.get_audit_record(asked).await.unwrap().into_inner().record;
     let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
     assert_eq!(record["facts"]["confirmation"], "two_tellers");

@@ -152,7 +152,8 @@ async fn play(
         let people = at_the_machine::play(&mut stage, &album).await?;
         almaty::play(&mut stage, &album, &people).await?;
         let reports = reports::make(&stage, &app::trust_fingerprint(&data)?).await?;
-        audit::export_to(stage.auditor(), export).await?;
+        audit::export_to(stage.auditor(), export, crate::proto::ExportLedgerRequest::default())
+            .await?;
         Ok::<_, anyhow::Error>(reports)
     };
     let played = played.await;

@@ -190,7 +190,8 @@ impl<'a> Stage<'a> {
     /// The rules that held, as the audit record of a decision has them.
     async fn rules(&self, index: Option<u64>) -> Result<Vec<String>> {
         let Some(index) = index else { return Ok(Vec::new()) };
-        let request = proto::GetAuditRecordRequest { index };
+        let request =
+            proto::GetAuditRecordRequest { index, ..proto::GetAuditRecordRequest::default() };
         let answer = AuditServiceClient::new(self.auditor()).get_audit_record(request).await;
         // Only decisions have such a record.
         let Ok(answer) = answer else { return Ok(Vec::new()) };

@@ -9,6 +9,7 @@ use crate::domain::reason::{Language, NextScreen, Reason};
 use crate::domain::reference::SecondPersonReason;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{Operation, TokenKind};
+use crate::gateway::LogPosition;
 use crate::gateway::SecondPerson;
 use crate::gateway::request::{
     Answer, CaptureAnswer, CustomerAnswer, FootageSalt, IssuedChallenge, Logged, QualityComponent,
@@ -90,12 +91,12 @@ pub fn awaited(awaited: Awaited, language: Language) -> proto::AwaitDecisionResp
 }
 
 /// What waits for customers.
-pub fn pending(origin: &str, pending: Vec<Pending>) -> Vec<proto::PendingConfirmation> {
-    pending.into_iter().map(|one| confirmation(origin, one)).collect()
+pub fn pending(pending: Vec<Pending>) -> Vec<proto::PendingConfirmation> {
+    pending.into_iter().map(confirmation).collect()
 }
 
-fn confirmation(origin: &str, pending: Pending) -> proto::PendingConfirmation {
-    let Pending { id, customer, shown, expires_at, index, is_exception: _, first: _ } = pending;
+fn confirmation(pending: Pending) -> proto::PendingConfirmation {
+    let Pending { id, customer, shown, expires_at, position, is_exception: _, first: _ } = pending;
     let Shown { operation, amount_minor, currency, payee, terminal, place, displayed_at } = shown;
     proto::PendingConfirmation {
         confirmation_id: id.to_string(),
@@ -110,17 +111,17 @@ fn confirmation(origin: &str, pending: Pending) -> proto::PendingConfirmation {
         place,
         displayed_at,
         expires_at: Some(expires_at.into()),
-        position: Some(proto::LogPosition { origin: origin.to_owned(), index }),
+        position: Some(log_position(position)),
     }
 }
 
 /// What waits for two tellers.
-pub fn exception(origin: &str, mut pending: Pending) -> proto::WaitingException {
+pub fn exception(mut pending: Pending) -> proto::WaitingException {
     let first = pending.first.take().map(|(name, at)| proto::FirstTeller {
         name: name.as_str().to_owned(),
         at: Some(at.into()),
     });
-    proto::WaitingException { transaction: Some(confirmation(origin, pending)), first }
+    proto::WaitingException { transaction: Some(confirmation(pending)), first }
 }
 
 const fn operation(operation: Operation) -> proto::Operation {
@@ -133,7 +134,13 @@ const fn operation(operation: Operation) -> proto::Operation {
 
 /// Where an entry stands.
 pub fn position(receipt: &Logged) -> proto::LogPosition {
-    proto::LogPosition { origin: receipt.origin().to_owned(), index: receipt.index() }
+    log_position(receipt.position().clone())
+}
+
+/// A ledger, and an index in it.
+pub fn log_position(position: LogPosition) -> proto::LogPosition {
+    let LogPosition { origin, index } = position;
+    proto::LogPosition { origin: origin.as_str().to_owned(), index }
 }
 
 /// Somebody who looks like the same person.

@@ -4,6 +4,7 @@ use super::noun;
 use crate::domain::case::{CaseStatus, Resolution};
 use crate::domain::id::CaseId;
 use crate::domain::transaction::Operation;
+use crate::gateway::LogPosition;
 use crate::gateway::{CaseEvidenceRow, CaseRow, ProposalRow};
 use crate::grpc::status::InvalidField;
 use crate::proto;
@@ -84,7 +85,7 @@ fn proposal(row: ProposalRow) -> proto::CaseProposal {
 }
 
 /// A decision of a case.
-pub fn evidence(row: CaseEvidenceRow) -> proto::CaseEvidence {
+pub fn evidence(position: LogPosition, row: CaseEvidenceRow) -> proto::CaseEvidence {
     let outcome = proto::Outcome::from_str_name(&format!("OUTCOME_{}", row.outcome));
     let operation = match row.operation {
         Operation::CashWithdrawal => proto::Operation::Withdrawal,
@@ -92,13 +93,14 @@ pub fn evidence(row: CaseEvidenceRow) -> proto::CaseEvidence {
         Operation::ThirdPartyDeposit => proto::Operation::DepositThirdParty,
     };
     proto::CaseEvidence {
-        entry_index: row.index,
+        entry_index: position.index,
         decided_at: Some(row.at.into()),
         outcome: outcome.unwrap_or(proto::Outcome::Unspecified).into(),
         rules: row.rules.iter().map(ToString::to_string).collect(),
         operation: operation.into(),
         amount_minor: row.amount_minor,
         currency: row.currency.as_str().to_owned(),
+        entry_origin: position.origin.as_str().to_owned(),
     }
 }
 

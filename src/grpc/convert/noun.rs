@@ -21,6 +21,7 @@ use crate::domain::transaction::{
     CashOutcome, CustomerReference, HolderVerification, OpaqueToken, Operation, TokenKind,
     Transaction,
 };
+use crate::gateway::Origin;
 use crate::grpc::status::InvalidField;
 use crate::proto;
 
@@ -193,6 +194,14 @@ pub fn page_size(wire: u32) -> Result<u32, InvalidField> {
         1..=PAGE_ITEMS_MAX => Ok(wire),
         _ => Err(InvalidField::wrong("page_size", "it is more than 1000")),
     }
+}
+
+/// A ledger's name; nothing for the one that takes entries now.
+pub fn origin(path: &'static str, wire: &str) -> Result<Option<Origin>, InvalidField> {
+    if wire.is_empty() {
+        return Ok(None);
+    }
+    Origin::try_from(wire).map(Some).map_err(|cause| InvalidField::because(path, &cause))
 }
 
 /// After what a page begins; nothing for the first page.

@@ -3,6 +3,7 @@
 use super::noun;
 use crate::domain::register::{Listed, Register, SourceCode};
 use crate::domain::transaction::OpaqueToken;
+use crate::gateway::LogPosition;
 use crate::gateway::{ListedRow, ListedValue, RegisterDiff, RegisterRow};
 use crate::grpc::status::InvalidField;
 use crate::proto;
@@ -52,8 +53,8 @@ pub fn row(of: Register, wire: proto::RegisterRow) -> Result<ListedRow, InvalidF
 }
 
 /// A version of a register.
-pub fn version(row: RegisterRow) -> proto::RegisterVersion {
-    let RegisterRow { register, version, hash, count, imported_at, index } = row;
+pub fn version(row: RegisterRow, position: LogPosition) -> proto::RegisterVersion {
+    let RegisterRow { register, version, hash, count, imported_at, index: _ } = row;
     proto::RegisterVersion {
         kind: kind(register).into(),
         name: register.as_str().to_owned(),
@@ -61,14 +62,18 @@ pub fn version(row: RegisterRow) -> proto::RegisterVersion {
         hash: hash.labelled(),
         count,
         imported_at: Some(imported_at.into()),
-        entry_index: index,
+        entry_index: position.index,
+        entry_origin: position.origin.as_str().to_owned(),
     }
 }
 
 /// What an import changed.
-pub fn diff(diff: RegisterDiff, bad_rows: u64) -> proto::RegisterDiff {
-    let RegisterDiff { added, removed, unchanged, changed, version } = diff;
-    let version = version.map(self::version);
+pub fn diff(
+    diff: RegisterDiff,
+    version: Option<proto::RegisterVersion>,
+    bad_rows: u64,
+) -> proto::RegisterDiff {
+    let RegisterDiff { added, removed, unchanged, changed, version: _ } = diff;
     proto::RegisterDiff { added, removed, unchanged, changed, bad_rows, version }
 }
 

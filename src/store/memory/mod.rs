@@ -6,12 +6,14 @@ mod confirmations;
 mod evidence;
 mod footage;
 mod guests;
+mod ledgers;
 mod movements;
 mod packs;
 mod past;
 mod registers;
 mod unable;
 mod verifications;
+mod witnesses;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -153,8 +155,11 @@ struct State {
     case_evidence: BTreeMap<(CaseId, u64), CaseEvidenceRow>,
     case_lookalikes: BTreeSet<(CaseId, CustomerId)>,
     heads: BTreeMap<String, HeadRow>,
+    closed_ledgers: Vec<super::ClosedLedgerRow>,
     entries: BTreeMap<(String, u64), Arc<EntryRow>>,
     checkpoints: BTreeMap<(String, u64), CheckpointRow>,
+    witnessed: BTreeMap<String, super::WitnessedRow>,
+    timestamps: BTreeMap<(String, u64), super::TimestampRow>,
 }
 
 impl State {
@@ -659,14 +664,6 @@ impl UnitOfWork for MemoryUnit {
         }
         state.heads.insert(origin.to_owned(), new.clone());
         Ok(())
-    }
-
-    async fn insert_entry(&mut self, origin: &str, row: &EntryRow) -> Result<(), StoreError> {
-        let state = self.state()?;
-        if state.entries(origin, 0).any(|held| held.receipt == row.receipt) {
-            return Err(StoreError::Exists);
-        }
-        insert(&mut state.entries, (origin.to_owned(), row.index), Arc::new(row.clone()))
     }
 
     async fn insert_checkpoint(

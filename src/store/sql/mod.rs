@@ -10,6 +10,7 @@ mod confirmations;
 mod evidence;
 mod footage;
 mod guests;
+mod ledgers;
 mod movements;
 mod packs;
 mod parse;
@@ -18,6 +19,7 @@ mod read;
 mod registers;
 mod unable;
 mod verifications;
+mod witnesses;
 mod write;
 
 use std::fs::OpenOptions;
@@ -62,6 +64,20 @@ impl SqliteStore {
     /// [`StoreError::Migration`] when the tables were made by another version or altered;
     /// [`StoreError::Unavailable`] when the file cannot be used.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, SqliteSynchronous::Full).await
+    }
+
+    /// As [`Self::open`], without ever waiting for the disk: only to learn what that waiting costs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    #[cfg(any(test, feature = "test-support"))]
+    pub async fn open_unsynced(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, SqliteSynchronous::Off).await
+    }
+
+    async fn open_with(path: &Path, synchronous: SqliteSynchronous) -> Result<Self, StoreError> {
         // Made here rather than by SQLite, so that nobody else may ever read it.
         OpenOptions::new()
             .append(true)
@@ -72,7 +88,7 @@ impl SqliteStore {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(synchronous)
             .foreign_keys(true)
             .busy_timeout(BUSY)
             .pragma("secure_delete", "ON");

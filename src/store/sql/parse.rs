@@ -21,7 +21,8 @@ use crate::store::{
     CaseRow, ChallengeRow, ChallengeState, CheckpointRow, ConfirmationAnswer, ConfirmationRow,
     CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow,
     MovedRow, OutcomeRow, PackRow, PackSignature, ProposalRow, RedemptionRow, RegisterRow,
-    RegisterValueRow, StoreError, TellerProposal, TerminalKeyRow, TokenRow, UnableRow,
+    RegisterValueRow, StoreError, TellerProposal, TerminalKeyRow, TimestampRow, TokenRow,
+    UnableRow, WitnessedRow,
 };
 
 /// One row of a table, read column by column.
@@ -430,6 +431,18 @@ impl<'a> Fields<'a> {
             jws: self.text("jws")?,
             leaf: self.digest("leaf")?,
             sealed_audit: self.maybe_bytes("sealed_audit")?,
+        })
+    }
+
+    pub fn witnessed(&self) -> Result<WitnessedRow, StoreError> {
+        Ok(WitnessedRow { size: self.natural("size")?, time: self.time("time")? })
+    }
+
+    pub fn timestamp(&self) -> Result<TimestampRow, StoreError> {
+        Ok(TimestampRow {
+            size: self.natural("size")?,
+            answer: self.bytes("answer")?,
+            time: self.time("time")?,
         })
     }
 

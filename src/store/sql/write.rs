@@ -18,8 +18,8 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 use crate::store::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
-    CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow, OutcomeRow, RedemptionRow,
-    StoreError, TerminalKeyRow, TokenRow, UnitOfWork,
+    CustomerStatus, DecisionRow, DuplicateRow, HeadRow, OutcomeRow, RedemptionRow, StoreError,
+    TerminalKeyRow, TokenRow, UnitOfWork,
 };
 
 /// A transaction on the one writer connection; rolled back when it is dropped.
@@ -414,23 +414,6 @@ impl UnitOfWork for SqlUnit {
             .bind(old.root.as_bytes().as_slice())
             .bind(stored(old.epoch));
         if self.run(statement).await? == 0 { Err(StoreError::Conflict) } else { Ok(()) }
-    }
-
-    async fn insert_entry(&mut self, origin: &str, row: &EntryRow) -> Result<(), StoreError> {
-        let sql = "INSERT INTO entries \
-                   (origin, entry_index, receipt, kind, terminal, time, jws, leaf, sealed_audit) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        let statement = query(sql)
-            .bind(origin)
-            .bind(stored(row.index))
-            .bind(row.receipt.as_bytes().as_slice())
-            .bind(row.kind.as_str())
-            .bind(row.terminal.as_ref().map(TerminalId::as_str))
-            .bind(row.time.get())
-            .bind(row.jws.as_str())
-            .bind(row.leaf.as_bytes().as_slice())
-            .bind(row.sealed_audit.as_deref());
-        self.run(statement).await.map(drop)
     }
 
     async fn insert_checkpoint(

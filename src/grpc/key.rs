@@ -1,0 +1,84 @@
+//! `KeyService`: what the bank's administrators call to change keys.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::peer::AdminPermit;
+use super::status::InvalidField;
+use crate::crypto::spki_pem;
+use crate::gateway::{Gateway, Installed, KeyUse, LedgerPlace, LedgerState, PreparedKey};
+use crate::proto;
+use crate::proto::key_service_server::KeyService;
+
+/// The service over a gateway.
+#[derive(Debug)]
+pub struct KeyDesk(pub Arc<Gateway>);
+
+#[tonic::async_trait]
+impl KeyService for KeyDesk {
+    async fn list_keys(
+        &self,
+        request: Request<proto::ListKeysRequest>,
+    ) -> Result<Response<proto::ListKeysResponse>, Status> {
+        AdminPermit::of(request.extensions())?;
+        let proto::ListKeysRequest {} = request.into_inner();
+        let (installed, places) = self.0.keys()?;
+        Ok(Response::new(proto::ListKeysResponse {
+            register: installed.files.register.clone(),
+            signature: signature(&installed),
+            ledgers: places.into_iter().map(place).collect(),
+        }))
+    }
+
+    async fn prepare_key(
+        &self,
+        request: Request<proto::PrepareKeyRequest>,
+    ) -> Result<Response<proto::PrepareKeyResponse>, Status> {
+        AdminPermit::of(request.extensions())?;
+        let proto::PrepareKeyRequest { r#use } = request.into_inner();
+        let usage = match proto::KeyUse::try_from(r#use) {
+            Ok(proto::KeyUse::Receipt) => KeyUse::Receipt,
+            Ok(proto::KeyUse::Ledger) => KeyUse::Ledger,
+            Ok(proto::KeyUse::Unspecified) => return Err(InvalidField::missing("use").into()),
+            Err(_) => return Err(InvalidField::wrong("use", "there is no such use").into()),
+        };
+        let PreparedKey { kid, public_key, not_before, home } = self.0.prepare_key(usage).await?;
+        let (installed, places) = self.0.keys()?;
+        Ok(Response::new(proto::PrepareKeyResponse {
+            kid,
+            spki_pem: spki_pem(&public_key),
+            not_before: Some(not_before.into()),
+            home: home.to_owned(),
+            register: installed.files.register.clone(),
+            signature: signature(&installed),
+            ledgers: places.into_iter().map(place).collect(),
+        }))
+    }
+
+    async fn install_register(
+        &self,
+        request: Request<proto::InstallRegisterRequest>,
+    ) -> Result<Response<proto::InstallRegisterResponse>, Status> {
+        let permit = AdminPermit::of(request.extensions())?;
+        let proto::InstallRegisterRequest { register, signature } = request.into_inner();
+        let logged = self.0.install_register(permit.actor(), register, signature).await?;
+        let receipt_jws = logged.iter().map(|entry| entry.jws().as_bytes().to_vec()).collect();
+        Ok(Response::new(proto::InstallRegisterResponse { receipt_jws }))
+    }
+}
+
+fn signature(installed: &Installed) -> String {
+    String::from_utf8_lossy(&installed.files.signature).into_owned()
+}
+
+fn place(place: LedgerPlace) -> proto::LedgerPlace {
+    let LedgerPlace { origin, state, next_index } = place;
+    let state = match state {
+        LedgerState::Closed => proto::LedgerState::Closed,
+        LedgerState::Current => proto::LedgerState::Current,
+        LedgerState::Ahead => proto::LedgerState::Ahead,
+        LedgerState::LogOfLogs => proto::LedgerState::LogOfLogs,
+    };
+    proto::LedgerPlace { origin, state: state.into(), next_index }
+}
