@@ -272,9 +272,9 @@ fn the_bytes_of_a_bundle_hash_to_the_tile_beside_it() {
         let leaf_bytes = beside.hashes(&all.ours).unwrap();
         let hashes = beside.read_hashes(&leaf_bytes).unwrap();
         let entries = tile.read_entries(&bytes).unwrap();
-        let hashed: Vec<_> =
+        let of_entries: Vec<_> =
             entries.into_iter().map(|entry| *LeafHash::of_entry(entry).digest()).collect();
-        assert_eq!(hashes, hashed);
+        assert_eq!(hashes, of_entries);
         assert!(tile.width() == TILE_WIDTH || tile.index() == 2);
     }
 }

@@ -145,7 +145,7 @@ fn what_an_honest_report_says_of_each_ledger() {
     assert_eq!([first.origin.as_str(), second.origin.as_str()], HALVES);
     assert_eq!((second.entries, second.checkpoint_size), (1300, Some(1300)));
     assert_eq!((second.witnessed_size, second.witnessed_checkpoints), (Some(1300), 130));
-    assert_eq!((second.erased, second.audit_records), (10, 12));
+    assert_eq!((second.erased, second.audit_records), (10, 11));
     assert_eq!(second.tiles, 6 + 6 + 1, "bundles, leaves, and one tile above");
     // Ten entries two seconds apart, and the witness a second at most behind the last.
     assert_eq!(second.widest_interval_ms, Some(20_000));

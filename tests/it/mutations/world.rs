@@ -250,7 +250,7 @@ impl<'a> Writer<'a> {
             3 => administration(if rewritten { "terminal_revoked" } else { "policy_activated" }),
             _ => {
                 let Content::Verification(decision) = verification() else { panic!() };
-                let record = format!("{{\"strength_db\":{}}}", 40 + index % 20);
+                let record = format!("{{\"entry\":{index},\"strength_db\":{}}}", 40 + index % 20);
                 let salt = *sha256(record.as_bytes()).as_bytes();
                 let audit = audit_commit(&Salt::new(salt), record.as_bytes());
                 // Some records were given to the auditor.
