@@ -95,7 +95,13 @@ impl Claim {
             Content::Outcome(outcome) => refers = Some(outcome.refers.clone()),
             Content::Redemption(redemption) => refers = Some(redemption.refers.clone()),
             Content::Reversal(reversal) => refers = Some(reversal.refers.clone()),
-            Content::Erasure(erasure) => bodies.clone_from(&erasure.bodies),
+            Content::Erasure(erasure) => {
+                // Ranges of another ledger say nothing of this one's bodies.
+                let own = |range: &&IndexRange| {
+                    range.origin.as_deref().is_none_or(|origin| origin == body.log.origin)
+                };
+                bodies.extend(erasure.bodies.iter().filter(own).cloned());
+            }
             Content::Verification(decision) => refers.clone_from(&decision.refers),
             Content::Exception(decision) => refers.clone_from(&decision.refers),
             Content::Administration(act) if act.act == LEDGER_OPENED => {

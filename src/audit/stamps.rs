@@ -43,12 +43,11 @@ pub(super) fn check_stamps(
     let Some(dir) = dir else { return Ok(Stamped::default()) };
     let mut sizes = BTreeMap::new();
     for file in read_dir_sorted(&dir)? {
-        match size_of(&file) {
-            Some(size) => drop(sizes.insert(size, file)),
-            None => {
-                let text = format!("{}: its name is no size of a checkpoint", file.display());
-                findings.add("stamp", None, text);
-            }
+        if let Some(size) = size_of(&file) {
+            sizes.insert(size, file);
+        } else {
+            let text = format!("{}: its name is no size of a checkpoint", file.display());
+            findings.add("stamp", None, text);
         }
     }
     let count = u64::try_from(sizes.len()).unwrap_or(u64::MAX);

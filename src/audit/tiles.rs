@@ -39,9 +39,12 @@ pub(super) fn check_tiles(
         count += u64::try_from(files.len()).unwrap_or(u64::MAX);
         let seen: Vec<_> = files.par_iter().map(|path| check_tile(dir, path, tree)).collect();
         for (path, seen) in files.iter().zip(seen) {
-            match seen {
-                Ok(tile) => drop(missing.remove(&(tile.kind(), tile.index(), tile.width()))),
-                Err(text) => findings.add("tile", None, format!("{path}: {text}")),
+            if let Err(text) = seen {
+                findings.add("tile", None, format!("{path}: {text}"));
+            }
+            // A wrong one is not missing.
+            if let Ok(tile) = TileAddress::parse(path) {
+                missing.remove(&(tile.kind(), tile.index(), tile.width()));
             }
         }
     }
@@ -52,15 +55,14 @@ pub(super) fn check_tiles(
     Ok(count)
 }
 
-fn check_tile(dir: &Path, path: &str, tree: &Tree) -> Result<TileAddress, String> {
+fn check_tile(dir: &Path, path: &str, tree: &Tree) -> Result<(), String> {
     let tile = TileAddress::parse(path).map_err(|fault| fault.to_string())?;
     let bytes = read_bytes(&dir.join(path), TILE_BYTES_MAX).map_err(|fault| fault.to_string())?;
     match tile.kind() {
         TileKind::Hashes { .. } => tile.check_hashes(&bytes, tree),
         TileKind::Entries => tile.check_entries(&bytes, tree),
     }
-    .map_err(|fault| fault.to_string())?;
-    Ok(tile)
+    .map_err(|fault| fault.to_string())
 }
 
 const PATH_BYTES_MAX: usize = 64;

@@ -178,7 +178,7 @@ impl Audit<'_> {
         }
         match heads.witnessed_size {
             None => {
-                findings.add("quorum", None, "no checkpoint has the cosignatures that it needs")
+                findings.add("quorum", None, "no checkpoint has the cosignatures that it needs");
             }
             Some(size) if size < entries && self.chain.is_closed(origin) => {
                 let text = "the ledger is closed, and no witnessed checkpoint covers its end";
@@ -187,14 +187,14 @@ impl Audit<'_> {
             Some(_) => {}
         }
         let Some(bound_ms) = self.bound_ms else { return };
-        if let Some((waited, index)) = walked.waited() {
-            if waited > bound_ms.saturating_add(SKEW_MS) {
-                let text = format!(
-                    "it says that it was made {waited} ms before witnesses saw it, or the ledger went \
-                     on so long without them; the published bound is {bound_ms} ms"
-                );
-                findings.add("bound", Some(index), text);
-            }
+        let waited =
+            walked.waited().filter(|(waited, _)| *waited > bound_ms.saturating_add(SKEW_MS));
+        if let Some((waited, index)) = waited {
+            let text = format!(
+                "it says that it was made {waited} ms before witnesses saw it, or the ledger went on so \
+                 long without them; the published bound is {bound_ms} ms"
+            );
+            findings.add("bound", Some(index), text);
         }
     }
 }

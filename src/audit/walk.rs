@@ -22,6 +22,7 @@ use crate::receipt::{ErasedBody, IndexRange, Refers};
 pub const SKEW_MS: i64 = 5_000;
 
 /// What a walk ends with.
+#[derive(Default)]
 pub(super) struct Walked {
     pub tree: Tree,
     pub ids: Ids,
@@ -155,7 +156,7 @@ impl<'a> Walk<'a> {
         for place in self.walked.ids.repeated() {
             self.findings.add("rid", Some(place), "an earlier receipt has the same id");
         }
-        let has_body = |index| self.walked.ids.at(index).flatten().is_some();
+        let has_body = |index| self.walked.ids.has(index);
         self.lens.records.check_rest(has_body, self.findings);
         self.walked.erased = u64::try_from(self.all_erased.len()).unwrap_or(u64::MAX);
         self.walked
@@ -351,11 +352,9 @@ impl Ids {
         self.ids.push(id.unwrap_or(ReceiptId::new([0; 16])));
     }
 
-    /// The id at an index: none beyond the end, `Some(None)` where it cannot be read.
-    fn at(&self, index: u64) -> Option<Option<ReceiptId>> {
-        let place = usize::try_from(index).ok()?;
-        let id = self.ids.get(place).copied()?;
-        Some(self.is_readable(place).then_some(id))
+    /// Whether there is an id at an index that can be read.
+    fn has(&self, index: u64) -> bool {
+        usize::try_from(index).is_ok_and(|place| place < self.ids.len() && self.is_readable(place))
     }
 
     fn is_readable(&self, place: usize) -> bool {
@@ -364,7 +363,8 @@ impl Ids {
 
     /// Whether the entry may be the receipt `rid`: one that cannot be read may be any.
     pub(super) fn is_there(&self, index: u64, rid: &str) -> bool {
-        self.at(index).is_some_and(|id| id.is_none_or(|id| crate::receipt::rid_text(&id) == rid))
+        let id = usize::try_from(index).ok().and_then(|place| self.ids.get(place));
+        id.is_some_and(|id| !self.has(index) || crate::receipt::rid_text(id) == rid)
     }
 
     /// The places of ids that stand at an earlier place, too.
@@ -378,23 +378,5 @@ impl Ids {
             again.filter_map(|(_, second)| u64::try_from(*second).ok()).collect();
         places.sort_unstable();
         places
-    }
-}
-
-impl Default for Walked {
-    fn default() -> Self {
-        Self {
-            tree: Tree::new(),
-            ids: Ids::default(),
-            kinds: BTreeMap::new(),
-            erased: 0,
-            first_time: None,
-            last_time: None,
-            opened: None,
-            widest: None,
-            longest_wait: None,
-            unseen: None,
-            naming_witnesses: 0,
-        }
     }
 }

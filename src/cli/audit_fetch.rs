@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
@@ -47,7 +48,10 @@ impl Fetched {
 
     /// A new folder: one that is there already is somebody else's.
     fn make() -> Result<Self> {
-        let dir = std::env::temp_dir().join(format!("tulga-audit-{}", std::process::id()));
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tulga-audit-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
         fs::create_dir(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
         Ok(Self { dir })
     }

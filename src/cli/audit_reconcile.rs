@@ -22,11 +22,11 @@ pub struct Args {
     /// Folder that `tulga audit export` wrote
     dir: PathBuf,
     /// A terminal's cash journal, or the journal of the host's switch: CSV with a line of column names,
-    /// `;` or `,` between: time, host_transaction_id, amount, dispensed; and where it has them
-    /// business_date, terminal, currency, receipt
+    /// `;` or `,` between: time, `host_transaction_id`, amount, dispensed; and where it has them
+    /// `business_date`, terminal, currency, receipt
     #[arg(long, value_name = "FILE")]
     journal: PathBuf,
-    /// The host's record of redemptions, CSV: receipt, salt, host_transaction_id, business_date, attempt,
+    /// The host's record of redemptions, CSV: receipt, salt, `host_transaction_id`, `business_date`, attempt,
     /// account, counterparty. It opens the receipts' commitments, so that pairs are proved
     #[arg(long, value_name = "FILE")]
     salts: Option<PathBuf>,

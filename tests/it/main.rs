@@ -31,6 +31,7 @@ mod durability;
 mod exception;
 #[cfg(feature = "test-support")]
 mod faults;
+mod fetch;
 mod finger_pictures;
 mod fingerprint;
 mod fingers;

@@ -1,6 +1,7 @@
 //! A journal of cash against an exported ledger: every kind of difference is found, and only it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -51,11 +52,8 @@ impl Bank {
         let decision = Verification { outcome: word.into(), cap: None, ..decision };
         let index = self.book.tree.size();
         self.book.append(Content::Verification(decision));
-        self.openings += &format!(
-            "{},{},{transaction},2026-11-21,1,acct-1,\n",
-            crate::audit::rid(index),
-            URL_SAFE_NO_PAD.encode(SALT)
-        );
+        let (rid, salt) = (crate::audit::rid(index), URL_SAFE_NO_PAD.encode(SALT));
+        writeln!(self.openings, "{rid},{salt},{transaction},2026-11-21,1,acct-1,").unwrap();
         index
     }
 

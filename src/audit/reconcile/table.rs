@@ -39,7 +39,7 @@ impl Table {
         let fault = |reason: String| ReconcileError::Table { file: file.to_owned(), reason };
         let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
         let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let count = |of: u8| first.iter().filter(|byte| **byte == of).count();
+        let count = |of: u8| memchr::memchr_iter(of, first).count();
         let delimiter = if count(b';') > count(b',') { b';' } else { b',' };
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)

@@ -236,7 +236,7 @@ impl<'a> Writer<'a> {
             };
             self.append(index, content);
         }
-        if self.ledger.tree.size() % BATCH != 0 {
+        if !self.ledger.tree.size().is_multiple_of(BATCH) {
             self.checkpoint();
         }
         self.erase(20..30);
@@ -250,11 +250,11 @@ impl<'a> Writer<'a> {
             3 => administration(if rewritten { "terminal_revoked" } else { "policy_activated" }),
             _ => {
                 let Content::Verification(decision) = verification() else { panic!() };
-                let record = format!("{{\"strength_db\":{}}}", 40 + index % 20);
+                let record = format!("{{\"entry\":{index},\"strength_db\":{}}}", 40 + index % 20);
                 let salt = *sha256(record.as_bytes()).as_bytes();
                 let audit = audit_commit(&Salt::new(salt), record.as_bytes());
                 // Some records were given to the auditor.
-                if index % 100 == 0 {
+                if index.is_multiple_of(100) {
                     let bytes = [salt.as_slice(), record.as_bytes()].concat();
                     self.ledger.records.push((index, bytes));
                 }
@@ -295,7 +295,9 @@ impl<'a> Writer<'a> {
         let time = UnixMillis::new((self.time(size - 1).get() + 999) / 1000 * 1000);
         let name = Origin::try_from(WITNESS).unwrap();
         let unseen = self.script.unwitnessed_from.is_some_and(|from| size > from);
-        self.prior = LogBlock { witnessed: self.prior.witnessed.take(), ..self.log_at(&head) };
+        let witnessed = self.prior.witnessed.take();
+        self.prior = LogBlock::new(head.origin.as_str(), 0, size, &root);
+        self.prior.witnessed = witnessed;
         if !unseen || self.script.forged_cosignatures {
             let forger = Ed25519Key::from_seed([0xee; 32]).unwrap();
             let key = if unseen { &forger } else { &self.keys.witness };
@@ -306,10 +308,6 @@ impl<'a> Writer<'a> {
             self.prior.witnessed = Some(Witnessed { size, time: time.rfc3339() });
         }
         self.ledger.checkpoints.push(note);
-    }
-
-    fn log_at(&self, head: &Checkpoint) -> LogBlock {
-        LogBlock::new(head.origin.as_str(), 0, head.size, &head.root)
     }
 
     /// Bodies that the erasure at 700 lists.
