@@ -76,15 +76,14 @@ const BLIND: [&str; 29] = [
     ".tulga.v1.UnbindTokenRequest",
 ];
 
-fn main() -> Result<(), Box<dyn Error>> {
+#[cfg(not(feature = "gateway"))]
+fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    #[cfg(feature = "gateway")]
-    compile()?;
-    Ok(())
 }
 
 #[cfg(feature = "gateway")]
-fn compile() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={ROOT}");
     // sqlx::migrate! reads them while it compiles.
     println!("cargo::rerun-if-changed=src/store/sql/migrations");

@@ -143,7 +143,7 @@ pub unsafe extern "C" fn tulga_verifier_verify(
     error: *mut c_char,
     error_len: usize,
 ) -> c_int {
-    let verified = || {
+    let asked = || {
         if authorised.is_null() {
             return Err(argument("authorised"));
         }
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn tulga_verifier_verify(
         Ok(())
     };
     // SAFETY: the caller promises that `error` has this length.
-    unsafe { guarded(verified, error, error_len) }
+    unsafe { guarded(asked, error, error_len) }
 }
 
 /// Ends a verifier; null is left alone.

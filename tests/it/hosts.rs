@@ -36,13 +36,32 @@ fn salt() -> String {
     "07".repeat(32)
 }
 
-/// A host's program, and how it writes the code of a refusal.
-struct Host {
-    command: Box<dyn Fn() -> Command>,
+#[path = "../../src/verifier/examples/host.rs"]
+#[expect(dead_code, reason = "its main is for people")]
+mod example;
+
+/// A host, what it says to arguments, and how it writes the code of a refusal.
+struct Host<F> {
+    says: F,
     is_c: bool,
 }
 
-impl Host {
+/// A program that says it on standard output.
+fn program(
+    is_c: bool,
+    command: impl Fn() -> Command,
+) -> Host<impl Fn(&[String]) -> Vec<String>> {
+    let says = move |arguments: &[String]| {
+        let output = command().args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}{error}");
+        said.lines().map(ToOwned::to_owned).collect()
+    };
+    Host { says, is_c }
+}
+
+impl<F: Fn(&[String]) -> Vec<String>> Host<F> {
     /// Asks twice for one receipt; the two answers' first words.
     fn asks(
         &self,
@@ -52,14 +71,11 @@ impl Host {
         now: &str,
         amount: &str,
     ) -> [String; 2] {
-        let output = (self.command)()
-            .args([vector("").as_os_str(), TRUST.as_ref(), receipt.as_os_str(), salt.as_ref()])
-            .args([redeemed.as_os_str(), now.as_ref(), amount.as_ref()])
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-        let mut words = said.lines().map(|line| line.split([':', ' ']).next().unwrap().to_owned());
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let (keys, receipt, redeemed) = (text(&vector("")), text(receipt), text(redeemed));
+        let more = [salt.to_owned(), redeemed, now.to_owned(), amount.to_owned()];
+        let said = (self.says)(&[vec![keys, TRUST.to_owned(), receipt], more.to_vec()].concat());
+        let mut words = said.iter().map(|line| line.split([':', ' ']).next().unwrap().to_owned());
         [words.next().unwrap(), words.next().unwrap()]
     }
 
@@ -121,13 +137,11 @@ fn cargo(arguments: &[&str]) -> Output {
     output
 }
 
-/// The library for C and the example in Rust, built as a host would: with the verifier and nothing else.
+/// The library for C, built as a host would: with the verifier and nothing else.
 fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let target = ["--target-dir", "target/verifier"];
-        cargo(&[&["rustc", "--lib", "--crate-type", "cdylib"][..], &target].concat());
-        cargo(&[&["build", "--example", "host"][..], &target].concat());
+        cargo(&["rustc", "--lib", "--crate-type", "cdylib", "--target-dir", "target/verifier"]);
         at("target/verifier/debug")
     })
 }
@@ -155,8 +169,8 @@ fn c_example() -> Option<(TempDir, PathBuf)> {
 
 #[test]
 fn the_example_in_rust_does_a_hosts_duty() {
-    let program = built().join("examples/host");
-    Host { command: Box::new(move || Command::new(&program)), is_c: false }.does_its_duty();
+    let says = |arguments: &[String]| example::run(arguments).unwrap();
+    Host { says, is_c: false }.does_its_duty();
 }
 
 #[test]
@@ -167,7 +181,7 @@ fn the_example_in_c_does_a_hosts_duty() {
         command.env("LD_LIBRARY_PATH", built());
         command
     };
-    Host { command: Box::new(command), is_c: true }.does_its_duty();
+    program(true, command).does_its_duty();
 }
 
 #[test]
@@ -183,7 +197,7 @@ fn the_example_in_c_leaks_nothing_and_touches_nothing_that_is_not_its_own() {
         command.args(["-q", "--leak-check=full", leaks, "--error-exitcode=9"]).arg(&program);
         command
     };
-    let host = Host { command: Box::new(command), is_c: true };
+    let host = program(true, command);
     let dir = tempfile::tempdir().unwrap();
     let asked = host.asks(&vector("receipt.jws"), &salt(), &dir.path().join("r"), &now(), "1");
     assert_eq!(asked, ["authorised", "12"]);
@@ -200,7 +214,7 @@ fn the_example_in_python_does_a_hosts_duty() {
         command.arg(at("src/verifier/examples/host.py"));
         command
     };
-    Host { command: Box::new(command), is_c: false }.does_its_duty();
+    program(false, command).does_its_duty();
 }
 
 /// No server, no database, no models, no async: a host that verifies takes none of it along.

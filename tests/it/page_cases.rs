@@ -237,7 +237,7 @@ impl Cases<'_> {
             proof(dir, &|lines| drop(lines.remove(2)));
         });
         self.receipt("proof-index", 2, bad("proof-index"), |dir| {
-            proof(dir, &|lines| lines[1] = "index 1".to_owned());
+            proof(dir, &|lines| lines[1].replace_range(.., "index 1"));
         });
         self.receipt("proof-of-another", 2, bad("proof-index"), |dir| {
             let before = closed(self.bank);
@@ -245,11 +245,11 @@ impl Cases<'_> {
             fs::write(dir.join("receipt.tlog-proof"), other).unwrap();
         });
         self.receipt("proof-malformed", 2, bad("proof-malformed"), |dir| {
-            proof(dir, &|lines| lines[1] = "index 02".to_owned());
+            proof(dir, &|lines| lines[1].replace_range(.., "index 02"));
         });
         let size = |lines: &mut Vec<String>| {
             let place = lines.iter().position(|line| line == "7").unwrap();
-            lines[place] = "8".to_owned();
+            lines[place].replace_range(.., "8");
         };
         self.receipt("checkpoint-size", 2, bad("checkpoint-signature"), |dir| proof(dir, &size));
         self.receipt("checkpoint-origin", 2, bad("checkpoint-origin"), |dir| {

@@ -18,7 +18,13 @@ use tulga::verifier::{Demand, FileTable, HostVerifier};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [keys, trust, receipt, salt, redeemed, now, amount] = arguments.as_slice() else {
+    run(&arguments)?.iter().for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+/// What the host says, asked twice.
+pub fn run(arguments: &[String]) -> Result<Vec<String>, Box<dyn Error>> {
+    let [keys, trust, receipt, salt, redeemed, now, amount] = arguments else {
         return Err("KEYS_DIR TRUST RECEIPT SALT_HEX REDEEMED_FILE NOW_MS AMOUNT_MINOR".into());
     };
     let now = UnixMillis::new(now.parse()?);
@@ -50,15 +56,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let salt = Salt::new(*Digest::from_hex(salt)?.as_bytes());
 
     // The first time it may be authorised; asked again, it was redeemed.
-    for _ in 0..2 {
-        match verifier.verify(jws.trim_end(), &salt, &demand, now) {
-            Ok(authorised) => println!(
-                "authorised {} of at most {}",
-                authorised.amount_minor(),
-                authorised.amount_max_minor()
-            ),
-            Err(refusal) => println!("{}: {refusal}", refusal.code()),
+    let ask = || match verifier.verify(jws.trim_end(), &salt, &demand, now) {
+        Ok(authorised) => {
+            let (amount, most) = (authorised.amount_minor(), authorised.amount_max_minor());
+            format!("authorised {amount} of at most {most}")
         }
-    }
-    Ok(())
+        Err(refusal) => format!("{}: {refusal}", refusal.code()),
+    };
+    Ok(vec![ask(), ask()])
 }
