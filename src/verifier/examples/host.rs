@@ -23,6 +23,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// What the host says, asked twice.
+///
+/// # Errors
+///
+/// Whatever keeps the host from paying, and files that cannot be read.
 pub fn run(arguments: &[String]) -> Result<Vec<String>, Box<dyn Error>> {
     let [keys, trust, receipt, salt, redeemed, now, amount] = arguments else {
         return Err("KEYS_DIR TRUST RECEIPT SALT_HEX REDEEMED_FILE NOW_MS AMOUNT_MINOR".into());
