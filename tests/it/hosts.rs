@@ -47,10 +47,7 @@ struct Host<F> {
 }
 
 /// A program that says it on standard output.
-fn program(
-    is_c: bool,
-    command: impl Fn() -> Command,
-) -> Host<impl Fn(&[String]) -> Vec<String>> {
+fn host_of(is_c: bool, command: impl Fn() -> Command) -> Host<impl Fn(&[String]) -> Vec<String>> {
     let says = move |arguments: &[String]| {
         let output = command().args(arguments).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -181,7 +178,7 @@ fn the_example_in_c_does_a_hosts_duty() {
         command.env("LD_LIBRARY_PATH", built());
         command
     };
-    program(true, command).does_its_duty();
+    host_of(true, command).does_its_duty();
 }
 
 #[test]
@@ -197,7 +194,7 @@ fn the_example_in_c_leaks_nothing_and_touches_nothing_that_is_not_its_own() {
         command.args(["-q", "--leak-check=full", leaks, "--error-exitcode=9"]).arg(&program);
         command
     };
-    let host = program(true, command);
+    let host = host_of(true, command);
     let dir = tempfile::tempdir().unwrap();
     let asked = host.asks(&vector("receipt.jws"), &salt(), &dir.path().join("r"), &now(), "1");
     assert_eq!(asked, ["authorised", "12"]);
@@ -214,7 +211,7 @@ fn the_example_in_python_does_a_hosts_duty() {
         command.arg(at("src/verifier/examples/host.py"));
         command
     };
-    program(false, command).does_its_duty();
+    host_of(false, command).does_its_duty();
 }
 
 /// No server, no database, no models, no async: a host that verifies takes none of it along.

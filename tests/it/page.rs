@@ -16,7 +16,7 @@ use tulga::web::AUDIT_PAGE;
 use crate::page_cases::write_all;
 use crate::process::has;
 
-/// Whether Node's WebCrypto knows Ed25519.
+/// Whether Node's `WebCrypto` knows Ed25519.
 pub const HAS_ED25519: &str = "const { subtle } = globalThis.crypto ?? require('crypto').webcrypto; \
     subtle.generateKey('Ed25519', false, ['sign']).catch(() => process.exit(1))";
 

@@ -266,12 +266,12 @@ impl Cases<'_> {
         let bad = |rule| ("bad", rule);
         self.receipt("register", 2, bad("register-signature"), |dir| {
             edit(&dir.join("keys.json"), |text| {
-                *text = text.replacen("\"first_index\": 4", "\"first_index\": 0", 1)
+                *text = text.replacen("\"first_index\": 4", "\"first_index\": 0", 1);
             });
         });
         self.receipt("register-malformed", 2, bad("register-malformed"), |dir| {
             edit(&dir.join("keys.json"), |text| {
-                *text = text.replacen("\"kid\"", "\"kid\": \"x\", \"kid\"", 1)
+                *text = text.replacen("\"kid\"", "\"kid\": \"x\", \"kid\"", 1);
             });
         });
         let other = Ed25519Key::from_seed([99; 32]).unwrap();
