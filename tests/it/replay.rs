@@ -12,10 +12,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tonic::Code;
 use tonic::transport::Channel;
-use tulga::capture::{DecodeLimits, EncodedImage, decode, encode_grey_png};
-use tulga::fingerprint::{FingerAcquisition, FingerprintPipeline};
+use tulga::capture::encode_grey_png;
 use tulga::inference::Isa;
-use tulga::matching::{FingerMatcher, FingerTemplate, Matcher, PreparedView, Scratch, Template};
 use tulga::pki::Role;
 use tulga::policy::PackFiles;
 use tulga::proto::audit_service_client::AuditServiceClient;
@@ -33,7 +31,6 @@ use crate::rules::{Ask, Bank, bind};
 use crate::site::{
     SetClock, Site, begin, consent, demo, dev_pack_with, field, payload, reason, verify,
 };
-use crate::vision::PIPELINE;
 
 const IIN: &str = "000000300017";
 const CARD: &str = "card-token-1";
@@ -543,51 +540,3 @@ fn differences(json: &Value) -> String {
     let scores: BTreeMap<_, _> = scores.collect();
     scores.iter().map(|(name, apart)| format!("{name} {apart:.1e} ")).collect()
 }
-
-/// Prints scores, to be compared with those on other instructions: docs/replay.md has what came of it. Faces are
-/// those of `TULGA_PORTRAITS`, a folder of one folder a person; fingers nobody's.
-#[test]
-#[ignore = "a measurement; it is run once for each instruction set"]
-fn scores_on_these_instructions() {
-    let matcher = Matcher::new(PIPELINE.manifest().matching.clone());
-    let dir = std::env::var_os("TULGA_PORTRAITS").expect("TULGA_PORTRAITS names a folder");
-    let mut people: Vec<_> =
-        std::fs::read_dir(dir).unwrap().map(|person| person.unwrap().path()).collect();
-    people.sort();
-    for person in &people {
-        let mut pictures: Vec<_> =
-            std::fs::read_dir(person).unwrap().map(|file| file.unwrap().path()).collect();
-        pictures.sort();
-        let faces = pictures.iter().take(2).filter_map(|path| {
-            let encoded = EncodedImage::new(std::fs::read(path).unwrap());
-            let picture = decode(&encoded, &DecodeLimits::default()).unwrap();
-            PIPELINE.nearest_centre(&picture).unwrap()
-        });
-        let [one, other] = faces.collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!("two"));
-        let template = Template::from_captures(&[one]).unwrap();
-        let score = matcher.compare(&other, &template).unwrap().get();
-        println!("score face {} {score}", person.file_name().unwrap().display());
-    }
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    let pipeline = FingerprintPipeline::load(&models).unwrap().unwrap();
-    let matcher = FingerMatcher::new(pipeline.matching().clone());
-    let view =
-        |seed, impression| match pipeline.probe(&Finger::new(seed).impression(impression)).unwrap()
-        {
-            FingerAcquisition::Usable(probe) => Some(probe.view),
-            FingerAcquisition::Refused(_) => None,
-        };
-    for seed in 0..FINGERS {
-        let enrolled: Vec<_> = (1..=3).filter_map(|number| view(seed, number)).collect();
-        let Ok(template) = FingerTemplate::from_views(&enrolled) else { continue };
-        for (whose, number) in [(seed, 7), (seed, 8), (seed + 1, 7)] {
-            let Some(probe) = view(whose, number) else { continue };
-            let probe = PreparedView::new(&probe);
-            let weighed = matcher.weigh(&probe, &template, &mut Scratch::default()).unwrap();
-            println!("score finger {seed}-{whose}-{number} {}", weighed.score.get());
-        }
-    }
-}
-
-/// How many fingers are looked at for it.
-const FINGERS: u64 = 60;
