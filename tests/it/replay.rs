@@ -64,7 +64,8 @@ async fn decided(terminal: &mut Terminal, id: &str, card: &str, face: &str) -> p
 }
 
 async fn replay(auditor: &mut Auditor, index: u64) -> proto::ReplayResponse {
-    let request = proto::ReplayRequest { index, case_reference: "CASE-1".into() };
+    let request =
+        proto::ReplayRequest { index, case_reference: "CASE-1".into(), origin: String::new() };
     auditor.replay(request).await.unwrap().into_inner()
 }
 
@@ -100,7 +101,10 @@ fn assert_ended(replay: &proto::ReplayResponse, end: ReplayEnd) {
 }
 
 async fn audit_record(auditor: &mut Auditor, index: u64) -> Value {
-    let record = auditor.get_audit_record(proto::GetAuditRecordRequest { index }).await.unwrap();
+    let record = auditor
+        .get_audit_record(proto::GetAuditRecordRequest { index, origin: String::new() })
+        .await
+        .unwrap();
     serde_json::from_slice(&record.into_inner().record).unwrap()
 }
 
@@ -136,7 +140,10 @@ async fn a_decision_is_made_again_to_the_last_bit() {
         // Whoever replays reads the captures, and the ledger says so.
         let selector = found.read_position.clone().unwrap().index;
         let selector = Some(proto::get_receipt_request::Selector::Index(selector));
-        let entry = auditor.get_receipt(proto::GetReceiptRequest { selector }).await.unwrap();
+        let entry = auditor
+            .get_receipt(proto::GetReceiptRequest { selector, origin: String::new() })
+            .await
+            .unwrap();
         let body = payload(&entry.into_inner().receipt_jws);
         assert_eq!(
             (&body["act"], &body["subject"]),
@@ -148,9 +155,17 @@ async fn a_decision_is_made_again_to_the_last_bit() {
     let none = replay(&mut auditor, 0).await;
     assert_ended(&none, ReplayEnd::NoDecision);
     assert_eq!(none.read_position, None);
-    let far = proto::ReplayRequest { index: 1_000_000, case_reference: "CASE-1".into() };
+    let far = proto::ReplayRequest {
+        index: 1_000_000,
+        case_reference: "CASE-1".into(),
+        origin: String::new(),
+    };
     assert_eq!(reason(&auditor.replay(far).await.unwrap_err()), "REQ_NOT_FOUND");
-    let bare = proto::ReplayRequest { index: index_of(&genuine), case_reference: String::new() };
+    let bare = proto::ReplayRequest {
+        index: index_of(&genuine),
+        case_reference: String::new(),
+        origin: String::new(),
+    };
     let status = auditor.replay(bare.clone()).await.unwrap_err();
     assert_eq!((reason(&status), field(&status)), ("REQ_INVALID".into(), "case_reference".into()));
     let mut admin = Auditor::new(site.staff(Role::Admin).await);
@@ -292,8 +307,11 @@ async fn a_finger_beside_a_face_is_replayed_with_what_was_declared_of_it() {
     }
     assert_eq!(compared(&found, "modality").found, "face+finger");
     // The evidence that is shown is the face's, though the finger came first.
-    let request =
-        proto::GetEvidenceRequest { index: index_of(&both), case_reference: "CASE-1".into() };
+    let request = proto::GetEvidenceRequest {
+        index: index_of(&both),
+        case_reference: "CASE-1".into(),
+        origin: String::new(),
+    };
     let evidence = auditor.get_evidence(request).await.unwrap().into_inner();
     assert_eq!(evidence.image, demo("obama2.jpg"));
     assert_eq!(evidence.media_type, "image/jpeg");
@@ -306,8 +324,11 @@ async fn a_finger_beside_a_face_is_replayed_with_what_was_declared_of_it() {
         assert_same(&found);
         assert_eq!(compared(&found, "receipt.bio.modality").found, "finger");
     }
-    let request =
-        proto::GetEvidenceRequest { index: index_of(&alone), case_reference: "CASE-1".into() };
+    let request = proto::GetEvidenceRequest {
+        index: index_of(&alone),
+        case_reference: "CASE-1".into(),
+        origin: String::new(),
+    };
     let evidence = auditor.get_evidence(request).await.unwrap().into_inner();
     assert_eq!(evidence.image, bare(1, 9).image);
     assert_eq!(evidence.media_type, "image/x-grey8");
@@ -338,7 +359,10 @@ async fn a_final_decision_is_replayed_from_the_captures_of_its_first() {
     assert!(found.as_recorded.iter().any(|it| it == "confirmation"));
     let selector = found.read_position.clone().unwrap().index;
     let selector = Some(proto::get_receipt_request::Selector::Index(selector));
-    let entry = auditor.get_receipt(proto::GetReceiptRequest { selector }).await.unwrap();
+    let entry = auditor
+        .get_receipt(proto::GetReceiptRequest { selector, origin: String::new() })
+        .await
+        .unwrap();
     let subject = format!("entry {}", index_of(&first));
     assert_eq!(payload(&entry.into_inner().receipt_jws)["subject"], subject);
     drop(auditor);

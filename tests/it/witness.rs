@@ -35,7 +35,7 @@ fn enough_witnesses_cosign_and_receipts_proofs_and_exports_say_so() {
     for number in 0..5 {
         gateway.tulga_ok(&bank.home, &["terminal", "register", &format!("ATM-{number}")]);
     }
-    let export = bank.export_until(&gateway, |export| export.is_witnessed_to_the_end());
+    let export = bank.export_until(&gateway, Export::is_witnessed_to_the_end);
     assert!(export.policy.asks() && export.policy.witnesses().len() == 3);
     assert_eq!(export.policy.logs().len(), 1);
     // The next receipt names the latest witnessed head, with a time of its cosignatures.
@@ -80,7 +80,7 @@ fn one_witness_of_two_is_no_quorum_and_what_it_missed_is_not_caught_up() {
     assert_eq!(alone.cosigned_by(1), [] as [u64; 0]);
     assert_eq!(alone.witnessed_in_last_receipt(), None);
     let _second = homes[1].serve_at(&address);
-    let both = bank.export_until(&gateway, |export| export.is_witnessed_to_the_end());
+    let both = bank.export_until(&gateway, Export::is_witnessed_to_the_end);
     assert_eq!(both.cosigned_by(1), [both.size], "the end alone");
 }
 
@@ -130,7 +130,7 @@ fn a_database_put_back_from_a_snapshot_is_refused_because_of_its_witness() {
     for number in 2..5 {
         gateway.tulga_ok(&bank.home, &["terminal", "register", &format!("ATM-{number}")]);
     }
-    bank.export_until(&gateway, |export| export.is_witnessed_to_the_end());
+    bank.export_until(&gateway, Export::is_witnessed_to_the_end);
     assert!(gateway.terminate());
     let latest = bank.snapshot();
     // The snapshot takes the record of the last signed head back with it: nothing local is wrong.

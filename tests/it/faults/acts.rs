@@ -83,7 +83,7 @@ async fn every_fault_at_every_step_of_an_act_leaves_it_done_once() {
                     (Ok(_), Err(GatewayError::State(_))) => row.1 += 1,
                     // Nobody knows what became of it: UNAVAILABLE, and the repeat tells.
                     (Err(GatewayError::Store(_)), Ok(_) | Err(GatewayError::State(_))) => {
-                        row.2 += 1
+                        row.2 += 1;
                     }
                     other => panic!("{at}: {other:?}"),
                 }

@@ -7,9 +7,9 @@ use serde_json::Value;
 use sqlx::sqlite::SqlitePool;
 use tempfile::TempDir;
 use tulga::config::Config;
-use tulga::crypto::{Ed25519Key, SystemEntropy, length_prefixed};
+use tulga::crypto::{Ed25519Key, SystemEntropy, length_prefixed, sha256};
 use tulga::domain::id::{CustomerId, ReceiptId, TenantId};
-use tulga::gateway::{FileGuard, HeadGuard as _};
+use tulga::gateway::{FileGuard, HeadGuard as _, SignedHead};
 use tulga::ledger::{LeafHash, Tree, leaf_hash};
 use tulga::pki::Role;
 use tulga::proto::{self, ReplayEnd, ReplayVerdict};
@@ -44,7 +44,7 @@ impl Intruder {
     }
 
     pub(super) async fn of(site: &Site) -> Self {
-        let origin = site.gateway.upgrade().unwrap().settings().origin.as_str().to_owned();
+        let origin = site.gateway.upgrade().unwrap().open_ledger().unwrap().as_str().to_owned();
         Self::in_folder(&site.data(), &origin).await
     }
 
@@ -385,7 +385,9 @@ async fn write_anew(intruder: &Intruder, data: &Path, index: u64, salted: &[u8])
     query.execute(&intruder.pool).await.unwrap();
     std::fs::remove_file(data.join("last-signed-head")).unwrap();
     let guard = FileGuard::open(&data.join("last-signed-head")).unwrap();
-    guard.record(tree.size(), &tree.root()).unwrap();
+    let origin = Some(sha256(intruder.origin.as_bytes()));
+    let (size, root) = (tree.size(), tree.root());
+    guard.record(&SignedHead { origin, entries: size, size, root }).unwrap();
 }
 
 /// A copy of a folder.

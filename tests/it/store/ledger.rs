@@ -3,8 +3,8 @@
 use tulga::crypto::sha256;
 use tulga::domain::time::UnixMillis;
 use tulga::store::{
-    CheckpointRow, ClosedLedgerRow, EntryFilter, EntryRow, HeadRow, Store, StoreError, TimestampRow,
-    WitnessedRow,
+    CheckpointRow, ClosedLedgerRow, EntryFilter, EntryRow, HeadRow, Store, StoreError,
+    TimestampRow, WitnessedRow,
 };
 
 use super::ORIGIN;
