@@ -279,7 +279,7 @@ pub const ATTACKS: &[Attack] = &[
         },
     },
     Attack {
-        name: "widen a key's range in the register",
+        name: "move the bound between two keys' ranges in the register",
         keys: NONE,
         evidence: Evidence::Export,
         rules: &["keys"],
@@ -288,7 +288,8 @@ pub const ATTACKS: &[Attack] = &[
             let file = dir.path().join("keys.json");
             let text = fs::read_to_string(&file).unwrap();
             assert!(text.contains("\"last_index\": 399"));
-            fs::write(file, text.replace("\"last_index\": 399", "\"last_index\": 999")).unwrap();
+            let text = text.replace("\"last_index\": 399", "\"last_index\": 999");
+            fs::write(file, text.replace("\"first_index\": 400", "\"first_index\": 1000")).unwrap();
             dir
         },
     },
