@@ -105,6 +105,7 @@ mod tests {
             "CaseService",
             "EnrollmentService",
             "FootageService",
+            "KeyService",
             "PolicyService",
             "ReceiptService",
             "ReportService",

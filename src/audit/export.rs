@@ -118,7 +118,9 @@ fn place_of(name: &str) -> Option<Place<'_>> {
     let cuts = name.match_indices('/').map(|(at, _)| (at, at + 1));
     for (end, start) in [(0, 0)].into_iter().chain(cuts) {
         let (folder, file) = (name.get(..end)?, name.get(start..)?);
-        if is_ledger(folder) && is_ledger_file(file) {
+        // A name that begins with a slash would lead to the root of the disk.
+        let is_absolute = end == 0 && start > 0;
+        if !is_absolute && is_ledger(folder) && is_ledger_file(file) {
             return Some(Place::Ledger(folder));
         }
     }

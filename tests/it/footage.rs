@@ -209,19 +209,23 @@ async fn kz_02_footage_is_kept_180_days_and_longer_on_hold() {
     assert_eq!(body["footage"], commitment(&duty.salt, &named), "the auditor's salt opens it");
 
     // Just under, at, and on hold.
+    // By then another half-year has begun, and with it another ledger.
+    let origin = duty.decision.as_ref().unwrap().origin.clone();
     let confirm = |indices: &[u64]| proto::ConfirmDeletedRequest {
         indices: indices.to_vec(),
-        ..proto::ConfirmDeletedRequest::default()
+        origin: origin.clone(),
     };
+    let hold =
+        |case: &str| proto::PlaceHoldRequest { origin: origin.clone(), ..of_case(one, case) };
     let state = (Code::FailedPrecondition, "REQ_STATE".to_owned());
     clock.set(JUST_BEFORE_END);
     assert_eq!(listed(&mut footage, Due).await, Vec::<u64>::new());
     assert_eq!(said(footage.confirm_deleted(confirm(&[one])).await), state);
     clock.set(END);
     assert_eq!(listed(&mut footage, Due).await, [one, later]);
-    footage.place_hold(of_case(one, "CASE-1")).await.unwrap();
-    footage.place_hold(of_case(one, "CASE-2")).await.unwrap();
-    let again = footage.place_hold(of_case(one, "CASE-1")).await;
+    footage.place_hold(hold("CASE-1")).await.unwrap();
+    footage.place_hold(hold("CASE-2")).await.unwrap();
+    let again = footage.place_hold(hold("CASE-1")).await;
     assert_eq!(said(again), (Code::AlreadyExists, "REQ_EXISTS".into()));
     // All or none.
     assert_eq!(said(footage.confirm_deleted(confirm(&[one, later])).await), state);
@@ -230,7 +234,7 @@ async fn kz_02_footage_is_kept_180_days_and_longer_on_hold() {
     let lift = |case: &str| proto::LiftHoldRequest {
         index: one,
         case_reference: case.into(),
-        ..proto::LiftHoldRequest::default()
+        origin: origin.clone(),
     };
     footage.lift_hold(lift("CASE-1")).await.unwrap();
     assert_eq!(listed(&mut footage, OnHold).await, [one], "the other case still holds it");
