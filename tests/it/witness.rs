@@ -5,6 +5,8 @@ mod process;
 mod stamps;
 
 use std::fs;
+use std::process::Output;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tulga::crypto::Signer as _;
@@ -20,6 +22,7 @@ use tulga::proto::audit_service_client::AuditServiceClient;
 use tulga::web::client::HttpPostbox;
 
 use self::process::{Bank, WitnessHome, WitnessProcess};
+use crate::process::Gateway;
 
 const LEDGER: &str = "bank.example/gw/2026h2";
 
@@ -99,20 +102,13 @@ fn a_lapse_of_witnesses_stops_issuing_and_their_return_resumes_it() {
     witness.kill();
     // For a while nobody notices.
     gateway.tulga_ok(&bank.home, &["terminal", "register", "ATM-3"]);
-    let refused = wait_for("a refusal", || {
-        let output = gateway.tulga(&bank.home, &["terminal", "register", "ATM-x"]);
-        (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
-    });
-    assert!(refused.contains("SYS_NOT_READY"), "{refused}");
+    wait_for("a refusal", || is_not_ready(&register_another(&gateway, &bank)).then_some(()));
     let size = bank.export(&gateway).size;
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(bank.export(&gateway).size, size, "no entry was made");
     assert!(gateway.log().contains("no more receipts are issued"), "{}", gateway.log());
     let _witness = home.serve_at(&address);
-    wait_for("issuing again", || {
-        let output = gateway.tulga(&bank.home, &["terminal", "register", "ATM-y"]);
-        output.status.success().then_some(())
-    });
+    wait_for("issuing again", || register_another(&gateway, &bank).status.success().then_some(()));
     assert!(gateway.log().contains("receipts are issued again"), "{}", gateway.log());
 }
 
@@ -147,11 +143,7 @@ fn a_database_put_back_from_a_snapshot_is_refused_because_of_its_witness() {
         forked.tulga_ok(&bank.home, &["terminal", "register", &format!("ATM-{number}")]);
     }
     let witness = home.serve_at(&address);
-    let refused = wait_for("a refusal", || {
-        let output = forked.tulga(&bank.home, &["terminal", "register", "ATM-x"]);
-        (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
-    });
-    assert!(refused.contains("SYS_NOT_READY"), "{refused}");
+    wait_for("a refusal", || is_not_ready(&register_another(&forked, &bank)).then_some(()));
     assert!(forked.log().contains("put back"), "{}", forked.log());
     assert!(forked.terminate());
     let log = bank.refused_to_start();
@@ -258,7 +250,18 @@ async fn of_many_forks_at_once_a_witness_cosigns_one() {
     assert_eq!(answers.iter().filter(|status| **status == 409).count(), 15, "{answers:?}");
 }
 
-/// Waits, for half a minute at the longest.
+/// Registers a terminal that nobody has registered yet.
+fn register_another(gateway: &Gateway, bank: &Bank) -> Output {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("ATM-another-{}", NEXT.fetch_add(1, Ordering::SeqCst));
+    gateway.tulga(&bank.home, &["terminal", "register", &name])
+}
+
+fn is_not_ready(output: &Output) -> bool {
+    String::from_utf8_lossy(&output.stderr).contains("SYS_NOT_READY")
+}
+
+/// Waits, for less than a minute.
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + Duration::from_secs(40);
     loop {
