@@ -45,7 +45,14 @@ pub fn verify_single(
     }
     let checkpoint = open_checkpoint(proof.checkpoint(), &origin, &register)?;
     proof.verify_path(jws, &checkpoint)?;
-    let witnessed = policy.is_some_and(|it| it.witnessed_at(proof.checkpoint()).is_some());
+    if let Some(policy) = policy {
+        let names_it = policy.logs().iter().any(|log| *log.origin() == origin);
+        if !(policy.logs().is_empty() || names_it) {
+            return Err(SingleError::OtherLedger);
+        }
+        policy.witnessed_at(proof.checkpoint()).ok_or(SingleError::NotWitnessed)?;
+    }
+    let witnessed = policy.is_some();
     let established = Established { signed: true, logged: true, witnessed };
     Ok(SingleReport { receipt, checkpoint, established })
 }
@@ -69,6 +76,12 @@ pub enum SingleError {
     /// A proof of something else.
     #[error("the proof is of another index than the receipt's")]
     OtherIndex,
+    /// The policy's witnesses did not cosign the proof's checkpoint, or a line in their name is forged.
+    #[error("the proof's checkpoint does not have the cosignatures that the policy wants")]
+    NotWitnessed,
+    /// A policy for other ledgers.
+    #[error("the policy is for other ledgers than the receipt's")]
+    OtherLedger,
 }
 
 impl SingleError {
@@ -81,6 +94,7 @@ impl SingleError {
             Self::Checkpoint(fault) => fault.code(),
             Self::Proof(fault) => fault.code(),
             Self::OtherIndex => "LOG_PROOF",
+            Self::NotWitnessed | Self::OtherLedger => "LOG_WITNESS",
         }
     }
 }

@@ -141,7 +141,9 @@ impl<'a> Walk<'a> {
         self.skip_erased();
         for body in self.all_erased {
             let listed = self.listed.get(&body.erasure).is_some_and(|ranges| {
-                ranges.iter().any(|range| (range.first..=range.last).contains(&body.index))
+                // What was not there yet could not be erased.
+                let range = ranges.iter().find(|it| (it.first..=it.last).contains(&body.index));
+                range.is_some_and(|range| range.last < body.erasure)
             });
             if !listed {
                 let text =

@@ -417,6 +417,11 @@ impl Sequencer {
         if tree.size() != head.size || tree.root() != head.root {
             return Err(GatewayError::broken("the ledger's entries do not give its head"));
         }
+        // Whoever shortened the database while it was open must not have the record follow them.
+        let last = self.guard.last();
+        let last =
+            last.map_err(|cause| GatewayError::internal("last-signed-head record", cause))?;
+        require_record(last.as_ref(), &ledgers, &tree)?;
         self.guard
             .record(&signed_head(&ledgers, &head))
             .map_err(|cause| GatewayError::internal("last-signed-head record", cause))?;

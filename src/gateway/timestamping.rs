@@ -78,7 +78,7 @@ impl Desk {
             TimestampToken::verify(&answer.body, &text, Some(request.nonce()), authorities)?;
         let after_ms = token.time.get() - self.clock.now().get();
         if after_ms.abs() > CLOCK_SKEW_MAX_MS {
-            tracing::error!(theirs = %token.time.rfc3339(), "the time-stamping authority's clock and this gateway's differ");
+            return Err(StampError::Time(token.time.rfc3339()));
         }
         let mut unit = self.store.begin().await.map_err(stored)?;
         let stamp = TimestampRow { size: row.size, answer: answer.body, time: token.time };
@@ -98,6 +98,9 @@ enum StampError {
     Postbox(#[from] PostboxError),
     #[error("the time-stamping authority answered with the status {0}, or no time-stamp")]
     Refused(u16),
+    /// Kept, it would stand for the next ones until its time has come.
+    #[error("the time-stamping authority's clock says {0}, and this gateway's another time")]
+    Time(String),
     #[error("the time-stamp proves nothing")]
     Token(#[from] TimestampError),
     #[error("the kept checkpoint cannot be read")]

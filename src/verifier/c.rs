@@ -296,7 +296,7 @@ fn chain(fault: &dyn std::error::Error) -> String {
     text
 }
 
-const fn number(refusal: &HostRefusal) -> c_int {
+pub(super) const fn number(refusal: &HostRefusal) -> c_int {
     match refusal {
         HostRefusal::Receipt(_) => 3,
         HostRefusal::NotDecision => 4,
@@ -309,6 +309,8 @@ const fn number(refusal: &HostRefusal) -> c_int {
         HostRefusal::Amount => 11,
         HostRefusal::Redeemed => 12,
         HostRefusal::Table(_) => TABLE,
+        HostRefusal::TooLong => 15,
+        HostRefusal::Revoked => 16,
     }
 }
 

@@ -19,12 +19,15 @@ pub use replay::{FileTable, MemoryTable, RedemptionKey, ReplayError, ReplayTable
 use crate::crypto::constant_time_eq;
 use crate::domain::time::UnixMillis;
 use crate::receipt::{
-    Cap, Content, KeyRegister, KeyRegisterError, ReceiptError, Salt, TransactionFields,
+    Cap, Content, KeyRegister, KeyRegisterError, KeyStatus, ReceiptError, Salt, TransactionFields,
     TrustFingerprint, Txn, VerifiedReceipt, transaction_commit, verify,
 };
 
 /// How far a receipt's time may lie ahead of the host's clock, in milliseconds.
 pub const SKEW_MS: i64 = 5_000;
+/// How long after its time a receipt may say that it can be acted on, in milliseconds. Gateways write 90
+/// seconds; only somebody with a stolen key has a use for more.
+pub const VALID_FOR_MAX_MS: i64 = 300_000;
 
 /// What the host is about to do, as it knows it itself; nothing of it is taken from the receipt.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +100,12 @@ impl HostVerifier {
     ) -> Result<Authorised, HostRefusal> {
         let receipt = {
             let register = self.register.read().unwrap_or_else(PoisonError::into_inner);
-            verify(jws, &register)?
+            let receipt = verify(jws, &register)?;
+            // What a revoked key signed stays valid for auditors, who see the ledger; a host does not.
+            if register.key(receipt.kid()).is_none_or(|key| key.status == KeyStatus::Revoked) {
+                return Err(HostRefusal::Revoked);
+            }
+            receipt
         };
         let decision = Decision::of(&receipt).ok_or(HostRefusal::NotDecision)?;
         if receipt.body().aud.as_deref() != Some(self.audience.as_str()) {
@@ -109,6 +117,9 @@ impl HostVerifier {
         }
         if receipt.time() > now.plus_millis(SKEW_MS) {
             return Err(HostRefusal::NotYet);
+        }
+        if until > receipt.time().plus_millis(VALID_FOR_MAX_MS) {
+            return Err(HostRefusal::TooLong);
         }
         decision.check(salt, demand)?;
         let key = RedemptionKey::of(&receipt);
@@ -229,6 +240,12 @@ pub enum HostRefusal {
     /// Its time has not come: one of the two clocks is wrong.
     #[error("the receipt's time lies ahead of the host's clock")]
     NotYet,
+    /// It says that it may be acted on for longer than any gateway says.
+    #[error("the receipt may be acted on for longer than any may")]
+    TooLong,
+    /// Its key may be in other hands.
+    #[error("the receipt's key is revoked")]
+    Revoked,
     /// Another transaction, or another salt.
     #[error("the commitment does not open: another transaction, or another salt")]
     Commitment,
@@ -259,6 +276,8 @@ impl HostRefusal {
             Self::Audience => "HOST_AUDIENCE",
             Self::Expired => "HOST_EXPIRED",
             Self::NotYet => "HOST_NOT_YET",
+            Self::TooLong => "HOST_TOO_LONG",
+            Self::Revoked => "HOST_REVOKED",
             Self::Commitment => "HOST_COMMITMENT",
             Self::Transaction(_) => "HOST_TRANSACTION",
             Self::Outcome => "HOST_OUTCOME",

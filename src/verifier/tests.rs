@@ -24,6 +24,11 @@ fn key(seed: u8) -> Ed25519Key {
 
 /// A register with the receipt key good from `first` on, and its signature.
 fn register(first: u64) -> (String, String) {
+    register_of(first, None, KeyStatus::Active)
+}
+
+/// The same with an end of the receipt key's range, and its status.
+fn register_of(first: u64, last: Option<u64>, status: KeyStatus) -> (String, String) {
     let record = |kid: &str, usage, seed, first_index| KeyRecord {
         kid: kid.to_owned(),
         algorithm: KeyAlgorithm::EdDsa,
@@ -34,7 +39,10 @@ fn register(first: u64) -> (String, String) {
         origins: vec![KeyRange { origin: ORIGIN.to_owned(), first_index, last_index: None }],
         status: KeyStatus::Active,
     };
-    let keys = vec![record("root", KeyUse::Root, 1, 0), record("r", KeyUse::Receipt, 3, first)];
+    let mut receipt = record("r", KeyUse::Receipt, 3, first);
+    receipt.status = status;
+    receipt.origins[0].last_index = last;
+    let keys = vec![record("root", KeyUse::Root, 1, 0), receipt];
     let json = KeyRegister::new(keys).unwrap().to_json().unwrap();
     let signature = KeyRegister::sign(json.as_bytes(), &key(1)).unwrap();
     (json, signature)
@@ -237,6 +245,40 @@ fn a_newer_register_counts_at_once_and_only_a_trusted_one() {
     assert!(verifier.replace_register(other.as_bytes(), &signature).is_err());
     verifier.replace_register(json.as_bytes(), &signature).unwrap();
     assert_eq!(code(&verifier, &jws, &demand(), TIME), "RCP_KEY_RANGE");
+}
+
+/// Whoever stole a key can write any instants: an approval that never ends is none.
+#[test]
+fn no_receipt_may_be_acted_on_for_longer_than_five_minutes() {
+    let verifier = verifier();
+    let lasting = |number, valid_for| {
+        receipt_of(number, Content::Verification(approval()), Some(HOST), Some(valid_for))
+    };
+    let longest = lasting(1, VALID_FOR_MAX_MS);
+    for (valid_for, at) in [(VALID_FOR_MAX_MS + 1, 0), (315_360_000_000, 86_400_000)] {
+        let now = TIME.plus_millis(at);
+        let jws = lasting(2, valid_for);
+        let refusal = verifier.verify(&jws, &Salt::new(SALT), &demand(), now).unwrap_err();
+        assert_eq!((refusal.code(), c::number(&refusal)), ("HOST_TOO_LONG", 15));
+    }
+    let end = TIME.plus_millis(VALID_FOR_MAX_MS);
+    assert_eq!(code(&verifier, &longest, &demand(), end.plus_millis(1)), "HOST_EXPIRED");
+    assert_eq!(code(&verifier, &longest, &demand(), end), "OK");
+}
+
+#[test]
+fn what_a_revoked_key_signed_is_refused_and_what_a_retired_one_signed_is_not() {
+    let (verifier, jws) = (verifier(), receipt(1, |_| ()));
+    let install = |status| {
+        let (json, signature) = register_of(0, Some(7), status);
+        verifier.replace_register(json.as_bytes(), &signature).unwrap();
+    };
+    install(KeyStatus::Revoked);
+    let refusal = verifier.verify(&jws, &Salt::new(SALT), &demand(), TIME).unwrap_err();
+    assert_eq!((refusal.code(), c::number(&refusal)), ("HOST_REVOKED", 16));
+    // It has used nothing up.
+    install(KeyStatus::Retired);
+    assert_eq!(code(&verifier, &jws, &demand(), TIME), "OK");
 }
 
 #[test]

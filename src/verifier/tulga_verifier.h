@@ -34,7 +34,9 @@ enum tulga_code {
     TULGA_AMOUNT = 11,      /* the amount is more than it approves */
     TULGA_REDEEMED = 12,    /* it was acted on before */
     TULGA_TABLE = 13,       /* the table of redeemed receipts cannot be read or written */
-    TULGA_INTERNAL = 14     /* the verifier failed */
+    TULGA_INTERNAL = 14,    /* the verifier failed */
+    TULGA_TOO_LONG = 15,    /* it may be acted on for more than five minutes, which no gateway says */
+    TULGA_REVOKED = 16      /* the key that signed it is revoked */
 };
 
 typedef struct tulga_verifier tulga_verifier;

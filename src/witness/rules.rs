@@ -89,11 +89,12 @@ impl Witness {
         let (size, root) = seen
             .as_ref()
             .map_or((0, empty_root()), |seen| (seen.checkpoint.size, seen.checkpoint.root));
-        if submission.old_size != size {
+        // Whatever old size it came with: two roots of one size prove two histories.
+        if seen.is_some() && size == checkpoint.size && root != checkpoint.root {
+            self.suspect(submission, checkpoint, "another root of the same size");
             return Err(Refusal::Conflict { size });
         }
-        if size == checkpoint.size && root != checkpoint.root {
-            self.suspect(submission, checkpoint, "another root of the same size");
+        if submission.old_size != size {
             return Err(Refusal::Conflict { size });
         }
         let (new_size, new_root) = (checkpoint.size, &checkpoint.root);
@@ -117,9 +118,12 @@ impl Witness {
     /// The ledger signed something that does not fit: perhaps a proof of two histories.
     fn suspect(&self, submission: &Submission, checkpoint: &Checkpoint, what: &'static str) {
         let Checkpoint { origin, size, .. } = checkpoint;
-        match self.state.keep_evidence(&submission.to_text()) {
-            Ok(path) => {
+        match self.state.keep_evidence(checkpoint, &submission.to_text()) {
+            Ok(Some(path)) => {
                 tracing::warn!(%origin, size, what, kept = %path.display(), "a ledger's checkpoint was refused");
+            }
+            Ok(None) => {
+                tracing::warn!(%origin, size, what, "a ledger's checkpoint was refused, and is not kept: the folder evidence is full");
             }
             Err(cause) => {
                 tracing::warn!(%origin, size, what, error = %cause, "a ledger's checkpoint was refused, and could not be kept");

@@ -99,18 +99,27 @@ impl StateDir {
     }
 
     /// Keeps a request that its ledger signed and that does not fit what is remembered: it may prove that
-    /// the ledger has two histories. At most [`EVIDENCE_MAX`] are kept, each once.
+    /// the ledger has two histories. At most [`EVIDENCE_MAX`] are kept,
+    /// one a checkpoint; none says that there is no more room.
     ///
     /// # Errors
     ///
     /// [`StateError::Io`] when it cannot be written.
-    pub fn keep_evidence(&self, request: &str) -> Result<PathBuf, StateError> {
+    pub fn keep_evidence(
+        &self,
+        checkpoint: &Checkpoint,
+        request: &str,
+    ) -> Result<Option<PathBuf>, StateError> {
         let dir = self.dir.join("evidence");
-        let path = dir.join(format!("{}.txt", sha256(request.as_bytes()).hex()));
+        // By what the ledger signed: anybody may send that again with other proofs, and fills nothing so.
+        let path = dir.join(format!("{}.txt", sha256(checkpoint.text().as_bytes()).hex()));
         let write = || {
             DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-            if path.exists() || fs::read_dir(&dir)?.count() >= EVIDENCE_MAX {
-                return Ok(());
+            if path.exists() {
+                return Ok(true);
+            }
+            if fs::read_dir(&dir)?.count() >= EVIDENCE_MAX {
+                return Ok(false);
             }
             let mut file = OpenOptions::new()
                 .write(true)
@@ -119,10 +128,11 @@ impl StateDir {
                 .mode(0o600)
                 .open(&path)?;
             file.write_all(request.as_bytes())?;
-            file.sync_all()
+            file.sync_all()?;
+            Ok(true)
         };
-        write().map_err(|source| StateError::Io { path: path.clone(), source })?;
-        Ok(path)
+        let is_kept = write().map_err(|source| StateError::Io { path: path.clone(), source })?;
+        Ok(is_kept.then_some(path))
     }
 
     /// Origins may hold any letters: the file is named by their hash and says the origin inside.
@@ -257,11 +267,18 @@ mod tests {
     fn evidence_is_kept_once_and_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(dir.path()).unwrap();
-        let path = state.keep_evidence("one").unwrap();
+        let checkpoint = |size: usize| Checkpoint {
+            origin: Origin::try_from("a.example/log").unwrap(),
+            size: size as u64 + 1,
+            root: sha256(b"another"),
+        };
+        let path = state.keep_evidence(&checkpoint(0), "one").unwrap().unwrap();
+        // The same checkpoint with another proof says nothing new.
+        assert_eq!(state.keep_evidence(&checkpoint(0), "two").unwrap(), Some(path.clone()));
         assert_eq!(fs::read_to_string(&path).unwrap(), "one");
-        for number in 0..2 * EVIDENCE_MAX {
-            state.keep_evidence(&number.to_string()).unwrap();
-        }
+        let kept = (0..2 * EVIDENCE_MAX)
+            .filter(|size| state.keep_evidence(&checkpoint(*size), "more").unwrap().is_some());
+        assert_eq!(kept.count(), EVIDENCE_MAX);
         assert_eq!(fs::read_dir(dir.path().join("evidence")).unwrap().count(), EVIDENCE_MAX);
     }
 }

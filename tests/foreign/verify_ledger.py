@@ -6,7 +6,8 @@
 Checks the register and its signature, every receipt with its key's range and time, gap-free indices,
 prior heads, the root under the latest and every kept checkpoint, tiles, erasures, audit records, the log
 of logs and each ledger's first entry, cosignatures by the policy and the times that they bound, receipts
-that others hold, and checkpoints that were received earlier. Stops at the first fault.
+that others hold, and checkpoints that were received earlier. Stops at the first fault. By a policy that
+came with the export nothing is called witnessed: it is the bank's own word.
 
 Needs Python 3.9 and the package `cryptography`; nothing else of this folder.
 """
@@ -16,6 +17,7 @@ import datetime
 import hashlib
 import json
 import pathlib
+import re
 import sys
 
 from cryptography.exceptions import InvalidSignature
@@ -74,7 +76,21 @@ def no_float(text):
 
 
 def read_json(data):
-    return json.loads(data, object_pairs_hook=pairs_once, parse_float=no_float, parse_constant=no_float)
+    text = data.decode()
+    return json.loads(text, object_pairs_hook=pairs_once, parse_float=no_float, parse_constant=no_float)
+
+
+def read_text(file):
+    """A text as it stands, no newline translated."""
+    data = file.read_bytes()
+    require(b"\0" not in data and b"\r" not in data, f"{file.name}: a byte that no such file has")
+    return data.decode()
+
+
+def lines_of(text):
+    """Its lines, cut at newlines and at nothing else."""
+    lines = text.split("\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 def seconds(text):
@@ -84,11 +100,11 @@ def seconds(text):
 
 # --- keys --------------------------------------------------------------------------------------------
 def check(key, signature, message, what):
+    require(len(signature) == 64, f"{what}: a signature has 64 bytes")
     try:
         if isinstance(key, ed25519.Ed25519PublicKey):
             key.verify(signature, message)
         else:
-            require(len(signature) == 64, f"{what}: not 64 bytes of r and s")
             r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
             key.verify(utils.encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
@@ -98,7 +114,7 @@ def check(key, signature, message, what):
 def load_keys(directory, trust):
     """The register, by key id, once the trusted root key is seen to have signed it."""
     data = (directory / "keys.json").read_bytes()
-    signature = b64((directory / "keys.json.sig").read_text().strip())
+    signature = b64(read_text(directory / "keys.json.sig").removesuffix("\n"))
     keys, roots = {}, []
     wanted = trust.removeprefix("sha256:").lower()
     for record in read_json(data)["keys"]:
@@ -197,7 +213,7 @@ def open_checkpoint(note, keys):
 def notes(text):
     """Cuts a file of notes: a note ends with its last signature line."""
     note, signed = "", False
-    for line in text.splitlines(keepends=True):
+    for line in re.findall("[^\n]*\n|[^\n]+", text):
         is_signature = line.startswith(DASH + " ")
         if signed and not is_signature:
             yield note
@@ -215,22 +231,29 @@ class Policy:
     def __init__(self, text):
         self.logs, self.witnesses, self.groups, self.quorum = {}, {}, {}, None
         members = set()
-        for line in text.splitlines():
-            words = line.split()
+        for line in lines_of(text):
+            words = [word for word in line.replace("\t", " ").split(" ") if word]
             if not words or words[0].startswith("#"):
                 continue
+            # A ledger and a witness may have a URL behind the key.
+            sizes = {"log": (2, 3), "witness": (3, 4), "quorum": (2,)}
+            require(len(words) in sizes.get(words[0], (len(words),)), f"a line too long or short: {line!r}")
             known = {**self.witnesses, **self.groups}
             if words[0] == "log":
                 name, raw = self.verifier_key(words[1], 1)
                 self.logs[name] = raw
             elif words[0] == "witness":
-                require(words[1] not in known, "a name is defined twice")
-                require(self.verifier_key(words[2], 4) not in self.witnesses.values(), "a key twice")
-                self.witnesses[words[1]] = self.verifier_key(words[2], 4)
+                require(words[1] not in known and words[1] != "none", "a name is defined twice")
+                name, raw = self.verifier_key(words[2], 4)
+                # One key is one witness, whatever names it goes by.
+                require(raw not in [k for _, k in self.witnesses.values()], "a witness's key stands twice")
+                self.witnesses[words[1]] = name, raw
             elif words[0] == "group":
+                require(len(words) > 3, "a group without members")
                 name, some, names = words[1], words[2], words[3:]
-                require(name not in known and names, "a name is defined twice")
-                require(all(n in known for n in names) and not members & set(names), "bad members")
+                require(name not in known and name != "none", "a name is defined twice")
+                once = len(set(names)) == len(names) and not members & set(names)
+                require(once and all(n in known for n in names), "bad members")
                 members |= set(names)
                 count = {"any": 1, "all": len(names)}.get(some) or decimal(some)
                 require(1 <= count <= len(names), "a group that cannot be")
@@ -310,25 +333,49 @@ def tile_paths(size):
     for level, count in [("entries", size)] + [(l, size >> 8 * l) for l in range(8)]:
         for n in range((count + 255) // 256):
             width = min(256, count - 256 * n)
-            digits = f"{n:03}" if n < 1000 else f"x{n // 1000:03}/{n % 1000:03}"
-            yield level, n, width, f"tile/{level}/{digits}" + (f".p/{width}" if width < 256 else "")
+            yield tile_path(level, n, width)
+
+
+def tile_path(level, n, width):
+    digits = f"{n % 1000:03}"
+    while n := n // 1000:
+        digits = f"x{n % 1000:03}/{digits}"
+    return f"tile/{level}/{digits}" + (f".p/{width}" if width < 256 else "")
 
 
 def check_tiles(directory, tree, size):
-    for level, n, width, path in tile_paths(size):
-        data = (directory / path).read_bytes()
-        if level == "entries":
-            found = []
-            while data:
-                length = int.from_bytes(data[:2], "big")
-                require(len(data) >= 2 + length, f"{path} is cut off")
-                found.append(leaf_of(data[2 : 2 + length]))
-                data = data[2 + length :]
-            level = 0
-        else:
-            found = [data[i : i + 32] for i in range(0, len(data), 32)]
-        hashes_there = tree.levels[8 * level][256 * n : 256 * n + width]
-        require(found == hashes_there, f"{path} is not of this ledger")
+    """Every tile that is there is one of this ledger, and none is missing."""
+    missing = set(tile_paths(size))
+    for file in sorted((directory / "tile").rglob("*")):
+        if not file.is_dir():
+            path = file.relative_to(directory).as_posix()
+            check_tile(path, file, tree)
+            missing.discard(path)
+    require(not missing, f"{len(missing)} tiles are missing")
+
+
+def check_tile(path, file, tree):
+    named = TILE.fullmatch(path)
+    require(named, f"{path} is no tile")
+    level, n, width = named[1], int(re.sub("[x/]", "", named[2])), int(named[3] or 256)
+    require(tile_path(level, n, width) == path, f"{path} is no tile")
+    data = file.read_bytes()
+    if level == "entries":
+        found = []
+        while data:
+            length = int.from_bytes(data[:2], "big")
+            require(len(data) >= 2 + length, f"{path} is cut off")
+            found.append(leaf_of(data[2 : 2 + length]))
+            data = data[2 + length :]
+        level = 0
+    else:
+        found = [data[i : i + 32] for i in range(0, len(data), 32)]
+    there = tree.levels[8 * int(level)] if 8 * int(level) < len(tree.levels) else []
+    is_whole = len(found) == width and found == there[256 * n : 256 * n + width]
+    require(is_whole, f"{path} is not of this ledger")
+
+
+TILE = re.compile(r"tile/(entries|[0-7])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 
 
 # --- one ledger --------------------------------------------------------------------------------------
@@ -337,14 +384,14 @@ class Ledger:
 
     def __init__(self, directory, name, keys, policy, before):
         self.directory, self.keys, self.policy, self.before = directory, keys, policy, before
-        latest = (directory / "checkpoint").read_text()
+        latest = read_text(directory / "checkpoint")
         self.origin, self.closing, root = open_checkpoint(latest, keys)
         require(name in (None, self.origin), f"the folder {name} holds {self.origin}")
         self.heads = [(self.closing, root)]
         self.times, self.seen_at = [], {}
         self.longest_wait, self.unseen_since, self.last_time = 0.0, None, 0.0
         self.look(latest)
-        for note in notes((directory / "checkpoints").read_text()):
+        for note in notes(read_text(directory / "checkpoints")):
             origin, size, head = open_checkpoint(note, keys)
             require(origin == self.origin, "a kept checkpoint of another ledger")
             require(size <= self.closing, "a kept checkpoint covers more than the latest")
@@ -355,7 +402,7 @@ class Ledger:
         require(self.tree.size == self.closing, f"{self.tree.size} entries, not {self.closing}")
         for size, head in self.heads:
             require(self.tree.root(size) == head, f"the head of {size} entries is of another history")
-        if (directory / "tile").is_dir():
+        if (directory / "tile").exists():
             check_tiles(directory, self.tree, self.closing)
 
     def look(self, note):
@@ -377,16 +424,18 @@ class Ledger:
     def walk(self):
         self.tree, self.bodies, listed, latest_time = Tree(), {}, {}, 0.0
         erased = read_json((self.directory / "erasures.json").read_bytes())["erased"]
+        indices = [e["index"] for e in erased]
+        require(indices == sorted(set(indices)), "erasures.json is not in the order of the indices")
         erased = {e["index"]: e for e in erased}
         records = self.directory / "audit"
-        records = {int(f.name): f for f in records.iterdir()} if records.is_dir() else {}
+        records = {decimal(f.name): f for f in records.iterdir()} if records.is_dir() else {}
         rids = set()
 
         def skip_erased():
             while self.tree.size in erased:
                 self.tree.push(b64(erased[self.tree.size]["leaf"]))
 
-        for jws in (self.directory / "receipts.jws").read_text().splitlines():
+        for jws in lines_of(read_text(self.directory / "receipts.jws")):
             skip_erased()
             index = self.tree.size
             body = open_receipt(jws, self.keys)
@@ -409,13 +458,14 @@ class Ledger:
                 require(body.get("audit") == commit, f"the audit record of entry {index} is another")
             rids.add(body["rid"])
             self.bodies[index] = body
-            listed[index] = [
-                range(b["first"], b["last"] + 1) for b in body.get("bodies", []) if "origin" not in b
-            ]
+            # What an erasure lists of this ledger, and only what stands before it.
+            own = [b for b in body.get("bodies", []) if b.get("origin", self.origin) == self.origin]
+            listed[index] = [range(b["first"], b["last"] + 1) for b in own if b["last"] < index]
             self.tree.push(leaf_of(b"tulga-receipt-v1\n" + sha256(jws.encode())))
         skip_erased()
         require(not records, "an audit record of no receipt")
         for index, entry in erased.items():
+            require(index < self.tree.size, f"erasures.json names entry {index}, which is not there")
             said = any(index in span for span in listed.get(entry["erasure"], []))
             require(said, f"the body of entry {index} is missing and no erasure says so")
 
@@ -508,7 +558,7 @@ def find_ledgers(directory):
 
 def check_held(directory, keys, ledgers):
     for file in sorted(directory.iterdir()):
-        for jws in file.read_text().splitlines():
+        for jws in lines_of(read_text(file)):
             log = open_receipt(jws, keys)["log"]
             ledger = ledgers.get(log["origin"])
             require(ledger and log["index"] < ledger.tree.size, f"{file.name}: not in the ledger")
@@ -519,7 +569,7 @@ def check_held(directory, keys, ledgers):
 
 
 def check_earlier(file, keys, ledgers, closed):
-    for note in notes(file.read_text()):
+    for note in notes(read_text(file)):
         if note.split("\n")[0].endswith("/log-of-logs"):
             earlier = open_log_of_logs(note, keys)
             require(closed[: len(earlier)] == earlier, "the earlier log of logs is of another history")
@@ -534,9 +584,9 @@ def check_earlier(file, keys, ledgers, closed):
 def verify(directory, trust, held=None, earlier=None, policy=None, bound=None):
     keys = load_keys(directory, trust)
     policy = policy or next((p for p in [directory / "policy"] if p.exists()), None)
-    policy = Policy(policy.read_text()) if policy else None
+    policy = Policy(read_text(policy)) if policy else None
     log_of_logs = directory / "log-of-logs"
-    closed = open_log_of_logs(log_of_logs.read_text(), keys) if log_of_logs.exists() else []
+    closed = open_log_of_logs(read_text(log_of_logs), keys) if log_of_logs.exists() else []
     names = [origin for origin, _, _ in closed]
     found = find_ledgers(directory)
     order = sorted(found, key=lambda n: (names.index(n) if n in names else len(names), n or ""))
@@ -559,6 +609,18 @@ def verify(directory, trust, held=None, earlier=None, policy=None, bound=None):
     return ledgers
 
 
+def policy_note(given, ledgers):
+    """Where the policy came from, and what it is worth."""
+    policy = next(iter(ledgers.values())).policy
+    if policy is None:
+        return "policy: none, so nothing is said of witnesses"
+    if given is None:
+        return "policy: the export's own, which is the bank's word; give another with --policy"
+    if policy.quorum == "none":
+        return f"policy: {given}, which asks for no witnesses"
+    return f"policy: {given}: each closed ledger's end and a head of the open one are witnessed"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("dir", type=pathlib.Path)
@@ -573,6 +635,7 @@ def main():
         sys.exit(f"REFUSED: {why!r}" if isinstance(why, (KeyError, OSError)) else f"REFUSED: {why}")
     entries = sum(ledger.tree.size for ledger in ledgers.values())
     heads = sum(len(ledger.heads) - 1 for ledger in ledgers.values())
+    print(policy_note(args.policy, ledgers), file=sys.stderr)
     print(f"ok: {entries} entries in {len(ledgers)} ledgers, {heads} kept checkpoints")
 
 

@@ -115,8 +115,8 @@ async fn an_activation_takes_effect_at_its_time_without_a_restart_and_after_one(
     assert_eq!(outcome(&rig, "T5").await, Outcome::Approved);
     let past = activate(&rig, two, Some(later.plus_millis(-1))).await;
     assert!(matches!(past, Err(GatewayError::Invalid { field: "effective_at", .. })), "{past:?}");
-    // The pack in the configuration is the same as at the first start: it is noted once.
-    assert_eq!(rig.store.folder_activation().await.unwrap().map(|row| row.index), Some(0));
+    // The pack in the configuration is the same as at the first start: it is noted once, behind the opening.
+    assert_eq!(rig.store.folder_activation().await.unwrap().map(|row| row.index), Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,9 @@ use tulga::crypto::{Ed25519Key, Signer};
 use tulga::receipt::{Content, KeyRecord, issue};
 
 use crate::receipts::{TIME, administration, verification};
-use crate::samples::{Bank, OPEN, Shard, closed, nobody, open, write_export, write_register};
+use crate::samples::{
+    Bank, CLOSED, OPEN, Shard, closed, nobody, open, write_export, write_register,
+};
 
 /// One thing that the page is shown.
 #[derive(Serialize)]
@@ -432,7 +434,7 @@ impl Cases<'_> {
         })
         .levels = signed();
         self.folder("folder-shard-missing", bad("shard-missing"), |dir, _| {
-            fs::remove_dir_all(dir.join(crate::samples::CLOSED)).unwrap();
+            fs::remove_dir_all(dir.join(CLOSED)).unwrap();
         })
         .levels = signed();
         self.folder("folder-log-of-logs", bad("log-of-logs"), |dir, _| {
@@ -442,6 +444,23 @@ impl Cases<'_> {
         self.folder("folder-without-register", bad("folder-register"), |dir, _| {
             fs::remove_file(dir.join("keys.json")).unwrap();
         });
+        self.folder("folder-two-registers", bad("folder-mixed"), |dir, _| {
+            fs::copy(dir.join("keys.json"), dir.join(OPEN).join("keys.json")).unwrap();
+        });
+        self.folder("folder-ledger-on-top", bad("folder-mixed"), |dir, _| {
+            fs::copy(dir.join(OPEN).join("receipts.jws"), dir.join("receipts.jws")).unwrap();
+        });
+        self.folder("folder-only-checkpoint", bad("folder-file"), |dir, _| {
+            fs::remove_file(dir.join(CLOSED).join("receipts.jws")).unwrap();
+        });
+        // A closed ledger, of which witnesses saw no more than the beginning.
+        self.folder("folder-closed-unseen", bad("quorum"), |dir, _| {
+            let below = dir.join(CLOSED);
+            let whole = closed(bank);
+            fs::write(below.join("checkpoints"), &whole.notes[0]).unwrap();
+            fs::write(below.join("checkpoint"), whole.head(0)).unwrap();
+        })
+        .levels = vec!["signed", "logged"];
     }
 }
 

@@ -64,8 +64,13 @@ async fn decided(terminal: &mut Terminal, id: &str, card: &str, face: &str) -> p
 }
 
 async fn replay(auditor: &mut Auditor, index: u64) -> proto::ReplayResponse {
-    let request =
-        proto::ReplayRequest { index, case_reference: "CASE-1".into(), origin: String::new() };
+    replay_of(auditor, "", index).await
+}
+
+/// The same of a ledger that need not be the open one.
+async fn replay_of(auditor: &mut Auditor, origin: &str, index: u64) -> proto::ReplayResponse {
+    let (case_reference, origin) = ("CASE-1".into(), origin.into());
+    let request = proto::ReplayRequest { index, case_reference, origin };
     auditor.replay(request).await.unwrap().into_inner()
 }
 
@@ -433,13 +438,17 @@ async fn evidence_that_has_expired_and_a_pack_that_is_gone_end_a_replay() {
     clock.set("2027-11-23T00:00:00.000Z");
     let site = Site::again(dir, &by(&pack), Arc::clone(&clock) as _).await;
     let mut auditor = Auditor::new(site.staff(Role::Auditor).await);
-    // Due, and not destroyed yet.
+    // Due, and not destroyed yet. What happens next begins the ledger of another half-year.
     assert_same(&replay(&mut auditor, index).await);
+    let origin = site.gateway.upgrade().unwrap().open_ledger().unwrap();
+    let origin = origin.as_str();
     let mut retention = RetentionServiceClient::new(site.staff(Role::Admin).await);
     let run = retention.run_retention(proto::RunRetentionRequest {}).await.unwrap().into_inner();
     assert_eq!(run.evidence_destroyed, 1);
-    assert_ended(&replay(&mut auditor, index).await, ReplayEnd::Expired);
-    let said = site.tulga(&["audit", "replay", &index.to_string(), "--case", "CASE-1"]).await;
+    assert_ended(&replay_of(&mut auditor, origin, index).await, ReplayEnd::Expired);
+    let entry = index.to_string();
+    let asked = ["audit", "replay", &entry, "--case", "CASE-1", "--origin", origin];
+    let said = site.tulga(&asked).await;
     assert_eq!(said.status.code(), Some(66));
     assert!(String::from_utf8(said.stdout).unwrap().contains("the evidence has expired"));
     drop((auditor, retention));

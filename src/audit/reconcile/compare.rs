@@ -176,7 +176,22 @@ impl Comparison<'_> {
 
     fn check_pair(&mut self, entry: &JournalEntry, decision: &Decision) {
         let given = entry.dispensed_minor;
+        let is_machine = self.is_machine(entry, decision);
+        let window = self.sources.window_ms;
         let mut say = |rule, text| self.differ(rule, Some(entry.line), Some(decision), text);
+        if let Some(currency) = entry.currency.as_ref().filter(|it| **it != decision.currency) {
+            let text = format!("{currency} by the journal, {} by the receipt", decision.currency);
+            say("currency-differs", text);
+        }
+        if !is_machine {
+            say("machine-differs", format!("the receipt is of {:?}", decision.terminal));
+        }
+        let until = decision.moved_at().plus_millis(window);
+        if given > 0 && !(decision.time.plus_millis(-window)..=until).contains(&entry.time) {
+            let text =
+                format!("cash at {:?} by the journal, decided at {:?}", entry.time, decision.time);
+            say("time-differs", text);
+        }
         if entry.amount_minor != decision.asked_minor {
             let text = format!(
                 "{} was asked for by the journal, {} by the receipt",
@@ -215,11 +230,11 @@ impl Comparison<'_> {
     fn check_decisions(&mut self) {
         let window = self.sources.window_ms;
         let times = self.journal.entries.first().zip(self.journal.entries.last());
-        let Some((from, until)) = times
-            .map(|(first, last)| (first.time.plus_millis(-window), last.time.plus_millis(window)))
-        else {
-            return;
-        };
+        // A journal without a line says that nothing moved at all.
+        let (from, until) = times
+            .map_or((UnixMillis::new(i64::MIN), UnixMillis::new(i64::MAX)), |(first, last)| {
+                (first.time.plus_millis(-window), last.time.plus_millis(window))
+            });
         let named = self.journal.entries.iter().filter_map(|entry| entry.terminal.as_deref());
         let machines: HashSet<&str> = named.chain(self.sources.terminal).collect();
         for (place, decision) in self.decisions.all.iter().enumerate() {

@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
 
 SKEW_MS = 5_000
+# How long after its time a receipt may say that it can be acted on; gateways write 90 seconds.
+VALID_FOR_MAX_MS = 300_000
 KEPT_AFTER_MS = 24 * 60 * 60 * 1000
 JWS_BYTES_MAX = 16 * 1024
 REGISTER_BYTES_MAX = 4 * 1024 * 1024
@@ -140,13 +142,17 @@ class HostVerifier:
 
     def verify(self, jws, salt, demand, now_ms):
         """The Authorised of a receipt for this demand at the host's own clock; Refused otherwise."""
-        body = read_receipt(jws, self._keys)
+        keys = self._keys
+        body = read_receipt(jws, keys)
+        # What a revoked key signed stays valid for auditors, who see the ledger; a host does not.
+        _need(_status(jws, keys) in ("active", "retired"), "HOST_REVOKED", "its key is revoked")
         _need(body["kind"] in ("verification", "exception"), "HOST_KIND", "it is not of a decision")
         _need(body.get("aud") == self._audience, "HOST_AUDIENCE", "it is for another host")
         until_ms = _instant(body["valid_until"]) if "valid_until" in body else -1
         _need(now_ms <= until_ms, "HOST_EXPIRED", "it may not be acted on any more")
-        ahead = _instant(body["time"]) - now_ms
-        _need(ahead <= SKEW_MS, "HOST_NOT_YET", "its time lies ahead of the host's clock")
+        time_ms = _instant(body["time"])
+        _need(time_ms - now_ms <= SKEW_MS, "HOST_NOT_YET", "its time lies ahead of the host's clock")
+        _need(until_ms - time_ms <= VALID_FOR_MAX_MS, "HOST_TOO_LONG", "it may be acted on for too long")
         txn = body["txn"]
         opened = commitment(salt, demand)
         _need(hmac.compare_digest(opened, txn["commit"]), "HOST_COMMITMENT", "it does not open")
@@ -228,6 +234,12 @@ def read_receipt(jws, keys):
     in_time = from_ms <= time and (to_ms is None or time <= _instant(to_ms))
     _need(in_time, "RCP_KEY_RANGE", "the time lies outside the key's validity")
     return body
+
+
+def _status(jws, keys):
+    """What the register says of the key that signed a receipt, which was read before."""
+    kid = _HEADER.fullmatch(_decode64url(jws.split(".")[0]))[2].decode()
+    return keys[kid].get("status")
 
 
 def _amount_max(body):

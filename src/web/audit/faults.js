@@ -90,8 +90,9 @@ const FAULTS = {
   root: [["Жазбалар бақылау нүктесімен келіспейді: кейбірі өзгертілген, қосылған, жойылған немесе жылжытылған.", "Записи не сходятся с контрольной точкой: какие-то изменены, добавлены, удалены или переставлены.", "The entries do not give the checkpoint’s root: some were altered, added, removed or moved."], "ledger"],
   fork: [["Сақталған бақылау нүктесі басқа журнал тарихынан: журнал қайта жазылған.", "Сохранённая контрольная точка из другой истории: журнал переписан.", "A kept checkpoint is of another history: the ledger was rewritten."], "ledger"],
   "prior-head": [["Түбіртекте аталған журнал басы бұл журналдікі емес.", "Состояние журнала, названное в квитанции, не этого журнала.", "The ledger’s head that a receipt names is not this ledger’s."], "ledger"],
+  "witnessed-head": [["Түбіртекте аталған куәгер растаған журнал басы сақталған бақылау нүктелерінде жоқ.", "Подтверждённого свидетелем состояния журнала, названного в квитанции, нет среди сохранённых контрольных точек.", "No kept checkpoint shows the witnessed head that a receipt names."], "ledger"],
   origin: [["Түбіртек басқа журналдан.", "Квитанция из другого журнала.", "A receipt is of another ledger."], "ledger"],
-  refers: [["Жазба сілтеме жасаған түбіртек басқа.", "Запись ссылается не на ту квитанцию.", "An entry refers to a receipt that is another one."], "ledger"],
+  refers: [["Жазба сілтеме жасаған түбіртек басқа немесе жоқ.", "Запись ссылается не на ту квитанцию, или её нет.", "An entry refers to a receipt that is another one or is not there."], "ledger"],
   time: [["Жазбаның уақыты алдыңғысынан ерте.", "Время записи раньше предыдущей.", "An entry’s time lies before an earlier entry’s."], "ledger"],
   "back-dated": [["Жазбаның күні кейінге шегерілген: сол уақыттан кейін куәгерлер журналды онсыз көрген.", "Запись датирована задним числом: позже этого времени свидетели видели журнал без неё.", "An entry is back-dated: later than its time witnesses saw the ledger without it."], "ledger"],
   "post-dated": [["Жазбаның уақыты куәгерлер оны көрген уақыттан кейін.", "Время записи позже того, когда её уже видели свидетели.", "An entry’s time lies after witnesses had already seen it."], "ledger"],
@@ -104,6 +105,7 @@ const FAULTS = {
   "shard-closed": [["Журнал жабылғаннан кейін өзгертілген.", "Журнал изменён после закрытия.", "A ledger was changed after it was closed."], "ledger"],
   "shard-link": [["Журнал алдыңғысына дұрыс сілтемейді.", "Журнал неверно ссылается на предыдущий.", "A ledger does not name the one before it."], "ledger"],
   "folder-register": [["Қалтада keys.json жоқ.", "В папке нет keys.json.", "The folder has no keys.json."], "folder"],
+  "folder-mixed": [["Қалтада бірнеше экспорт араласқан.", "В папке смешано несколько выгрузок.", "The folder mixes several exports."], "folder"],
   "folder-file": [["Қалтада қажетті файл жоқ.", "В папке нет нужного файла.", "A file that every export has is missing."], "folder"],
   "too-large": [["Файл браузер үшін тым үлкен.", "Файл слишком велик для браузера.", "A file is too large for a browser."], "program"],
 };

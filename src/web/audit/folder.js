@@ -8,6 +8,7 @@ const FINDINGS_PER_RULE_MAX = 20;
 const TILE_HASHES = 256;
 const TILE_LEVEL_HEIGHT = 8;
 const SKEW_MS = 5_000;
+const LEDGER_FILE = /(^|\/)(receipts\.jws|checkpoints?)$/;
 
 /// What is wrong, each rule up to its bound, and what could not be looked at.
 class Findings {
@@ -43,9 +44,11 @@ class Findings {
 class Folder {
   constructor(entries) {
     const registers = entries.filter((entry) => /(^|\/)keys\.json$/.test(entry.path));
-    registers.sort((a, b) => a.path.length - b.path.length);
     need(registers.length > 0, "folder-register");
+    need(registers.length === 1, "folder-mixed", registers[1]?.path);
     const base = registers[0].path.slice(0, -"keys.json".length);
+    const stray = entries.find(({ path }) => !path.startsWith(base) && LEDGER_FILE.test(path));
+    need(!stray, "folder-mixed", stray?.path);
     const below = entries.filter((entry) => entry.path.startsWith(base));
     this.files = new Map(below.map((entry) => [entry.path.slice(base.length), entry.file]));
   }
@@ -65,9 +68,11 @@ class Folder {
 
   /// The folders of the ledgers in it: "" where one stands at the top, else `<origin>/`.
   ledgers() {
-    if (this.files.has("receipts.jws")) return [""];
-    const paths = [...this.files.keys()].filter((path) => path.endsWith("/receipts.jws"));
-    return paths.map((path) => path.slice(0, -"receipts.jws".length)).sort();
+    const paths = [...this.files.keys()].filter((path) => LEDGER_FILE.test(path));
+    const dirs = [...new Set(paths.map((path) => path.slice(0, path.lastIndexOf("/") + 1)))].sort();
+    need(dirs.length < 2 || dirs[0] !== "", "folder-mixed", dirs[1]);
+    for (const dir of dirs) need(this.files.has(`${dir}receipts.jws`), "folder-file", `${dir}receipts.jws`);
+    return dirs;
   }
 }
 
@@ -116,7 +121,7 @@ class Walk {
     [this.expected, this.intact, this.nextErased] = [0, true, 0];
     [this.leaves, this.rids, this.places, this.times] = [[], [], new Map(), []];
     [this.kinds, this.listed, this.priors, this.refers] = [new Map(), new Map(), new Map(), []];
-    [this.seen, this.opened, this.highest] = [new Set(), null, -Infinity];
+    [this.seen, this.opened, this.highest, this.witnessed] = [new Set(), null, -Infinity, new Map()];
   }
 
   add(rule, index, detail = "") {
@@ -158,13 +163,20 @@ class Walk {
     this.seen.add(body.rid);
     if (time < this.highest - SKEW_MS) this.add("time", index, body.time);
     this.highest = Math.max(this.highest, time);
-    if (body.bodies) this.listed.set(index, body.bodies);
+    // Ranges of another ledger say nothing of this one's bodies, and none speaks of later entries.
+    const isOwn = ({ last, origin }) => (origin ?? body.log.origin) === body.log.origin && last < index;
+    if (body.bodies) this.listed.set(index, body.bodies.filter(isOwn));
+    const { witnessed } = body.log;
+    const head = witnessed && `${witnessed.size} ${instantOf(witnessed.time)}`;
+    if (head && !this.witnessed.has(head)) this.witnessed.set(head, index);
+    const { refers } = body;
+    const isElsewhere = refers?.origin !== undefined && refers.origin !== this.origin;
+    if (refers && (this.intact || isElsewhere)) this.refers.push({ index, refers });
     if (index === 0) this.opened = body;
     // Behind a gap no root can be right; the gap itself is the finding.
     if (!this.intact) return;
     const prior = `${body.log.prior_size} ${body.log.prior_root}`;
     if (!this.priors.has(prior)) this.priors.set(prior, index);
-    if (body.refers) this.refers.push({ index, refers: body.refers });
   }
 
   /// Ends the walk: what is erased behind the last line, and whether an entry says that it might be.
@@ -208,7 +220,7 @@ async function erasedBodies(folder, dir) {
 }
 
 /// Verifies one ledger of a folder.
-async function verifyLedger(folder, dir, register, policy, findings, progress) {
+async function verifyLedger(folder, dir, register, policy, closed, findings, progress) {
   const place = { origin: dir.slice(0, -1) || null };
   const note = await folder.text(`${dir}checkpoint`, NOTE_BYTES_MAX);
   const origin = dir.slice(0, -1) || (note ?? "").split("\n", 1)[0];
@@ -231,7 +243,8 @@ async function verifyLedger(folder, dir, register, policy, findings, progress) {
   await drain();
   await walk.finish();
   if (head) await checkHead(head, walk);
-  const kept = await findings.run(place, () => checkKept(folder, dir, register, head, walk, policy));
+  const isClosed = closed?.some((shard) => shard.origin === origin) ?? false;
+  const kept = await findings.run(place, () => checkKept(folder, dir, register, head, walk, policy, isClosed));
   await findings.run(place, () => checkTiles(folder, dir, walk));
   await checkAuditRecords(folder, dir, walk, file);
   const times = walk.times.filter((time) => time !== null);
@@ -261,12 +274,12 @@ async function checkHead(head, walk) {
 }
 
 /// Every kept checkpoint is of this history; which of them enough witnesses cosigned.
-async function checkKept(folder, dir, register, head, walk, policy) {
+async function checkKept(folder, dir, register, head, walk, policy, isClosed) {
   const text = await folder.text(`${dir}checkpoints`);
   need(text !== null, "folder-file", `${dir}checkpoints`);
   const latest = await folder.text(`${dir}checkpoint`, NOTE_BYTES_MAX);
   const notes = splitNotes(text);
-  const cosigned = [];
+  const [cosigned, seen] = [[], new Set()];
   for (const [number, note] of [...notes, latest ?? ""].entries()) {
     if (note === "" || (number === notes.length && !head)) continue;
     const place = { origin: walk.origin };
@@ -276,15 +289,30 @@ async function checkKept(folder, dir, register, head, walk, policy) {
       if (!ours || (head && kept.size > head.size)) walk.add("truncated", walk.tree.size, `${kept.size}`);
       else if (number < notes.length && !equal(ours, kept.root)) walk.add("fork", null, `${kept.size}`);
       if (!policy || policy.quorum === "none") return;
-      const time = quorumTime(policy, await cosignaturesOf(kept, policy));
+      const times = await cosignaturesOf(kept, policy);
+      for (const time of times.values()) seen.add(`${kept.size} ${time}`);
+      const time = quorumTime(policy, times);
       if (time !== null && ours && equal(ours, kept.root)) cosigned.push({ size: kept.size, time });
     });
   }
   checkTimes(cosigned, walk);
   if (policy && !namesLedger(policy, walk.origin, register)) walk.add("policy-ledger", null, walk.origin);
+  const witnessedSize = cosigned.reduce((most, { size }) => Math.max(most, size), 0);
   const asks = policy && policy.quorum !== "none" && walk.tree.size > 0;
+  // Nothing will cover the end of a closed ledger later.
+  const lacksEnd = isClosed && witnessedSize < walk.tree.size;
   if (asks && cosigned.length === 0) walk.add("quorum", null, walk.origin);
-  return { count: notes.length, witnessedSize: Math.max(0, ...cosigned.map(({ size }) => size)) };
+  else if (asks && lacksEnd) walk.add("quorum", witnessedSize, walk.origin);
+  if (asks) checkWitnessed(walk, seen);
+  return { count: notes.length, witnessedSize };
+}
+
+/// A witnessed head that a receipt names is one that a witness cosigned at that instant.
+function checkWitnessed(walk, seen) {
+  for (const [head, index] of walk.witnessed) {
+    const size = Number(head.split(" ")[0]);
+    if (!seen.has(head) || size > index) walk.add("witnessed-head", index, `${size}`);
+  }
 }
 
 /// Nothing is dated before an instant at which witnesses saw the ledger without it, or after one at which
@@ -374,16 +402,25 @@ async function receiptAt(walk, file, index) {
 }
 
 /// Earlier receipts that are referred to are what they are called; in a later shard by their origin.
-function checkRefers(ledgers) {
-  for (const { walk } of ledgers) {
+function checkRefers(closed, ledgers) {
+  const [order] = inOrder(closed, ledgers);
+  for (const [place, { walk }] of order.entries()) {
     for (const { index, refers } of walk.refers) {
-      const other = ledgers.find((ledger) => ledger.origin === (refers.origin ?? walk.origin));
-      if (!other) continue;
-      const rid = other.walk.rids[refers.index];
+      const origin = refers.origin ?? walk.origin;
+      const isHere = origin === walk.origin;
+      const other = isHere ? order[place] : order.slice(0, place).find((ledger) => ledger.origin === origin);
+      const rid = isHere && refers.index >= index ? undefined : other?.walk.rids[refers.index];
       // An erased or unreadable body has no id to compare.
       if (rid !== null && rid !== refers.rid) walk.add("refers", index, `${refers.index}`);
     }
   }
+}
+
+/// The ledgers as they follow each other, the closed ones first, and those that are open.
+function inOrder(closed, ledgers) {
+  const open = ledgers.filter(({ origin }) => !closed?.some((shard) => shard.origin === origin));
+  const order = (closed ?? []).map(({ origin }) => ledgers.find((ledger) => ledger.origin === origin)).filter(Boolean);
+  return [[...order, ...open], open];
 }
 
 /// Reads the log of logs: the closed ledgers in the order of their closing; null without one.
@@ -416,13 +453,11 @@ async function checkShards(closed, ledgers, findings) {
     if (!ledger) add("shard-missing", shard.origin, shard.origin);
     else if (!isAsClosed) add("shard-closed", shard.origin, shard.origin);
   }
-  const isOpen = ({ origin }) => !closed?.some((shard) => shard.origin === origin);
-  const open = ledgers.filter(isOpen);
+  const [order, open] = inOrder(closed, ledgers);
   if (open.length === 0) add("shard-missing", null);
   for (const { origin } of open.slice(1)) add("log-of-logs", origin, origin);
-  const order = (closed ?? []).map(({ origin }) => ledgers.find((ledger) => ledger.origin === origin)).filter(Boolean);
   let before = null;
-  for (const ledger of [...order, ...open]) {
+  for (const ledger of order) {
     const { opened } = ledger.walk;
     const [act, subject] = [opened?.act, opened?.subject];
     const digest = before && `sha-256:${hex(await sha256(shardEntry({ ...before, size: before.entries })))}`;
@@ -447,17 +482,17 @@ async function verifyFolder(entries, trust, given, progress) {
   const policy = policyBytes && (await findings.run({}, () => parsePolicy(policyBytes)));
   if (policy && !given) findings.notice("policy-inside");
   if ([...folder.files.keys()].some((path) => /(^|\/)tsa\/.+\.tsr$/.test(path))) findings.notice("tsa");
+  const closed = await findings.run({}, () => readShards(folder, register));
   const dirs = folder.ledgers();
   const total = dirs.reduce((sum, dir) => sum + folder.files.get(`${dir}receipts.jws`).size, 0);
   let before = 0;
   const ledgers = [];
   for (const dir of dirs) {
     const report = (done) => progress(before + done, total);
-    ledgers.push(await verifyLedger(folder, dir, register, policy, findings, report));
+    ledgers.push(await verifyLedger(folder, dir, register, policy, closed, findings, report));
     before += ledgers.at(-1).file.size;
   }
-  checkRefers(ledgers);
-  const closed = await findings.run({}, () => readShards(folder, register));
+  checkRefers(closed, ledgers);
   await checkShards(closed, ledgers, findings);
   return folderReport(findings, ledgers, Boolean(given));
 }
@@ -469,7 +504,7 @@ const SIGNATURE_RULES = [
 ];
 
 /// Rules that say nothing against what the ledger's own keys vouch for.
-const WITNESS_RULES = ["policy-malformed", "policy-ledger", "quorum", "cosignature"];
+const WITNESS_RULES = ["policy-malformed", "policy-ledger", "quorum", "cosignature", "witnessed-head"];
 
 /// Witnessed is only what a policy from elsewhere says: the one in the folder is the bank's own word.
 function folderReport(findings, ledgers, hasOwnPolicy) {

@@ -14,6 +14,8 @@ const page = {
   loose: new Map(),
   folder: null,
   policy: null,
+  // A policy that came with loose files: not one from elsewhere.
+  inside: null,
   unknown: [],
   result: null,
   run: 0,
@@ -119,19 +121,31 @@ async function take(entries) {
   if (isFolder) {
     // A policy that came with the folder is not one from elsewhere.
     page.folder = { entries, name: entries[0].path.split("/", 1)[0] };
+    page.inside = null;
     page.loose.clear();
   } else {
-    for (const { file } of entries.slice(0, LOOSE_FILES_MAX)) {
-      const role = await roleOf(file);
-      if (role === "policy") page.policy = file;
-      else if (role) page.loose.set(role, file);
-      else page.unknown.push(file.name);
-      if (role && role !== "policy") page.folder = null;
-    }
+    await takeLoose(entries.slice(0, LOOSE_FILES_MAX).map(({ file }) => file));
   }
   page.shown = { ledger: 0, index: 0 };
   draw();
   await check();
+}
+
+/// Takes loose files. A policy is the auditor's own only where it comes alone.
+async function takeLoose(files) {
+  const roles = await Promise.all(files.map(roleOf));
+  if (files.length === 1 && roles[0] === "policy") {
+    page.policy = files[0];
+    return;
+  }
+  if (roles.some(Boolean)) page.inside = null;
+  files.forEach((file, number) => {
+    const role = roles[number];
+    if (role === "policy") page.inside = file;
+    else if (role) page.loose.set(role, file);
+    else page.unknown.push(file.name);
+    if (role && role !== "policy") page.folder = null;
+  });
 }
 
 /// All files below a dropped item, with their paths.
@@ -160,7 +174,7 @@ async function dropped(transfer) {
 
 function clear() {
   page.loose.clear();
-  Object.assign(page, { folder: null, policy: null, unknown: [], result: null, run: page.run + 1 });
+  Object.assign(page, { folder: null, policy: null, inside: null, unknown: [], result: null, run: page.run + 1 });
   draw();
 }
 
@@ -199,9 +213,9 @@ async function check() {
 async function checkLoose(trust) {
   const bytes = async (file) => (file ? new Uint8Array(await file.arrayBuffer()) : undefined);
   const [receipt, proof, register, registerSignature, policy] = await Promise.all(
-    [...["receipt", "proof", "register", "registerSignature"].map((role) => page.loose.get(role)), page.policy].map(bytes),
+    [...["receipt", "proof", "register", "registerSignature"].map((role) => page.loose.get(role)), page.policy ?? page.inside].map(bytes),
   );
-  const files = { receipt: textOf(receipt) ?? "", register, registerSignature, policy };
+  const files = { receipt: textOf(receipt) ?? "", register, registerSignature, policy, isPolicyInside: !page.policy };
   if (proof) files.proof = textOf(proof);
   return verifySingle(files, trust);
 }
@@ -264,7 +278,8 @@ function drawGiven() {
     row(say("fileRegister"), page.loose.get("register")?.name);
     row(say("fileRegisterSignature"), page.loose.get("registerSignature")?.name);
   }
-  if (rows.length > 0 || page.policy) row(say("filePolicy"), page.policy?.name, true);
+  const policy = page.policy ?? (page.folder ? null : page.inside);
+  if (rows.length > 0 || policy) row(say("filePolicy"), policy?.name, true);
   for (const name of page.unknown.slice(0, LOOSE_FILES_MAX)) row(say("fileUnknown"), name);
   at("given").replaceChildren(...rows);
   at("given").hidden = rows.length === 0;
@@ -312,10 +327,12 @@ function receiptOutcome(result, verdict) {
   const headings = { good: "good", partial: "partial", bad: "bad" };
   const lines = { good: [say(witnessed ? "goodWitnessed" : "goodLogged")], partial: [say("partialWhy"), say("partialRemedy")], bad: [] };
   const witness = result.steps.find((step) => step.name === "witness").state;
+  const [notice] = result.notices;
+  const unseen = notice ? say(notice) : say("witnessedNone");
   const boxes = levels([
     ["signed", signed ? "good" : "bad", say(signed ? "signedGood" : "signedBad")],
     ["logged", logged ? "good" : verdict === "partial" ? "none" : "bad", say(logged ? "loggedGood" : "loggedBad")],
-    ["witnessed", witness, say({ good: "witnessedGood", bad: "witnessedBad", none: "witnessedNone" }[witness])],
+    ["witnessed", witness, { good: say("witnessedGood"), bad: say("witnessedBad"), none: unseen }[witness]],
   ]);
   const parts = [verdictCard(result, verdict, say(headings[verdict]), ...lines[verdict]), boxes];
   if (result.receipt) parts.push(receiptCard(result.receipt, signed, result.checkpoint));

@@ -7,7 +7,7 @@ const REFERS = { rid: isText, index: isCount, "origin?": isText };
 const ACTOR = { role: isText, name: isText, cert: isText };
 const TXN = { commit: isText, op: isText, amount_minor: isInteger, currency: isText };
 const REPORTING_TERMINAL = { id: isText, cert: isText };
-const RANGE = { first: isCount, last: isCount };
+const RANGE = { first: isCount, last: isCount, "origin?": isText };
 const DECISION = {
   txn: TXN,
   "subject?": isText,
@@ -228,7 +228,8 @@ class Steps {
 }
 
 /// Verifies one receipt. `files` has `receipt` (text), `register` and `registerSignature`, and where
-/// they were given `proof` (text) and `policy`; `trust` is 64 hexadecimal digits.
+/// they were given `proof` (text) and `policy`, with `isPolicyInside` where that is not from elsewhere; `trust`
+/// is 64 hexadecimal digits.
 async function verifySingle(files, trust) {
   const steps = new Steps(["register", "receipt", "signature", "proof", "checkpoint", "witness"]);
   // A receipt in a file may end with a newline, which is not part of it.
@@ -243,6 +244,7 @@ async function verifySingle(files, trust) {
   const receipt = await steps.run("receipt", async () => parseReceipt(jws));
   let checkpoint;
   let times = new Map();
+  const notices = [];
   if (receipt && register) {
     await steps.run("signature", () => verifyReceipt(receipt, register));
     if (files.proof !== undefined) checkpoint = await checkProof(steps, files.proof, receipt, register);
@@ -254,6 +256,12 @@ async function verifySingle(files, trust) {
         need(policy.quorum !== "none", "quorum-none");
         need(quorumTime(policy, times) !== null, "quorum", String(times.size));
       });
+      if (files.isPolicyInside) notices.push("policy-inside");
+      // Whom the bank's own files call witnesses proves nothing.
+      if (files.isPolicyInside && steps.state("witness") === "good") {
+        steps.forget("witness");
+        times = new Map();
+      }
     }
   }
   const isGood = (...names) => names.every((name) => steps.state(name) === "good");
@@ -262,6 +270,7 @@ async function verifySingle(files, trust) {
   return {
     kind: "receipt",
     steps: steps.list,
+    notices,
     findings: steps.list.filter((step) => step.state === "bad").map(({ rule, detail }) => ({ rule, detail })),
     levels: { signed, logged, witnessed: logged && isGood("witness") },
     receipt: receipt ?? null,

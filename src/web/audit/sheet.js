@@ -111,7 +111,9 @@ function actorWords({ role, name }) {
 
 function rangesWords(ranges) {
   if (!ranges || ranges.length === 0) return null;
-  return ranges.map(({ first, last }) => (first === last ? digits(first) : `${digits(first)}–${digits(last)}`)).join(", ");
+  const place = (origin) => (origin === undefined ? "" : ` (${printable(origin)})`);
+  const span = ({ first, last }) => (first === last ? digits(first) : `${digits(first)}–${digits(last)}`);
+  return ranges.map((range) => span(range) + place(range.origin)).join(", ");
 }
 
 function commonRows({ body, kid }, checkpoint) {

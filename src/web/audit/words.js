@@ -177,9 +177,9 @@ const WORDS = {
     "A tail cut off together with its checkpoints, or a second ledger kept with the same keys: an earlier checkpoint, receipts that others hold, or witnesses show that.",
   ],
   "policy-inside": [
-    "Куәгерлер ережесі осы қалтадан алынды. Оны банк жариялаған ережемен салыстырыңыз немесе ереже файлын бөлек қосыңыз.",
-    "Правило о свидетелях взято из этой же папки. Сравните его с опубликованным банком или добавьте файл правила отдельно.",
-    "The witness policy came with this folder. Compare it with the one that the bank publishes, or add the policy’s file yourself.",
+    "Куәгерлер ережесі осы файлдармен бірге келді. Оны банк жариялаған ережемен салыстырыңыз немесе ереже файлын бөлек, жалғыз өзін қосыңыз.",
+    "Правило о свидетелях пришло вместе с этими файлами. Сравните его с опубликованным банком или добавьте файл правила отдельно, одним.",
+    "The witness policy came with these files. Compare it with the one that the bank publishes, or add the policy’s file on its own.",
   ],
   tsa: [
     "Уақыт белгілері (RFC 3161) мұнда тексерілмейді: «openssl ts» немесе «tulga audit verify» қолданыңыз.",

@@ -350,7 +350,7 @@ async fn a_decision_written_anew_with_every_key_is_found_by_its_captures() {
 /// Signs the receipt of the last entry anew over an audit record, and the ledger with it.
 async fn write_anew(intruder: &Intruder, data: &Path, index: u64, salted: &[u8]) {
     let at = i64::try_from(index).unwrap();
-    let pem = std::fs::read_to_string(data.join("keys").join("receipt.pem")).unwrap();
+    let pem = std::fs::read_to_string(data.join("keys").join("receipt-1.pem")).unwrap();
     let key = Ed25519Key::from_pkcs8_pem(&pem).unwrap();
     let jws: String = sqlx::query_scalar("SELECT jws FROM entries WHERE entry_index = $1")
         .bind(at)
