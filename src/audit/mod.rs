@@ -4,10 +4,10 @@
 //! verify. A report is good only with no findings *and* a trust fingerprint from elsewhere: without
 //! one, a ledger made anew with other keys would verify.
 //!
-//! An export holds one ledger, or several that follow each other ([`chain`]). Of each its heads are
-//! opened first ([`heads`]), so that the walk over its receipts ([`walk`]) knows what witnesses saw when
-//! ([`timeline`]); then heads and tiles are compared with the tree that the receipts give, and what
-//! others hold with all ledgers together ([`evidence`]).
+//! An export holds one ledger, or several that follow each other (`chain`). Of each its heads are
+//! opened first (`heads`), so that the walk over its receipts (`walk`) knows what witnesses saw when
+//! (`timeline`); then heads and tiles are compared with the tree that the receipts give, and what
+//! others hold with all ledgers together (`evidence`).
 
 mod chain;
 mod claim;

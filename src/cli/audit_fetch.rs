@@ -140,6 +140,9 @@ impl Fetch {
             .with_context(|| format!("{name} cannot be fetched"))?;
         let Some(length) = length else {
             fs::remove_file(&path)?;
+            // A folder without a file in it would look as if files were missing.
+            let made = path.ancestors().skip(1).take_while(|folder| *folder != self.dir);
+            made.take_while(|folder| fs::remove_dir(folder).is_ok()).for_each(drop);
             return Ok(false);
         };
         self.left = self.left.saturating_sub(length);

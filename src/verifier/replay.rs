@@ -55,7 +55,7 @@ pub enum ReplayError {
     /// It did before.
     #[error("the receipt was redeemed before")]
     Redeemed,
-    /// More than [`REMEMBERED_MAX`] that may still be acted on.
+    /// More than `REMEMBERED_MAX` that may still be acted on.
     #[error("the table of redeemed receipts is full")]
     Full,
     /// The disk.

@@ -99,7 +99,7 @@ impl StateDir {
     }
 
     /// Keeps a request that its ledger signed and that does not fit what is remembered: it may prove that
-    /// the ledger has two histories. At most [`EVIDENCE_MAX`] are kept,
+    /// the ledger has two histories. At most `EVIDENCE_MAX` are kept,
     /// one a checkpoint; none says that there is no more room.
     ///
     /// # Errors

@@ -251,8 +251,9 @@ async fn kz_02_footage_is_kept_180_days_and_longer_on_hold() {
         .into_inner();
     assert_eq!(entry.kind, "erasure");
     let body = payload(&entry.receipt_jws);
-    let ranges =
-        serde_json::json!([{ "first": one, "last": one }, { "first": later, "last": later }]);
+    // They stand in the ledger before this one.
+    let range = |index: u64| serde_json::json!({ "first": index, "last": index, "origin": origin });
+    let ranges = serde_json::json!([range(one), range(later)]);
     assert_eq!(body["footage"], ranges);
     assert!(body.get("bodies").is_none(), "no receipt was deleted");
     assert_eq!(said(footage.confirm_deleted(confirm(&[one])).await), state);
