@@ -39,10 +39,11 @@ pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
         }
         let app = App::open_without(config, &args.lost_key).await?;
         let listener = app::bind(args.listen.unwrap_or(config.server.listen)).await?;
-        eprintln!("tulga: serving on https://{}", listener.local_addr()?);
-        eprintln!("tulga: trust fingerprint {}", app::trust_fingerprint(&data)?);
+        // Before anybody is told that it serves: who stops it then lets it drain.
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        eprintln!("tulga: serving on https://{}", listener.local_addr()?);
+        eprintln!("tulga: trust fingerprint {}", app::trust_fingerprint(&data)?);
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}

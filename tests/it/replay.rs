@@ -407,6 +407,8 @@ async fn evidence_that_has_expired_and_a_pack_that_is_gone_end_a_replay() {
     let mut terminal = Terminal::new(site.terminal("ATM-1").await);
     let decision = decided(&mut terminal, "T1", CARD, "obama2.jpg").await;
     let index = index_of(&decision);
+    let origin = site.gateway.upgrade().unwrap().open_ledger().unwrap();
+    let origin = origin.as_str();
     drop(terminal);
 
     // Other rules are configured, and those that decided are nowhere.
@@ -438,10 +440,8 @@ async fn evidence_that_has_expired_and_a_pack_that_is_gone_end_a_replay() {
     clock.set("2027-11-23T00:00:00.000Z");
     let site = Site::again(dir, &by(&pack), Arc::clone(&clock) as _).await;
     let mut auditor = Auditor::new(site.staff(Role::Auditor).await);
-    // Due, and not destroyed yet. What happens next begins the ledger of another half-year.
-    assert_same(&replay(&mut auditor, index).await);
-    let origin = site.gateway.upgrade().unwrap().open_ledger().unwrap();
-    let origin = origin.as_str();
+    // Due, and not destroyed yet. Since the start the ledger of another half-year is open.
+    assert_same(&replay_of(&mut auditor, origin, index).await);
     let mut retention = RetentionServiceClient::new(site.staff(Role::Admin).await);
     let run = retention.run_retention(proto::RunRetentionRequest {}).await.unwrap().into_inner();
     assert_eq!(run.evidence_destroyed, 1);
