@@ -39,6 +39,7 @@ mod footage;
 mod foreign;
 mod guests;
 mod hosts;
+mod incidents;
 mod interchange;
 mod keys;
 mod ledger;
