@@ -42,6 +42,7 @@ use crate::receipt::{
 use crate::store::sql::SqliteStore;
 use crate::store::{FileShelves, HeadRow, LedgerReads as _, Store as _};
 use crate::vault::Vault;
+use crate::web::{AUDIT, AUDIT_PAGE, HTML};
 use disk::{make_private_dir, write_new};
 use keys::{REGISTER, ROOT, SIGNATURE};
 
@@ -282,7 +283,7 @@ impl App {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<Ended> {
         let Self { gateway, tasks, store, tls, door, limits } = self;
-        let site = Site::new()?.with_gateway(&gateway, &limits);
+        let site = Site::new()?.with_gateway(&gateway, &limits).with_page(AUDIT, HTML, AUDIT_PAGE);
         let ended = site.serve(listener, &tls, &limits, door, stop).await?;
         // What was counted since the last minute, or nobody would ever learn of it.
         if let Err(error) = gateway.log_incidents().await {

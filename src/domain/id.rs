@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::time::UnixMillis;
+
 /// Longest identifier that a bank or a vendor may choose, in bytes.
 pub const TEXT_ID_BYTES_MAX: usize = 64;
 
@@ -174,9 +176,22 @@ binary_id! {
     CaseId, 16
 }
 binary_id! {
-    /// A receipt.
+    /// A receipt: a UUID of version 7, so that new ones stand side by side in an index.
     ReceiptId, 16
 }
+
+impl ReceiptId {
+    /// The id of a receipt made now: the time in milliseconds, then 74 random bits (RFC 9562, 5.7).
+    #[must_use]
+    pub fn at(now: UnixMillis, random: [u8; 16]) -> Self {
+        const MARKS: u128 = 0xf << 76 | 0b11 << 62;
+        const VERSION_AND_VARIANT: u128 = 7 << 76 | 0b10 << 62;
+        let millis = u128::from(u64::try_from(now.get()).unwrap_or(0)) << 80;
+        let random = u128::from_be_bytes(random) & !(u128::MAX << 80);
+        Self(((millis | random) & !MARKS | VERSION_AND_VARIANT).to_be_bytes())
+    }
+}
+
 binary_id! {
     /// A confirmation that a customer is asked for.
     ConfirmationId, 16
@@ -217,6 +232,16 @@ impl TryFrom<u32> for Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The example of RFC 9562, A.6.
+    #[test]
+    fn a_receipts_id_is_a_uuid_of_version_7() {
+        let (now, random) = (UnixMillis::new(0x017f_22e2_79b0), 0xcc3_18c4_dc0c_0c07_398f_u128);
+        let id = ReceiptId::at(now, random.to_be_bytes());
+        assert_eq!(id.to_string(), "017f22e279b07cc398c4dc0c0c07398f");
+        let noise = ReceiptId::at(now, [0xff; 16]);
+        assert_eq!(noise.to_string(), "017f22e279b07fffbfffffffffffffff");
+    }
 
     #[test]
     fn a_text_identifier_refuses_each_bad_neighbour() {

@@ -497,6 +497,11 @@ impl Gateway {
         self.perform_as(content, terminal, writes).await
     }
 
+    /// The id of a receipt to be made now.
+    pub(super) fn new_receipt(&self) -> Result<ReceiptId, GatewayError> {
+        Ok(ReceiptId::at(self.clock.now(), random_bytes(&*self.entropy)?))
+    }
+
     /// Writes and logs anything.
     pub(super) async fn perform_as(
         &self,
@@ -504,7 +509,7 @@ impl Gateway {
         terminal: Option<TerminalId>,
         writes: Vec<Write>,
     ) -> Result<Logged, GatewayError> {
-        let receipt = ReceiptId::new(random_bytes(&*self.entropy)?);
+        let receipt = self.new_receipt()?;
         self.perform_under(receipt, content, terminal, writes).await
     }
 

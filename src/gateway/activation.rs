@@ -14,7 +14,7 @@ use super::request::{Actor, Logged};
 use super::sequencer::{Job, Slot, Step};
 use super::templates::IMPRESSIONS_MIN;
 use super::verification_job::audit_place;
-use crate::crypto::{Entropy, random_bytes};
+use crate::crypto::Entropy;
 use crate::domain::id::{CustomerId, ReceiptId};
 use crate::domain::reference::SecondPersonReason;
 use crate::domain::time::UnixMillis;
@@ -246,7 +246,7 @@ impl Gateway {
         let salt = Salt::generate(&*self.entropy)?;
         let record = record.to_string();
         act.details = Some(audit_commit(&salt, record.as_bytes()));
-        let receipt = ReceiptId::new(random_bytes(&*self.entropy)?);
+        let receipt = self.new_receipt()?;
         let job = Recorded {
             job: self.act_job(receipt, Content::Administration(act), None, writes),
             salted: Zeroizing::new([salt.expose().as_slice(), record.as_bytes()].concat()),

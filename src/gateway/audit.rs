@@ -6,7 +6,7 @@ use super::error::GatewayError;
 use super::ledger_view::{keep_checkpoint, load_tree};
 use super::request::{Actor, Redemption};
 use super::verification_job::audit_place;
-use crate::crypto::{Digest, random_bytes};
+use crate::crypto::Digest;
 use crate::domain::id::{Attempt, ReceiptId, TerminalId};
 use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
@@ -377,7 +377,7 @@ impl Gateway {
             refers: Refers::to(&entry.receipt, entry.position.clone()),
             actor: receipt_actor(actor),
         });
-        let mine = ReceiptId::new(random_bytes(&*self.entropy)?);
+        let mine = self.new_receipt()?;
         let writes = vec![Write::Redeem(entry.receipt, valid_until)];
         let logged = self.perform_under(mine, content, entry.terminal.clone(), writes).await?;
         // Of two calls at once both are told the one entry; it is one call's own.

@@ -15,7 +15,7 @@ use super::session::digest_from_hex;
 use super::verification::{CallingTerminal, Which};
 use super::verification_job::VerificationJob;
 use crate::crypto::{Digest, PublicKey, length_prefixed, random_bytes, sha256};
-use crate::domain::id::{ConfirmationId, CustomerId, PrincipalName, ReceiptId, TerminalId};
+use crate::domain::id::{ConfirmationId, CustomerId, PrincipalName, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey};
 use crate::ledger::{LogPosition, Origin};
@@ -253,7 +253,7 @@ impl Gateway {
         answering: Answering,
     ) -> Result<Logged, GatewayError> {
         let Answering { kind, act, details, app_key, signature, before } = answering;
-        let receipt = ReceiptId::new(random_bytes(&*self.entropy)?);
+        let receipt = self.new_receipt()?;
         let subject = self.customer_keys(&row.customer).await?;
         let subject = subject.map(|keys| keys.pseudonym(&self.settings.tenant, &row.customer));
         let content = Content::Administration(Administration {
@@ -409,7 +409,7 @@ impl Gateway {
             entropy: Arc::clone(&self.entropy),
             settings: self.settings.clone(),
             models,
-            receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
+            receipt: self.new_receipt()?,
             terminal,
             key: row.key.clone(),
             request_hash: sha256(&length_prefixed(&[b"tulga-final-v1", id.as_bytes()])),

@@ -16,7 +16,7 @@ use super::session::Session;
 use super::verification::{CallingTerminal, Which};
 use super::verification_job::{Seen, VerificationJob};
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
-use crate::domain::id::{CustomerId, ReceiptId};
+use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{DecisionKey, TokenKind};
 use crate::store::UnableRow;
@@ -121,7 +121,7 @@ impl Gateway {
             entropy: Arc::clone(&self.entropy),
             settings: self.settings.clone(),
             models: Vec::new(),
-            receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
+            receipt: self.new_receipt()?,
             place: self.store.terminal_place(&terminal.id).await?.unwrap_or_default(),
             terminal,
             key,

@@ -13,7 +13,7 @@ use super::key_store::{KeyEvent, KeyRegisterFiles};
 use super::keyring::LedgerSet;
 use super::request::{Actor, Logged};
 use super::{Gateway, Installed};
-use crate::crypto::{Entropy, PublicKey, random_bytes, sha256};
+use crate::crypto::{PublicKey, sha256};
 use crate::domain::id::ReceiptId;
 use crate::domain::time::UnixMillis;
 use crate::ledger::{LogOfLogs, half_years_after};
@@ -95,8 +95,9 @@ impl Gateway {
         let hash = sha256(&files.register).labelled();
         let actor = receipt_actor(actor);
         let ledgers = self.ledger_set()?;
-        let events =
-            |old: &KeyRegister, new: &KeyRegister| events(old, new, &hash, &actor, &*self.entropy);
+        let events = |old: &KeyRegister, new: &KeyRegister| {
+            events(old, new, &hash, &actor, || self.new_receipt())
+        };
         block_in_place(|| self.keyring.install(files, &ledgers, events))?;
         logged.extend(self.settle_due().await?);
         Ok(logged)
@@ -151,7 +152,7 @@ fn events(
     new: &KeyRegister,
     hash: &str,
     actor: &receipt::Actor,
-    entropy: &dyn Entropy,
+    new_receipt: impl Fn() -> Result<ReceiptId, GatewayError>,
 ) -> Result<Vec<KeyEvent>, GatewayError> {
     let is_new = |key: &KeyRecord| old.key(&key.kid).is_none();
     let is_revoked = |key: &KeyRecord| {
@@ -169,7 +170,7 @@ fn events(
     }
     let event = |(act, kid): (&str, String)| {
         Ok(KeyEvent {
-            receipt: ReceiptId::new(random_bytes(entropy)?),
+            receipt: new_receipt()?,
             act: act.to_owned(),
             kid,
             register: hash.to_owned(),

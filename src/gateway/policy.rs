@@ -8,8 +8,7 @@ use super::error::GatewayError;
 use super::pack_job::{PackAct, PackJob, Signed};
 use super::packs::refused;
 use super::request::{Actor, Logged};
-use crate::crypto::{Digest, PublicKey, random_bytes};
-use crate::domain::id::ReceiptId;
+use crate::crypto::{Digest, PublicKey};
 use crate::domain::time::UnixMillis;
 use crate::policy::{PackConsent, PackFiles};
 use crate::receipt;
@@ -194,7 +193,7 @@ impl Gateway {
         act: PackAct,
     ) -> Result<Logged, GatewayError> {
         let job = PackJob {
-            receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
+            receipt: self.new_receipt()?,
             issuer: self.settings.issuer.clone(),
             tenant: self.settings.tenant.as_str().to_owned(),
             actor,

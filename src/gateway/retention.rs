@@ -14,7 +14,6 @@ use super::evidence::unavailable;
 use super::footage::ERASED_AT_ONCE_MAX;
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, NewEntry, Slot, Step};
-use crate::crypto::random_bytes;
 use crate::domain::id::ReceiptId;
 use crate::domain::time::UnixMillis;
 use crate::receipt::{self, Content, Erasure, IndexRange, ReceiptDraft, rid_text};
@@ -131,7 +130,7 @@ impl Gateway {
         while self.store.evidence_counts(self.clock.now()).await?.due > 0 {
             let destroyed = Arc::default();
             let job = RetireJob {
-                receipt: ReceiptId::new(random_bytes(&*self.entropy)?),
+                receipt: self.new_receipt()?,
                 actor: match actor {
                     Some(actor) => super::act::receipt_actor(actor),
                     None => self.signing.own_actor(&self.open_ledger()?)?,

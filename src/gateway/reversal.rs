@@ -4,8 +4,7 @@ use super::Gateway;
 use super::act::{Write, receipt_actor};
 use super::error::GatewayError;
 use super::request::{Actor, Logged};
-use crate::crypto::random_bytes;
-use crate::domain::id::{Attempt, HostTransactionId, ReceiptId, TerminalId};
+use crate::domain::id::{Attempt, HostTransactionId, TerminalId};
 use crate::domain::money::Currency;
 use crate::domain::time::BusinessDate;
 use crate::domain::transaction::DecisionKey;
@@ -67,7 +66,7 @@ impl Gateway {
             currency: request.currency.as_str().to_owned(),
             actor: receipt_actor(actor),
         });
-        let mine = ReceiptId::new(random_bytes(&*self.entropy)?);
+        let mine = self.new_receipt()?;
         let writes = vec![Write::SetMoved(key, request.moved_minor, request.currency)];
         self.perform_under(mine, content, Some(terminal), writes).await
     }

@@ -156,9 +156,13 @@ impl Ground {
 }
 
 /// The first entry of a ledger: it names the ledger before it, and the hash of how that one ended.
-pub(super) fn ledger_opened(signing: &Signing, ground: &Ground) -> Result<NewEntry, GatewayError> {
+pub(super) fn ledger_opened(
+    signing: &Signing,
+    ground: &Ground,
+    now: UnixMillis,
+) -> Result<NewEntry, GatewayError> {
     let before = ground.ledgers.closed().last();
-    let receipt = ReceiptId::new(random_bytes(&*signing.entropy)?);
+    let receipt = ReceiptId::at(now, random_bytes(&*signing.entropy)?);
     let content = Content::Administration(Administration {
         act: LEDGER_OPENED.to_owned(),
         actor: signing.own_actor(ground.ledgers.open())?,

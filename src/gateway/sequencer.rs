@@ -305,7 +305,7 @@ impl Sequencer {
     ) -> Result<Ran, Failure> {
         let mut entries = Vec::with_capacity(batch.len() + 1);
         if ground.prior.size == 0 {
-            entries.push((None, ledger_opened(&self.signing, ground)?));
+            entries.push((None, ledger_opened(&self.signing, ground, now)?));
         }
         let opening = entries.len();
         let mut places = Vec::with_capacity(batch.len());

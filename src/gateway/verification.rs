@@ -323,7 +323,7 @@ impl Gateway {
         let standing = self.standing_decision(&key).await?;
         let (decision, _) = standing.ok_or(GatewayError::NotFound("decision"))?;
         let entry = self.entry(decision.index).await?;
-        let receipt = ReceiptId::new(random_bytes(&*self.entropy)?);
+        let receipt = self.new_receipt()?;
         let footage_salt = report.footage.as_ref().map(|_| new_salt(&*self.entropy)).transpose()?;
         let clip = match (&report.footage, &footage_salt) {
             (Some(footage), Some(salt)) => Some(self.outcome_clip(footage, salt, &receipt)?),
@@ -434,7 +434,7 @@ impl Gateway {
         if let Some(guest) = &guest {
             session.become_guest(&guest.id());
         }
-        let receipt = ReceiptId::new(random_bytes(&*self.entropy)?);
+        let receipt = self.new_receipt()?;
         let kept = KeptCaptures { captures: shown, compared_with };
         let evidence = timeout_at(deadline, self.keep_evidence(&receipt, kept, &seen)).await;
         let evidence = evidence.map_err(|_| GatewayError::Deadline)??;

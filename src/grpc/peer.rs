@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 79] = [
+pub const ACCESS: [(&str, Access); 80] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -123,6 +123,8 @@ pub const ACCESS: [(&str, Access); 79] = [
     ("/tulga.v1.CaseService/GetCase", AUDITOR),
     ("/tulga.v1.CaseService/ProposeResolution", ADMIN),
     ("/tulga.v1.CaseService/ApproveResolution", ADMIN),
+    // The auditor's page, for browsers.
+    ("/audit", Access::Open),
     ("/grpc.health.v1.Health/Check", Access::Open),
     ("/grpc.health.v1.Health/List", Access::Open),
     ("/grpc.health.v1.Health/Watch", Access::Open),
@@ -453,9 +455,10 @@ mod tests {
     }
 
     #[test]
-    fn only_health_is_open_to_those_without_a_certificate() {
+    fn only_health_and_the_auditors_page_are_open_to_those_without_a_certificate() {
         for (path, _) in ACCESS {
-            assert_eq!(may_call(path, None) == Some(true), path.starts_with("/grpc.health."));
+            let is_open = path == "/audit" || path.starts_with("/grpc.health.");
+            assert_eq!(may_call(path, None) == Some(true), is_open, "{path}");
         }
         assert_eq!(may_call("/tulga.v1.VerificationService/Nothing", Some(Role::Admin)), None);
     }

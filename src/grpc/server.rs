@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_stream::StreamExt as _;
@@ -121,6 +123,13 @@ impl Site {
     pub fn with(mut self, add: impl FnOnce(Routes) -> Routes) -> Self {
         self.routes = add(self.routes);
         self
+    }
+
+    /// Adds a page for browsers: anyone may read it, with or without a certificate.
+    #[must_use]
+    pub fn with_page(self, path: &str, content_type: &'static str, page: &'static str) -> Self {
+        let answer = move || std::future::ready(([(CONTENT_TYPE, content_type)], page));
+        self.with(|routes| routes.into_axum_router().route(path, get(answer)).into())
     }
 
     /// Adds the services of a gateway.

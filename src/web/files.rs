@@ -5,23 +5,16 @@ use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use hyper::client::conn::http1::SendRequest;
 
-use super::client::{AddressError, bare, connector, server_name};
+use super::address::{Address, AddressError};
 
 /// An address with files below it.
 pub struct HttpFiles {
-    uri: Uri,
-    host: HeaderValue,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    address: Address,
     kept: Option<SendRequest<Empty<Bytes>>>,
 }
 
@@ -33,24 +26,11 @@ impl HttpFiles {
     ///
     /// [`AddressError`] for an address or an authority that is none.
     pub fn new(url: &str, tls_authority_pem: Option<&str>) -> Result<Self, AddressError> {
-        let uri: Uri = url.parse().map_err(|_| AddressError::Url)?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(AddressError::Url);
-        };
-        if authority.host().is_empty() || authority.as_str().contains('@') || uri.query().is_some()
-        {
+        let address = Address::parse(url, tls_authority_pem)?;
+        if address.uri.query().is_some() {
             return Err(AddressError::Url);
         }
-        let tls = match scheme {
-            "http" => None,
-            "https" => {
-                let pem = tls_authority_pem.ok_or(AddressError::NoAuthority)?;
-                Some((connector(pem)?, server_name(authority.host())?))
-            }
-            _ => return Err(AddressError::Url),
-        };
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| AddressError::Url)?;
-        Ok(Self { uri, host, tls, kept: None })
+        Ok(Self { address, kept: None })
     }
 
     /// Writes the file of a name to `out`; how many bytes it has, or none where there is no such file.
@@ -95,7 +75,8 @@ impl HttpFiles {
                 return Ok(answer);
             }
         }
-        let connection = within(SILENCE_MAX, self.connect()).await??;
+        let connected = within(SILENCE_MAX, self.address.connect()).await?;
+        let connection = connected.map_err(FetchError::Unreachable)?;
         self.ask_on(connection, name).await
     }
 
@@ -106,9 +87,9 @@ impl HttpFiles {
     ) -> Result<(StatusCode, Incoming), FetchError> {
         let unreachable = |cause| FetchError::Unreachable(Box::new(cause));
         within(SILENCE_MAX, connection.ready()).await?.map_err(unreachable)?;
-        let path = format!("{}/{name}", self.uri.path().trim_end_matches('/'));
+        let path = format!("{}/{name}", self.address.uri.path().trim_end_matches('/'));
         let request = Request::get(path)
-            .header(header::HOST, &self.host)
+            .header(header::HOST, &self.address.host)
             .body(Empty::new())
             .map_err(|cause| FetchError::Unreachable(Box::new(cause)))?;
         let response = within(SILENCE_MAX, connection.send_request(request)).await?;
@@ -116,37 +97,6 @@ impl HttpFiles {
         self.kept = Some(connection);
         Ok((head.status, body))
     }
-
-    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, FetchError> {
-        let unreachable = |cause| FetchError::Unreachable(Box::new(cause));
-        let default_port = if self.tls.is_some() { 443 } else { 80 };
-        let port = self.uri.port_u16().unwrap_or(default_port);
-        let host = bare(self.uri.host().unwrap_or_default());
-        let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
-        stream.set_nodelay(true).map_err(unreachable)?;
-        match &self.tls {
-            None => start(stream).await,
-            Some((connector, name)) => {
-                start(connector.connect(name.clone(), stream).await.map_err(unreachable)?).await
-            }
-        }
-    }
-}
-
-async fn start<S>(stream: S) -> Result<SendRequest<Empty<Bytes>>, FetchError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|cause| FetchError::Unreachable(Box::new(cause)))?;
-    // It ends when the sender is dropped or the other side closes.
-    tokio::spawn(async move {
-        if let Err(cause) = connection.await {
-            tracing::debug!(error = %cause, "a connection ended badly");
-        }
-    });
-    Ok(sender)
 }
 
 async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, FetchError> {

@@ -4,6 +4,12 @@
 //! style and its two scripts, so that a browser runs nothing else; `UPDATE=1 cargo test page` writes
 //! them anew. The first script verifies and knows of no document, the second is the page.
 
+/// Where it is served.
+pub const AUDIT: &str = "/audit";
+
+/// What it is served as.
+pub const HTML: &str = "text/html; charset=utf-8";
+
 /// The whole page, as `/audit` serves it and `tulga audit page` writes it.
 pub const AUDIT_PAGE: &str = concat!(
     include_str!("audit/head.html"),

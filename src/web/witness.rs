@@ -1,4 +1,4 @@
-//! A witness at `POST /add-checkpoint` (c2sp.org/tlog-witness).
+//! A witness at `POST /add-checkpoint` (c2sp.org/tlog-witness), and the auditor's page at `/audit`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use http::{Method, StatusCode};
 
 use super::server::{Answer, Bounds, Call, Pages, TEXT};
+use super::{AUDIT, AUDIT_PAGE, HTML};
 use crate::clock::Clock;
 use crate::config::WitnessConfig;
 use crate::ledger::SUBMISSION_BYTES_MAX;
@@ -68,6 +69,10 @@ impl Pages for WitnessPages {
             (Method::POST, ADD_CHECKPOINT) => self.add_checkpoint(call).await,
             (_, ADD_CHECKPOINT) => {
                 Answer::text(StatusCode::METHOD_NOT_ALLOWED, "POST a checkpoint here")
+            }
+            // One who is not the bank hands out what checks the bank.
+            (Method::GET, AUDIT) => {
+                Answer { status: StatusCode::OK, content_type: HTML, body: AUDIT_PAGE.into() }
             }
             // For people and for probes: who this is.
             (Method::GET, "/") => Answer::text(StatusCode::OK, self.witness.key().to_string()),

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Shows the auditor's page good and tampered files in a real browser.
 
-    page_browser.py PAGE CASES PICTURES
+    page_browser.py PAGE CASES [PICTURES]
 
 CASES is a list of {name, folder, dir, trust, policy, verdict, rule, levels}. Every case is shown in one of the
-three languages in turn; some are pictured in all of them, on a desktop and on a telephone, in light and in dark.
+three languages in turn. Where a folder PICTURES is given, some are pictured in all of them, on a desktop and on a
+telephone, in light and in dark.
 Needs Debian's Chromium and the package `playwright`.
 """
 import json
@@ -17,6 +18,13 @@ from playwright.sync_api import sync_playwright
 LANGUAGES = ("kk", "ru", "en")
 DESKTOP, PHONE = {"width": 1180, "height": 900}, {"width": 390, "height": 844}
 PICTURED = ("witnessed", "without-proof", "payload", "hostile", "folder-witnessed", "folder-altered")
+# Ample: a machine that runs the other tests as well may be slow, and a verdict that never comes is still found.
+WAIT_MS = 120_000
+# Nothing that Chromium does for itself, such as asking for updates, belongs in a test.
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]
 CYRILLIC = range(0x400, 0x500)
 
 faults = []
@@ -32,6 +40,7 @@ class Shown:
 
     def __init__(self, browser, page, language, viewport=DESKTOP, scheme="light"):
         self.context = browser.new_context(viewport=viewport, color_scheme=scheme, locale="de-DE")
+        self.context.set_default_timeout(WAIT_MS)
         self.page = self.context.new_page()
         self.asked, self.thrown = [], []
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -57,13 +66,14 @@ class Shown:
         else:
             files = [str(it) for it in sorted(folder.iterdir()) if it.is_file() and it.name != "policy"]
             page.set_input_files("#choose-files", files)
-        expect(self.verdict() == "none", f"{case['name']}: a verdict without a fingerprint")
+        if not page.input_value("#trust"):
+            expect(self.verdict() == "none", f"{case['name']}: a verdict without a fingerprint")
         page.fill("#trust", case["trust"])
         self.wait(":not([data-verdict=none])")
 
     def wait(self, state):
         """By a selector: the page's policy forbids what would wait by a script."""
-        self.page.wait_for_selector(f"#main{state}", timeout=30_000)
+        self.page.wait_for_selector(f"#main{state}", timeout=WAIT_MS)
 
     def verdict(self):
         return self.page.get_attribute("#main", "data-verdict")
@@ -197,12 +207,12 @@ def take_pictures(browser, page_file, cases, pictures):
 
 
 def main():
-    if len(sys.argv) != 4:
+    if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
-    page_file, pictures = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[3])
+    page_file = pathlib.Path(sys.argv[1]).resolve()
     cases = {case["name"]: case for case in json.loads(pathlib.Path(sys.argv[2]).read_text())}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         for number, case in enumerate(cases.values()):
             check_case(browser, page_file, case, LANGUAGES[number % 3])
         for language in LANGUAGES:
@@ -210,11 +220,12 @@ def main():
         check_by_hand(browser, page_file, cases)
         check_access(browser, page_file, cases["witnessed"])
         check_access(browser, page_file, cases["folder-altered"])
-        take_pictures(browser, page_file, cases, pictures)
+        if len(sys.argv) == 4:
+            take_pictures(browser, page_file, cases, pathlib.Path(sys.argv[3]))
         browser.close()
     if faults:
         sys.exit("\n".join(faults))
-    print(f"ok: {len(cases)} cases, {len(list(pictures.iterdir()))} pictures")
+    print(f"ok: {len(cases)} cases")
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("tonic", &["grpc", "proto", "cli"]),
     ("tonic_types", &["grpc", "cli"]),
     ("prost", &["grpc", "proto", "inference", "cli"]),
+    ("axum", &["grpc"]),
     ("anyhow", &["main", "cli", "app"]),
     ("clap", &["cli"]),
     ("tokio", &["gateway", "grpc", "store", "web", "app", "cli", "proto"]),

@@ -132,11 +132,20 @@ impl Gateway {
         let (pki, name) = (home.data().pki(), PrincipalName::try_from(name).unwrap());
         let certificate = pki.read_certificate(&pki.client_path(role, &name)).unwrap();
         let key = pki.read_key(&pki.client_key_path(role, &name)).unwrap();
+        self.connect_as(home, Some(Identity::from_pem(certificate, key.as_str()))).await
+    }
+
+    /// A connection with this certificate, or with none.
+    pub async fn connect_as(&self, home: &Home, identity: Option<Identity>) -> Channel {
+        let pki = home.data().pki();
         let authority = pki.read_certificate(&pki.authority_path()).unwrap();
         let tls = ClientTlsConfig::new()
             .domain_name("localhost")
-            .ca_certificate(Certificate::from_pem(authority))
-            .identity(Identity::from_pem(certificate, key.as_str()));
+            .ca_certificate(Certificate::from_pem(authority));
+        let tls = match identity {
+            Some(identity) => tls.identity(identity),
+            None => tls,
+        };
         let endpoint = Endpoint::from_shared(format!("https://{}", self.address)).unwrap();
         endpoint.tls_config(tls).unwrap().connect().await.unwrap()
     }

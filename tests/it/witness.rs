@@ -9,6 +9,10 @@ use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use http_body_util::BodyExt as _;
+use tonic::body::Body;
+use tower::{Service as _, ServiceExt as _};
+
 use tulga::crypto::Signer as _;
 use tulga::crypto::{Ed25519Key, sha256};
 use tulga::gateway::{Postbox as _, PostboxAnswer};
@@ -19,7 +23,9 @@ use tulga::ledger::{
 use tulga::pki::Role;
 use tulga::proto;
 use tulga::proto::audit_service_client::AuditServiceClient;
+use tulga::web::AUDIT_PAGE;
 use tulga::web::client::HttpPostbox;
+use tulga::web::files::HttpFiles;
 
 use self::process::{Bank, WitnessHome, WitnessProcess};
 use crate::process::Gateway;
@@ -61,6 +67,31 @@ fn enough_witnesses_cosign_and_receipts_proofs_and_exports_say_so() {
     });
     let checkpoint = proof.split_once("\n\n").unwrap().1;
     assert!(after.policy.witnessed_at(checkpoint).is_some(), "{proof}");
+}
+
+/// A browser asks without a certificate, and a page needs none.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_and_a_witness_hand_out_the_auditors_page() {
+    let bank = Bank::new();
+    let home = WitnessHome::new("w1.example", &bank);
+    let (witness, gateway) = (home.serve(), bank.serve());
+
+    let mut files = HttpFiles::new(&format!("http://{}", witness.address), None).unwrap();
+    let mut page = Vec::new();
+    files.fetch("audit", 1 << 20, &mut page).await.unwrap().unwrap();
+    assert!(page == AUDIT_PAGE.as_bytes());
+
+    let mut channel = gateway.connect_as(&bank.home, None).await;
+    let asked = http::Request::get("/audit").body(Body::empty()).unwrap();
+    let answer = channel.ready().await.unwrap().call(asked).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+    let page = answer.into_body().collect().await.unwrap().to_bytes();
+    assert!(page == AUDIT_PAGE.as_bytes());
+    // Beside the page a caller without a certificate gets nothing.
+    let mut audit = AuditServiceClient::new(channel);
+    let refused = audit.get_proof(proto::GetProofRequest::default()).await;
+    assert_eq!(refused.unwrap_err().code(), tonic::Code::Unauthenticated);
 }
 
 #[test]

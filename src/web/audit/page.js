@@ -19,6 +19,10 @@ const page = {
   unknown: [],
   result: null,
   run: 0,
+  // Files given and not yet read: until they are, nothing is said of those before them.
+  reading: 0,
+  cleared: 0,
+  turn: Promise.resolve(),
   shown: { ledger: 0, index: 0 },
 };
 
@@ -114,9 +118,22 @@ async function roleOf(file) {
   return /proof/.test(file.name) ? "proof" : null;
 }
 
-/// Takes `{path, file}` of what was chosen or dropped: a folder, or loose files that join the others.
-async function take(entries) {
-  if (entries.length === 0) return;
+/// Takes `{path, file}` of what was chosen or dropped, in the order given, and checks when all is read.
+function take(entries) {
+  if (entries.length === 0) return page.turn;
+  page.reading += 1;
+  page.turn = page.turn
+    .catch(() => undefined)
+    .then(() => put(entries))
+    .finally(() => {
+      page.reading -= 1;
+      return check();
+    });
+  return page.turn;
+}
+
+/// Puts what was given in its place: a folder, or loose files that join the others.
+async function put(entries) {
   const isFolder = entries.some(({ path }) => /(^|\/)receipts\.jws$/.test(path));
   if (isFolder) {
     // A policy that came with the folder is not one from elsewhere.
@@ -128,12 +145,13 @@ async function take(entries) {
   }
   page.shown = { ledger: 0, index: 0 };
   draw();
-  await check();
 }
 
 /// Takes loose files. A policy is the auditor's own only where it comes alone.
 async function takeLoose(files) {
+  const { cleared } = page;
   const roles = await Promise.all(files.map(roleOf));
+  if (cleared !== page.cleared) return;
   if (files.length === 1 && roles[0] === "policy") {
     page.policy = files[0];
     return;
@@ -174,7 +192,7 @@ async function dropped(transfer) {
 
 function clear() {
   page.loose.clear();
-  Object.assign(page, { folder: null, policy: null, inside: null, unknown: [], result: null, run: page.run + 1 });
+  Object.assign(page, { folder: null, policy: null, inside: null, unknown: [], result: null, run: page.run + 1, cleared: page.cleared + 1 });
   draw();
 }
 
@@ -190,7 +208,8 @@ async function check() {
   const run = page.run;
   const trust = parseTrust(at("trust").value);
   page.result = null;
-  if (!isEnough() || trust === null || (await missingCrypto())) return draw();
+  at("working").hidden = true;
+  if (page.reading > 0 || !isEnough() || trust === null || (await missingCrypto())) return draw();
   const progress = (done, total) => {
     if (run !== page.run) throw new Overtaken();
     at("progress").value = total === 0 ? 1 : done / total;
