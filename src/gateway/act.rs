@@ -49,9 +49,9 @@ pub(super) enum Write {
     /// Moves a customer from one of the statuses to another.
     SetStatus(CustomerId, &'static [CustomerStatus], CustomerStatus),
     Erase(CustomerId),
+    /// Registers the key of a terminal that has none in force.
+    InsertFirstTerminalKey(TerminalKeyRow),
     InsertTerminalKey(TerminalKeyRow),
-    /// Refuses a terminal that has a key already.
-    RefuseKnownTerminal(TerminalId),
     /// Revokes every key of a terminal.
     RevokeKeys(TerminalId),
     /// Redeems a receipt within its time, or finds that it was redeemed before.
@@ -166,14 +166,13 @@ impl Write {
             }
             Self::SetStatus(id, from, to) => set_status(unit, id, from, *to, slot.now).await?,
             Self::Erase(id) => erase(unit, id, slot.now).await?,
-            Self::InsertTerminalKey(row) => {
-                exists("terminal key", unit.insert_terminal_key(row).await)?;
-            }
-            Self::RefuseKnownTerminal(terminal) => {
-                let keys = unit.keys_of_terminal(terminal).await?;
-                if keys.iter().any(|key| key.revoked_at.is_none()) {
+            Self::InsertFirstTerminalKey(row) => {
+                if !exists("terminal key", unit.insert_first_terminal_key(row).await)? {
                     return Err(GatewayError::Exists("terminal"));
                 }
+            }
+            Self::InsertTerminalKey(row) => {
+                exists("terminal key", unit.insert_terminal_key(row).await)?;
             }
             Self::RefuseSamePerson(id) => {
                 let duplicates = unit.duplicates(id).await?;
@@ -461,7 +460,7 @@ async fn revoke_keys(
     if revoked == 0 { Err(GatewayError::NotFound("terminal")) } else { Ok(()) }
 }
 
-fn exists(what: &'static str, result: Result<(), StoreError>) -> Result<(), GatewayError> {
+fn exists<T>(what: &'static str, result: Result<T, StoreError>) -> Result<T, GatewayError> {
     result.map_err(|error| match error {
         StoreError::Exists => GatewayError::Exists(what),
         other => GatewayError::Store(other),

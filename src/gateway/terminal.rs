@@ -52,8 +52,8 @@ impl Gateway {
         terminal: &TerminalId,
         csr_pem: &str,
     ) -> Result<TerminalCertificate, GatewayError> {
-        let before = vec![Write::RefuseKnownTerminal(terminal.clone())];
-        self.certify(actor, "terminal_registered", terminal, csr_pem, before).await
+        let write = |row| vec![Write::InsertFirstTerminalKey(row)];
+        self.certify(actor, "terminal_registered", terminal, csr_pem, write).await
     }
 
     /// Gives a terminal another key; the former ones stop at once.
@@ -67,8 +67,8 @@ impl Gateway {
         terminal: &TerminalId,
         csr_pem: &str,
     ) -> Result<TerminalCertificate, GatewayError> {
-        let before = vec![Write::RevokeKeys(terminal.clone())];
-        self.certify(actor, "terminal_rotated", terminal, csr_pem, before).await
+        let write = |row| vec![Write::RevokeKeys(terminal.clone()), Write::InsertTerminalKey(row)];
+        self.certify(actor, "terminal_rotated", terminal, csr_pem, write).await
     }
 
     /// Revokes every key of a terminal.
@@ -129,7 +129,7 @@ impl Gateway {
         word: &'static str,
         terminal: &TerminalId,
         csr_pem: &str,
-        mut writes: Vec<Write>,
+        write: impl FnOnce(TerminalKeyRow) -> Vec<Write>,
     ) -> Result<TerminalCertificate, GatewayError> {
         let now = self.clock.now();
         let issued = self.authority.issue(csr_pem, terminal, now).map_err(|error| {
@@ -145,14 +145,13 @@ impl Gateway {
             registered_at: now,
             revoked_at: None,
         };
-        writes.push(Write::InsertTerminalKey(row));
         let act = Act {
             act: word,
             actor,
             subject: Some(terminal.to_string()),
             terminal: Some(terminal.clone()),
         };
-        self.perform(act, writes).await?;
+        self.perform(act, write(row)).await?;
         Ok(issued)
     }
 }

@@ -189,6 +189,10 @@ pub trait UnitOfWork:
 
     /// Registers a terminal's key; [`StoreError::Exists`] if the hash is known.
     async fn insert_terminal_key(&mut self, row: &TerminalKeyRow) -> Result<(), StoreError>;
+    /// Registers the key of a terminal that has none in force, and false where it has one;
+    /// [`StoreError::Exists`] if the hash is known.
+    async fn insert_first_terminal_key(&mut self, row: &TerminalKeyRow)
+    -> Result<bool, StoreError>;
     /// Revokes one key; false if there is no such key that is not revoked.
     async fn revoke_terminal_key(
         &mut self,

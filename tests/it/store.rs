@@ -180,6 +180,15 @@ async fn a_terminal_key_is_registered_once_and_revoked_once(store: &dyn Store) {
     assert!(revoke(row.spki, 20).await.unwrap());
     assert!(!revoke(row.spki, 30).await.unwrap(), "a key is revoked once");
     assert!(!revoke(digest(9), 30).await.unwrap());
+    // A terminal whose keys are all revoked may be registered anew, and once.
+    let first = async |n: u8| {
+        let row = terminal_key(n, "ATM-1", 40);
+        write(store, async |unit| unit.insert_first_terminal_key(&row).await).await
+    };
+    assert!(matches!(first(1).await, Err(StoreError::Exists)));
+    assert!(first(2).await.unwrap());
+    assert!(!first(3).await.unwrap());
+    assert_eq!(store.terminal_key(&digest(3)).await.unwrap(), None);
     let revoked = TerminalKeyRow { revoked_at: Some(UnixMillis::new(20)), ..row.clone() };
     assert_eq!(store.terminal_key(&row.spki).await.unwrap(), Some(revoked));
 }

@@ -417,6 +417,17 @@ impl UnitOfWork for MemoryUnit {
         insert(&mut self.state()?.terminal_keys, row.spki, row.clone())
     }
 
+    async fn insert_first_terminal_key(
+        &mut self,
+        row: &TerminalKeyRow,
+    ) -> Result<bool, StoreError> {
+        let keys = &mut self.state()?.terminal_keys;
+        if keys.values().any(|key| key.terminal == row.terminal && key.revoked_at.is_none()) {
+            return Ok(false);
+        }
+        insert(keys, row.spki, row.clone()).map(|()| true)
+    }
+
     async fn revoke_terminal_key(
         &mut self,
         spki: &Digest,

@@ -43,8 +43,16 @@ use super::StoreError;
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
-    /// Tells the writer's connection, when it is given back, to empty the log.
-    log_must_be_emptied: Arc<AtomicBool>,
+    after: Arc<After>,
+}
+
+/// What is left to do once the writer's connection is given back.
+#[derive(Debug)]
+struct After {
+    /// Something was destroyed, and its bytes stand in the log yet.
+    log_must_be_emptied: AtomicBool,
+    /// The transaction was not seen to be committed.
+    is_unclear: AtomicBool,
 }
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/sql/migrations");
@@ -92,12 +100,15 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(BUSY)
             .pragma("secure_delete", "ON");
-        let log_must_be_emptied = Arc::new(AtomicBool::new(true));
-        let flag = Arc::clone(&log_must_be_emptied);
+        let after = Arc::new(After {
+            log_must_be_emptied: AtomicBool::new(true),
+            is_unclear: AtomicBool::new(true),
+        });
+        let left = Arc::clone(&after);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(BUSY)
-            .after_release(move |connection, _| Box::pin(tidy(connection, Arc::clone(&flag))))
+            .after_release(move |connection, _| Box::pin(tidy(connection, Arc::clone(&left))))
             .connect_with(options.clone())
             .await
             .map_err(unavailable)?;
@@ -108,7 +119,7 @@ impl SqliteStore {
             .connect_with(options.read_only(true))
             .await
             .map_err(unavailable)?;
-        Ok(Self { writer, readers, log_must_be_emptied })
+        Ok(Self { writer, readers, after })
     }
 
     /// Closes every connection; what was committed is in the file.
@@ -119,13 +130,16 @@ impl SqliteStore {
 }
 
 /// Whether the writing connection, given back, may be used again; empties its log when it must.
-async fn tidy(connection: &mut SqliteConnection, empty: Arc<AtomicBool>) -> sqlx::Result<bool> {
-    // A rollback that was asked for has been tried once the connection answers. After an error of the
-    // disk SQLite rolls back by itself, and the driver then believes that it did not.
-    connection.ping().await?;
+async fn tidy(connection: &mut SqliteConnection, after: Arc<After>) -> sqlx::Result<bool> {
+    if after.is_unclear.swap(true, Ordering::SeqCst) {
+        // A rollback that was asked for has been tried once the connection answers. After an error of
+        // the disk SQLite rolls back by itself, and the driver then believes that it did not.
+        connection.ping().await?;
+    }
     if connection.is_in_transaction() {
         return Ok(false);
     }
+    let empty = &after.log_must_be_emptied;
     if empty.swap(false, Ordering::SeqCst) {
         let row = sqlx::query(EMPTY_LOG).fetch_one(connection).await?;
         // A reader may hold the log back: then the next transaction's end tries again.

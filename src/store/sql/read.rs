@@ -92,7 +92,7 @@ impl Store for SqliteStore {
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
         // The lock is taken at once: who begins by reading cannot be sure to get it later.
         let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        Ok(Box::new(SqlUnit::new(transaction, Arc::clone(&self.log_must_be_emptied))))
+        Ok(Box::new(SqlUnit::new(transaction, Arc::clone(&self.after))))
     }
 
     async fn terminal_key(&self, spki: &Digest) -> Result<Option<TerminalKeyRow>, StoreError> {

@@ -1,7 +1,7 @@
 //! One write transaction.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use sqlx::{Sqlite, SqliteConnection, Transaction, query};
@@ -11,7 +11,7 @@ use super::read::{
     SELECT_CAPTURES, SELECT_CUSTOMER, SELECT_CUSTOMER_BY_TOKEN, SELECT_DECISION, SELECT_DUPLICATES,
     SELECT_OUTCOME, SELECT_REDEMPTION, Statement, head, keyed,
 };
-use super::unavailable;
+use super::{After, unavailable};
 use crate::crypto::Digest;
 use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
@@ -27,15 +27,13 @@ pub(super) struct SqlUnit {
     transaction: Transaction<'static, Sqlite>,
     /// Something was destroyed: its bytes must leave the journal too.
     destroys: bool,
-    log_must_be_emptied: Arc<AtomicBool>,
+    after: Arc<After>,
 }
 
 impl SqlUnit {
-    pub const fn new(
-        transaction: Transaction<'static, Sqlite>,
-        log_must_be_emptied: Arc<AtomicBool>,
-    ) -> Self {
-        Self { transaction, destroys: false, log_must_be_emptied }
+    pub fn new(transaction: Transaction<'static, Sqlite>, after: Arc<After>) -> Self {
+        after.is_unclear.store(true, Ordering::SeqCst);
+        Self { transaction, destroys: false, after }
     }
 
     /// Runs a statement; how many rows it touched.
@@ -58,19 +56,26 @@ impl SqlUnit {
 impl UnitOfWork for SqlUnit {
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
         if self.destroys {
-            self.log_must_be_emptied.store(true, Ordering::SeqCst);
+            self.after.log_must_be_emptied.store(true, Ordering::SeqCst);
         }
-        self.transaction.commit().await.map_err(uncommitted)
+        self.transaction.commit().await.map_err(uncommitted)?;
+        self.after.is_unclear.store(false, Ordering::SeqCst);
+        Ok(())
     }
 
     async fn insert_terminal_key(&mut self, row: &TerminalKeyRow) -> Result<(), StoreError> {
         let sql = "INSERT INTO terminal_keys (spki, terminal, registered_at, revoked_at) VALUES ($1, $2, $3, $4)";
-        let statement = query(sql)
-            .bind(row.spki.as_bytes().as_slice())
-            .bind(row.terminal.as_str())
-            .bind(row.registered_at.get())
-            .bind(row.revoked_at.map(UnixMillis::get));
-        self.run(statement).await.map(drop)
+        self.run(terminal_key(sql, row)).await.map(drop)
+    }
+
+    async fn insert_first_terminal_key(
+        &mut self,
+        row: &TerminalKeyRow,
+    ) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO terminal_keys (spki, terminal, registered_at, revoked_at) \
+                   SELECT $1, $2, $3, $4 WHERE NOT EXISTS \
+                   (SELECT 1 FROM terminal_keys WHERE terminal = $2 AND revoked_at IS NULL)";
+        Ok(self.run(terminal_key(sql, row)).await? > 0)
     }
 
     async fn revoke_terminal_key(
@@ -401,8 +406,11 @@ impl UnitOfWork for SqlUnit {
         old: &HeadRow,
         new: &HeadRow,
     ) -> Result<(), StoreError> {
-        let sql = "INSERT INTO heads (origin, size, root, epoch) VALUES ($1, 0, $2, 0) ON CONFLICT DO NOTHING";
-        self.run(query(sql).bind(origin).bind(HeadRow::empty().root.as_bytes().as_slice())).await?;
+        let empty = HeadRow::empty();
+        if *old == empty {
+            let sql = "INSERT INTO heads (origin, size, root, epoch) VALUES ($1, 0, $2, 0) ON CONFLICT DO NOTHING";
+            self.run(query(sql).bind(origin).bind(empty.root.as_bytes().as_slice())).await?;
+        }
         let sql = "UPDATE heads SET size = $2, root = $3, epoch = $4 \
                    WHERE origin = $1 AND size = $5 AND root = $6 AND epoch = $7";
         let statement = query(sql)
@@ -429,6 +437,14 @@ impl UnitOfWork for SqlUnit {
             .bind(row.time.get());
         self.run(statement).await.map(drop)
     }
+}
+
+fn terminal_key<'q>(sql: &'static str, row: &'q TerminalKeyRow) -> Statement<'q> {
+    query(sql)
+        .bind(row.spki.as_bytes().as_slice())
+        .bind(row.terminal.as_str())
+        .bind(row.registered_at.get())
+        .bind(row.revoked_at.map(UnixMillis::get))
 }
 
 /// What a failed `COMMIT` means.
