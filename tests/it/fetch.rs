@@ -4,7 +4,9 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use tulga::web::files::{FetchError, HttpFiles};
 
@@ -103,6 +105,71 @@ fn several_ledgers_with_their_tiles_are_fetched_by_the_names_that_the_register_h
     assert_eq!(exit(&[&address, "--trust", &trust]), ExitCode::from(1));
     fs::remove_dir_all(ledger).unwrap();
     assert_eq!(exit(&[&address, "--trust", &trust]), ExitCode::from(1));
+}
+
+const SERVER: &str = "
+import http.server, ssl, sys
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(*sys.argv[1:])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+";
+
+/// Python's server of the files of a folder, with a certificate of an authority made for it.
+struct ForeignServer {
+    child: Child,
+    address: String,
+    authority: PathBuf,
+    _keys: tempfile::TempDir,
+}
+
+impl ForeignServer {
+    fn of(dir: &Path) -> Self {
+        let keys = tempfile::tempdir().unwrap();
+        let at = |name: &str| keys.path().join(name);
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = Issuer::new(params.clone(), KeyPair::generate().unwrap());
+        let authority = params.self_signed(issuer.key()).unwrap();
+        fs::write(at("authority.pem"), authority.pem()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let server = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        fs::write(at("server.pem"), server.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+        fs::write(at("server.key"), key.serialize_pem()).unwrap();
+        let mut child = Command::new("python3")
+            .args(["-c", SERVER])
+            .args([at("server.pem"), at("server.key")])
+            .current_dir(dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let port = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+        let address = format!("https://localhost:{port}/");
+        Self { child, address, authority: at("authority.pem"), _keys: keys }
+    }
+}
+
+impl Drop for ForeignServer {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn over_tls_an_export_is_fetched_from_whom_the_given_authority_vouches_for() {
+    let (dir, trust) = honest_export();
+    let (server, trust) = (ForeignServer::of(dir.path()), trust.to_string());
+    let verify = |authority: &Path| {
+        let authority = authority.to_str().unwrap();
+        exit(&[&server.address, "--trust", &trust, "--ca", authority])
+    };
+    assert_eq!(verify(&server.authority), ExitCode::SUCCESS);
+    let other = ForeignServer::of(dir.path());
+    assert_eq!(verify(&other.authority), ExitCode::from(64));
 }
 
 #[tokio::test]
