@@ -129,7 +129,7 @@ mod tests {
         let said = logged("warn,tulga::policy=debug", LogFormat::Text, || {
             tracing::info!(target: "tulga::gateway", "too-mild");
             tracing::debug!(target: "tulga::policy", "asked-for");
-            tracing::warn!(target: "sqlx", "a-warning");
+            tracing::warn!(target: "hyper", "a-warning");
         });
         assert!(said.contains("asked-for") && said.contains("a-warning"), "{said}");
         assert!(!said.contains("too-mild"), "{said}");

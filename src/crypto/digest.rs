@@ -99,6 +99,12 @@ pub fn sha256(bytes: &[u8]) -> Digest {
     hash.finish()
 }
 
+/// SHA-384 of `bytes`.
+#[must_use]
+pub fn sha384(bytes: &[u8]) -> Vec<u8> {
+    ring::digest::digest(&ring::digest::SHA384, bytes).as_ref().to_vec()
+}
+
 /// SHA-256 of what comes in pieces.
 #[derive(Clone)]
 pub struct Sha256(ring::digest::Context);

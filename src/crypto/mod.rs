@@ -13,7 +13,7 @@ mod signature;
 pub use aead::{AeadError, SealingKey};
 #[cfg(feature = "gateway")]
 pub use certificate::{CertificateError, StampAuthorities, StampDigest, StampKey, StampSignature};
-pub use digest::{Digest, InvalidDigest, MacKey, Sha256, sha256};
+pub use digest::{Digest, InvalidDigest, MacKey, Sha256, sha256, sha384};
 #[cfg(any(test, feature = "test-support"))]
 pub use entropy::SeededEntropy;
 pub use entropy::{Entropy, EntropyError, SystemEntropy, random_bytes};

@@ -69,7 +69,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("tract_onnx", &["inference"]),
     ("ndarray", &["inference", "face", "fingerprint"]),
     ("image", &["capture"]),
-    ("sqlx", &["store"]),
+    ("rusqlite", &["store"]),
     ("cedar_policy", &["policy"]),
     ("rcgen", &["pki"]),
     ("x509_parser", &["pki", "grpc", "crypto"]),

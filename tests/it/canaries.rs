@@ -38,7 +38,7 @@ fn no_canary_is_in_a_log_an_error_or_the_database() {
     let canaries = Canaries::of_everything();
     let home = Home::new();
     let mut command = home.command(&["serve"]);
-    command.env("TULGA_LOG", "trace,h2=trace,tonic=trace,sqlx=trace,hyper=trace,rustls=trace");
+    command.env("TULGA_LOG", "trace,h2=trace,tonic=trace,hyper=trace,rustls=trace");
     let mut gateway = home.serve_as(command);
     gateway.tulga_ok(&home, &["terminal", "register", TERMINAL]);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

@@ -227,7 +227,7 @@ fn the_verifier_brings_nothing_along() {
         "tonic",
         "prost",
         "hyper",
-        "sqlx",
+        "rusqlite",
         "tract-onnx",
         "ndarray",
         "image",

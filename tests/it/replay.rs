@@ -421,17 +421,14 @@ async fn evidence_that_has_expired_and_a_pack_that_is_gone_end_a_replay() {
     assert_eq!(ended.read_position, None, "no captures were read in vain");
     // They are kept with the proposals: unaltered they are found there by their hash.
     let files = PackFiles::read(pack.path()).unwrap();
-    let intruder = Intruder::of(&site).await;
+    let intruder = Intruder::of(&site);
     let put = "INSERT INTO packs (hash, id, version, expires_at, files, author, author_key, \
                author_signature, proposed_at, proposed_index) \
                VALUES ($1, 'dev', 1, 0, $2, 'a', x'00', x'00', 0, 0)";
-    let hash = files.hash();
-    let put = sqlx::query(put).bind(hash.as_bytes().as_slice()).bind(files.to_bytes());
-    put.execute(&intruder.pool).await.unwrap();
+    intruder.run(put, rusqlite::params![files.hash().as_bytes(), files.to_bytes()]);
     assert_same(&replay(&mut auditor, index).await);
     let others = PackFiles::read(other.path()).unwrap();
-    let query = sqlx::query("UPDATE packs SET files = $1").bind(others.to_bytes());
-    query.execute(&intruder.pool).await.unwrap();
+    intruder.run("UPDATE packs SET files = $1", [others.to_bytes()]);
     let found = replay(&mut auditor, index).await;
     assert_found(&found, "pack", "others are kept in their place");
     drop(auditor);

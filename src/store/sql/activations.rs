@@ -1,11 +1,11 @@
 //! Proposed activations in SQL.
 
 use async_trait::async_trait;
-use sqlx::query;
 
+use super::SqliteStore;
+use super::engine::query;
 use super::parse::{Fields, stored};
 use super::write::SqlUnit;
-use super::{SqliteStore, unavailable};
 use crate::domain::id::CustomerId;
 use crate::store::{ActivationProposalRow, ActivationQuestions, Activations, StoreError};
 
@@ -30,7 +30,7 @@ impl Activations for SqlUnit {
         customer: &CustomerId,
     ) -> Result<Option<ActivationProposalRow>, StoreError> {
         let statement = query(SELECT).bind(customer.as_bytes().as_slice());
-        let row = statement.fetch_optional(self.connection()).await.map_err(unavailable)?;
+        let row = statement.one(self.connection())?;
         row.map(|row| Fields::of("activation_proposals", &row).activation_proposal()).transpose()
     }
 
@@ -51,7 +51,7 @@ impl Activations for SqlUnit {
             .bind(row.reason.as_str())
             .bind(row.proposed_at.get())
             .bind(stored(row.index));
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn delete_activation_proposal(
@@ -59,6 +59,6 @@ impl Activations for SqlUnit {
         customer: &CustomerId,
     ) -> Result<bool, StoreError> {
         let sql = "DELETE FROM activation_proposals WHERE customer = $1";
-        Ok(self.run(query(sql).bind(customer.as_bytes().as_slice())).await? > 0)
+        Ok(self.run(query(sql).bind(customer.as_bytes().as_slice()))? > 0)
     }
 }

@@ -1,39 +1,36 @@
 //! Cases in SQL.
 
 use async_trait::async_trait;
-use sqlx::{SqliteConnection, query};
 
+use super::SqliteStore;
+use super::engine::{Link, query};
 use super::parse::{Fields, stored};
 use super::write::SqlUnit;
-use super::{SqliteStore, unavailable};
 use crate::domain::case::CaseStatus;
 use crate::domain::decision::RuleId;
 use crate::domain::id::{CaseId, CustomerId};
 use crate::domain::time::UnixMillis;
 use crate::store::{CaseEvidenceRow, CaseFile, CaseReads, CaseRow, Cases, StoreError};
 
-async fn case(
-    connection: &mut SqliteConnection,
-    id: &CaseId,
-) -> Result<Option<CaseRow>, StoreError> {
+fn case(connection: &Link, id: &CaseId) -> Result<Option<CaseRow>, StoreError> {
     let row = query("SELECT * FROM cases WHERE id = $1").bind(id.as_bytes().as_slice());
-    let row = row.fetch_optional(connection).await.map_err(unavailable)?;
+    let row = row.one(connection)?;
     row.map(|row| Fields::of("cases", &row).case()).transpose()
 }
 
-async fn case_evidence(
-    connection: &mut SqliteConnection,
+fn case_evidence(
+    connection: &Link,
     id: &CaseId,
     limit: u32,
 ) -> Result<Vec<CaseEvidenceRow>, StoreError> {
     let sql = "SELECT * FROM case_evidence WHERE case_id = $1 ORDER BY entry_index LIMIT $2";
     let rows = query(sql).bind(id.as_bytes().as_slice()).bind(i64::from(limit));
-    let rows = rows.fetch_all(connection).await.map_err(unavailable)?;
+    let rows = rows.all(connection)?;
     rows.iter().map(|row| Fields::of("case_evidence", row).case_evidence()).collect()
 }
 
-async fn linked(
-    connection: &mut SqliteConnection,
+fn linked(
+    connection: &Link,
     customer: &CustomerId,
     limit: u32,
 ) -> Result<Vec<CustomerId>, StoreError> {
@@ -51,7 +48,7 @@ async fn linked(
                JOIN cases ON cases.id = case_id WHERE case_lookalikes.other = $1 \
                ORDER BY id LIMIT $2";
     let rows = query(sql).bind(customer.as_bytes().as_slice()).bind(i64::from(limit));
-    let rows = rows.fetch_all(connection).await.map_err(unavailable)?;
+    let rows = rows.all(connection)?;
     rows.iter().map(|row| Fields::of("movements", row).customer("id")).collect()
 }
 
@@ -81,24 +78,25 @@ impl CaseReads for SqliteStore {
         linked_max: u32,
     ) -> Result<Option<CaseFile>, StoreError> {
         // A transaction of a reader sees one instant, and keeps no writer waiting.
-        let mut reader = self.readers.begin().await.map_err(unavailable)?;
-        let Some(case) = case(&mut reader, id).await? else { return Ok(None) };
-        let evidence = case_evidence(&mut reader, id, evidence_max).await?;
-        let linked = linked(&mut reader, &case.customer, linked_max).await?;
-        Ok(Some(CaseFile { case, evidence, linked }))
+        self.readers.acquire().await?.at_one_moment(|link| {
+            let Some(case) = case(link, id)? else { return Ok(None) };
+            let evidence = case_evidence(link, id, evidence_max)?;
+            let linked = linked(link, &case.customer, linked_max)?;
+            Ok(Some(CaseFile { case, evidence, linked }))
+        })
     }
 }
 
 #[async_trait]
 impl Cases for SqlUnit {
     async fn case(&mut self, id: &CaseId) -> Result<Option<CaseRow>, StoreError> {
-        case(self.connection(), id).await
+        case(self.connection(), id)
     }
 
     async fn cases_of(&mut self, customer: &CustomerId) -> Result<Vec<CaseRow>, StoreError> {
         let sql = "SELECT * FROM cases WHERE customer = $1 ORDER BY opened_at, id";
         let rows = query(sql).bind(customer.as_bytes().as_slice());
-        let rows = rows.fetch_all(self.connection()).await.map_err(unavailable)?;
+        let rows = rows.all(self.connection())?;
         rows.iter().map(|row| Fields::of("cases", row).case()).collect()
     }
 
@@ -130,7 +128,7 @@ impl Cases for SqlUnit {
             .bind(proposal.map(|proposal| proposal.key.as_bytes().as_slice()))
             .bind(proposal.map(|proposal| proposal.at.get()))
             .bind(row.closed_at.map(UnixMillis::get));
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn insert_case_evidence(&mut self, row: &CaseEvidenceRow) -> Result<(), StoreError> {
@@ -147,7 +145,7 @@ impl Cases for SqlUnit {
             .bind(row.operation.as_str())
             .bind(row.amount_minor)
             .bind(row.currency.as_str());
-        if self.run(statement).await? == 1 { Ok(()) } else { Err(StoreError::Exists) }
+        if self.run(statement)? == 1 { Ok(()) } else { Err(StoreError::Exists) }
     }
 
     async fn put_case_lookalike(
@@ -158,7 +156,7 @@ impl Cases for SqlUnit {
         let sql =
             "INSERT INTO case_lookalikes (case_id, other) VALUES ($1, $2) ON CONFLICT DO NOTHING";
         let statement = query(sql).bind(case.as_bytes().as_slice());
-        self.run(statement.bind(other.as_bytes().as_slice())).await.map(drop)
+        self.run(statement.bind(other.as_bytes().as_slice())).map(drop)
     }
 
     async fn was_lookalike_released(
@@ -173,6 +171,6 @@ impl Cases for SqlUnit {
             .bind(one.as_bytes().as_slice())
             .bind(other.as_bytes().as_slice())
             .bind(CaseStatus::Released.as_str());
-        Ok(self.number(statement).await? != 0)
+        Ok(self.number(statement)? != 0)
     }
 }

@@ -1,13 +1,12 @@
 //! Confirmations in SQL.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{SqliteConnection, query};
 
+use super::SqliteStore;
+use super::engine::{Link, Row, Statement, query};
 use super::parse::{Fields, stored};
-use super::read::{Statement, keyed};
+use super::read::keyed;
 use super::write::SqlUnit;
-use super::{SqliteStore, unavailable};
 use crate::crypto::Digest;
 use crate::domain::id::{Attempt, ConfirmationId, CustomerId, TerminalId};
 use crate::domain::time::UnixMillis;
@@ -37,20 +36,17 @@ const SELECT_FINAL: &str = "SELECT request_hash, entry_index, approves, sealed_a
 const SELECT_APP_KEYS: &str = "SELECT fingerprint, customer, spki, bound_at FROM app_keys \
      WHERE customer = $1 ORDER BY bound_at, fingerprint";
 
-fn confirmation(row: &SqliteRow) -> Result<ConfirmationRow, StoreError> {
+fn confirmation(row: &Row) -> Result<ConfirmationRow, StoreError> {
     Fields::of("confirmations", row).confirmation()
 }
 
-fn final_decision(row: &SqliteRow, key: &DecisionKey) -> Result<DecisionRow, StoreError> {
+fn final_decision(row: &Row, key: &DecisionKey) -> Result<DecisionRow, StoreError> {
     Fields::of("final_decisions", row).decision(key)
 }
 
-async fn app_keys_of(
-    connection: &mut SqliteConnection,
-    customer: &CustomerId,
-) -> Result<Vec<AppKeyRow>, StoreError> {
+fn app_keys_of(connection: &Link, customer: &CustomerId) -> Result<Vec<AppKeyRow>, StoreError> {
     let statement = query(SELECT_APP_KEYS).bind(customer.as_bytes().as_slice());
-    let rows = statement.fetch_all(connection).await.map_err(unavailable)?;
+    let rows = statement.all(connection)?;
     rows.iter().map(|row| Fields::of("app_keys", row).app_key()).collect()
 }
 
@@ -135,7 +131,7 @@ impl Confirmations for SqlUnit {
             .bind(row.sealed.as_slice())
             .bind(row.created_at.get())
             .bind(row.expires_at.get());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn confirmation(
@@ -143,7 +139,7 @@ impl Confirmations for SqlUnit {
         id: &ConfirmationId,
     ) -> Result<Option<ConfirmationRow>, StoreError> {
         let statement = query(BY_ID).bind(id.as_bytes().as_slice());
-        let row = statement.fetch_optional(self.connection()).await.map_err(unavailable)?;
+        let row = statement.one(self.connection())?;
         row.as_ref().map(confirmation).transpose()
     }
 
@@ -158,7 +154,7 @@ impl Confirmations for SqlUnit {
             .bind(key.terminal.as_str())
             .bind(key.business_date.as_str())
             .bind(key.host_id.as_str());
-        let rows = statement.fetch_all(self.connection()).await.map_err(unavailable)?;
+        let rows = statement.all(self.connection())?;
         rows.iter().map(confirmation).collect()
     }
 
@@ -177,7 +173,7 @@ impl Confirmations for SqlUnit {
             .bind(proposal.sealed.as_slice())
             .bind(proposal.at.get())
             .bind(stored(proposal.index));
-        Ok(self.run(statement).await? > 0)
+        Ok(self.run(statement)? > 0)
     }
 
     async fn answer_confirmation(
@@ -197,7 +193,7 @@ impl Confirmations for SqlUnit {
             .bind(stored(answer.index))
             .bind(answer.app_key.as_ref().map(|key| key.as_bytes().as_slice()))
             .bind(answer.signature.as_slice());
-        Ok(self.run(statement).await? > 0)
+        Ok(self.run(statement)? > 0)
     }
 
     async fn settle_confirmation(
@@ -207,11 +203,11 @@ impl Confirmations for SqlUnit {
     ) -> Result<bool, StoreError> {
         let sql = "UPDATE confirmations SET settled_by = $2 WHERE id = $1 AND settled_by IS NULL";
         let statement = query(sql).bind(id.as_bytes().as_slice()).bind(i64::from(attempt.get()));
-        Ok(self.run(statement).await? > 0)
+        Ok(self.run(statement)? > 0)
     }
 
     async fn delete_confirmations(&mut self, before: UnixMillis) -> Result<u64, StoreError> {
-        self.run(query("DELETE FROM confirmations WHERE created_at < $1").bind(before.get())).await
+        self.run(query("DELETE FROM confirmations WHERE created_at < $1").bind(before.get()))
     }
 
     async fn final_decision(
@@ -219,7 +215,7 @@ impl Confirmations for SqlUnit {
         key: &DecisionKey,
     ) -> Result<Option<DecisionRow>, StoreError> {
         let statement = keyed(SELECT_FINAL, key);
-        let row = statement.fetch_optional(self.connection()).await.map_err(unavailable)?;
+        let row = statement.one(self.connection())?;
         row.map(|row| final_decision(&row, key)).transpose()
     }
 
@@ -232,10 +228,10 @@ impl Confirmations for SqlUnit {
             .bind(stored(row.index))
             .bind(row.approves)
             .bind(row.sealed_answer.as_slice());
-        self.run(statement).await?;
+        self.run(statement)?;
         let sql = "DELETE FROM outcomes \
                    WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND attempt = $4";
-        self.run(keyed(sql, &row.key)).await.map(drop)
+        self.run(keyed(sql, &row.key)).map(drop)
     }
 
     async fn insert_app_key(&mut self, row: &AppKeyRow) -> Result<(), StoreError> {
@@ -246,7 +242,7 @@ impl Confirmations for SqlUnit {
             .bind(row.customer.as_bytes().as_slice())
             .bind(row.spki.as_slice())
             .bind(row.bound_at.get());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn delete_app_key(
@@ -257,11 +253,11 @@ impl Confirmations for SqlUnit {
         let sql = "DELETE FROM app_keys WHERE fingerprint = $1 AND customer = $2";
         let statement =
             query(sql).bind(fingerprint.as_bytes().as_slice()).bind(customer.as_bytes().as_slice());
-        Ok(self.run(statement).await? > 0)
+        Ok(self.run(statement)? > 0)
     }
 
     async fn app_keys(&mut self, customer: &CustomerId) -> Result<Vec<AppKeyRow>, StoreError> {
-        app_keys_of(self.connection(), customer).await
+        app_keys_of(self.connection(), customer)
     }
 
     async fn put_terminal_place(
@@ -271,6 +267,6 @@ impl Confirmations for SqlUnit {
     ) -> Result<(), StoreError> {
         let sql = "INSERT INTO terminal_places (terminal, place) VALUES ($1, $2) \
                    ON CONFLICT (terminal) DO UPDATE SET place = excluded.place";
-        self.run(query(sql).bind(terminal.as_str()).bind(place)).await.map(drop)
+        self.run(query(sql).bind(terminal.as_str()).bind(place)).map(drop)
     }
 }

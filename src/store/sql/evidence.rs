@@ -1,12 +1,12 @@
 //! Evidence in SQL.
 
 use async_trait::async_trait;
-use sqlx::query;
 
+use super::SqliteStore;
+use super::engine::query;
 use super::parse::{Fields, stored};
 use super::read::parsed;
 use super::write::SqlUnit;
-use super::{SqliteStore, unavailable};
 use crate::domain::id::ReceiptId;
 use crate::domain::time::UnixMillis;
 use crate::store::{EvidenceCounts, EvidenceReads, EvidenceRow, Evidences, StoreError};
@@ -82,7 +82,7 @@ impl Evidences for SqlUnit {
             .bind(row.media_type.as_str())
             .bind(row.wrapped.as_deref())
             .bind(row.keep_until.get());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn evidence_due(&mut self, now: UnixMillis, limit: u32) -> Result<Vec<u64>, StoreError> {
@@ -90,7 +90,7 @@ impl Evidences for SqlUnit {
                    AND NOT EXISTS (SELECT 1 FROM legal_holds h WHERE h.decision = e.entry_index) \
                    ORDER BY keep_until, entry_index LIMIT $2";
         let statement = query(sql).bind(now.get()).bind(i64::from(limit));
-        let rows = statement.fetch_all(self.connection()).await.map_err(unavailable)?;
+        let rows = statement.all(self.connection())?;
         rows.iter().map(|row| Fields::of("evidence", row).natural("entry_index")).collect()
     }
 
@@ -98,12 +98,12 @@ impl Evidences for SqlUnit {
         self.destroys();
         let sql =
             "UPDATE evidence SET wrapped = NULL WHERE entry_index = $1 AND wrapped IS NOT NULL";
-        Ok(self.run(query(sql).bind(stored(index))).await? > 0)
+        Ok(self.run(query(sql).bind(stored(index)))? > 0)
     }
 
     async fn note_file_removed(&mut self, index: u64) -> Result<(), StoreError> {
         let sql =
             "UPDATE evidence SET is_file_removed = TRUE WHERE entry_index = $1 AND wrapped IS NULL";
-        self.run(query(sql).bind(stored(index))).await.map(drop)
+        self.run(query(sql).bind(stored(index))).map(drop)
     }
 }

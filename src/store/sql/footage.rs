@@ -1,12 +1,12 @@
 //! Duties to keep clips, in SQL.
 
 use async_trait::async_trait;
-use sqlx::{QueryBuilder, Sqlite, query};
 
+use super::SqliteStore;
+use super::engine::{Builder, query};
 use super::parse::{Fields, stored};
 use super::read::parsed;
 use super::write::SqlUnit;
-use super::{SqliteStore, unavailable};
 use crate::domain::footage::Footage;
 use crate::domain::id::{CameraId, CaseReference, ClipHash};
 use crate::domain::time::UnixMillis;
@@ -74,7 +74,7 @@ impl FootageReads for SqliteStore {
         limit: u32,
     ) -> Result<Vec<FootageDuty>, StoreError> {
         let FootageFilter { state, from, until, terminal } = filter;
-        let mut sql = QueryBuilder::<Sqlite>::new(SELECT);
+        let mut sql = Builder::new(SELECT);
         sql.push("f.entry_index > ").push_bind(after.map_or(-1, stored));
         match state {
             FootageState::Any => {}
@@ -144,24 +144,24 @@ impl Footages for SqlUnit {
             .bind(clip.map(|clip| clip.sealed_salt.as_slice()))
             .bind(row.keep_until.get())
             .bind(row.deleted_at.map(UnixMillis::get));
-        self.run(statement).await?;
+        self.run(statement)?;
         if row.clip.is_some() && row.decision != row.index {
             let sql = "UPDATE footage SET is_missing = FALSE WHERE decision = $1";
-            self.run(query(sql).bind(stored(row.decision))).await?;
+            self.run(query(sql).bind(stored(row.decision)))?;
         }
         Ok(())
     }
 
     async fn footage(&mut self, index: u64) -> Result<Option<FootageDuty>, StoreError> {
         let statement = query(SELECT_ONE).bind(stored(index));
-        let row = statement.fetch_optional(self.connection()).await.map_err(unavailable)?;
+        let row = statement.one(self.connection())?;
         row.map(|row| Fields::of("footage", &row).duty()).transpose()
     }
 
     async fn delete_footage(&mut self, index: u64, at: UnixMillis) -> Result<bool, StoreError> {
         let sql = "UPDATE footage SET deleted_at = $2 \
                    WHERE entry_index = $1 AND clip IS NOT NULL AND deleted_at IS NULL";
-        Ok(self.run(query(sql).bind(stored(index)).bind(at.get())).await? > 0)
+        Ok(self.run(query(sql).bind(stored(index)).bind(at.get()))? > 0)
     }
 
     async fn insert_hold(
@@ -173,7 +173,7 @@ impl Footages for SqlUnit {
         let sql =
             "INSERT INTO legal_holds (decision, case_reference, placed_at) VALUES ($1, $2, $3)";
         let statement = query(sql).bind(stored(decision)).bind(case.as_str()).bind(at.get());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn delete_hold(
@@ -182,6 +182,6 @@ impl Footages for SqlUnit {
         case: &CaseReference,
     ) -> Result<bool, StoreError> {
         let sql = "DELETE FROM legal_holds WHERE decision = $1 AND case_reference = $2";
-        Ok(self.run(query(sql).bind(stored(decision)).bind(case.as_str())).await? > 0)
+        Ok(self.run(query(sql).bind(stored(decision)).bind(case.as_str()))? > 0)
     }
 }

@@ -1,8 +1,8 @@
 //! Guests in SQL.
 
 use async_trait::async_trait;
-use sqlx::query;
 
+use super::engine::query;
 use super::write::SqlUnit;
 use crate::domain::id::TerminalId;
 use crate::domain::time::UnixMillis;
@@ -21,7 +21,7 @@ impl Guests for SqlUnit {
             .bind(row.number_index.as_bytes().as_slice())
             .bind(row.terminal.as_str())
             .bind(row.at.get());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn guests_of_terminal(
@@ -30,6 +30,6 @@ impl Guests for SqlUnit {
         since: UnixMillis,
     ) -> Result<i64, StoreError> {
         let sql = "SELECT COUNT(*) FROM guests WHERE terminal = $1 AND at >= $2";
-        self.number(query(sql).bind(terminal.as_str()).bind(since.get())).await
+        self.number(query(sql).bind(terminal.as_str()).bind(since.get()))
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
-use sqlx::query;
 
 use super::SqliteStore;
+use super::engine::query;
 use super::parse::{Fields, stored};
 use super::read::parsed;
 use super::write::SqlUnit;
@@ -41,7 +41,7 @@ impl LedgerWrites for SqlUnit {
             .bind(row.origin.as_str())
             .bind(stored(row.size))
             .bind(row.root.as_bytes().as_slice());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn insert_entries(&mut self, origin: &str, rows: &[EntryRow]) -> Result<(), StoreError> {
@@ -59,7 +59,7 @@ impl LedgerWrites for SqlUnit {
                             .bind(row.leaf.as_bytes().as_slice())
                             .bind(row.sealed_audit.as_deref())
                     });
-                self.run(statement).await?;
+                self.run(statement)?;
                 rest = after;
             }
         }

@@ -7,10 +7,12 @@
 mod activations;
 mod cases;
 mod confirmations;
+mod engine;
 mod evidence;
 mod footage;
 mod guests;
 mod ledgers;
+mod migration;
 mod movements;
 mod packs;
 mod parse;
@@ -22,45 +24,41 @@ mod verifications;
 mod witnesses;
 mod write;
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::error::ErrorKind;
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Connection as _, Row as _, SqliteConnection};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use self::engine::{Link, Opening, Readers, out_of_the_way, query};
 use super::StoreError;
 
 /// A store in one `SQLite` file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SqliteStore {
-    writer: SqlitePool,
-    readers: SqlitePool,
-    after: Arc<After>,
+    writer: Arc<Mutex<Writer>>,
+    readers: Arc<Readers>,
 }
 
-/// What is left to do once the writer's connection is given back.
-#[derive(Debug)]
-struct After {
+/// The connection that writes.
+struct Writer {
+    opening: Opening,
+    /// None after a fault that leaves it in doubt, and once the store is closed.
+    link: Option<Link>,
+    is_closed: bool,
     /// Something was destroyed, and its bytes stand in the log yet.
-    log_must_be_emptied: AtomicBool,
-    /// The transaction was not seen to be committed.
-    is_unclear: AtomicBool,
+    log_must_be_emptied: bool,
 }
-
-static MIGRATIONS: Migrator = sqlx::migrate!("src/store/sql/migrations");
 
 /// Readers at once.
-const READERS: u32 = 4;
+const READERS: usize = 4;
 /// Longest wait for another process's lock, and for the writer.
 const BUSY: Duration = Duration::from_secs(5);
+/// Longest wait for readers that hold the log back; whoever comes next tries again.
+const EMPTYING: Duration = Duration::from_millis(100);
 
 const EMPTY_LOG: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
@@ -72,7 +70,7 @@ impl SqliteStore {
     /// [`StoreError::Migration`] when the tables were made by another version or altered;
     /// [`StoreError::Unavailable`] when the file cannot be used.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::open_with(path, SqliteSynchronous::Full).await
+        Self::open_with(path, true).await
     }
 
     /// As [`Self::open`], without ever waiting for the disk: only to learn what that waiting costs.
@@ -82,10 +80,10 @@ impl SqliteStore {
     /// As [`Self::open`].
     #[cfg(any(test, feature = "test-support"))]
     pub async fn open_unsynced(path: &Path) -> Result<Self, StoreError> {
-        Self::open_with(path, SqliteSynchronous::Off).await
+        Self::open_with(path, false).await
     }
 
-    async fn open_with(path: &Path, synchronous: SqliteSynchronous) -> Result<Self, StoreError> {
+    async fn open_with(path: &Path, is_synced: bool) -> Result<Self, StoreError> {
         // Made here rather than by SQLite, so that nobody else may ever read it.
         OpenOptions::new()
             .append(true)
@@ -93,67 +91,71 @@ impl SqliteStore {
             .mode(0o600)
             .open(path)
             .map_err(|cause| StoreError::Unavailable(Box::new(cause)))?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(synchronous)
-            .foreign_keys(true)
-            .busy_timeout(BUSY)
-            .pragma("secure_delete", "ON");
-        let after = Arc::new(After {
-            log_must_be_emptied: AtomicBool::new(true),
-            is_unclear: AtomicBool::new(true),
-        });
-        let left = Arc::clone(&after);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(BUSY)
-            .after_release(move |connection, _| Box::pin(tidy(connection, Arc::clone(&left))))
-            .connect_with(options.clone())
-            .await
-            .map_err(unavailable)?;
-        MIGRATIONS.run(&writer).await.map_err(|cause| StoreError::Migration(Box::new(cause)))?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(BUSY)
-            .connect_with(options.read_only(true))
-            .await
-            .map_err(unavailable)?;
-        Ok(Self { writer, readers, after })
+        let opening = Opening { path: path.to_owned(), is_synced, busy: BUSY };
+        let mut writer = Writer {
+            opening: opening.clone(),
+            link: None,
+            is_closed: false,
+            log_must_be_emptied: true,
+        };
+        out_of_the_way(|| {
+            migration::migrate(writer.link()?)?;
+            writer.empty_log();
+            Ok(())
+        })?;
+        let readers = Arc::new(Readers::new(opening, READERS));
+        // A file that cannot be read is noticed now.
+        drop(readers.acquire().await?);
+        Ok(Self { writer: Arc::new(Mutex::new(writer)), readers })
     }
 
     /// Closes every connection; what was committed is in the file.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        self.readers.close();
+        let mut writer = self.writer.lock().await;
+        writer.is_closed = true;
+        let link = writer.link.take();
+        out_of_the_way(|| drop(link));
+    }
+
+    /// The writer, once nobody else has it.
+    async fn writer(&self) -> Result<OwnedMutexGuard<Writer>, StoreError> {
+        let turn = Arc::clone(&self.writer).lock_owned();
+        let turn = tokio::time::timeout(BUSY, turn).await;
+        turn.map_err(|cause| StoreError::Unavailable(Box::new(cause)))
     }
 }
 
-/// Whether the writing connection, given back, may be used again; empties its log when it must.
-async fn tidy(connection: &mut SqliteConnection, after: Arc<After>) -> sqlx::Result<bool> {
-    if after.is_unclear.swap(true, Ordering::SeqCst) {
-        // A rollback that was asked for has been tried once the connection answers. After an error of
-        // the disk SQLite rolls back by itself, and the driver then believes that it did not.
-        connection.ping().await?;
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SqliteStore")
     }
-    if connection.is_in_transaction() {
-        return Ok(false);
-    }
-    let empty = &after.log_must_be_emptied;
-    if empty.swap(false, Ordering::SeqCst) {
-        let row = sqlx::query(EMPTY_LOG).fetch_one(connection).await?;
-        // A reader may hold the log back: then the next transaction's end tries again.
-        empty.fetch_or(row.try_get::<i64, _>("busy")? != 0, Ordering::SeqCst);
-    }
-    Ok(true)
 }
 
-/// An error after which nothing was written.
-fn unavailable(cause: sqlx::Error) -> StoreError {
-    match cause.as_database_error().map(sqlx::error::DatabaseError::kind) {
-        Some(ErrorKind::UniqueViolation) => StoreError::Exists,
-        Some(ErrorKind::ForeignKeyViolation) => StoreError::unknown_customer(),
-        _ => StoreError::Unavailable(Box::new(cause)),
+impl Writer {
+    /// Its connection, made anew where a fault took the last one.
+    fn link(&mut self) -> Result<&Link, StoreError> {
+        if self.is_closed {
+            return Err(StoreError::Unavailable("the store is closed".into()));
+        }
+        let link = match self.link.take() {
+            Some(link) => link,
+            None => self.opening.writer()?,
+        };
+        Ok(self.link.insert(link))
+    }
+
+    /// Overwrites what the log holds, where that is due; a reader may hold the log back, and then the next
+    /// transaction's end tries again.
+    fn empty_log(&mut self) {
+        let Some(link) = self.link.as_ref().filter(|_| self.log_must_be_emptied) else { return };
+        let is_emptied = || {
+            link.set_busy(EMPTYING).ok()?;
+            let row = query(EMPTY_LOG).single(link).ok();
+            link.set_busy(BUSY).ok()?;
+            Some(row?.get::<i64>("busy")? == 0)
+        };
+        self.log_must_be_emptied = !is_emptied().unwrap_or(false);
     }
 }
 
@@ -192,10 +194,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tulga.sqlite");
         let store = SqliteStore::open(&path).await.unwrap();
-        sqlx::query("UPDATE _sqlx_migrations SET checksum = x'00'")
-            .execute(&store.writer)
-            .await
-            .unwrap();
+        let mut writer = store.writer().await.unwrap();
+        writer.link().unwrap().script("UPDATE _sqlx_migrations SET checksum = x'00'").unwrap();
+        drop(writer);
         store.close().await;
         assert!(matches!(SqliteStore::open(&path).await, Err(StoreError::Migration(_))));
     }

@@ -1,11 +1,10 @@
 //! Movements in SQL.
 
 use async_trait::async_trait;
-use sqlx::query;
 
+use super::engine::{Statement, query};
 use super::parse::{Fields, stored};
-use super::read::{Statement, keyed};
-use super::unavailable;
+use super::read::keyed;
 use super::write::SqlUnit;
 use crate::domain::money::Currency;
 use crate::domain::time::UnixMillis;
@@ -38,7 +37,7 @@ impl Movements for SqlUnit {
             .bind(row.approved_minor)
             .bind(row.currency.as_str())
             .bind(row.at.get());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn set_moved(
@@ -50,13 +49,13 @@ impl Movements for SqlUnit {
         let sql = "UPDATE movements SET moved_minor = $5, moved_index = $6 \
                    WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND attempt = $4";
         let statement = keyed(sql, key).bind(moved_minor).bind(stored(index));
-        Ok(self.run(statement).await? > 0)
+        Ok(self.run(statement)? > 0)
     }
 
     async fn moved(&mut self, key: &DecisionKey) -> Result<Option<MovedRow>, StoreError> {
         let sql = "SELECT approved_minor, moved_minor, currency, moved_index FROM movements \
                    WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND attempt = $4";
-        let row = keyed(sql, key).fetch_optional(self.connection()).await.map_err(unavailable)?;
+        let row = keyed(sql, key).one(self.connection())?;
         row.map(|row| Fields::of("movements", &row).moved()).transpose()
     }
 
@@ -91,7 +90,7 @@ impl Movements for SqlUnit {
                     .bind(terminal.as_str())
             }
         };
-        let row = statement.fetch_one(self.connection()).await.map_err(unavailable)?;
+        let row = statement.single(self.connection())?;
         let fields = Fields::of("movements", &row);
         Ok(Turnover { count: fields.integer("count")?, amount_minor: fields.integer("sum")? })
     }

@@ -1,13 +1,11 @@
 //! Packs in SQL.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, query};
 
+use super::SqliteStore;
+use super::engine::{Row, Statement, query};
 use super::parse::{Fields, stored};
-use super::read::Statement;
 use super::write::SqlUnit;
-use super::{SqliteStore, unavailable};
 use crate::crypto::Digest;
 use crate::domain::time::UnixMillis;
 use crate::store::{ActivationRow, PackRow, PackShelf, PackSignature, Packs, StoreError};
@@ -43,11 +41,11 @@ fn bytes(digest: &Digest) -> &[u8] {
     digest.as_bytes().as_slice()
 }
 
-fn pack(row: &SqliteRow) -> Result<PackRow, StoreError> {
+fn pack(row: &Row) -> Result<PackRow, StoreError> {
     Fields::of("packs", row).pack()
 }
 
-fn activation(row: &SqliteRow) -> Result<ActivationRow, StoreError> {
+fn activation(row: &Row) -> Result<ActivationRow, StoreError> {
     Fields::of("pack_activations", row).activation()
 }
 
@@ -59,7 +57,7 @@ impl PackShelf for SqliteStore {
 
     async fn pack_files(&self, hash: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         let row = self.one(query("SELECT files FROM packs WHERE hash = $1").bind(bytes(hash)));
-        row.await?.map(|row| row.try_get(0).map_err(unavailable)).transpose()
+        row.await?.map(|row| Fields::of("packs", &row).bytes("files")).transpose()
     }
 
     async fn packs(&self, after: Option<u64>, limit: u32) -> Result<Vec<PackRow>, StoreError> {
@@ -111,23 +109,22 @@ impl Packs for SqlUnit {
             .bind(files)
             .bind(expires_at.get());
         let statement = signed(signed(statement, Some(proposed)), approved.as_ref());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn pack(&mut self, hash: &Digest) -> Result<Option<PackRow>, StoreError> {
-        let row = query(PACK).bind(bytes(hash)).fetch_optional(self.connection()).await;
-        row.map_err(unavailable)?.as_ref().map(pack).transpose()
+        query(PACK).bind(bytes(hash)).one(self.connection())?.as_ref().map(pack).transpose()
     }
 
     async fn packs_of(&mut self, id: &str) -> Result<Vec<PackRow>, StoreError> {
         let statement = query(packs_where!("id = $1 ORDER BY proposed_index")).bind(id);
-        let rows = statement.fetch_all(self.connection()).await.map_err(unavailable)?;
+        let rows = statement.all(self.connection())?;
         rows.iter().map(pack).collect()
     }
 
     async fn packs_waiting(&mut self) -> Result<u64, StoreError> {
         let statement = query("SELECT COUNT(*) AS waiting FROM packs WHERE approved_index IS NULL");
-        let row = statement.fetch_one(self.connection()).await.map_err(unavailable)?;
+        let row = statement.single(self.connection())?;
         Fields::of("packs", &row).natural("waiting")
     }
 
@@ -139,12 +136,12 @@ impl Packs for SqlUnit {
         let sql = "UPDATE packs SET approver = $2, approver_key = $3, approver_signature = $4, \
                    approved_at = $5, approved_index = $6 \
                    WHERE hash = $1 AND approved_index IS NULL";
-        Ok(self.run(signed(query(sql).bind(bytes(hash)), Some(approved))).await? > 0)
+        Ok(self.run(signed(query(sql).bind(bytes(hash)), Some(approved)))? > 0)
     }
 
     async fn delete_expired_packs(&mut self, now: UnixMillis) -> Result<u64, StoreError> {
         let sql = "DELETE FROM packs WHERE approved_index IS NULL AND expires_at < $1";
-        self.run(query(sql).bind(now.get())).await
+        self.run(query(sql).bind(now.get()))
     }
 
     async fn insert_activation(&mut self, row: &ActivationRow) -> Result<(), StoreError> {
@@ -159,20 +156,24 @@ impl Packs for SqlUnit {
             .bind(i64::from(*version))
             .bind(effective_at.get())
             .bind(*from_folder);
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn activation_at(
         &mut self,
         now: UnixMillis,
     ) -> Result<Option<ActivationRow>, StoreError> {
-        let row = query(ACTIVATION_AT).bind(now.get()).fetch_optional(self.connection()).await;
-        row.map_err(unavailable)?.as_ref().map(activation).transpose()
+        query(ACTIVATION_AT)
+            .bind(now.get())
+            .one(self.connection())?
+            .as_ref()
+            .map(activation)
+            .transpose()
     }
 
     async fn activations_of(&mut self, id: &str) -> Result<Vec<ActivationRow>, StoreError> {
         let statement = query(activations_where!("id = $1 ORDER BY entry_index")).bind(id);
-        let rows = statement.fetch_all(self.connection()).await.map_err(unavailable)?;
+        let rows = statement.all(self.connection())?;
         rows.iter().map(activation).collect()
     }
 }

@@ -1,8 +1,6 @@
 //! Rows become values, or [`StoreError::Inconsistent`].
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-
+use super::engine::Row;
 use crate::crypto::{Digest, PublicKey};
 use crate::domain::case::{CaseKind, CaseStatus, Resolution};
 use crate::domain::decision::RuleId;
@@ -28,45 +26,45 @@ use crate::store::{
 /// One row of a table, read column by column.
 pub(super) struct Fields<'a> {
     table: &'static str,
-    row: &'a SqliteRow,
+    row: &'a Row,
 }
 
 impl<'a> Fields<'a> {
-    pub fn of(table: &'static str, row: &'a SqliteRow) -> Self {
+    pub fn of(table: &'static str, row: &'a Row) -> Self {
         Self { table, row }
     }
 
     pub fn broken(&self, column: &'static str) -> StoreError {
         // The first column is the key in every statement here; a key names no person.
-        let text = self.row.try_get::<String, _>(0);
-        let number = || self.row.try_get::<i64, _>(0).map(|number| number.to_string());
-        let bytes = || self.row.try_get::<Vec<u8>, _>(0).map(|bytes| hex(&bytes));
-        let key = text.or_else(|_| number()).or_else(|_| bytes()).unwrap_or_default();
+        let text = self.row.at::<String>(0);
+        let number = || self.row.at::<i64>(0).map(|number| number.to_string());
+        let bytes = || self.row.at::<Vec<u8>>(0).map(|bytes| hex(&bytes));
+        let key = text.or_else(number).or_else(bytes).unwrap_or_default();
         StoreError::Inconsistent { table: self.table, column, row: key }
     }
 
     pub fn bytes(&self, column: &'static str) -> Result<Vec<u8>, StoreError> {
-        self.row.try_get(column).map_err(|_| self.broken(column))
+        self.row.get(column).ok_or_else(|| self.broken(column))
     }
 
     pub fn maybe_bytes(&self, column: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.row.try_get(column).map_err(|_| self.broken(column))
+        self.row.get(column).ok_or_else(|| self.broken(column))
     }
 
     pub fn text(&self, column: &'static str) -> Result<String, StoreError> {
-        self.row.try_get(column).map_err(|_| self.broken(column))
+        self.row.get(column).ok_or_else(|| self.broken(column))
     }
 
     pub fn maybe_text(&self, column: &'static str) -> Result<Option<String>, StoreError> {
-        self.row.try_get(column).map_err(|_| self.broken(column))
+        self.row.get(column).ok_or_else(|| self.broken(column))
     }
 
     pub fn integer(&self, column: &'static str) -> Result<i64, StoreError> {
-        self.row.try_get(column).map_err(|_| self.broken(column))
+        self.row.get(column).ok_or_else(|| self.broken(column))
     }
 
     pub fn maybe_integer(&self, column: &'static str) -> Result<Option<i64>, StoreError> {
-        self.row.try_get(column).map_err(|_| self.broken(column))
+        self.row.get(column).ok_or_else(|| self.broken(column))
     }
 
     pub fn natural(&self, column: &'static str) -> Result<u64, StoreError> {
@@ -78,7 +76,7 @@ impl<'a> Fields<'a> {
     }
 
     pub fn maybe_time(&self, column: &'static str) -> Result<Option<UnixMillis>, StoreError> {
-        let millis: Option<i64> = self.row.try_get(column).map_err(|_| self.broken(column))?;
+        let millis: Option<i64> = self.row.get(column).ok_or_else(|| self.broken(column))?;
         Ok(millis.map(UnixMillis::new))
     }
 
@@ -99,7 +97,7 @@ impl<'a> Fields<'a> {
     }
 
     pub fn flag(&self, column: &'static str) -> Result<bool, StoreError> {
-        self.row.try_get(column).map_err(|_| self.broken(column))
+        self.row.get(column).ok_or_else(|| self.broken(column))
     }
 
     pub fn currency(&self, column: &'static str) -> Result<Currency, StoreError> {
@@ -140,8 +138,7 @@ impl<'a> Fields<'a> {
     }
 
     pub fn moved(&self) -> Result<MovedRow, StoreError> {
-        let index: Option<i64> =
-            self.row.try_get("moved_index").map_err(|_| self.broken("moved_index"))?;
+        let index = self.maybe_integer("moved_index")?;
         Ok(MovedRow {
             approved_minor: self.integer("approved_minor")?,
             moved_minor: self.integer("moved_minor")?,

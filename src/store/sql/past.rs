@@ -1,11 +1,9 @@
 //! The past in SQL.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, query};
 
+use super::engine::{Statement, query};
 use super::parse::Fields;
-use super::read::Statement;
-use super::unavailable;
 use super::write::SqlUnit;
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
@@ -16,9 +14,9 @@ use crate::store::{Links, Past, StoreError};
 
 impl SqlUnit {
     /// The one number that a statement gives.
-    pub(super) async fn number(&mut self, statement: Statement<'_>) -> Result<i64, StoreError> {
-        let row = statement.fetch_one(self.connection()).await.map_err(unavailable)?;
-        row.try_get(0).map_err(unavailable)
+    pub(super) fn number(&self, statement: Statement<'_>) -> Result<i64, StoreError> {
+        let row = statement.single(self.connection())?;
+        row.at(0).ok_or_else(|| Fields::of("number", &row).broken("number"))
     }
 }
 
@@ -30,7 +28,7 @@ impl Past for SqlUnit {
         at: UnixMillis,
     ) -> Result<(), StoreError> {
         let sql = "INSERT INTO refusals (customer, at) VALUES ($1, $2)";
-        self.run(query(sql).bind(customer.as_bytes().as_slice()).bind(at.get())).await.map(drop)
+        self.run(query(sql).bind(customer.as_bytes().as_slice()).bind(at.get())).map(drop)
     }
 
     async fn refusals(
@@ -39,11 +37,11 @@ impl Past for SqlUnit {
         since: UnixMillis,
     ) -> Result<i64, StoreError> {
         let sql = "SELECT COUNT(*) FROM refusals WHERE customer = $1 AND at >= $2";
-        self.number(query(sql).bind(customer.as_bytes().as_slice()).bind(since.get())).await
+        self.number(query(sql).bind(customer.as_bytes().as_slice()).bind(since.get()))
     }
 
     async fn delete_refusals(&mut self, before: UnixMillis) -> Result<u64, StoreError> {
-        self.run(query("DELETE FROM refusals WHERE at < $1").bind(before.get())).await
+        self.run(query("DELETE FROM refusals WHERE at < $1").bind(before.get()))
     }
 
     async fn others_on_account(
@@ -55,7 +53,7 @@ impl Past for SqlUnit {
         let sql = "SELECT COUNT(DISTINCT customer) FROM movements \
                    WHERE account = $1 AND at >= $2 AND customer <> $3 AND moved_minor > 0";
         let statement = query(sql).bind(account.as_bytes().as_slice()).bind(since.get());
-        self.number(statement.bind(customer.as_bytes().as_slice())).await
+        self.number(statement.bind(customer.as_bytes().as_slice()))
     }
 
     async fn others_on_card(
@@ -67,7 +65,7 @@ impl Past for SqlUnit {
         let sql = "SELECT COUNT(DISTINCT customer) FROM movements \
                    WHERE card = $1 AND at >= $2 AND customer <> $3 AND moved_minor > 0";
         let statement = query(sql).bind(card.as_bytes().as_slice()).bind(since.get());
-        self.number(statement.bind(customer.as_bytes().as_slice())).await
+        self.number(statement.bind(customer.as_bytes().as_slice()))
     }
 
     async fn other_terminals(
@@ -79,7 +77,7 @@ impl Past for SqlUnit {
         let sql = "SELECT COUNT(DISTINCT terminal) FROM movements \
                    WHERE customer = $1 AND at >= $2 AND terminal <> $3 AND moved_minor > 0";
         let statement = query(sql).bind(customer.as_bytes().as_slice()).bind(since.get());
-        self.number(statement.bind(terminal.as_str())).await
+        self.number(statement.bind(terminal.as_str()))
     }
 
     async fn is_linked(
@@ -98,20 +96,20 @@ impl Past for SqlUnit {
             // No row's card equals none.
             .bind(links.card.as_ref().map(|card| card.as_bytes().as_slice()))
             .bind(links.terminal.as_str());
-        Ok(self.number(statement).await? != 0)
+        Ok(self.number(statement)? != 0)
     }
 
     async fn cards(&mut self, customer: &CustomerId, now: UnixMillis) -> Result<i64, StoreError> {
         let sql = "SELECT COUNT(*) FROM tokens \
                    WHERE customer = $1 AND kind = $2 AND (expires_at IS NULL OR expires_at > $3)";
         let statement = query(sql).bind(customer.as_bytes().as_slice());
-        self.number(statement.bind(TokenKind::Card.as_str()).bind(now.get())).await
+        self.number(statement.bind(TokenKind::Card.as_str()).bind(now.get()))
     }
 
     async fn has_open_duplicate(&mut self, customer: &CustomerId) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM duplicates WHERE customer = $1 AND resolution IS NULL) \
                    OR EXISTS (SELECT 1 FROM duplicates WHERE other = $1 AND resolution IS NULL)";
-        Ok(self.number(query(sql).bind(customer.as_bytes().as_slice())).await? != 0)
+        Ok(self.number(query(sql).bind(customer.as_bytes().as_slice()))? != 0)
     }
 
     async fn put_cap(
@@ -124,7 +122,7 @@ impl Past for SqlUnit {
                    ON CONFLICT (customer, rule) DO UPDATE SET until = excluded.until \
                    WHERE excluded.until > caps.until";
         let statement = query(sql).bind(customer.as_bytes().as_slice()).bind(rule.as_str());
-        self.run(statement.bind(until.get())).await.map(drop)
+        self.run(statement.bind(until.get())).map(drop)
     }
 
     async fn caps(
@@ -134,7 +132,7 @@ impl Past for SqlUnit {
     ) -> Result<Vec<(RuleId, UnixMillis)>, StoreError> {
         let sql = "SELECT rule, until FROM caps WHERE customer = $1 AND until > $2 ORDER BY rule";
         let statement = query(sql).bind(customer.as_bytes().as_slice()).bind(now.get());
-        let rows = statement.fetch_all(self.connection()).await.map_err(unavailable)?;
+        let rows = statement.all(self.connection())?;
         rows.iter().map(|row| Fields::of("caps", row).cap()).collect()
     }
 }

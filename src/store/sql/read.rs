@@ -1,16 +1,12 @@
 //! Questions answered from committed state.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{QueryBuilder, Sqlite, query};
 
+use super::SqliteStore;
+use super::engine::{Builder, Link, Row, Statement, query};
 use super::guests::SELECT_GUESTS;
 use super::parse::{Fields, stored};
 use super::write::SqlUnit;
-use super::{SqliteStore, unavailable};
 use crate::crypto::Digest;
 use crate::domain::id::{CustomerId, ReceiptId};
 use crate::domain::time::UnixMillis;
@@ -20,9 +16,6 @@ use crate::store::{
     DuplicateRow, EntryFilter, EntryRow, GUESTS_OF_NUMBER_MAX, HeadRow, OutcomeRow, RedemptionRow,
     Store, StoreError, TerminalKeyRow, TokenRow, UnitOfWork,
 };
-
-/// A statement with its arguments.
-pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 pub(super) const SELECT_DECISION: &str = "SELECT request_hash, entry_index, approves, sealed_answer FROM decisions \
      WHERE terminal = $1 AND business_date = $2 AND host_id = $3 AND attempt = $4";
@@ -50,12 +43,8 @@ pub(super) fn keyed<'q>(sql: &'static str, key: &'q DecisionKey) -> Statement<'q
 }
 
 /// The head of a ledger; that of an empty tree if it was never written.
-pub(super) async fn head(
-    connection: &mut SqliteConnection,
-    origin: &str,
-) -> Result<HeadRow, StoreError> {
-    let row =
-        query(SELECT_HEAD).bind(origin).fetch_optional(connection).await.map_err(unavailable)?;
+pub(super) fn head(connection: &Link, origin: &str) -> Result<HeadRow, StoreError> {
+    let row = query(SELECT_HEAD).bind(origin).one(connection)?;
     match row {
         Some(row) => Fields::of("heads", &row).head(),
         None => Ok(HeadRow::empty()),
@@ -63,25 +52,19 @@ pub(super) async fn head(
 }
 
 impl SqliteStore {
-    pub(super) async fn one(
-        &self,
-        statement: Statement<'_>,
-    ) -> Result<Option<SqliteRow>, StoreError> {
-        statement.fetch_optional(&self.readers).await.map_err(unavailable)
+    pub(super) async fn one(&self, statement: Statement<'_>) -> Result<Option<Row>, StoreError> {
+        statement.one(&*self.readers.acquire().await?)
     }
 
-    pub(super) async fn many(
-        &self,
-        statement: Statement<'_>,
-    ) -> Result<Vec<SqliteRow>, StoreError> {
-        statement.fetch_all(&self.readers).await.map_err(unavailable)
+    pub(super) async fn many(&self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
+        self.readers.acquire().await?.all(&statement)
     }
 }
 
 /// Every row as a value.
 pub(super) fn parsed<'r, T>(
     table: &'static str,
-    rows: &'r [SqliteRow],
+    rows: &'r [Row],
     parse: impl Fn(&Fields<'r>) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
     rows.iter().map(|row| parse(&Fields::of(table, row))).collect()
@@ -90,9 +73,7 @@ pub(super) fn parsed<'r, T>(
 #[async_trait]
 impl Store for SqliteStore {
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
-        // The lock is taken at once: who begins by reading cannot be sure to get it later.
-        let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        Ok(Box::new(SqlUnit::new(transaction, Arc::clone(&self.after))))
+        Ok(Box::new(SqlUnit::begin(self.writer().await?)?))
     }
 
     async fn terminal_key(&self, spki: &Digest) -> Result<Option<TerminalKeyRow>, StoreError> {
@@ -218,8 +199,7 @@ impl Store for SqliteStore {
     }
 
     async fn head(&self, origin: &str) -> Result<HeadRow, StoreError> {
-        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
-        head(&mut connection, origin).await
+        head(&*self.readers.acquire().await?, origin)
     }
 
     async fn leaves(&self, origin: &str, from: u64, limit: u32) -> Result<Vec<Digest>, StoreError> {
@@ -268,7 +248,7 @@ impl Store for SqliteStore {
     ) -> Result<Vec<EntryRow>, StoreError> {
         let EntryFilter { from: not_before, until, terminal } = filter;
         // Only what is asked for is written: each combination then finds its own index.
-        let mut sql = QueryBuilder::<Sqlite>::new(
+        let mut sql = Builder::new(
             "SELECT entry_index, receipt, kind, terminal, time, jws, leaf, sealed_audit FROM entries WHERE origin = ",
         );
         sql.push_bind(origin).push(" AND entry_index >= ").push_bind(stored(from));

@@ -1,11 +1,11 @@
 //! Registers in SQL.
 
 use async_trait::async_trait;
-use sqlx::{QueryBuilder, Sqlite, query};
 
+use super::SqliteStore;
+use super::engine::{Builder, query};
 use super::parse::{Fields, stored};
 use super::write::SqlUnit;
-use super::{SqliteStore, unavailable};
 use crate::crypto::Digest;
 use crate::domain::register::{Register, SourceCode};
 use crate::domain::time::UnixMillis;
@@ -48,8 +48,7 @@ impl RegisterReads for SqliteStore {
 #[async_trait]
 impl Registers for SqlUnit {
     async fn registers(&mut self) -> Result<Vec<RegisterRow>, StoreError> {
-        let rows = query(SELECT_IN_FORCE).fetch_all(self.connection()).await;
-        let rows = rows.map_err(unavailable)?;
+        let rows = query(SELECT_IN_FORCE).all(self.connection())?;
         rows.iter().map(|row| Fields::of("registers", row).register_version()).collect()
     }
 
@@ -64,7 +63,7 @@ impl Registers for SqlUnit {
             .bind(stored(row.count))
             .bind(row.imported_at.get())
             .bind(stored(row.index));
-        if self.run(statement).await? == 1 { Ok(()) } else { Err(StoreError::Exists) }
+        if self.run(statement)? == 1 { Ok(()) } else { Err(StoreError::Exists) }
     }
 
     async fn insert_register_values(
@@ -74,19 +73,18 @@ impl Registers for SqlUnit {
         rows: &[RegisterValueRow],
     ) -> Result<(), StoreError> {
         for rows in rows.chunks(VALUES_MAX) {
-            let mut builder = QueryBuilder::<Sqlite>::new(
-                "INSERT INTO register_rows (register, version, value_index, note, valid_until) ",
+            let mut builder = Builder::new(
+                "INSERT INTO register_rows (register, version, value_index, note, valid_until) VALUES ",
             );
-            builder.push_values(rows, |mut values, row| {
-                values
-                    .push_bind(register.as_str())
-                    .push_bind(stored(version))
-                    .push_bind(row.value.as_bytes().as_slice())
-                    .push_bind(row.note.as_ref().map(SourceCode::as_str))
-                    .push_bind(row.valid_until.map(UnixMillis::get));
-            });
+            for (place, row) in rows.iter().enumerate() {
+                builder.push(if place == 0 { "(" } else { ", (" });
+                builder.push_bind(register.as_str()).push(", ").push_bind(stored(version));
+                builder.push(", ").push_bind(row.value.as_bytes().as_slice());
+                builder.push(", ").push_bind(row.note.as_ref().map(SourceCode::as_str));
+                builder.push(", ").push_bind(row.valid_until.map(UnixMillis::get)).push(")");
+            }
             builder.push(" ON CONFLICT DO NOTHING");
-            let inserted = self.run(builder.build()).await?;
+            let inserted = self.run(builder.build())?;
             if inserted != u64::try_from(rows.len()).unwrap_or(u64::MAX) {
                 return Err(StoreError::Exists);
             }
@@ -104,7 +102,7 @@ impl Registers for SqlUnit {
                    (SELECT register, version, value_index FROM register_rows \
                    WHERE register = $1 AND version <> $2 LIMIT $3)";
         let statement = query(sql).bind(register.as_str()).bind(stored(kept));
-        self.run(statement.bind(i64::from(limit))).await
+        self.run(statement.bind(i64::from(limit)))
     }
 
     async fn listed(
@@ -115,7 +113,7 @@ impl Registers for SqlUnit {
         if questions.is_empty() {
             return Ok(Vec::new());
         }
-        let mut builder = QueryBuilder::<Sqlite>::new("");
+        let mut builder = Builder::new("");
         for (place, question) in questions.iter().enumerate() {
             if place > 0 {
                 builder.push(" UNION ");
@@ -127,7 +125,7 @@ impl Registers for SqlUnit {
             builder.push(" AND (valid_until IS NULL OR valid_until > ").push_bind(now.get());
             builder.push(")");
         }
-        let rows = builder.build().fetch_all(self.connection()).await.map_err(unavailable)?;
+        let rows = builder.build().all(self.connection())?;
         rows.iter().map(|row| Fields::of("register_rows", row).register()).collect()
     }
 }

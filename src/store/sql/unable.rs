@@ -1,11 +1,11 @@
 //! Marks of inability in SQL.
 
 use async_trait::async_trait;
-use sqlx::query;
 
+use super::SqliteStore;
+use super::engine::query;
 use super::parse::Fields;
 use super::write::SqlUnit;
-use super::{SqliteStore, unavailable};
 use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
 use crate::store::{StoreError, Unable, UnableQuestions, UnableRow};
@@ -25,7 +25,7 @@ impl UnableQuestions for SqliteStore {
 impl Unable for SqlUnit {
     async fn unable(&mut self, customer: &CustomerId) -> Result<Option<UnableRow>, StoreError> {
         let statement = query(SELECT).bind(customer.as_bytes().as_slice());
-        let row = statement.fetch_optional(self.connection()).await.map_err(unavailable)?;
+        let row = statement.one(self.connection())?;
         row.map(|row| Fields::of("unable", &row).unable()).transpose()
     }
 
@@ -42,7 +42,7 @@ impl Unable for SqlUnit {
             .bind(row.sealed.as_slice())
             .bind(row.proposed_at.get())
             .bind(row.approved_at.map(UnixMillis::get));
-        if self.run(statement).await? == 0 { Err(StoreError::Exists) } else { Ok(()) }
+        if self.run(statement)? == 0 { Err(StoreError::Exists) } else { Ok(()) }
     }
 
     async fn approve_unable(
@@ -52,11 +52,11 @@ impl Unable for SqlUnit {
     ) -> Result<bool, StoreError> {
         let sql = "UPDATE unable SET approved_at = $2 WHERE customer = $1 AND approved_at IS NULL";
         let statement = query(sql).bind(customer.as_bytes().as_slice()).bind(at.get());
-        Ok(self.run(statement).await? > 0)
+        Ok(self.run(statement)? > 0)
     }
 
     async fn delete_unable(&mut self, customer: &CustomerId) -> Result<bool, StoreError> {
         let sql = "DELETE FROM unable WHERE customer = $1";
-        Ok(self.run(query(sql).bind(customer.as_bytes().as_slice())).await? > 0)
+        Ok(self.run(query(sql).bind(customer.as_bytes().as_slice()))? > 0)
     }
 }

@@ -1,9 +1,9 @@
 //! Decisions as reports look at them, in SQL.
 
 use async_trait::async_trait;
-use sqlx::query;
 
 use super::SqliteStore;
+use super::engine::query;
 use super::parse::{Fields, stored};
 use super::read::parsed;
 use super::write::SqlUnit;
@@ -192,7 +192,7 @@ impl Verifications for SqlUnit {
             .bind(spaced(row.reasons.iter().map(|reason| reason.code())))
             .bind(spaced(row.signs.iter().map(SignCode::as_str)))
             .bind(row.subject.as_str());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 }
 

@@ -1,9 +1,9 @@
 //! What others say of the ledger, in SQL.
 
 use async_trait::async_trait;
-use sqlx::query;
 
 use super::SqliteStore;
+use super::engine::query;
 use super::parse::{Fields, stored};
 use super::read::parsed;
 use super::write::SqlUnit;
@@ -48,14 +48,14 @@ impl WitnessWrites for SqlUnit {
         let sql = "UPDATE checkpoints SET text = text || $3 \
                    WHERE origin = $1 AND size = $2 AND instr(text, $3) = 0";
         let statement = query(sql).bind(origin).bind(stored(size)).bind(line);
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn put_witnessed(&mut self, origin: &str, row: &WitnessedRow) -> Result<(), StoreError> {
         let sql = "INSERT INTO witnessed (origin, size, time) VALUES ($1, $2, $3) \
                    ON CONFLICT (origin) DO UPDATE SET size = excluded.size, time = excluded.time";
         let statement = query(sql).bind(origin).bind(stored(row.size)).bind(row.time.get());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn insert_timestamp(
@@ -70,6 +70,6 @@ impl WitnessWrites for SqlUnit {
             .bind(stored(row.size))
             .bind(row.answer.as_slice())
             .bind(row.time.get());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 }

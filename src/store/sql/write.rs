@@ -1,17 +1,15 @@
 //! One write transaction.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use async_trait::async_trait;
-use sqlx::{Sqlite, SqliteConnection, Transaction, query};
+use tokio::sync::OwnedMutexGuard;
 
+use super::Writer;
+use super::engine::{Link, Statement, out_of_the_way, query, unavailable, uncommitted};
 use super::parse::{Fields, stored};
 use super::read::{
     SELECT_CAPTURES, SELECT_CUSTOMER, SELECT_CUSTOMER_BY_TOKEN, SELECT_DECISION, SELECT_DUPLICATES,
-    SELECT_OUTCOME, SELECT_REDEMPTION, Statement, head, keyed,
+    SELECT_OUTCOME, SELECT_REDEMPTION, head, keyed,
 };
-use super::{After, unavailable};
 use crate::crypto::Digest;
 use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
@@ -22,23 +20,23 @@ use crate::store::{
     TerminalKeyRow, TokenRow, UnitOfWork,
 };
 
-/// A transaction on the one writer connection; rolled back when it is dropped.
+/// A transaction on the one connection that writes; rolled back when it is dropped.
 pub(super) struct SqlUnit {
-    transaction: Transaction<'static, Sqlite>,
+    writer: OwnedMutexGuard<Writer>,
     /// Something was destroyed: its bytes must leave the journal too.
     destroys: bool,
-    after: Arc<After>,
 }
 
 impl SqlUnit {
-    pub fn new(transaction: Transaction<'static, Sqlite>, after: Arc<After>) -> Self {
-        after.is_unclear.store(true, Ordering::SeqCst);
-        Self { transaction, destroys: false, after }
+    /// Begins it. The lock is taken at once: who begins by reading cannot be sure to get it later.
+    pub fn begin(mut writer: OwnedMutexGuard<Writer>) -> Result<Self, StoreError> {
+        writer.link()?.script("BEGIN IMMEDIATE").map_err(unavailable)?;
+        Ok(Self { writer, destroys: false })
     }
 
     /// Runs a statement; how many rows it touched.
-    pub async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        Ok(statement.execute(&mut *self.transaction).await.map_err(unavailable)?.rows_affected())
+    pub fn run(&self, statement: Statement<'_>) -> Result<u64, StoreError> {
+        statement.run(self.connection())
     }
 
     /// Something is destroyed: its bytes leave the journal after the commit.
@@ -47,25 +45,49 @@ impl SqlUnit {
     }
 
     /// For questions inside the transaction.
-    pub fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.transaction
+    #[allow(clippy::expect_used, reason = "it is there from the beginning to the end of this")]
+    pub fn connection(&self) -> &Link {
+        self.writer.link.as_ref().expect("a transaction has its connection")
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        let committed = self.connection().script("COMMIT").map_err(uncommitted);
+        match &committed {
+            Ok(()) => self.writer.log_must_be_emptied |= self.destroys,
+            // What state the connection is in nobody knows; closed, it takes back what it can.
+            Err(StoreError::CommitUnclear(_)) => self.writer.link = None,
+            Err(_) => {}
+        }
+        committed
+    }
+}
+
+impl Drop for SqlUnit {
+    fn drop(&mut self) {
+        let Some(link) = &self.writer.link else { return };
+        if link.is_in_transaction()
+            && (link.script("ROLLBACK").is_err() || link.is_in_transaction())
+        {
+            self.writer.link = None;
+        }
+        self.writer.empty_log();
     }
 }
 
 #[async_trait]
 impl UnitOfWork for SqlUnit {
-    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        if self.destroys {
-            self.after.log_must_be_emptied.store(true, Ordering::SeqCst);
-        }
-        self.transaction.commit().await.map_err(uncommitted)?;
-        self.after.is_unclear.store(false, Ordering::SeqCst);
-        Ok(())
+    async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
+        // It waits for the disk, and so does what its end brings with it.
+        out_of_the_way(|| {
+            let committed = self.end();
+            drop(self);
+            committed
+        })
     }
 
     async fn insert_terminal_key(&mut self, row: &TerminalKeyRow) -> Result<(), StoreError> {
         let sql = "INSERT INTO terminal_keys (spki, terminal, registered_at, revoked_at) VALUES ($1, $2, $3, $4)";
-        self.run(terminal_key(sql, row)).await.map(drop)
+        self.run(terminal_key(sql, row)).map(drop)
     }
 
     async fn insert_first_terminal_key(
@@ -75,7 +97,7 @@ impl UnitOfWork for SqlUnit {
         let sql = "INSERT INTO terminal_keys (spki, terminal, registered_at, revoked_at) \
                    SELECT $1, $2, $3, $4 WHERE NOT EXISTS \
                    (SELECT 1 FROM terminal_keys WHERE terminal = $2 AND revoked_at IS NULL)";
-        Ok(self.run(terminal_key(sql, row)).await? > 0)
+        Ok(self.run(terminal_key(sql, row))? > 0)
     }
 
     async fn revoke_terminal_key(
@@ -84,7 +106,7 @@ impl UnitOfWork for SqlUnit {
         at: UnixMillis,
     ) -> Result<bool, StoreError> {
         let sql = "UPDATE terminal_keys SET revoked_at = $2 WHERE spki = $1 AND revoked_at IS NULL";
-        Ok(self.run(query(sql).bind(spki.as_bytes().as_slice()).bind(at.get())).await? > 0)
+        Ok(self.run(query(sql).bind(spki.as_bytes().as_slice()).bind(at.get()))? > 0)
     }
 
     async fn keys_of_terminal(
@@ -93,17 +115,13 @@ impl UnitOfWork for SqlUnit {
     ) -> Result<Vec<TerminalKeyRow>, StoreError> {
         let sql = "SELECT spki, terminal, registered_at, revoked_at FROM terminal_keys WHERE terminal = $1 \
                    ORDER BY registered_at, spki";
-        let rows = query(sql)
-            .bind(terminal.as_str())
-            .fetch_all(&mut *self.transaction)
-            .await
-            .map_err(unavailable)?;
+        let rows = query(sql).bind(terminal.as_str()).all(self.connection())?;
         rows.iter().map(|row| Fields::of("terminal_keys", row).terminal_key()).collect()
     }
 
     async fn customer(&mut self, id: &CustomerId) -> Result<Option<CustomerRow>, StoreError> {
         let statement = query(SELECT_CUSTOMER).bind(id.as_bytes().as_slice());
-        let row = statement.fetch_optional(&mut *self.transaction).await.map_err(unavailable)?;
+        let row = statement.one(self.connection())?;
         row.map(|row| Fields::of("customers", &row).customer_row()).transpose()
     }
 
@@ -122,13 +140,13 @@ impl UnitOfWork for SqlUnit {
             .bind(row.created_at.get())
             .bind(row.updated_at.get())
             .bind(row.activated_at.map(UnixMillis::get));
-        self.run(statement).await?;
+        self.run(statement)?;
         let sql = "INSERT INTO customer_keys (customer, kek_id, wrapped) VALUES ($1, $2, $3)";
         let statement = query(sql)
             .bind(key.customer.as_bytes().as_slice())
             .bind(key.kek_id.as_str())
             .bind(key.wrapped.as_slice());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn set_customer_status(
@@ -142,7 +160,7 @@ impl UnitOfWork for SqlUnit {
                    status = $2, updated_at = $3 WHERE id = $1";
         let statement =
             query(sql).bind(id.as_bytes().as_slice()).bind(status.as_str()).bind(at.get());
-        Ok(self.run(statement).await? > 0)
+        Ok(self.run(statement)? > 0)
     }
 
     async fn erase_customer(
@@ -165,12 +183,12 @@ impl UnitOfWork for SqlUnit {
             "DELETE FROM case_lookalikes WHERE other = $1 \
              OR case_id IN (SELECT id FROM cases WHERE customer = $1)",
         ] {
-            self.run(query(sql).bind(id)).await?;
+            self.run(query(sql).bind(id))?;
         }
         let sql = "UPDATE customers SET status = $2, iin_index = NULL, sealed_record = x'', updated_at = $3 \
                    WHERE id = $1 AND status <> $2";
         let statement = query(sql).bind(id).bind(CustomerStatus::Erased.as_str()).bind(at.get());
-        Ok(self.run(statement).await? > 0)
+        Ok(self.run(statement)? > 0)
     }
 
     async fn customer_by_token(
@@ -180,7 +198,7 @@ impl UnitOfWork for SqlUnit {
     ) -> Result<Option<CustomerId>, StoreError> {
         let statement =
             query(SELECT_CUSTOMER_BY_TOKEN).bind(index.as_bytes().as_slice()).bind(now.get());
-        let row = statement.fetch_optional(&mut *self.transaction).await.map_err(unavailable)?;
+        let row = statement.one(self.connection())?;
         row.map(|row| Fields::of("tokens", &row).customer("customer")).transpose()
     }
 
@@ -196,7 +214,7 @@ impl UnitOfWork for SqlUnit {
             .bind(row.kind.as_str())
             .bind(row.bound_at.get())
             .bind(row.expires_at.map(UnixMillis::get));
-        if self.run(statement).await? == 0 { Err(StoreError::Exists) } else { Ok(()) }
+        if self.run(statement)? == 0 { Err(StoreError::Exists) } else { Ok(()) }
     }
 
     async fn delete_token(
@@ -207,12 +225,12 @@ impl UnitOfWork for SqlUnit {
         let sql = "DELETE FROM tokens WHERE token_index = $1 AND customer = $2";
         let statement =
             query(sql).bind(index.as_bytes().as_slice()).bind(customer.as_bytes().as_slice());
-        Ok(self.run(statement).await? > 0)
+        Ok(self.run(statement)? > 0)
     }
 
     async fn captures(&mut self, id: &CustomerId) -> Result<Vec<CaptureRow>, StoreError> {
         let statement = query(SELECT_CAPTURES).bind(id.as_bytes().as_slice());
-        let rows = statement.fetch_all(&mut *self.transaction).await.map_err(unavailable)?;
+        let rows = statement.all(self.connection())?;
         rows.iter().map(|row| Fields::of("captures", row).capture()).collect()
     }
 
@@ -224,7 +242,7 @@ impl UnitOfWork for SqlUnit {
             .bind(row.modality.characteristic())
             .bind(row.sealed.as_slice())
             .bind(row.created_at.get());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn delete_capture(
@@ -236,7 +254,7 @@ impl UnitOfWork for SqlUnit {
         let sql = "DELETE FROM captures WHERE id = $1 AND customer = $2";
         let statement =
             query(sql).bind(id.as_bytes().as_slice()).bind(customer.as_bytes().as_slice());
-        Ok(self.run(statement).await? > 0)
+        Ok(self.run(statement)? > 0)
     }
 
     async fn insert_duplicate(&mut self, row: &DuplicateRow) -> Result<(), StoreError> {
@@ -250,12 +268,12 @@ impl UnitOfWork for SqlUnit {
             .bind(row.strength_db)
             .bind(row.found_at.get())
             .bind(row.resolution.as_deref());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn duplicates(&mut self, id: &CustomerId) -> Result<Vec<DuplicateRow>, StoreError> {
         let statement = query(SELECT_DUPLICATES).bind(id.as_bytes().as_slice());
-        let rows = statement.fetch_all(&mut *self.transaction).await.map_err(unavailable)?;
+        let rows = statement.all(self.connection())?;
         rows.iter().map(|row| Fields::of("duplicates", row).duplicate()).collect()
     }
 
@@ -267,7 +285,7 @@ impl UnitOfWork for SqlUnit {
     ) -> Result<u32, StoreError> {
         let sql =
             "UPDATE duplicates SET resolution = $2 WHERE customer = $1 AND resolution IS NULL";
-        let resolved = self.run(query(sql).bind(id.as_bytes().as_slice()).bind(resolution)).await?;
+        let resolved = self.run(query(sql).bind(id.as_bytes().as_slice()).bind(resolution))?;
         Ok(u32::try_from(resolved).unwrap_or(u32::MAX))
     }
 
@@ -281,7 +299,7 @@ impl UnitOfWork for SqlUnit {
             .bind(row.issued_at.get())
             .bind(row.expires_at.get())
             .bind(row.state.as_str());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn close_challenge(
@@ -294,11 +312,11 @@ impl UnitOfWork for SqlUnit {
             .bind(hash.as_bytes().as_slice())
             .bind(state.as_str())
             .bind(ChallengeState::Open.as_str());
-        Ok(self.run(statement).await? > 0)
+        Ok(self.run(statement)? > 0)
     }
 
     async fn delete_challenges(&mut self, before: UnixMillis) -> Result<u64, StoreError> {
-        self.run(query("DELETE FROM challenges WHERE expires_at < $1").bind(before.get())).await
+        self.run(query("DELETE FROM challenges WHERE expires_at < $1").bind(before.get()))
     }
 
     async fn add_to_counter(
@@ -318,15 +336,12 @@ impl UnitOfWork for SqlUnit {
             .bind(i64::from(delta))
             .bind(at.get())
             .bind(i64::from(u32::MAX));
-        let row = statement.fetch_one(&mut *self.transaction).await.map_err(unavailable)?;
+        let row = statement.single(self.connection())?;
         Fields::of("counters", &row).counter()
     }
 
     async fn decision(&mut self, key: &DecisionKey) -> Result<Option<DecisionRow>, StoreError> {
-        let row = keyed(SELECT_DECISION, key)
-            .fetch_optional(&mut *self.transaction)
-            .await
-            .map_err(unavailable)?;
+        let row = keyed(SELECT_DECISION, key).one(self.connection())?;
         row.map(|row| Fields::of("decisions", &row).decision(key)).transpose()
     }
 
@@ -339,7 +354,7 @@ impl UnitOfWork for SqlUnit {
             .bind(key.terminal.as_str())
             .bind(key.business_date.as_str())
             .bind(key.host_id.as_str());
-        let row = statement.fetch_one(&mut *self.transaction).await.map_err(unavailable)?;
+        let row = statement.single(self.connection())?;
         Ok(Fields::of("decisions", &row).natural("approvals")? > 0)
     }
 
@@ -352,14 +367,11 @@ impl UnitOfWork for SqlUnit {
             .bind(stored(row.index))
             .bind(row.approves)
             .bind(row.sealed_answer.as_slice());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn outcome(&mut self, key: &DecisionKey) -> Result<Option<OutcomeRow>, StoreError> {
-        let row = keyed(SELECT_OUTCOME, key)
-            .fetch_optional(&mut *self.transaction)
-            .await
-            .map_err(unavailable)?;
+        let row = keyed(SELECT_OUTCOME, key).one(self.connection())?;
         row.map(|row| Fields::of("outcomes", &row).outcome(key)).transpose()
     }
 
@@ -375,7 +387,7 @@ impl UnitOfWork for SqlUnit {
             .bind(row.dispensed_minor)
             .bind(row.currency.as_str())
             .bind(stored(row.index));
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn redemption(
@@ -383,7 +395,7 @@ impl UnitOfWork for SqlUnit {
         receipt: &ReceiptId,
     ) -> Result<Option<RedemptionRow>, StoreError> {
         let statement = query(SELECT_REDEMPTION).bind(receipt.as_bytes().as_slice());
-        let row = statement.fetch_optional(&mut *self.transaction).await.map_err(unavailable)?;
+        let row = statement.one(self.connection())?;
         row.map(|row| Fields::of("redemptions", &row).redemption()).transpose()
     }
 
@@ -393,11 +405,11 @@ impl UnitOfWork for SqlUnit {
             .bind(row.receipt.as_bytes().as_slice())
             .bind(row.redeemed_at.get())
             .bind(stored(row.index));
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 
     async fn head(&mut self, origin: &str) -> Result<HeadRow, StoreError> {
-        head(&mut self.transaction, origin).await
+        head(self.connection(), origin)
     }
 
     async fn swap_head(
@@ -409,7 +421,7 @@ impl UnitOfWork for SqlUnit {
         let empty = HeadRow::empty();
         if *old == empty {
             let sql = "INSERT INTO heads (origin, size, root, epoch) VALUES ($1, 0, $2, 0) ON CONFLICT DO NOTHING";
-            self.run(query(sql).bind(origin).bind(empty.root.as_bytes().as_slice())).await?;
+            self.run(query(sql).bind(origin).bind(empty.root.as_bytes().as_slice()))?;
         }
         let sql = "UPDATE heads SET size = $2, root = $3, epoch = $4 \
                    WHERE origin = $1 AND size = $5 AND root = $6 AND epoch = $7";
@@ -421,7 +433,7 @@ impl UnitOfWork for SqlUnit {
             .bind(stored(old.size))
             .bind(old.root.as_bytes().as_slice())
             .bind(stored(old.epoch));
-        if self.run(statement).await? == 0 { Err(StoreError::Conflict) } else { Ok(()) }
+        if self.run(statement)? == 0 { Err(StoreError::Conflict) } else { Ok(()) }
     }
 
     async fn insert_checkpoint(
@@ -435,7 +447,7 @@ impl UnitOfWork for SqlUnit {
             .bind(stored(row.size))
             .bind(row.text.as_str())
             .bind(row.time.get());
-        self.run(statement).await.map(drop)
+        self.run(statement).map(drop)
     }
 }
 
@@ -445,19 +457,4 @@ fn terminal_key<'q>(sql: &'static str, row: &'q TerminalKeyRow) -> Statement<'q>
         .bind(row.terminal.as_str())
         .bind(row.registered_at.get())
         .bind(row.revoked_at.map(UnixMillis::get))
-}
-
-/// What a failed `COMMIT` means.
-fn uncommitted(cause: sqlx::Error) -> StoreError {
-    // SQLITE_BUSY, _LOCKED, _READONLY and _CONSTRAINT are raised before a commit is written; an error
-    // of the disk may strike after it.
-    const NOTHING_WRITTEN: [i64; 4] = [5, 6, 8, 19];
-    let code = cause.as_database_error().and_then(|error| error.code()?.parse::<i64>().ok());
-    match code {
-        // The low byte is the primary result code.
-        Some(code) if NOTHING_WRITTEN.contains(&(code & 0xff)) => {
-            StoreError::Unavailable(Box::new(cause))
-        }
-        _ => StoreError::CommitUnclear(Box::new(cause)),
-    }
 }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, Params, params};
 use serde_json::Value;
-use sqlx::sqlite::SqlitePool;
 use tempfile::TempDir;
 use tulga::config::Config;
 use tulga::crypto::{Ed25519Key, SystemEntropy, length_prefixed, sha256};
@@ -26,26 +27,26 @@ use crate::site::{SetClock, Site, demo};
 
 /// Somebody who writes to the database behind the gateway, and may have its key-encryption key.
 pub(super) struct Intruder {
-    pub(super) pool: SqlitePool,
+    db: Connection,
     vault: Vault,
     tenant: TenantId,
     origin: String,
 }
 
 impl Intruder {
-    async fn in_folder(data: &Path, origin: &str) -> Self {
+    fn in_folder(data: &Path, origin: &str) -> Self {
         let path = data.join("tulga.sqlite");
         Self {
-            pool: SqlitePool::connect(&format!("sqlite:{}", path.display())).await.unwrap(),
+            db: Connection::open(path).unwrap(),
             vault: Vault::load(&data.join("keys").join("kek")).unwrap(),
             tenant: Config::from_toml("").unwrap().identity.tenant,
             origin: origin.to_owned(),
         }
     }
 
-    pub(super) async fn of(site: &Site) -> Self {
+    pub(super) fn of(site: &Site) -> Self {
         let origin = site.gateway.upgrade().unwrap().open_ledger().unwrap().as_str().to_owned();
-        Self::in_folder(&site.data(), &origin).await
+        Self::in_folder(&site.data(), &origin)
     }
 
     fn audit_place(&self, index: u64) -> Place {
@@ -53,59 +54,64 @@ impl Intruder {
         Place::system("entries", "sealed_audit", self.tenant.as_str(), &row)
     }
 
-    async fn sealed_audit(&self, index: u64) -> Vec<u8> {
-        let sql = "SELECT sealed_audit FROM entries WHERE entry_index = $1";
-        let query = sqlx::query_scalar(sql).bind(i64::try_from(index).unwrap());
-        query.fetch_one(&self.pool).await.unwrap()
+    pub(super) fn run(&self, sql: &str, values: impl Params) {
+        self.db.execute(sql, values).unwrap();
     }
 
-    async fn put_sealed_audit(&self, index: u64, sealed: Option<&[u8]>) {
+    fn value<T: FromSql>(&self, sql: &str, values: impl Params) -> T {
+        self.db.query_row(sql, values, |row| row.get(0)).unwrap()
+    }
+
+    fn sealed_audit(&self, index: u64) -> Vec<u8> {
+        self.value("SELECT sealed_audit FROM entries WHERE entry_index = $1", [stored(index)])
+    }
+
+    fn put_sealed_audit(&self, index: u64, sealed: Option<&[u8]>) {
         let sql = "UPDATE entries SET sealed_audit = $2 WHERE entry_index = $1";
-        let query = sqlx::query(sql).bind(i64::try_from(index).unwrap()).bind(sealed);
-        query.execute(&self.pool).await.unwrap();
+        self.run(sql, params![stored(index), sealed]);
     }
 
     /// The record with its salt before it, altered and sealed anew; what it was, and what it is.
-    async fn reseal_audit(&self, index: u64, alter: impl Fn(&mut Value)) -> (Vec<u8>, Vec<u8>) {
-        let sealed = self.sealed_audit(index).await;
+    fn reseal_audit(&self, index: u64, alter: impl Fn(&mut Value)) -> (Vec<u8>, Vec<u8>) {
+        let sealed = self.sealed_audit(index);
         let place = self.audit_place(index);
         let plain = self.vault.open_system(&place, &sealed).unwrap();
         let mut record: Value = serde_json::from_slice(&plain[32..]).unwrap();
         alter(&mut record);
         let altered = [&plain[..32], &serde_json::to_vec(&record).unwrap()].concat();
         let resealed = self.vault.seal_system(&place, &altered, &SystemEntropy).unwrap();
-        self.put_sealed_audit(index, Some(&resealed)).await;
+        self.put_sealed_audit(index, Some(&resealed));
         (sealed, altered)
     }
 
-    async fn run(&self, sql: &'static str) {
-        sqlx::query(sql).execute(&self.pool).await.unwrap();
-    }
-
-    async fn keys_of(&self, customer: &CustomerId) -> CustomerKeys {
+    fn keys_of(&self, customer: &CustomerId) -> CustomerKeys {
         let sql = "SELECT kek_id, wrapped FROM customer_keys WHERE customer = $1";
-        let query =
-            sqlx::query_as::<_, (String, Vec<u8>)>(sql).bind(customer.as_bytes().as_slice());
-        let (kek_id, wrapped) = query.fetch_one(&self.pool).await.unwrap();
+        let pair = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (kek_id, wrapped) = self.db.query_row(sql, [customer.as_bytes()], pair).unwrap();
         let row = CustomerKeyRow { customer: *customer, kek_id, wrapped };
         self.vault.open_keys(&self.tenant, &row).unwrap()
     }
 
-    async fn captures_of(&self, customer: &CustomerId) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn captures_of(&self, customer: &CustomerId) -> Vec<(Vec<u8>, Vec<u8>)> {
         let sql = "SELECT id, sealed FROM captures WHERE customer = $1 ORDER BY created_at, id";
-        let query = sqlx::query_as(sql).bind(customer.as_bytes().as_slice());
-        query.fetch_all(&self.pool).await.unwrap()
+        let mut statement = self.db.prepare(sql).unwrap();
+        let pair = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let rows = statement.query_map([customer.as_bytes()], pair).unwrap();
+        rows.map(Result::unwrap).collect()
     }
 
-    async fn put_capture(&self, id: &[u8], sealed: &[u8]) {
-        let query = sqlx::query("UPDATE captures SET sealed = $2 WHERE id = $1");
-        query.bind(id).bind(sealed).execute(&self.pool).await.unwrap();
+    fn put_capture(&self, id: &[u8], sealed: &[u8]) {
+        self.run("UPDATE captures SET sealed = $2 WHERE id = $1", params![id, sealed]);
     }
 
     fn capture_place(&self, customer: &CustomerId, id: &[u8]) -> Place {
         Place::of_customer("captures", "sealed", self.tenant.as_str(), customer, id)
             .with_modality("face")
     }
+}
+
+fn stored(index: u64) -> i64 {
+    i64::try_from(index).unwrap()
 }
 
 fn customer_of(hex: &str) -> CustomerId {
@@ -121,7 +127,7 @@ async fn an_altered_receipt_or_record_is_found() {
     let mut auditor = Auditor::new(site.staff(Role::Auditor).await);
     let index = index_of(&decided(&mut terminal, "T1", CARD, "obama2.jpg").await);
     let other = index_of(&decided(&mut terminal, "T2", CARD, "biden.jpg").await);
-    let intruder = Intruder::of(&site).await;
+    let intruder = Intruder::of(&site);
 
     // Sealed anew by somebody who has the key: the receipt commits to another one.
     for alter in [
@@ -130,31 +136,31 @@ async fn an_altered_receipt_or_record_is_found() {
         |record| drop(record.as_object_mut().unwrap().remove("scores")),
         |record| record["evidence"] = Value::Null,
     ] {
-        let (before, _) = intruder.reseal_audit(index, alter).await;
+        let (before, _) = intruder.reseal_audit(index, alter);
         assert_found(&replay(&mut auditor, index).await, "audit_record", "another one");
-        intruder.put_sealed_audit(index, Some(&before)).await;
+        intruder.put_sealed_audit(index, Some(&before));
     }
-    let sealed = intruder.sealed_audit(index).await;
+    let sealed = intruder.sealed_audit(index);
     for (altered, what) in [
         (Some(flipped(&sealed)), "it does not open"),
-        (Some(intruder.sealed_audit(other).await), "it does not open"),
+        (Some(intruder.sealed_audit(other)), "it does not open"),
         (None, "it is missing"),
     ] {
-        intruder.put_sealed_audit(index, altered.as_deref()).await;
+        intruder.put_sealed_audit(index, altered.as_deref());
         assert_found(&replay(&mut auditor, index).await, "audit_record", what);
     }
-    intruder.put_sealed_audit(index, Some(&sealed)).await;
+    intruder.put_sealed_audit(index, Some(&sealed));
     assert_same(&replay(&mut auditor, index).await);
 
     // Another decision's receipt, well signed, in this one's place.
     let sql = "UPDATE entries SET jws = (SELECT jws FROM entries WHERE entry_index = $2) \
                WHERE entry_index = $1";
     let (at, from) = (i64::try_from(index).unwrap(), i64::try_from(other).unwrap());
-    sqlx::query(sql).bind(at).bind(from).execute(&intruder.pool).await.unwrap();
+    intruder.run(sql, params![at, from]);
     assert_found(&replay(&mut auditor, index).await, "receipt", "not the ledger's");
     let sql =
         "UPDATE entries SET jws = substr(jws, 1, length(jws) - 4) || 'AAAA' WHERE entry_index = $1";
-    sqlx::query(sql).bind(at).execute(&intruder.pool).await.unwrap();
+    intruder.run(sql, params![at]);
     let found = replay(&mut auditor, index).await;
     assert_eq!(findings(&found), ["receipt"]);
     assert_eq!(found.read_position, None, "nothing was read for it");
@@ -179,7 +185,7 @@ async fn altered_captures_are_found() {
     let mut auditor = Auditor::new(site.staff(Role::Auditor).await);
     let index = index_of(&decided(&mut terminal, "T1", CARD, "obama2.jpg").await);
     let other = index_of(&decided(&mut terminal, "T2", CARD, "biden.jpg").await);
-    let intruder = Intruder::of(&site).await;
+    let intruder = Intruder::of(&site);
     let store = SqliteStore::open(&site.data().join("tulga.sqlite")).await.unwrap();
     let entry = store.entry(&intruder.origin, index).await.unwrap().unwrap();
     let file = shelved(&site, entry.receipt.as_bytes());
@@ -198,27 +204,24 @@ async fn altered_captures_are_found() {
     let at = i64::try_from(index).unwrap();
     let sql = "UPDATE evidence SET wrapped = $2 WHERE entry_index = $1";
     let wrapped: Vec<u8> =
-        sqlx::query_scalar("SELECT wrapped FROM evidence WHERE entry_index = $1")
-            .bind(at)
-            .fetch_one(&intruder.pool)
-            .await
-            .unwrap();
-    sqlx::query(sql).bind(at).bind(forged.wrapped).execute(&intruder.pool).await.unwrap();
+        intruder.value("SELECT wrapped FROM evidence WHERE entry_index = $1", [at]);
+    intruder.run(sql, params![at, forged.wrapped]);
     assert_found(&replay(&mut auditor, index).await, "captures", "others");
     std::fs::write(&file, &whole).unwrap();
-    sqlx::query(sql).bind(at).bind(&wrapped).execute(&intruder.pool).await.unwrap();
+    intruder.run(sql, params![at, &wrapped]);
     assert_same(&replay(&mut auditor, index).await);
 
     // The key destroyed before its time; the row gone, or another decision's.
-    sqlx::query(sql).bind(at).bind(None::<Vec<u8>>).execute(&intruder.pool).await.unwrap();
+    intruder.run(sql, params![at, None::<Vec<u8>>]);
     let early = "they were destroyed before their time was over";
     assert_found(&replay(&mut auditor, index).await, "captures", early);
-    intruder
-        .run("DELETE FROM evidence WHERE entry_index = (SELECT MIN(entry_index) FROM evidence)")
-        .await;
+    intruder.run(
+        "DELETE FROM evidence WHERE entry_index = (SELECT MIN(entry_index) FROM evidence)",
+        [],
+    );
     assert_found(&replay(&mut auditor, index).await, "captures", "they are missing");
-    let moved = sqlx::query("UPDATE evidence SET entry_index = $1 WHERE entry_index = $2");
-    moved.bind(at).bind(i64::try_from(other).unwrap()).execute(&intruder.pool).await.unwrap();
+    let sql = "UPDATE evidence SET entry_index = $1 WHERE entry_index = $2";
+    intruder.run(sql, [at, stored(other)]);
     assert_found(&replay(&mut auditor, index).await, "captures", "they do not open");
     drop((terminal, auditor));
     store.close().await;
@@ -236,27 +239,27 @@ async fn an_altered_template_is_found_and_a_removed_one_ends_the_replay() {
     let mut desk = Desk::new(site.staff(Role::Admin).await);
     let index = index_of(&decided(&mut terminal, "T1", CARD, "obama2.jpg").await);
     let erased = index_of(&decided(&mut terminal, "T2", OTHER_CARD, "biden.jpg").await);
-    let intruder = Intruder::of(&site).await;
+    let intruder = Intruder::of(&site);
     let customer = customer_of(&one);
-    let keys = intruder.keys_of(&customer).await;
-    let captures = intruder.captures_of(&customer).await;
+    let keys = intruder.keys_of(&customer);
+    let captures = intruder.captures_of(&customer);
     let (id, sealed) = captures[0].clone();
 
-    intruder.put_capture(&id, &flipped(&sealed)).await;
+    intruder.put_capture(&id, &flipped(&sealed));
     assert_found(&replay(&mut auditor, index).await, "template", "it does not open");
     // The person's other capture, or another person's, sealed well in its place.
     let other = customer_of(&two);
-    let of_other = intruder.captures_of(&other).await.remove(0);
+    let of_other = intruder.captures_of(&other).remove(0);
     let place = intruder.capture_place(&other, &of_other.0);
-    let stranger = intruder.keys_of(&other).await.open(&place, &of_other.1).unwrap();
+    let stranger = intruder.keys_of(&other).open(&place, &of_other.1).unwrap();
     let second = keys.open(&intruder.capture_place(&customer, &captures[1].0), &captures[1].1);
     for plain in [stranger, second.unwrap()] {
         let place = intruder.capture_place(&customer, &id);
         let forged = keys.seal(&place, &plain, &SystemEntropy).unwrap();
-        intruder.put_capture(&id, &forged).await;
+        intruder.put_capture(&id, &forged);
         assert_found(&replay(&mut auditor, index).await, "template", "another one");
     }
-    intruder.put_capture(&id, &sealed).await;
+    intruder.put_capture(&id, &sealed);
     assert_same(&replay(&mut auditor, index).await);
 
     // What is enrolled since does not matter; what was compared and is removed does.
@@ -275,14 +278,12 @@ async fn an_altered_template_is_found_and_a_removed_one_ends_the_replay() {
 
     // Keys that are gone without an erasure are a finding, with one they end it.
     let sql = "SELECT wrapped FROM customer_keys WHERE customer = $1";
-    let query = sqlx::query_scalar::<_, Vec<u8>>(sql).bind(other.as_bytes().as_slice());
-    let wrapped = query.fetch_one(&intruder.pool).await.unwrap();
+    let wrapped: Vec<u8> = intruder.value(sql, [other.as_bytes()]);
     let sql = "UPDATE customer_keys SET wrapped = $2 WHERE customer = $1";
     for (wrapped, what) in
         [(flipped(&wrapped), Some("the customer's keys do not open")), (wrapped, None)]
     {
-        let query = sqlx::query(sql).bind(other.as_bytes().as_slice()).bind(wrapped);
-        query.execute(&intruder.pool).await.unwrap();
+        intruder.run(sql, params![other.as_bytes(), wrapped]);
         let found = replay(&mut auditor, erased).await;
         match what {
             Some(what) => assert_found(&found, "template", what),
@@ -313,8 +314,8 @@ async fn a_decision_written_anew_with_every_key_is_found_by_its_captures() {
     drop(terminal);
     let dir = site.stopped().await;
     let data = dir.path().join("data");
-    let intruder = Intruder::in_folder(&data, &origin).await;
-    let mut sealed = intruder.sealed_audit(index).await;
+    let intruder = Intruder::in_folder(&data, &origin);
+    let mut sealed = intruder.sealed_audit(index);
     for (alter, expected) in [
         (
             (|record: &mut Value| record["scores"]["face.score"] = "1.5".into()) as fn(&mut Value),
@@ -332,10 +333,10 @@ async fn a_decision_written_anew_with_every_key_is_found_by_its_captures() {
         ),
         (|record| record["facts"]["amount_minor"] = 1.into(), &["receipt.txn"]),
     ] {
-        intruder.put_sealed_audit(index, Some(&sealed)).await;
-        let (before, altered) = intruder.reseal_audit(index, alter).await;
+        intruder.put_sealed_audit(index, Some(&sealed));
+        let (before, altered) = intruder.reseal_audit(index, alter);
         sealed = before;
-        write_anew(&intruder, &data, index, &altered).await;
+        write_anew(&intruder, &data, index, &altered);
         let copy = copied(dir.path());
         let site = Site::again(copy, &by(&pack), Arc::clone(&clock) as _).await;
         let mut auditor = Auditor::new(site.staff(Role::Auditor).await);
@@ -348,15 +349,11 @@ async fn a_decision_written_anew_with_every_key_is_found_by_its_captures() {
 }
 
 /// Signs the receipt of the last entry anew over an audit record, and the ledger with it.
-async fn write_anew(intruder: &Intruder, data: &Path, index: u64, salted: &[u8]) {
+fn write_anew(intruder: &Intruder, data: &Path, index: u64, salted: &[u8]) {
     let at = i64::try_from(index).unwrap();
     let pem = std::fs::read_to_string(data.join("keys").join("receipt-1.pem")).unwrap();
     let key = Ed25519Key::from_pkcs8_pem(&pem).unwrap();
-    let jws: String = sqlx::query_scalar("SELECT jws FROM entries WHERE entry_index = $1")
-        .bind(at)
-        .fetch_one(&intruder.pool)
-        .await
-        .unwrap();
+    let jws: String = intruder.value("SELECT jws FROM entries WHERE entry_index = $1", [at]);
     let parsed = receipt::parse(&jws).unwrap();
     let (mut body, kid) = (parsed.unverified_body().clone(), parsed.kid().to_owned());
     let Content::Verification(content) = &mut body.content else { panic!("no decision") };
@@ -367,22 +364,16 @@ async fn write_anew(intruder: &Intruder, data: &Path, index: u64, salted: &[u8])
     let leaf = leaf_hash(&jws);
     let sql = "UPDATE entries SET jws = $2, leaf = $3 WHERE entry_index = $1";
     let leaf = leaf.digest().as_bytes().as_slice();
-    sqlx::query(sql).bind(at).bind(&jws).bind(leaf).execute(&intruder.pool).await.unwrap();
-    let leaves: Vec<Vec<u8>> = sqlx::query_scalar("SELECT leaf FROM entries ORDER BY entry_index")
-        .fetch_all(&intruder.pool)
-        .await
-        .unwrap();
+    intruder.run(sql, params![at, &jws, leaf]);
     let mut tree = Tree::new();
-    for leaf in &leaves {
-        tree.push(LeafHash::new(leaf.as_slice().try_into().unwrap()));
+    let mut leaves = intruder.db.prepare("SELECT leaf FROM entries ORDER BY entry_index").unwrap();
+    for leaf in leaves.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap() {
+        tree.push(LeafHash::new(leaf.unwrap().as_slice().try_into().unwrap()));
     }
     assert_eq!(tree.size(), index + 1, "it was the last entry");
-    let query = sqlx::query("UPDATE heads SET root = $1").bind(tree.root().as_bytes().to_vec());
-    query.execute(&intruder.pool).await.unwrap();
-    let query = sqlx::query("DELETE FROM checkpoints WHERE size > $1").bind(at);
-    query.execute(&intruder.pool).await.unwrap();
-    let query = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
-    query.execute(&intruder.pool).await.unwrap();
+    intruder.run("UPDATE heads SET root = $1", [tree.root().as_bytes()]);
+    intruder.run("DELETE FROM checkpoints WHERE size > $1", [at]);
+    intruder.value::<i64>("PRAGMA wal_checkpoint(TRUNCATE)", []);
     std::fs::remove_file(data.join("last-signed-head")).unwrap();
     let guard = FileGuard::open(&data.join("last-signed-head")).unwrap();
     let origin = Some(sha256(intruder.origin.as_bytes()));
