@@ -334,7 +334,8 @@ async fn verify_in_process(gateway: &Arc<Gateway>, id: &str, picture: &Bytes) {
         supplied: Supplied::default(),
         guest_consent: None,
     };
-    let challenge = gateway.begin_capture(&terminal, question, |_| Vec::new()).await.unwrap().challenge;
+    let challenge =
+        gateway.begin_capture(&terminal, question, |_| Vec::new()).await.unwrap().challenge;
     let attempt = Attempt::try_from(1).unwrap();
     let image = picture.clone();
     let asked = Verify {

@@ -336,10 +336,7 @@ pub(super) fn require_level(level: DeviceLevel, least: DeviceLevel) -> Result<()
 }
 
 /// The hashes of the captures, by which kind of sensor takes them.
-fn by_kind(
-    modalities: &[Modality],
-    captures: &[Capture],
-) -> BTreeMap<SensorModality, Vec<Digest>> {
+fn by_kind(modalities: &[Modality], captures: &[Capture]) -> BTreeMap<SensorModality, Vec<Digest>> {
     let mut kinds = BTreeMap::<_, Vec<_>>::new();
     for (modality, capture) in modalities.iter().zip(captures) {
         let kind = match modality {
@@ -432,7 +429,10 @@ mod tests {
         assert_eq!(both.level(), DeviceLevel::SoftwareKey);
         assert_eq!(both.key_ids().unwrap(), "secure_element+software_key");
         assert_ne!(both.envelope(), one.envelope());
-        assert_eq!(require_level(both.level(), DeviceLevel::SecureElement), Err(DeviceFault::Unsigned));
+        assert_eq!(
+            require_level(both.level(), DeviceLevel::SecureElement),
+            Err(DeviceFault::Unsigned)
+        );
         assert_eq!(require_level(both.level(), DeviceLevel::SoftwareKey), Ok(()));
     }
 }

@@ -47,6 +47,7 @@ pub mod request;
 mod retention;
 mod reversal;
 mod roll_over;
+mod same_call;
 mod sensor;
 mod sequencer;
 mod session;

@@ -56,11 +56,7 @@ pub(super) enum SensorWrite {
 }
 
 impl SensorWrite {
-    pub async fn apply(
-        &self,
-        unit: &mut dyn UnitOfWork,
-        slot: &Slot,
-    ) -> Result<(), GatewayError> {
+    pub async fn apply(&self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<(), GatewayError> {
         match self {
             Self::Register(row) => register(unit, row, slot).await,
             Self::Rotate(row, overlap_ms) => rotate(unit, row, *overlap_ms, slot).await,
@@ -206,7 +202,8 @@ impl Gateway {
         let details = details(&row, 0);
         let (sensor, terminal) = (row.sensor.clone(), row.terminal.clone());
         let write = SensorWrite::Register(row);
-        self.change_sensor(actor, "sensor_registered", &sensor, terminal, Some(details), write).await
+        self.change_sensor(actor, "sensor_registered", &sensor, terminal, Some(details), write)
+            .await
     }
 
     /// Gives a sensor another key; the former ones count for so many milliseconds more.

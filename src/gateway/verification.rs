@@ -9,21 +9,21 @@ use super::Gateway;
 use super::answer::KeptAnswer;
 use super::confirming::Stage;
 use super::enrollment::check_consent;
-use super::envelope::{Envelope, SignedBy, require_level};
+use super::envelope::{SignedBy, require_level};
 use super::error::GatewayError;
 use super::evidence::KeptEvidence;
-use super::footage::{Keep, check_footage, clip_row, commit_of, footage_bytes, new_salt};
+use super::footage::{Keep, check_footage, clip_row, commit_of, new_salt};
 use super::kept_captures::KeptCaptures;
 use super::look::{Looked, check_captures};
 use super::request::{
-    Answer, BeginCapture, Capture, Declared, FootageSalt, IssuedChallenge, Logged, ReportOutcome,
-    ReportedOutcome, Salts, Verify,
+    Answer, BeginCapture, FootageSalt, IssuedChallenge, Logged, ReportOutcome, ReportedOutcome,
+    Salts, Verify,
 };
+use super::same_call::request_hash;
 use super::sequencer::{AwaitRecord, Job, NewEntry, Slot, Step};
 use super::session::{NamedBy, Resolved, Session};
 use super::under_way::Found;
 use super::verification_job::VerificationJob;
-use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
 use crate::domain::footage::Footage;
 use crate::domain::id::{Challenge, ReceiptId, TerminalId};
@@ -402,8 +402,7 @@ impl Gateway {
         }
         check_captures(&session.modalities()?, &request.captures)?;
         // All of it before a pixel is looked at, and before anything is used up.
-        let signed_by =
-            self.check_envelopes(&session, &key.terminal, request, *arrived_at).await?;
+        let signed_by = self.check_envelopes(&session, &key.terminal, request, *arrived_at).await?;
         let pack = self.packs.current(self.clock.now()).await?;
         require_level(signed_by.level(), pack.bars().capture_signed)?;
         let capture_indices = self.capture_indices(&request.captures);
@@ -586,57 +585,6 @@ pub(super) fn answer_place(tenant: &str, key: &DecisionKey, which: Which) -> Pla
         Which::Final => "final_decisions",
     };
     Place::system(table, "sealed_answer", tenant, &row)
-}
-
-fn request_hash(request: &Verify) -> Digest {
-    let Verify { challenge, host_id, business_date, attempt, captures, footage, envelopes } =
-        request;
-    let footage = footage.as_ref().map(footage_bytes);
-    let captures: Vec<_> = captures.iter().map(capture_bytes).collect();
-    let captures: Vec<_> = captures.iter().map(Vec::as_slice).collect();
-    let (attempt, captures) = (attempt.get().to_be_bytes(), length_prefixed(&captures));
-    let envelopes: Vec<_> = envelopes.iter().map(envelope_bytes).collect();
-    let mut fields: Vec<&[u8]> = vec![
-        b"tulga-verify-v2",
-        challenge.as_bytes(),
-        host_id.as_str().as_bytes(),
-        business_date.as_str().as_bytes(),
-        &attempt,
-        &captures,
-        footage.as_deref().unwrap_or_default(),
-    ];
-    // Without any the hash is what it was before there were envelopes.
-    fields.extend(envelopes.iter().map(Vec::as_slice));
-    sha256(&length_prefixed(&fields))
-}
-
-fn envelope_bytes(envelope: &Envelope) -> Vec<u8> {
-    let Envelope { sensor, key_id, counter, captured_at, verdict, signature } = envelope;
-    length_prefixed(&[
-        sensor.as_str().as_bytes(),
-        key_id.as_str().as_bytes(),
-        &counter.to_be_bytes(),
-        &captured_at.get().to_be_bytes(),
-        verdict.as_str().as_bytes(),
-        signature,
-    ])
-}
-
-fn capture_bytes(capture: &Capture) -> Vec<u8> {
-    let Capture { image, declared } = capture;
-    let Declared { media_type, finger_kind, pixels_per_inch, raw_size } = declared;
-    let bytes = |number: Option<u32>| number.map_or_else(Vec::new, |it| it.to_be_bytes().to_vec());
-    let (width, height) = raw_size.unzip();
-    let numbers = [pixels_per_inch.map(u32::from), width, height].map(bytes);
-    let [pixels_per_inch, width, height] = &numbers;
-    length_prefixed(&[
-        media_type.map_or("", MediaType::as_str).as_bytes(),
-        finger_kind.map_or("", FingerImageKind::as_str).as_bytes(),
-        pixels_per_inch,
-        width,
-        height,
-        sha256(image).as_bytes(),
-    ])
 }
 
 /// One report of what became of the cash.

@@ -91,8 +91,11 @@ pub trait SensorWrites: Send {
     /// name.
     async fn update_sensor_key(&mut self, row: &SensorKeyRow) -> Result<bool, StoreError>;
     /// Whether a capture was seen and may not come again at `now`, inside this transaction.
-    async fn is_capture_seen(&mut self, index: &Digest, now: UnixMillis)
-    -> Result<bool, StoreError>;
+    async fn is_capture_seen(
+        &mut self,
+        index: &Digest,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError>;
     /// Notes that a capture may not come again before `until`, in place of an earlier end.
     async fn note_capture(&mut self, index: &Digest, until: UnixMillis) -> Result<(), StoreError>;
     /// Forgets captures that may come again at `now`; how many.

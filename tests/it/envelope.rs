@@ -215,13 +215,11 @@ async fn a_signed_capture_is_approved_and_its_receipt_names_the_sensor() {
         (&ring::signature::ECDSA_P256_SHA256_FIXED_SIGNING, "cam-1-b"),
         (&ring::signature::ECDSA_P256_SHA256_ASN1_SIGNING, "cam-1-c"),
     ] {
-        let next = Camera { key_id, key: Device::p256(form), ..Camera::new("ATM-1", "CAM-1", "", 7) };
+        let next =
+            Camera { key_id, key: Device::p256(form), ..Camera::new("ATM-1", "CAM-1", "", 7) };
         let key = Some(next.sensor_key(proto::SensorLevel::SoftwareKey));
-        let rotate = proto::RotateSensorRequest {
-            sensor_id: "CAM-1".into(),
-            key,
-            ..Default::default()
-        };
+        let rotate =
+            proto::RotateSensorRequest { sensor_id: "CAM-1".into(), key, ..Default::default() };
         admin.rotate_sensor(rotate).await.unwrap();
         let begun = opened(&mut terminal, key_id).await;
         let request = next.request(key_id, &begun, 1, demo("obama2.jpg"));
@@ -430,16 +428,15 @@ async fn a_key_that_is_stopped_stops_at_once() {
     let late = old.request("T4", &begun, 3, demo("obama2.jpg"));
     assert_eq!(refused(&mut terminal, late).await, "DEV_SENSOR_BLOCKED");
     let request = new.request("T4", &begun, 2, demo("obama2.jpg"));
-    let revoke = |key_id: &str| proto::RevokeSensorRequest {
-        sensor_id: sensor_id(),
-        key_id: key_id.into(),
-    };
+    let revoke =
+        |key_id: &str| proto::RevokeSensorRequest { sensor_id: sensor_id(), key_id: key_id.into() };
     let status = admin.revoke_sensor(revoke("cam-1-a")).await.unwrap_err();
     assert_eq!(reason(&status), "REQ_NOT_FOUND", "it counts no more");
     admin.revoke_sensor(revoke("")).await.unwrap();
     assert_eq!(refused(&mut terminal, request).await, "DEV_SENSOR_BLOCKED");
 
-    let listed = admin.list_sensors(proto::ListSensorsRequest { page_size: 1, ..Default::default() });
+    let listed =
+        admin.list_sensors(proto::ListSensorsRequest { page_size: 1, ..Default::default() });
     let first = listed.await.unwrap().into_inner();
     let page_token = first.next_page_token;
     let listed = admin.list_sensors(proto::ListSensorsRequest { page_size: 0, page_token });
@@ -472,7 +469,8 @@ async fn a_key_that_was_revoked_while_the_customer_answered_decides_nothing() {
         let pending = bank.pending().await.remove(0);
         bank.app.confirm(device.confirms(&key_id, &pending)).await.unwrap();
         if is_revoked {
-            let revoke = proto::RevokeSensorRequest { sensor_id: "CAM-1".into(), key_id: String::new() };
+            let revoke =
+                proto::RevokeSensorRequest { sensor_id: "CAM-1".into(), key_id: String::new() };
             admin.revoke_sensor(revoke).await.unwrap();
             let awaiting = crate::bank::awaiting(id, 1, 0);
             let status = bank.terminal.await_decision(awaiting).await.unwrap_err();
@@ -480,7 +478,8 @@ async fn a_key_that_was_revoked_while_the_customer_answered_decides_nothing() {
         } else {
             let last = decided(bank.waiting(id, 0).await);
             assert_eq!(last.outcome(), proto::Outcome::Approved);
-            let [first, last] = [&first, &last].map(|it| payload(&it.receipt_jws)["terminal"].clone());
+            let [first, last] =
+                [&first, &last].map(|it| payload(&it.receipt_jws)["terminal"].clone());
             assert_eq!((&first["sensor"], &first), (&json!("cam-1"), &last));
         }
     }
@@ -513,7 +512,8 @@ async fn what_was_decided_on_is_not_decided_on_again_for_a_day() {
         let request = verify(id, 1, &begun.challenge, demo("obama2.jpg"));
         assert_eq!(refused(terminal, request).await, "DEV_REPLAY", "{id}");
         // The challenge is still open, for another look into the camera.
-        let answer = terminal.verify(verify(id, 1, &begun.challenge, taken_anew("obama2.jpg", id))).await;
+        let answer =
+            terminal.verify(verify(id, 1, &begun.challenge, taken_anew("obama2.jpg", id))).await;
         let answer = answer.unwrap().into_inner();
         assert_eq!((answer.outcome(), answer.attempts_left), (proto::Outcome::Approved, 2));
     }
@@ -556,7 +556,8 @@ fn pack_that_wants(level: &str) -> TempDir {
     let pack = dev_pack_with("", "");
     let manifest = pack.path().join("pack.toml");
     let text = std::fs::read_to_string(&manifest).unwrap();
-    let with = text.replacen("capture_signed = \"none\"", &format!("capture_signed = \"{level}\""), 1);
+    let with =
+        text.replacen("capture_signed = \"none\"", &format!("capture_signed = \"{level}\""), 1);
     assert_ne!(text, with);
     std::fs::write(&manifest, with).unwrap();
     pack
@@ -624,7 +625,8 @@ async fn sensors_are_kept_at_the_command_line() {
     assert_eq!((code, said.as_str()), (Some(0), "CAM-1 is registered at ATM-1\n"));
     let (code, said) = run(&register).await;
     assert!(code == Some(1) && said.contains("REQ_EXISTS"), "{said}");
-    let rotate = ["rotate", "CAM-1", "--key-id", "k2", "--key", &second, "--level", "secure-element"];
+    let rotate =
+        ["rotate", "CAM-1", "--key-id", "k2", "--key", &second, "--level", "secure-element"];
     assert_eq!(run(&[&rotate[..], &["--overlap-s", "60"]].concat()).await.0, Some(0));
     assert_eq!(run(&["suspend", "CAM-1"]).await.1, "CAM-1 is suspended\n");
     assert_eq!(run(&["resume", "CAM-1"]).await.1, "CAM-1 is resumed\n");
@@ -637,7 +639,8 @@ async fn sensors_are_kept_at_the_command_line() {
         ["ATM-1", "CAM-1", "k2", "face", "secure_element", "active", "0"],
     ];
     assert_eq!(rows, expected);
-    let (code, said) = run(&["register", "ATM-1", "CAM-2", "--key-id", "k3", "--key", &first]).await;
+    let (code, said) =
+        run(&["register", "ATM-1", "CAM-2", "--key-id", "k3", "--key", &first]).await;
     assert!(code == Some(1) && said.contains("REQ_EXISTS"), "a key is registered once: {said}");
     site.finish().await;
 }

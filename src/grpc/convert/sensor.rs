@@ -47,8 +47,14 @@ fn envelope(wire: proto::CaptureEnvelope) -> Result<Envelope, InvalidField> {
 
 /// An administrator registers a sensor.
 pub fn new_sensor(wire: proto::RegisterSensorRequest) -> Result<NewSensor, InvalidField> {
-    let proto::RegisterSensorRequest { terminal_id: terminal, sensor_id, modality, key, firmware, camera } =
-        wire;
+    let proto::RegisterSensorRequest {
+        terminal_id: terminal,
+        sensor_id,
+        modality,
+        key,
+        firmware,
+        camera,
+    } = wire;
     Ok(NewSensor {
         terminal: terminal_id(&terminal)?,
         sensor: self::sensor_id(&sensor_id)?,

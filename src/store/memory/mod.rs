@@ -33,7 +33,8 @@ use super::{
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
 use crate::domain::id::{
-    CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, ReceiptId, SensorKeyId, TerminalId,
+    CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, ReceiptId, SensorKeyId,
+    TerminalId,
 };
 use crate::domain::register::Register;
 use crate::domain::time::UnixMillis;
