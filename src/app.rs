@@ -407,6 +407,7 @@ fn settings(config: &Config) -> Result<Settings> {
         deadline: config.server.deadline,
         checkpoint_interval: config.checkpoint_interval,
         guests_per_day: config.guests_per_terminal_per_day,
+        capture_seen_ms: config.capture_seen_ms,
         retention_interval: config.retention_interval,
         calls_per_terminal_per_minute: config.terminal_rate_per_minute,
         vision: VisionLimits {

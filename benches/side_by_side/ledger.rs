@@ -214,6 +214,7 @@ fn settings() -> Settings {
         audience: "cash.bank.example/host".into(),
         zone: BankZone::try_from("Asia/Almaty").unwrap(),
         guests_per_day: 20,
+        capture_seen_ms: 0,
         build: Digest::new([8; 32]),
         two_people: false,
         challenge_ttl_ms: 60_000,

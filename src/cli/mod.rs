@@ -30,6 +30,7 @@ mod reference;
 mod register;
 mod report;
 mod retention;
+mod sensor;
 mod serve;
 mod synth;
 mod template;
@@ -90,6 +91,9 @@ enum Command {
     /// Register, revoke and list terminals
     #[command(subcommand)]
     Terminal(terminal::Command),
+    /// Register, rotate, suspend and revoke the sensors that sign captures
+    #[command(subcommand)]
+    Sensor(sensor::Command),
     /// Export, verify and read the ledger
     #[command(subcommand)]
     Audit(audit::Command),
@@ -175,6 +179,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Activate(args) => activate::run(&load()?, &args),
         Command::Verify(args) => verify::run(&load()?, args),
         Command::Terminal(command) => terminal::run(&load()?, &command),
+        Command::Sensor(command) => sensor::run(&load()?, &command),
         Command::Audit(command) => audit::run(&load()?, command),
         Command::Keys(command) => keys::run(&load()?, command),
         Command::Models(command) => models::run(&load()?, &command),

@@ -223,6 +223,7 @@ impl Visit {
             language: self.language.clone(),
             footage: None,
             further: Vec::new(),
+            envelopes: Vec::new(),
         }
     }
 }

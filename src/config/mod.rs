@@ -33,6 +33,9 @@ use crate::domain::turnover::BankZone;
 use crate::ledger::LedgerNames;
 use raw::{RawCapture, RawIdentity, RawLog, RawLogFormat, RawPaths, RawServer};
 
+/// Longest time in which a capture is known again: 30 days.
+const CAPTURE_SEEN_HOURS_MAX: u32 = 720;
+
 /// The checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -60,6 +63,8 @@ pub struct Config {
     pub terminal_rate_per_minute: NonZeroU32,
     /// Guests that one terminal may enrol in a day; none for 0.
     pub guests_per_terminal_per_day: u32,
+    /// How long a capture that was decided on may not come again; 0: it may at once.
+    pub capture_seen_ms: i64,
     /// From one published checkpoint to the next.
     pub checkpoint_interval: Duration,
     /// Which keys are made, and where they are kept.
@@ -188,6 +193,11 @@ impl Config {
         if guests_per_terminal_per_day > 10_000 {
             faults.add("guests.per_terminal_per_day", "must be at most 10000");
         }
+        let seen_hours = raw.sensors.capture_seen_hours;
+        if seen_hours > CAPTURE_SEEN_HOURS_MAX {
+            faults.add("sensors.capture_seen_hours", "must be at most 720");
+        }
+        let capture_seen_ms = i64::from(seen_hours) * 3_600_000;
         let interval_ms = raw.ledger.checkpoint_interval_ms;
         let checkpoint_interval =
             faults.millis("ledger.checkpoint_interval_ms", interval_ms, 100, 60_000);
@@ -216,6 +226,7 @@ impl Config {
                 receipt_valid_ms,
                 terminal_rate_per_minute,
                 guests_per_terminal_per_day,
+                capture_seen_ms,
                 checkpoint_interval,
                 keys,
                 retention_interval,

@@ -19,6 +19,7 @@ pub struct RawConfig {
     pub(super) receipt: RawReceipt,
     pub(super) rate: RawRate,
     pub(super) guests: RawGuests,
+    pub(super) sensors: RawSensors,
     pub(super) ledger: RawLedger,
     pub(super) keys: RawKeys,
     pub(super) retention: RawRetention,
@@ -264,6 +265,18 @@ impl Default for RawReceipt {
 }
 
 /// Who may be enrolled at a terminal to pay in to somebody else's account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawSensors {
+    pub(super) capture_seen_hours: u32,
+}
+
+impl Default for RawSensors {
+    fn default() -> Self {
+        Self { capture_seen_hours: 24 }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawGuests {

@@ -10,6 +10,7 @@ use super::error::GatewayError;
 use super::footage::confirm_deleted;
 use super::register::put_register;
 use super::request::{Actor, Logged};
+use super::sensor::SensorWrite;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::teller::{propose as propose_exception, require_second as require_second_teller};
 use crate::crypto::{Digest, random_bytes};
@@ -95,6 +96,8 @@ pub(super) enum Write {
     CloseCase(CaseId, ProposalRow),
     /// Refuses to resume somebody who was found to be another customer.
     RefuseSamePerson(CustomerId),
+    /// Changes the register of sensors.
+    Sensor(Box<SensorWrite>),
 }
 
 /// An act on its way into the ledger.
@@ -226,6 +229,7 @@ impl Write {
             Self::PutRegister(row) => put_register(unit, row, slot).await?,
             Self::ProposeCase(id, proposal) => propose_case(unit, id, proposal, slot).await?,
             Self::CloseCase(id, approval) => close_case(unit, id, approval, slot).await?,
+            Self::Sensor(write) => write.apply(unit, slot).await?,
             Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
             Self::SetMoved(key, moved_minor, currency) => {
                 return set_moved(unit, key, *moved_minor, *currency, slot).await;

@@ -398,6 +398,7 @@ impl Gateway {
             models,
             kept_hash,
             looked_by,
+            signed_by,
             shown: _,
         } = kept;
         let models = models.iter().map(|hex| digest_from_hex(hex)).collect::<Result<_, _>>()?;
@@ -414,6 +415,8 @@ impl Gateway {
             key: row.key.clone(),
             request_hash: sha256(&length_prefixed(&[b"tulga-final-v1", id.as_bytes()])),
             challenge_hash: challenge_hash.as_deref().map(digest_from_hex).transpose()?,
+            signed_by,
+            capture_indices: Vec::new(),
             session,
             attempts_key: digest_from_hex(&attempts_key)?,
             attempts,

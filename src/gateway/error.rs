@@ -1,5 +1,6 @@
 //! Why no decision was made.
 
+use super::envelope::DeviceFault;
 use super::key_store::KeyStoreError;
 use super::reference::ReferenceError;
 use crate::capture::{DecodeError, FingerDecodeError};
@@ -40,6 +41,9 @@ pub enum GatewayError {
     /// The challenge is unknown, used, cancelled, expired, or was issued for something else.
     #[error("the challenge cannot be used")]
     Stale,
+    /// What the terminal's sensor sent, or did not send, cannot be decided on.
+    #[error("the captures are not taken from this sensor")]
+    Device(#[from] DeviceFault),
     /// The idempotency key was used for something else.
     #[error("the transaction and attempt were used with other content")]
     IdReused,
@@ -99,6 +103,7 @@ impl GatewayError {
             Self::Unreadable(_) => "CAP_UNREADABLE",
             Self::UnreadableFinger(cause) => cause.code(),
             Self::Stale => "CAP_STALE",
+            Self::Device(fault) => fault.code(),
             Self::IdReused => "REQ_ID_REUSED",
             Self::NotFound(_) => "REQ_NOT_FOUND",
             Self::Exists(_) => "REQ_EXISTS",

@@ -10,6 +10,7 @@ use super::Gateway;
 use super::act::{Act, Write};
 use super::confirming::Stage;
 use super::customer::Enrolled;
+use super::envelope::SignedBy;
 use super::error::GatewayError;
 use super::request::{Actor, Answer, RequestException, Salts};
 use super::session::Session;
@@ -127,6 +128,8 @@ impl Gateway {
             key,
             request_hash,
             challenge_hash: None,
+            signed_by: SignedBy::default(),
+            capture_indices: Vec::new(),
             attempts_key,
             attempts,
             standing,

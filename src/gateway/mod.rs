@@ -12,6 +12,7 @@ mod confirmation;
 mod confirming;
 mod customer;
 mod enrollment;
+mod envelope;
 mod error;
 mod evidence;
 mod exception;
@@ -46,6 +47,8 @@ pub mod request;
 mod retention;
 mod reversal;
 mod roll_over;
+mod same_call;
+mod sensor;
 mod sequencer;
 mod session;
 mod teller;
@@ -83,12 +86,13 @@ pub use crate::ledger::{LogPosition, Origin};
 pub use crate::receipt::{KeyUse, LedgerPlace, LedgerState};
 pub use crate::store::{
     CaseEvidenceRow, CaseFile, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow,
-    RegisterRow,
+    RegisterRow, SensorKeyRow,
 };
 pub use activation::{Activation, SecondPerson};
 pub use audit::{AuditRecord, Entry, Redeem};
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
+pub use envelope::{Bound, DeviceFault, Envelope, envelope_message};
 pub use error::GatewayError;
 pub use evidence::Evidence;
 pub use export::{ExportFile, ExportOptions};
@@ -109,6 +113,7 @@ pub use replay::{Agreement, Compared, Replay, ReplayEnd, Verdict};
 pub use report::{MakeReport, ReportFormat, ReportKind, ReportPiece, SealedReport};
 pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
+pub use sensor::{NewSensor, NewSensorKey, OVERLAP_MS_MAX};
 pub use teller::ExceptionsOf;
 pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
 pub use timestamping::Timestamping;
@@ -188,6 +193,8 @@ pub struct Settings {
     pub checkpoint_interval: Duration,
     /// Guests that a terminal may enrol in a day.
     pub guests_per_day: u32,
+    /// How long a capture that was decided on may not come again; 0: captures are not known again.
+    pub capture_seen_ms: i64,
     /// How often the retention clerk looks for what is due.
     pub retention_interval: Duration,
     /// Calls a minute and terminal.
@@ -440,6 +447,7 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
                 let mut unit = gateway.store.begin().await?;
                 unit.delete_challenges(now.plus_millis(-CHALLENGE_KEPT_MS)).await?;
                 unit.delete_confirmations(now.plus_millis(-CONFIRMATION_KEPT_MS)).await?;
+                unit.forget_captures(now).await?;
                 unit.commit().await
             };
             if let Err(error) = swept.await {

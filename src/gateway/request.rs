@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::activation::SecondPerson;
+use super::envelope::Envelope;
 use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::Digest;
 use crate::domain::decision::Outcome;
@@ -84,6 +85,8 @@ pub struct Verify {
     pub captures: Vec<Capture>,
     /// The camera's clip, where the terminal names it.
     pub footage: Option<Footage>,
+    /// What sensors signed about the captures: one for each kind of them, or none.
+    pub envelopes: Vec<Envelope>,
 }
 
 /// One capture as it came.

@@ -9,26 +9,28 @@ use super::Gateway;
 use super::answer::KeptAnswer;
 use super::confirming::Stage;
 use super::enrollment::check_consent;
+use super::envelope::{SignedBy, require_level};
 use super::error::GatewayError;
 use super::evidence::KeptEvidence;
-use super::footage::{Keep, check_footage, clip_row, commit_of, footage_bytes, new_salt};
+use super::footage::{Keep, check_footage, clip_row, commit_of, new_salt};
 use super::kept_captures::KeptCaptures;
 use super::look::{Looked, check_captures};
 use super::request::{
-    Answer, BeginCapture, Capture, Declared, FootageSalt, IssuedChallenge, Logged, ReportOutcome,
-    ReportedOutcome, Salts, Verify,
+    Answer, BeginCapture, FootageSalt, IssuedChallenge, Logged, ReportOutcome, ReportedOutcome,
+    Salts, Verify,
 };
+use super::same_call::request_hash;
 use super::sequencer::{AwaitRecord, Job, NewEntry, Slot, Step};
 use super::session::{NamedBy, Resolved, Session};
 use super::under_way::Found;
 use super::verification_job::VerificationJob;
-use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
 use crate::domain::footage::Footage;
 use crate::domain::id::{Challenge, ReceiptId, TerminalId};
 use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey, TokenKind};
+use crate::policy::PolicyPack;
 use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
 use crate::store::{ChallengeRow, ChallengeState, ClipRow, DecisionRow, OutcomeRow, UnitOfWork};
 use crate::vault::Place;
@@ -63,12 +65,17 @@ struct Debited {
     session: Session,
     attempts_key: Digest,
     attempts: u32,
+    pack: Arc<PolicyPack>,
+    signed_by: SignedBy,
+    /// By which the captures are known again.
+    capture_indices: Vec<Digest>,
 }
 
 impl Gateway {
     /// Fixes customer, transaction and modality, and issues a challenge for them.
     ///
-    /// An unknown customer gets a challenge like everybody: who is enrolled is not told here.
+    /// An unknown customer gets a challenge like everybody: who is enrolled is not told here. `answer_bytes`
+    /// are those that the terminal will receive: sensors sign their hash.
     ///
     /// # Errors
     ///
@@ -77,6 +84,7 @@ impl Gateway {
         &self,
         terminal: &CallingTerminal,
         request: BeginCapture,
+        answer_bytes: fn(&IssuedChallenge) -> Vec<u8>,
     ) -> Result<IssuedChallenge, GatewayError> {
         self.check_offered(&request)?;
         if !self.vision.has_room() {
@@ -84,13 +92,17 @@ impl Gateway {
             return Err(GatewayError::Overloaded);
         }
         let now = self.clock.now();
-        let session = self.session_for(&request, now).await?;
+        let mut session = self.session_for(&request, now).await?;
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &terminal.id);
         let attempts = self.store.counter(&attempts_key).await?;
+        let pack = self.packs.current(now).await?;
 
         let challenge = Challenge::new(random_bytes(&*self.entropy)?);
         let hash = sha256(challenge.as_bytes());
         let expires_at = now.plus_millis(self.settings.challenge_ttl_ms);
+        let attempts_left = pack.bars().attempts_max.saturating_sub(attempts);
+        let issued = IssuedChallenge { challenge, expires_at, attempts_left };
+        session.answered(&answer_bytes(&issued));
         let plain = zeroize::Zeroizing::new(
             serde_json::to_vec(&session)
                 .map_err(|cause| GatewayError::internal("session", cause))?,
@@ -110,9 +122,7 @@ impl Gateway {
         let mut unit = self.store.begin().await?;
         unit.insert_challenge(&row).await?;
         unit.commit().await?;
-        let pack = self.packs.current(now).await?;
-        let attempts_left = pack.bars().attempts_max.saturating_sub(attempts);
-        Ok(IssuedChallenge { challenge, expires_at, attempts_left })
+        Ok(issued)
     }
 
     /// What a terminal's request fixes.
@@ -391,14 +401,21 @@ impl Gateway {
             return Err(GatewayError::Stale);
         }
         check_captures(&session.modalities()?, &request.captures)?;
+        // All of it before a pixel is looked at, and before anything is used up.
+        let signed_by = self.check_envelopes(&session, &key.terminal, request, *arrived_at).await?;
+        let pack = self.packs.current(self.clock.now()).await?;
+        require_level(signed_by.level(), pack.bars().capture_signed)?;
+        let capture_indices = self.capture_indices(&request.captures);
+        self.refuse_seen(&capture_indices, *arrived_at).await?;
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &key.terminal);
         let mut unit = self.store.begin().await?;
         if !unit.close_challenge(&hash, ChallengeState::Used).await? {
             return Err(GatewayError::Stale);
         }
         let attempts = unit.add_to_counter(&attempts_key, 1, *arrived_at).await?;
+        signed_by.take_counters(&mut *unit, *arrived_at).await?;
         unit.commit().await?;
-        Ok(Debited { session, attempts_key, attempts })
+        Ok(Debited { session, attempts_key, attempts, pack, signed_by, capture_indices })
     }
 
     /// Gives a try back after a technical failure; the challenge stays used. Never when a decision
@@ -420,8 +437,8 @@ impl Gateway {
     /// Looks, compares, and hands the facts to the sequencer, where the decision is made.
     async fn decide(&self, asked: Asked, debited: Debited) -> Result<Answer, GatewayError> {
         let Asked { terminal, key, request, request_hash, arrived_at, deadline } = asked;
-        let Debited { mut session, attempts_key, attempts } = debited;
-        let pack = self.packs.current(self.clock.now()).await?;
+        let Debited { mut session, attempts_key, attempts, pack, signed_by, capture_indices } =
+            debited;
         let Verify { captures, challenge, footage, .. } = request;
         let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
         // Beyond the last try nothing is compared: the answer must not depend on the face.
@@ -430,7 +447,10 @@ impl Gateway {
         let shown = modalities.iter().copied().zip(captures.iter().cloned()).collect();
         let looked = self.look_at(&session, &pack, may_compare, &terminal.id, captures);
         let looked = timeout_at(deadline, looked).await.map_err(|_| GatewayError::Deadline)??;
-        let Looked { seen, standing, subject, keys, guest, face: _, compared_with } = looked;
+        let Looked { mut seen, standing, subject, keys, guest, face: _, compared_with } = looked;
+        if signed_by.is_suspected() {
+            seen.suspected_by_sensor();
+        }
         if let Some(guest) = &guest {
             session.become_guest(&guest.id());
         }
@@ -454,6 +474,8 @@ impl Gateway {
             key,
             request_hash,
             challenge_hash: Some(sha256(challenge.as_bytes())),
+            signed_by,
+            capture_indices,
             attempts_key,
             attempts,
             standing,
@@ -563,39 +585,6 @@ pub(super) fn answer_place(tenant: &str, key: &DecisionKey, which: Which) -> Pla
         Which::Final => "final_decisions",
     };
     Place::system(table, "sealed_answer", tenant, &row)
-}
-
-fn request_hash(request: &Verify) -> Digest {
-    let Verify { challenge, host_id, business_date, attempt, captures, footage } = request;
-    let footage = footage.as_ref().map(footage_bytes);
-    let captures: Vec<_> = captures.iter().map(capture_bytes).collect();
-    let captures: Vec<_> = captures.iter().map(Vec::as_slice).collect();
-    sha256(&length_prefixed(&[
-        b"tulga-verify-v2",
-        challenge.as_bytes(),
-        host_id.as_str().as_bytes(),
-        business_date.as_str().as_bytes(),
-        &attempt.get().to_be_bytes(),
-        &length_prefixed(&captures),
-        footage.as_deref().unwrap_or_default(),
-    ]))
-}
-
-fn capture_bytes(capture: &Capture) -> Vec<u8> {
-    let Capture { image, declared } = capture;
-    let Declared { media_type, finger_kind, pixels_per_inch, raw_size } = declared;
-    let bytes = |number: Option<u32>| number.map_or_else(Vec::new, |it| it.to_be_bytes().to_vec());
-    let (width, height) = raw_size.unzip();
-    let numbers = [pixels_per_inch.map(u32::from), width, height].map(bytes);
-    let [pixels_per_inch, width, height] = &numbers;
-    length_prefixed(&[
-        media_type.map_or("", MediaType::as_str).as_bytes(),
-        finger_kind.map_or("", FingerImageKind::as_str).as_bytes(),
-        pixels_per_inch,
-        width,
-        height,
-        sha256(image).as_bytes(),
-    ])
 }
 
 /// One report of what became of the cash.

@@ -12,6 +12,7 @@ use super::Settings;
 use super::answer::KeptAnswer;
 use super::confirming::{Confirming, Stage, refused_for};
 use super::customer::standing_of;
+use super::envelope::SignedBy;
 use super::error::GatewayError;
 use super::evidence::KeptEvidence;
 use super::footage::commit_of;
@@ -117,6 +118,11 @@ impl Seen {
         self.scores = strength.map(|_| scores);
     }
 
+    /// The sensor takes what it captured for an attack: the rules see it as they see a model's suspicion.
+    pub fn suspected_by_sensor(&mut self) {
+        self.liveness_e4 = Some(0);
+    }
+
     /// Nothing was captured, so nothing speaks against it either: the rules decide by what else there is.
     pub const fn nothing() -> Self {
         Self {
@@ -179,6 +185,10 @@ pub(super) struct VerificationJob {
     pub request_hash: Digest,
     /// Of the capture; none where nothing was captured.
     pub challenge_hash: Option<Digest>,
+    /// What signed the captures.
+    pub signed_by: SignedBy,
+    /// By which the captures are known again; none for a decision on captures of an earlier one.
+    pub capture_indices: Vec<Digest>,
     pub session: Session,
     pub attempts_key: Digest,
     pub attempts: u32,
@@ -227,6 +237,7 @@ impl Job for VerificationJob {
             return Err(GatewayError::State("the transaction was approved in another attempt"));
         }
         self.pack = self.packs.at(unit, slot.now).await?;
+        self.require_device(unit, slot).await?;
         self.look_again(unit, slot).await?;
         let confirming = self.confirming(unit, slot).await?;
         let registers = self.registers_in_force(unit).await?;
@@ -473,9 +484,9 @@ impl VerificationJob {
                 terminal: Terminal {
                     id,
                     cert,
-                    sensor: None,
+                    sensor: self.signed_by.key_ids(),
                     challenge: challenge.labelled(),
-                    envelope: None,
+                    envelope: self.signed_by.envelope(),
                 },
                 txn,
                 subject,

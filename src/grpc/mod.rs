@@ -15,6 +15,7 @@ mod receipt;
 pub mod reference;
 mod register;
 mod report;
+mod sensor;
 pub mod server;
 pub mod status;
 mod teller;

@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 80] = [
+pub const ACCESS: [(&str, Access); 86] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -107,6 +107,12 @@ pub const ACCESS: [(&str, Access); 80] = [
     ("/tulga.v1.TerminalService/RevokeTerminal", ADMIN),
     ("/tulga.v1.TerminalService/SetTerminalPlace", ADMIN),
     ("/tulga.v1.TerminalService/ListTerminals", ADMIN),
+    ("/tulga.v1.SensorService/RegisterSensor", ADMIN),
+    ("/tulga.v1.SensorService/RotateSensor", ADMIN),
+    ("/tulga.v1.SensorService/SuspendSensor", ADMIN),
+    ("/tulga.v1.SensorService/ResumeSensor", ADMIN),
+    ("/tulga.v1.SensorService/RevokeSensor", ADMIN),
+    ("/tulga.v1.SensorService/ListSensors", ADMIN),
     ("/tulga.v1.KeyService/ListKeys", ADMIN),
     ("/tulga.v1.KeyService/PrepareKey", ADMIN),
     ("/tulga.v1.KeyService/InstallRegister", ADMIN),

@@ -28,6 +28,7 @@ use super::policy::PolicyDesk;
 use super::receipt::Receipts;
 use super::register::RegisterDesk;
 use super::report::Reports;
+use super::sensor::SensorDesk;
 use super::teller::TellerDesk;
 use super::terminal::TerminalDesk;
 use super::verification::Verification;
@@ -44,6 +45,7 @@ use crate::proto::receipt_service_server::ReceiptServiceServer;
 use crate::proto::register_service_server::RegisterServiceServer;
 use crate::proto::report_service_server::ReportServiceServer;
 use crate::proto::retention_service_server::RetentionServiceServer;
+use crate::proto::sensor_service_server::SensorServiceServer;
 use crate::proto::teller_service_server::TellerServiceServer;
 use crate::proto::terminal_service_server::TerminalServiceServer;
 use crate::proto::verification_service_server::VerificationServiceServer;
@@ -171,6 +173,9 @@ impl Site {
         let reports = ReportServiceServer::new(Reports(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
+        let sensors = SensorServiceServer::new(SensorDesk(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
         let registers = RegisterServiceServer::new(RegisterDesk(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
@@ -195,6 +200,7 @@ impl Site {
                 .add_service(confirmations)
                 .add_service(tellers)
                 .add_service(terminals)
+                .add_service(sensors)
                 .add_service(registers)
                 .add_service(cases)
         })

@@ -21,6 +21,7 @@ mod packs;
 mod past;
 mod registers;
 mod rows;
+mod sensors;
 mod shelf;
 pub mod sql;
 mod unable;
@@ -56,6 +57,7 @@ pub use rows::{
     CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
     RedemptionRow, TerminalKeyRow, TokenRow,
 };
+pub use sensors::{SensorKeyRow, SensorReads, SensorWrites};
 pub use shelf::{FileShelves, Shelves, shelf_of};
 pub use unable::{Unable, UnableQuestions, UnableRow};
 pub use verifications::{
@@ -76,6 +78,7 @@ pub trait Store:
     + PackShelf
     + LedgerReads
     + WitnessReads
+    + SensorReads
     + std::fmt::Debug
     + ActivationQuestions
 {
@@ -179,6 +182,7 @@ pub trait UnitOfWork:
     + Cases
     + LedgerWrites
     + WitnessWrites
+    + SensorWrites
 {
     /// Makes everything durable (synced to the disk) before it returns.
     ///

@@ -180,6 +180,13 @@ impl Vault {
         self.index_key.mac(&[b"device", tenant.as_str().as_bytes(), terminal.as_str().as_bytes()])
     }
 
+    /// The keyed hash by which a capture is known again, of SHA-256 of its bytes: whoever reads the table
+    /// cannot try pictures against it.
+    #[must_use]
+    pub fn capture_index(&self, tenant: &TenantId, capture: &Digest) -> Digest {
+        self.index_key.mac(&[b"capture", tenant.as_str().as_bytes(), capture.as_bytes()])
+    }
+
     /// A pseudonym for whoever a reference leads to when it leads to nobody: of the same shape, and the
     /// same each time, as a customer's is. `reference` is a keyed index of this vault.
     #[must_use]

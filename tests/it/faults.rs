@@ -500,7 +500,7 @@ impl Rig {
     }
 
     pub async fn begun(&self, id: &str) -> Result<IssuedChallenge, GatewayError> {
-        self.gateway().begin_capture(&terminal(), question(id)).await
+        self.gateway().begin_capture(&terminal(), question(id), |_| Vec::new()).await
     }
 
     pub async fn verify(
@@ -526,6 +526,7 @@ impl Rig {
             attempt: Attempt::try_from(attempt).unwrap(),
             captures: vec![Capture { image, declared: Declared::default() }],
             footage: None,
+            envelopes: Vec::new(),
         };
         let deadline = Instant::now() + Duration::from_mins(1);
         self.gateway().verify(&terminal(), asked, deadline).await
@@ -645,6 +646,7 @@ fn settings() -> Settings {
         audience: "cash.bank.example/host".into(),
         zone: BankZone::try_from("Asia/Almaty").unwrap(),
         guests_per_day: 20,
+        capture_seen_ms: 0,
         build: Digest::new([8; 32]),
         two_people: false,
         challenge_ttl_ms: CHALLENGE_TTL_MS,

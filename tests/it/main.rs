@@ -28,6 +28,7 @@ mod crash;
 mod disk_faults;
 mod door;
 mod durability;
+mod envelope;
 mod exception;
 #[cfg(feature = "test-support")]
 mod faults;

@@ -13,6 +13,7 @@ mod oversight;
 mod packs;
 mod past;
 mod registers;
+mod sensors;
 mod sqlite_file;
 
 use std::time::Duration;
@@ -77,6 +78,12 @@ use self::registers::{
     a_register_counts_by_its_highest_version,
     a_value_is_listed_in_its_register_and_version_until_its_end,
     values_of_a_register_come_in_pages_and_old_versions_go,
+};
+
+use self::sensors::{
+    a_capture_is_known_again_until_its_end,
+    a_sensors_key_is_registered_once_and_changes_in_what_changes,
+    sensors_keys_come_by_name_in_pages_and_by_sensor_and_age,
 };
 
 const ORIGIN: &str = "cash.bank.example/gw07/2026h2";
@@ -152,6 +159,9 @@ on_every_store!(
     a_register_counts_by_its_highest_version,
     values_of_a_register_come_in_pages_and_old_versions_go,
     a_value_is_listed_in_its_register_and_version_until_its_end,
+    a_sensors_key_is_registered_once_and_changes_in_what_changes,
+    sensors_keys_come_by_name_in_pages_and_by_sensor_and_age,
+    a_capture_is_known_again_until_its_end,
     the_head_moves_from_where_it_is_only,
     entries_come_in_order_in_pages_and_by_filter,
     a_gap_among_the_leaves_is_noticed,

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use prost::Message as _;
+
 use crate::domain::decision::{Outcome, StepUp};
 use crate::domain::id::{CaptureId, CustomerId};
 use crate::domain::modality::Modality;
@@ -34,6 +36,11 @@ impl From<IssuedChallenge> for proto::BeginCaptureResponse {
             attempts_left,
         }
     }
+}
+
+/// The bytes of the answer to `BeginCapture`, of which sensors sign the hash.
+pub fn begun_bytes(issued: &IssuedChallenge) -> Vec<u8> {
+    proto::BeginCaptureResponse::from(issued.clone()).encode_to_vec()
 }
 
 /// A decision. Its one source is an [`Answer`], which only a receipt in the ledger makes.

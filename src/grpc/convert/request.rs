@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{capture, noun};
+use super::{capture, noun, sensor};
 use crate::domain::id::{ConfirmationId, CustomerId, TerminalId};
 use crate::domain::modality::Modality;
 use crate::domain::money::AmountMinor;
@@ -77,6 +77,7 @@ pub fn verify(wire: proto::VerifyRequest) -> Result<(Verify, Language), InvalidF
         language,
         footage,
         further,
+        envelopes,
     } = wire;
     let verify = Verify {
         challenge: noun::challenge(&challenge)?,
@@ -85,6 +86,7 @@ pub fn verify(wire: proto::VerifyRequest) -> Result<(Verify, Language), InvalidF
         attempt: noun::attempt(attempt)?,
         captures: capture::captures(first, further)?,
         footage: noun::footage(footage)?,
+        envelopes: sensor::envelopes(envelopes)?,
     };
     Ok((verify, noun::language(&language)?))
 }

@@ -11,6 +11,7 @@ mod movements;
 mod packs;
 mod past;
 mod registers;
+mod sensors;
 mod unable;
 mod verifications;
 mod witnesses;
@@ -32,7 +33,8 @@ use super::{
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
 use crate::domain::id::{
-    CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, ReceiptId, TerminalId,
+    CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, ReceiptId, SensorKeyId,
+    TerminalId,
 };
 use crate::domain::register::Register;
 use crate::domain::time::UnixMillis;
@@ -160,6 +162,9 @@ struct State {
     checkpoints: BTreeMap<(String, u64), CheckpointRow>,
     witnessed: BTreeMap<String, super::WitnessedRow>,
     timestamps: BTreeMap<(String, u64), super::TimestampRow>,
+    sensor_keys: BTreeMap<SensorKeyId, super::SensorKeyRow>,
+    /// Until when a capture may not come again.
+    seen_captures: BTreeMap<Digest, UnixMillis>,
 }
 
 impl State {

@@ -17,6 +17,7 @@ mod parse;
 mod past;
 mod read;
 mod registers;
+mod sensors;
 mod unable;
 mod verifications;
 mod witnesses;
