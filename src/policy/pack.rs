@@ -18,6 +18,7 @@ use super::cases::{self, CaseError};
 use super::compiled::Compiled;
 use super::decide::Uids;
 use super::document::without_annotations;
+use super::limits::{RawTryLimits, TryLimits};
 use super::rule::{CaseBegun, Rule, RuleError};
 use super::view::View;
 use crate::crypto::{Digest, length_prefixed, sha256};
@@ -110,6 +111,8 @@ pub struct Bars {
     pub capture_fresh_s: u32,
     /// Whether the application's back end may confirm by its own word, without the customer's key.
     pub accept_back_end_word: bool,
+    /// How many failures a customer and a terminal may have beyond one transaction.
+    pub tries: TryLimits,
     amount_max_minor: HashMap<Currency, AmountMinor>,
 }
 
@@ -571,6 +574,8 @@ struct RawBars {
     capture_fresh_s: u32,
     #[serde(default)]
     accept_back_end_word: bool,
+    #[serde(default)]
+    tries: RawTryLimits,
     amount_max_minor: BTreeMap<String, i64>,
 }
 
@@ -658,6 +663,7 @@ impl RawBars {
             exception_ttl_s: self.exception_ttl_s,
             capture_fresh_s: self.capture_fresh_s,
             accept_back_end_word: self.accept_back_end_word,
+            tries: self.tries.check()?,
             amount_max_minor,
         })
     }
