@@ -25,8 +25,8 @@ use crate::domain::transaction::DecisionKey;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
     ActivationProposalRow, AppKeyRow, CaptureRow, ConfirmationAnswer, CustomerKeyRow, CustomerRow,
-    CustomerStatus, DuplicateRow, HolderLockRow, ProposalRow, RedemptionRow, RegisterRow, StoreError,
-    TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork, UnlockProposal,
+    CustomerStatus, DuplicateRow, HolderLockRow, ProposalRow, RedemptionRow, RegisterRow,
+    StoreError, TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork, UnlockProposal,
 };
 
 /// How a duplicate was resolved that is one person twice.

@@ -162,7 +162,10 @@ impl Gateway {
     pub async fn enter_locks(&self) -> Result<(), GatewayError> {
         for row in self.store.locks_not_entered(ENTERED_MAX).await? {
             let subject = match &row.who {
-                LockedWho::Nobody(pseudonym) => pseudonym.clone(),
+                LockedWho::Nobody(pseudonym) => {
+                    self.decoy.open_keys(&self.vault, &self.settings.tenant)?;
+                    pseudonym.clone()
+                }
                 // Erased in between, and the lock with them.
                 LockedWho::Customer(id) => match self.customer_keys(id).await? {
                     Some(keys) => keys.pseudonym(&self.settings.tenant, id),

@@ -13,9 +13,7 @@ use crate::domain::finger::{FingerPosition, FingerView};
 use crate::domain::id::{CaptureId, CustomerId};
 use crate::domain::modality::Modality;
 use crate::fingerprint::FingerprintPipeline;
-use crate::matching::{
-    FingerGallery, FingerTemplate, Gallery, TEMPLATE_CAPTURES_MAX, Template,
-};
+use crate::matching::{FingerGallery, FingerTemplate, Gallery, TEMPLATE_CAPTURES_MAX, Template};
 use crate::policy::CustomerStanding;
 use crate::store::{CaptureRow, CustomerStatus};
 use crate::vault::{CustomerKeys, Place};

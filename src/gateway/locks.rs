@@ -13,9 +13,7 @@ use crate::domain::id::{CustomerId, PrincipalName};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::CustomerReference;
 use crate::receipt::{Administration, Content};
-use crate::store::{
-    CustomerStatus, HolderLockRow, LockRow, UnitOfWork, UnlockProposal,
-};
+use crate::store::{CustomerStatus, HolderLockRow, LockRow, UnitOfWork, UnlockProposal};
 
 /// How long a first administrator's word waits for the second's.
 const SECOND_PERSON_WITHIN_MS: i64 = 24 * 3_600_000;
@@ -156,9 +154,7 @@ impl Gateway {
             if pack.bars().accept_back_end_word {
                 return Ok((None, None));
             }
-            return Err(invalid(
-                "it is missing, and the rules do not take the back end's word",
-            ));
+            return Err(invalid("it is missing, and the rules do not take the back end's word"));
         };
         let message = biometric_lock_message(customer, wish);
         let device = self.device_key(customer, &key).await?;
@@ -236,7 +232,8 @@ pub(super) async fn unlock(
 ) -> Result<(), GatewayError> {
     let row = unit.biometric_lock(subject).await?.ok_or(NOT_LOCKED)?;
     let first = row.proposal.filter(|first| slot.now < ends(first));
-    let first = first.ok_or(GatewayError::State("nobody proposed to unlock it, or too long ago"))?;
+    let first =
+        first.ok_or(GatewayError::State("nobody proposed to unlock it, or too long ago"))?;
     if first.by == *name || first.key == *key {
         return Err(GatewayError::State("another person must approve"));
     }

@@ -132,8 +132,7 @@ impl Gateway {
     ) -> Result<Looked, GatewayError> {
         let asked = captures.iter().map(|(modality, _)| *modality).collect::<Vec<_>>();
         let enrolled = self.enrolled(customer.as_ref(), &asked).await?;
-        let Enrolled { standing, subject, keys, mut templates, captures: of_template } =
-            enrolled;
+        let Enrolled { standing, subject, keys, mut templates, captures: of_template } = enrolled;
         // What is announced is what rules and the receipt tell: all of it must have been compared.
         let is_enrolled = captures.iter().all(|(modality, _)| templates.has(*modality));
         let standing = match standing {

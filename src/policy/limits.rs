@@ -142,7 +142,11 @@ mod tests {
             ("bars.tries.delay_max_s", |raw, to| raw.delay_max_s = to, [30, 86_400]),
             ("bars.tries.lock_after_failures", |raw, to| raw.lock_after_failures = to, [1, 1_000]),
             ("bars.tries.failures_count_h", |raw, to| raw.failures_count_h = to, [1, 168]),
-            ("bars.tries.terminal_failures_max", |raw, to| raw.terminal_failures_max = to, [1, 100_000]),
+            (
+                "bars.tries.terminal_failures_max",
+                |raw, to| raw.terminal_failures_max = to,
+                [1, 100_000],
+            ),
             ("bars.tries.terminal_window_s", |raw, to| raw.terminal_window_s = to, [1, 86_400]),
         ];
         for (name, set, [least, most]) in fields {

@@ -199,7 +199,12 @@ impl Vault {
     /// The keyed hash under which a customer's tries are counted.
     #[must_use]
     pub fn tries_of_customer(&self, tenant: &TenantId, customer: &CustomerId) -> Digest {
-        self.index_key.mac(&[b"tries", tenant.as_str().as_bytes(), b"customer", customer.as_bytes()])
+        self.index_key.mac(&[
+            b"tries",
+            tenant.as_str().as_bytes(),
+            b"customer",
+            customer.as_bytes(),
+        ])
     }
 
     /// The keyed hash under which tries are counted of whoever a reference leads to when it leads to
@@ -261,7 +266,11 @@ impl CustomerKeys {
     fn from_plain(plain: &[u8], opens: Opens) -> Result<Self, AeadError> {
         let (data, pseudonym) = plain.split_at_checked(32).ok_or(AeadError::Open)?;
         let key = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(|_| AeadError::Open);
-        Ok(Self { data: SealingKey::new(key(data)?), pseudonym: MacKey::new(key(pseudonym)?), opens })
+        Ok(Self {
+            data: SealingKey::new(key(data)?),
+            pseudonym: MacKey::new(key(pseudonym)?),
+            opens,
+        })
     }
 
     /// Seals one of the customer's rows.
@@ -430,7 +439,7 @@ mod tests {
             vault.iin_index(&tenant(), &iin).hex(),
             "d3dea4c7ebb5bd8e2d5e08972d26c8059ec0d62302833209dd05e43365ce0661"
         );
-        let keys = CustomerKeys::from_plain(&[9; 64]).unwrap();
+        let keys = CustomerKeys::from_plain(&[9; 64], Opens::default()).unwrap();
         assert_eq!(
             keys.pseudonym(&tenant(), &CustomerId::new([1; 16])),
             "a0FVGh8TkD_mwWeOFrTqkQfju7Ee-daMLcD5CkcQfmI"

@@ -18,9 +18,7 @@ use tulga::crypto::Digest;
 use tulga::domain::decision::Outcome;
 use tulga::domain::id::{Attempt, CustomerId, HostTransactionId, TerminalId};
 use tulga::domain::iin::Iin;
-use tulga::domain::transaction::{
-    CustomerReference, HolderVerification, OpaqueToken, TokenKind,
-};
+use tulga::domain::transaction::{CustomerReference, HolderVerification, OpaqueToken, TokenKind};
 use tulga::face::FacePipeline;
 use tulga::gateway::request::{Answer, Capture, Declared, Verify};
 use tulga::gateway::{CallingTerminal, EntryFilter, GatewayError};

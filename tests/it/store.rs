@@ -32,7 +32,8 @@ use tulga::store::{
 use self::activations::a_proposed_activation_is_replaced_taken_away_and_goes_with_the_customer;
 use self::attempts::{
     a_biometric_lock_is_entered_proposed_about_and_goes_with_the_customer,
-    a_holders_wish_is_replaced_and_goes_with_them, a_try_counts_until_it_is_given_back_or_forgotten,
+    a_holders_wish_is_replaced_and_goes_with_them,
+    a_try_counts_until_it_is_given_back_or_forgotten,
     locks_of_nobody_go_once_they_are_old_and_entered,
 };
 use self::cases::{

@@ -9,13 +9,13 @@ use crate::domain::reason::{Language, NextScreen, Reason};
 use crate::domain::reference::SecondPersonReason;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{Operation, TokenKind};
-use crate::gateway::{BiometricLocks, LogPosition};
 use crate::gateway::SecondPerson;
 use crate::gateway::request::{
     Answer, CaptureAnswer, CustomerAnswer, FootageSalt, IssuedChallenge, Logged, QualityComponent,
     Salts,
 };
 use crate::gateway::{Awaited, Pending, Shown};
+use crate::gateway::{BiometricLocks, LogPosition};
 use crate::proto;
 
 impl From<UnixMillis> for proto::Instant {

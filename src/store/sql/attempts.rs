@@ -32,9 +32,7 @@ macro_rules! locks_where {
 
 impl Fields<'_> {
     fn tries(&self) -> Result<Tries, StoreError> {
-        let count = |column| {
-            u32::try_from(self.integer(column)?).map_err(|_| self.broken(column))
-        };
+        let count = |column| u32::try_from(self.integer(column)?).map_err(|_| self.broken(column));
         Ok(Tries {
             counted: count("counted")?,
             failed: count("failed")?,
@@ -86,8 +84,7 @@ impl Fields<'_> {
 #[async_trait]
 impl AttemptQuestions for SqliteStore {
     async fn tries(&self, subject: &Digest, since: UnixMillis) -> Result<Tries, StoreError> {
-        let statement =
-            query(SELECT_TRIES).bind(subject.as_bytes().as_slice()).bind(since.get());
+        let statement = query(SELECT_TRIES).bind(subject.as_bytes().as_slice()).bind(since.get());
         let row = self.one(statement).await?;
         row.map_or(Ok(Tries::default()), |row| Fields::of("tries", &row).tries())
     }
@@ -126,8 +123,7 @@ impl Attempts for SqlUnit {
     }
 
     async fn tries(&mut self, subject: &Digest, since: UnixMillis) -> Result<Tries, StoreError> {
-        let statement =
-            query(SELECT_TRIES).bind(subject.as_bytes().as_slice()).bind(since.get());
+        let statement = query(SELECT_TRIES).bind(subject.as_bytes().as_slice()).bind(since.get());
         let row = statement.fetch_one(self.connection()).await.map_err(unavailable)?;
         Fields::of("tries", &row).tries()
     }

@@ -1,9 +1,9 @@
 //! Who ends a lock: two administrators, or the holder where it was their own wish.
 
+use tulga::clock::Clock as _;
 use tulga::crypto::{Ed25519Key, Signer as _};
 use tulga::domain::id::PrincipalName;
 use tulga::domain::time::UnixMillis;
-use tulga::clock::Clock as _;
 use tulga::gateway::request::{Actor, Logged};
 use tulga::gateway::{HolderWish, Signed, app_key_message, biometric_lock_message};
 
@@ -49,10 +49,10 @@ async fn one_administrator_unlocks_nobody_and_two_do() {
     assert!(bank.is_approved().await);
     assert_eq!(gateway.customer(customer).await.unwrap().locks, Default::default());
 
-    let acts: Vec<_> = bank.acts().await.into_iter().filter(|(act, _)| act.contains("lock")).collect();
+    let acts: Vec<_> =
+        bank.acts().await.into_iter().filter(|(act, _)| act.contains("lock")).collect();
     let names: Vec<_> = acts.iter().map(|(act, _)| act.as_str()).collect();
-    let expected =
-        ["biometric_locked", "unlock_proposed", "unlock_proposed", "biometric_unlocked"];
+    let expected = ["biometric_locked", "unlock_proposed", "unlock_proposed", "biometric_unlocked"];
     assert_eq!(names, expected);
     let subjects: BTreeSet<_> = acts.iter().map(|(_, subject)| subject).collect();
     assert_eq!(subjects.len(), 1, "all are about the customer, by their pseudonym");

@@ -14,7 +14,8 @@ use crate::bank::{Bank, CARD, Device, unhex};
 use crate::site::{begin, demo, field, reason, verify};
 
 /// One failure delays, and two lock.
-const TRIES: &str = "tries = { delay_after_failures = 2, lock_after_failures = 2, terminal_failures_max = 4 }";
+const TRIES: &str =
+    "tries = { delay_after_failures = 2, lock_after_failures = 2, terminal_failures_max = 4 }";
 
 async fn shown(bank: &mut Bank, id: &str, photograph: &str) -> proto::Decision {
     let opened = bank.terminal.begin_capture(begin(id, CARD)).await.unwrap().into_inner();
@@ -121,7 +122,10 @@ async fn a_holder_locks_through_the_back_end() {
     assert_eq!(causes(&mut bank).await, []);
     let set = bank.app.set_biometric_lock(request(true, 0)).await.unwrap().into_inner();
     let body = crate::site::payload(&set.receipt_jws);
-    assert_eq!((&body["act"], &body["actor"]["role"]), (&"biometric_lock_set".into(), &"app-backend".into()));
+    assert_eq!(
+        (&body["act"], &body["actor"]["role"]),
+        (&"biometric_lock_set".into(), &"app-backend".into())
+    );
     assert!(body["details"].as_str().unwrap().starts_with("sha-256:"));
     assert_eq!(causes(&mut bank).await, [(Cause::Holder, String::new())]);
     let denied = shown(&mut bank, "T1", "obama2.jpg").await;

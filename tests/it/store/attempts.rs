@@ -39,7 +39,8 @@ async fn counted(store: &dyn Store, subject: u8, since: i64) -> (u32, u32, Optio
 pub async fn a_try_counts_until_it_is_given_back_or_forgotten(store: &dyn Store) {
     assert_eq!(counted(store, 1, 0).await, (0, 0, None));
     // Three tries of one party; two of them count against another one too.
-    let rows = [debit(1, 1, 10), debit(1, 2, 10), debit(2, 1, 20), debit(3, 1, 30), debit(3, 2, 30)];
+    let rows =
+        [debit(1, 1, 10), debit(1, 2, 10), debit(2, 1, 20), debit(3, 1, 30), debit(3, 2, 30)];
     debited(store, &rows).await.unwrap();
     let again = debited(store, &rows[..1]).await;
     assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
