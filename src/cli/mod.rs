@@ -16,6 +16,7 @@ mod bench;
 mod characteristic;
 mod check_config;
 mod client;
+mod customer;
 mod demo;
 mod enroll;
 pub mod evaluate;
@@ -86,6 +87,9 @@ enum Command {
     Enroll(enroll::Args),
     /// Activate a customer whom somebody else enrolled and who waits for a second person
     Activate(activate::Args),
+    /// Unlock customers whom too many failures locked
+    #[command(subcommand)]
+    Customer(customer::Command),
     /// Verify a person at a terminal, as the terminal would
     Verify(verify::Args),
     /// Register, revoke and list terminals
@@ -177,6 +181,7 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(load()?, args),
         Command::Enroll(args) => enroll::run(&load()?, args),
         Command::Activate(args) => activate::run(&load()?, &args),
+        Command::Customer(command) => customer::run(&load()?, &command),
         Command::Verify(args) => verify::run(&load()?, args),
         Command::Terminal(command) => terminal::run(&load()?, &command),
         Command::Sensor(command) => sensor::run(&load()?, &command),

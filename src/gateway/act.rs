@@ -8,6 +8,7 @@ use super::cases::{close as close_case, propose as propose_case};
 use super::confirmation::APP_KEYS_MAX;
 use super::error::GatewayError;
 use super::footage::confirm_deleted;
+use super::locks;
 use super::register::put_register;
 use super::request::{Actor, Logged};
 use super::sensor::SensorWrite;
@@ -25,8 +26,8 @@ use crate::domain::transaction::DecisionKey;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
     ActivationProposalRow, AppKeyRow, CaptureRow, ConfirmationAnswer, CustomerKeyRow, CustomerRow,
-    CustomerStatus, DuplicateRow, ProposalRow, RedemptionRow, RegisterRow, StoreError,
-    TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
+    CustomerStatus, DuplicateRow, HolderLockRow, ProposalRow, RedemptionRow, RegisterRow,
+    StoreError, TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork, UnlockProposal,
 };
 
 /// How a duplicate was resolved that is one person twice.
@@ -94,6 +95,16 @@ pub(super) enum Write {
     ProposeCase(CaseId, ProposalRow),
     /// Ends a case as another person proposed.
     CloseCase(CaseId, ProposalRow),
+    /// Notes that an entry tells of a lock, or finds the one that does.
+    EnterLock(Digest),
+    /// Proposes to unlock a biometric.
+    ProposeUnlock(Digest, Box<UnlockProposal>),
+    /// Unlocks what somebody with another name and key proposed.
+    ApproveUnlock(Digest, PrincipalName, Digest),
+    /// Keeps what a holder wants of their biometric, on the word of this key.
+    SetHolderLock(Box<HolderLockRow>, Option<Digest>),
+    /// Forgets somebody's tries.
+    ForgetTries(Digest),
     /// Refuses to resume somebody who was found to be another customer.
     RefuseSamePerson(CustomerId),
     /// Changes the register of sensors.
@@ -230,6 +241,19 @@ impl Write {
             Self::ProposeCase(id, proposal) => propose_case(unit, id, proposal, slot).await?,
             Self::CloseCase(id, approval) => close_case(unit, id, approval, slot).await?,
             Self::Sensor(write) => write.apply(unit, slot).await?,
+            Self::EnterLock(subject) => return locks::enter(unit, subject, slot).await,
+            Self::ProposeUnlock(subject, first) => {
+                locks::propose(unit, subject, first, slot).await?;
+            }
+            Self::ApproveUnlock(subject, name, key) => {
+                locks::unlock(unit, subject, name, key, slot).await?;
+            }
+            Self::SetHolderLock(row, app_key) => {
+                return locks::set_by_holder(unit, row, app_key.as_ref(), slot).await;
+            }
+            Self::ForgetTries(subject) => {
+                unit.forget_tries(subject, slot.now.plus_millis(1)).await?;
+            }
             Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
             Self::SetMoved(key, moved_minor, currency) => {
                 return set_moved(unit, key, *moved_minor, *currency, slot).await;

@@ -286,7 +286,7 @@ impl Gateway {
         logged
     }
 
-    async fn device_key(
+    pub(super) async fn device_key(
         &self,
         customer: &CustomerId,
         fingerprint: &Digest,
@@ -401,6 +401,8 @@ impl Gateway {
             signed_by,
             shown: _,
         } = kept;
+        // Without a capture nothing is compared, so no lock of a biometric stands against it.
+        let tried = challenge_hash.as_ref().map(|_| self.tried_before(&session)).transpose()?;
         let models = models.iter().map(|hex| digest_from_hex(hex)).collect::<Result<_, _>>()?;
         let id = row.id;
         let job = VerificationJob {
@@ -420,6 +422,7 @@ impl Gateway {
             session,
             attempts_key: digest_from_hex(&attempts_key)?,
             attempts,
+            tried,
             standing,
             subject: keys.pseudonym(&self.settings.tenant, &row.customer),
             keys: Some(keys),

@@ -177,7 +177,9 @@ impl Gateway {
             evidence: Vec::new(),
             reason: "customer_request".to_owned(),
         });
-        let performed = self.perform_as(content, None, vec![Write::Erase(*customer)]).await;
+        let tries = self.vault.tries_of_customer(&self.settings.tenant, customer);
+        let writes = vec![Write::Erase(*customer), Write::ForgetTries(tries)];
+        let performed = self.perform_as(content, None, writes).await;
         self.refresh_gallery(customer).await?;
         performed
     }
@@ -224,6 +226,7 @@ impl Gateway {
             tokens: tokens.iter().map(|token| token.kind).collect(),
             duplicates: open.map(|duplicate| duplicate.other).collect(),
             needs_second_person: proposal.as_ref().map(SecondPerson::of),
+            locks: self.locks_of(&row.id).await?,
         })
     }
 

@@ -59,6 +59,9 @@ pub enum GatewayError {
     /// The terminal asks too often.
     #[error("the terminal asks too often")]
     Rate,
+    /// The terminal had too many failures: it must wait until some are old.
+    #[error("the terminal had too many failures")]
+    Throttled,
     /// No free worker within the time that a request may wait.
     #[error("no worker became free in time")]
     Overloaded,
@@ -109,6 +112,7 @@ impl GatewayError {
             Self::Exists(_) => "REQ_EXISTS",
             Self::State(_) => "REQ_STATE",
             Self::Rate => "LIM_RATE",
+            Self::Throttled => "LIM_TERMINAL",
             Self::Overloaded => "SYS_OVERLOADED",
             Self::Deadline => "SYS_DEADLINE",
             Self::NotReady(_) => "SYS_NOT_READY",

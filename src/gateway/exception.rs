@@ -101,7 +101,7 @@ impl Gateway {
         let key = asked.key.clone();
         let result = self.decide_exception(asked, attempts_key, attempts).await;
         if result.is_err() {
-            self.refund(&key, &attempts_key).await;
+            self.refund(&key, &attempts_key, None).await;
         }
         result
     }
@@ -113,7 +113,7 @@ impl Gateway {
         attempts: u32,
     ) -> Result<Answer, GatewayError> {
         let Asked { terminal, key, session, request_hash, arrived_at, deadline } = asked;
-        let enrolled = self.enrolled(session.customer()?.as_ref()).await?;
+        let enrolled = self.enrolled(session.customer()?.as_ref(), &[]).await?;
         let Enrolled { standing, subject, keys, templates: _, captures: _ } = enrolled;
         let job = VerificationJob {
             vault: Arc::clone(&self.vault),
@@ -132,6 +132,7 @@ impl Gateway {
             capture_indices: Vec::new(),
             attempts_key,
             attempts,
+            tried: None,
             standing,
             subject: subject.unwrap_or_else(|| session.nobody.clone()),
             session,

@@ -6,11 +6,13 @@
 mod act;
 mod activation;
 mod answer;
+mod attempts;
 mod audit;
 mod cases;
 mod confirmation;
 mod confirming;
 mod customer;
+mod decoy;
 mod enrollment;
 mod envelope;
 mod error;
@@ -30,6 +32,7 @@ mod key_store;
 mod keyring;
 mod ledger_view;
 mod ledgers;
+mod locks;
 mod look;
 mod lookalikes;
 mod oversight;
@@ -78,7 +81,7 @@ use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
 use crate::ledger::{LedgerNames, Tree};
 use crate::matching::{FingerGallery, FingerMatcher, Gallery, Matcher};
-use crate::policy::PolicyPack;
+use crate::policy::{PolicyPack, TryLimits};
 use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
@@ -103,6 +106,7 @@ pub use import::Imported;
 pub use key_change::{HALF_YEARS_AHEAD, PreparedKey};
 pub use key_store::{KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError};
 pub use keyring::{Installed, Keyring, KeyringError};
+pub use locks::{BiometricLocks, HolderWish, biometric_lock_message};
 pub use policy::ActivePack;
 pub use postbox::{Postbox, PostboxAnswer, PostboxError};
 pub use record::LookedBy;
@@ -122,6 +126,7 @@ pub use vision::VisionLimits;
 pub use witnessing::Witnesses;
 
 use customer::Everybody;
+use decoy::Decoy;
 use incidents::Incidents;
 use ledger_view::{LedgerView, keep_checkpoint};
 use packs::Packs;
@@ -209,6 +214,7 @@ pub struct Gateway {
     store: Arc<dyn Store>,
     shelves: Arc<dyn Shelves>,
     vault: Arc<Vault>,
+    decoy: Decoy,
     vision: VisionPool,
     packs: Arc<Packs>,
     clock: Arc<dyn Clock>,
@@ -317,9 +323,11 @@ impl Gateway {
             faces: Gallery::new(matcher.clone()),
             fingers: finger_matcher.clone().map(FingerGallery::new),
         };
+        let decoy = Decoy::new(&vault, &parts.settings.tenant, &*entropy)?;
         let packs = Packs::new(Arc::clone(&store), Arc::clone(&view), Arc::clone(&keyring), pack);
         let gateway = Arc::new(Self {
             packs: Arc::new(packs),
+            decoy,
             vision: VisionPool::new(faces, fingers, parts.settings.vision),
             rate: RateLimiter::keyed(Quota::per_minute(
                 parts.settings.calls_per_terminal_per_minute,
@@ -413,7 +421,8 @@ async fn note_ledgers(store: &dyn Store, keyring: &Keyring) -> Result<(), Gatewa
     Ok(())
 }
 
-/// Keeps a checkpoint at each interval, enters incidents and forgets challenges that nobody can use.
+/// Keeps a checkpoint at each interval, enters incidents and locks, and forgets challenges that nobody
+/// can use and tries that count no more.
 async fn clerk(gateway: std::sync::Weak<Gateway>) {
     /// A challenge is kept this long after it expired, so that a replay is told from a guess.
     const CHALLENGE_KEPT_MS: i64 = 3_600_000;
@@ -439,6 +448,9 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
             if let Err(error) = gateway.log_incidents().await {
                 tracing::error!(code = error.code(), error = %error, "incidents are not logged yet");
             }
+            if let Err(error) = gateway.enter_locks().await {
+                tracing::error!(code = error.code(), error = %error, "a lock is not entered yet");
+            }
             gateway.warn_of_missing_ledger(now);
             if let Err(error) = gateway.settle_keys().await {
                 tracing::error!(code = error.code(), error = %error, "a change of keys is not logged yet");
@@ -448,10 +460,12 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
                 unit.delete_challenges(now.plus_millis(-CHALLENGE_KEPT_MS)).await?;
                 unit.delete_confirmations(now.plus_millis(-CONFIRMATION_KEPT_MS)).await?;
                 unit.forget_captures(now).await?;
+                unit.delete_tries(now.plus_millis(-TryLimits::COUNTS_MAX_MS)).await?;
+                unit.delete_locks_of_nobody(now.plus_millis(-TryLimits::COUNTS_MAX_MS)).await?;
                 unit.commit().await
             };
             if let Err(error) = swept.await {
-                tracing::error!(code = error.code(), error = %error, "old challenges and confirmations were not swept");
+                tracing::error!(code = error.code(), error = %error, "old challenges, confirmations and tries were not swept");
             }
         }
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::activation::SecondPerson;
 use super::envelope::Envelope;
+use super::locks::BiometricLocks;
 use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::Digest;
 use crate::domain::decision::Outcome;
@@ -355,6 +356,8 @@ pub struct CustomerAnswer {
     pub duplicates: Vec<CustomerId>,
     /// An activation that waits for a second person.
     pub needs_second_person: Option<SecondPerson>,
+    /// What keeps comparisons from approving.
+    pub locks: BiometricLocks,
 }
 
 /// One row of a bulk import.

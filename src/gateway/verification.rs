@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::answer::KeptAnswer;
+use super::attempts::{Asking, Tried};
 use super::confirming::Stage;
 use super::enrollment::check_consent;
 use super::envelope::{SignedBy, require_level};
@@ -69,6 +70,7 @@ struct Debited {
     signed_by: SignedBy,
     /// By which the captures are known again.
     capture_indices: Vec<Digest>,
+    tried: Tried,
 }
 
 impl Gateway {
@@ -79,7 +81,8 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Overloaded`], and what the store cannot do.
+    /// [`GatewayError::Overloaded`], [`GatewayError::Throttled`] for a terminal that had too many failures,
+    /// and what the store cannot do.
     pub async fn begin_capture(
         &self,
         terminal: &CallingTerminal,
@@ -92,10 +95,11 @@ impl Gateway {
             return Err(GatewayError::Overloaded);
         }
         let now = self.clock.now();
+        let pack = self.packs.current(now).await?;
+        self.require_unthrottled(&terminal.id, &pack.bars().tries, now).await?;
         let mut session = self.session_for(&request, now).await?;
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &terminal.id);
         let attempts = self.store.counter(&attempts_key).await?;
-        let pack = self.packs.current(now).await?;
 
         let challenge = Challenge::new(random_bytes(&*self.entropy)?);
         let hash = sha256(challenge.as_bytes());
@@ -234,11 +238,13 @@ impl Gateway {
         let _admitted = self.vision.admit()?;
         let debited = self.debit(&asked).await?;
         let (key, attempts_key) = (asked.key.clone(), debited.attempts_key);
+        let (tried, locks) = (debited.tried.id(), debited.tried.locks());
         let result = self.decide(asked, debited).await;
         if let Err(error) = &result {
             tracing::debug!(code = error.code(), "a verification ended without a decision");
-            self.refund(&key, &attempts_key).await;
+            self.refund(&key, &attempts_key, tried).await;
         }
+        self.enter_if_locked(&locks).await;
         result
     }
 
@@ -381,7 +387,8 @@ impl Gateway {
         Ok(Resolved { customer, token, number, nobody, named_by })
     }
 
-    /// Uses the challenge up and counts one try, durably, before anything is compared.
+    /// Uses the challenge up and counts one try of the transaction, the customer and the terminal, durably,
+    /// before anything is compared.
     async fn debit(&self, asked: &Asked) -> Result<Debited, GatewayError> {
         let Asked { key, request, arrived_at, .. } = asked;
         let hash = sha256(request.challenge.as_bytes());
@@ -408,23 +415,41 @@ impl Gateway {
         let capture_indices = self.capture_indices(&request.captures);
         self.refuse_seen(&capture_indices, *arrived_at).await?;
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &key.terminal);
+        let bars = pack.bars();
         let mut unit = self.store.begin().await?;
         if !unit.close_challenge(&hash, ChallengeState::Used).await? {
             return Err(GatewayError::Stale);
         }
         let attempts = unit.add_to_counter(&attempts_key, 1, *arrived_at).await?;
+        let asking = Asking {
+            session: &session,
+            terminal: &key.terminal,
+            id: hash,
+            is_spent: attempts > bars.attempts_max,
+            limits: &bars.tries,
+            now: *arrived_at,
+        };
+        let tried = self.debit_try(&mut *unit, asking).await?;
         signed_by.take_counters(&mut *unit, *arrived_at).await?;
         unit.commit().await?;
-        Ok(Debited { session, attempts_key, attempts, pack, signed_by, capture_indices })
+        Ok(Debited { session, attempts_key, attempts, pack, signed_by, capture_indices, tried })
     }
 
     /// Gives a try back after a technical failure; the challenge stays used. Never when a decision
     /// was made after all (a commit whose fate was unclear): that would be a free guess.
-    pub(super) async fn refund(&self, key: &DecisionKey, attempts_key: &Digest) {
+    pub(super) async fn refund(
+        &self,
+        key: &DecisionKey,
+        attempts_key: &Digest,
+        tried: Option<Digest>,
+    ) {
         let refunded = async {
             let mut unit = self.store.begin().await?;
             if unit.decision(key).await?.is_none() {
                 unit.add_to_counter(attempts_key, -1, self.clock.now()).await?;
+                if let Some(id) = &tried {
+                    unit.refund_try(id).await?;
+                }
             }
             unit.commit().await
         };
@@ -437,12 +462,13 @@ impl Gateway {
     /// Looks, compares, and hands the facts to the sequencer, where the decision is made.
     async fn decide(&self, asked: Asked, debited: Debited) -> Result<Answer, GatewayError> {
         let Asked { terminal, key, request, request_hash, arrived_at, deadline } = asked;
-        let Debited { mut session, attempts_key, attempts, pack, signed_by, capture_indices } =
+        let Debited { mut session, attempts_key, attempts, pack, signed_by, capture_indices, tried } =
             debited;
         let Verify { captures, challenge, footage, .. } = request;
         let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
-        // Beyond the last try nothing is compared: the answer must not depend on the face.
-        let may_compare = attempts <= pack.bars().attempts_max;
+        // Beyond the last try, and while a delay or a lock runs, nothing is compared: the answer must not
+        // depend on the face.
+        let may_compare = attempts <= pack.bars().attempts_max && tried.may_compare();
         let modalities = session.modalities()?;
         let shown = modalities.iter().copied().zip(captures.iter().cloned()).collect();
         let looked = self.look_at(&session, &pack, may_compare, &terminal.id, captures);
@@ -478,6 +504,7 @@ impl Gateway {
             capture_indices,
             attempts_key,
             attempts,
+            tried: Some(tried),
             standing,
             subject: subject.unwrap_or_else(|| session.nobody.clone()),
             session,

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Settings;
 use super::answer::KeptAnswer;
+use super::attempts::Tried;
 use super::confirming::{Confirming, Stage, refused_for};
 use super::customer::standing_of;
 use super::envelope::SignedBy;
@@ -192,6 +193,8 @@ pub(super) struct VerificationJob {
     pub session: Session,
     pub attempts_key: Digest,
     pub attempts: u32,
+    /// The try beyond the transaction; none where nothing was captured.
+    pub tried: Option<Tried>,
     pub standing: CustomerStanding,
     pub subject: String,
     /// The customer's keys; nobody has none.
@@ -244,7 +247,8 @@ impl Job for VerificationJob {
         let facts = self.facts(unit, slot, &confirming, &registers).await?;
         let by_rules = policy::decide(&facts, &self.pack, slot.now);
         let rules_outcome = by_rules.outcome();
-        let refusal = confirming.refusal_of(&by_rules, self.which());
+        let blocked = self.blocked(unit, &by_rules).await?;
+        let refusal = blocked.or(confirming.refusal_of(&by_rules, self.which()));
         let decision = refused_for(by_rules, refusal);
         if let Some(guest) = self.new_guest().filter(|_| self.is_written(&decision)) {
             guest.insert(unit).await?;
@@ -256,6 +260,7 @@ impl Job for VerificationJob {
         } else {
             self.attempts
         };
+        self.settle_try(unit, &facts, &decision, slot).await?;
         let attempts_left = self.pack.bars().attempts_max.saturating_sub(attempts);
         let audit =
             self.audit_record(&facts, rules_outcome, refusal, &decision, &confirming, slot)?;

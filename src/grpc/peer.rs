@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 86] = [
+pub const ACCESS: [(&str, Access); 89] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -76,6 +76,8 @@ pub const ACCESS: [(&str, Access); 86] = [
     ("/tulga.v1.EnrollmentService/ExportTemplate", ADMIN),
     ("/tulga.v1.EnrollmentService/Erase", ADMIN),
     ("/tulga.v1.EnrollmentService/ResolveDuplicate", ADMIN),
+    ("/tulga.v1.EnrollmentService/ProposeUnlock", ADMIN),
+    ("/tulga.v1.EnrollmentService/ApproveUnlock", ADMIN),
     ("/tulga.v1.EnrollmentService/BulkImport", ENROLLER),
     ("/tulga.v1.AuditService/GetReceipt", AUDITOR),
     ("/tulga.v1.AuditService/GetProof", AUDITOR),
@@ -99,6 +101,7 @@ pub const ACCESS: [(&str, Access); 86] = [
     ("/tulga.v1.ConfirmationService/AwaitPending", APP_BACKEND),
     ("/tulga.v1.ConfirmationService/Confirm", APP_BACKEND),
     ("/tulga.v1.ConfirmationService/Decline", APP_BACKEND),
+    ("/tulga.v1.ConfirmationService/SetBiometricLock", APP_BACKEND),
     ("/tulga.v1.TellerService/ListExceptions", ENROLLER),
     ("/tulga.v1.TellerService/ProposeException", ENROLLER),
     ("/tulga.v1.TellerService/ApproveException", ENROLLER),
@@ -429,7 +432,11 @@ mod tests {
             let (service, name) = method.trim_start_matches("/tulga.v1.").split_once('/').unwrap();
             let expected: &[Role] = match (service, name) {
                 ("VerificationService", _) => &[Terminal],
-                ("EnrollmentService", "Erase" | "ResolveDuplicate" | "ExportTemplate")
+                (
+                    "EnrollmentService",
+                    "Erase" | "ResolveDuplicate" | "ExportTemplate" | "ProposeUnlock"
+                    | "ApproveUnlock",
+                )
                 | ("FootageService", "PlaceHold" | "LiftHold" | "ConfirmDeleted")
                 | ("CaseService", "ProposeResolution" | "ApproveResolution")
                 | ("KeyService" | "RegisterService" | "RetentionService" | "TerminalService", _) => {

@@ -37,7 +37,7 @@ const fn retry(reason: &'static str, code: Code, after_ms: u64, message: &'stati
 }
 
 /// The error table: every reason that a status can carry.
-pub const TABLE: [Row; 26] = [
+pub const TABLE: [Row; 27] = [
     row("REQ_INVALID", Code::InvalidArgument, "a field of the request is missing or wrong"),
     row("REQ_MALFORMED", Code::InvalidArgument, "the message is not valid protobuf"),
     row("REQ_TOO_LARGE", Code::InvalidArgument, "the message is larger than the limit"),
@@ -98,6 +98,12 @@ pub const TABLE: [Row; 26] = [
         "the caller's role may not do this; call the operator",
     ),
     retry("LIM_RATE", Code::ResourceExhausted, 1_000, "too many calls; wait"),
+    retry(
+        "LIM_TERMINAL",
+        Code::ResourceExhausted,
+        30_000,
+        "too many verifications failed at this terminal; wait",
+    ),
     retry("SYS_OVERLOADED", Code::ResourceExhausted, 500, "the gateway is busy; wait"),
     retry("SYS_NOT_READY", Code::Unavailable, 1_000, "the gateway is not ready; wait"),
     retry(

@@ -19,6 +19,7 @@ use super::compiled::Compiled;
 use super::decide::Uids;
 use super::document::without_annotations;
 use super::facts::DeviceLevel;
+use super::limits::{RawTryLimits, TryLimits};
 use super::rule::{CaseBegun, Rule, RuleError};
 use super::view::View;
 use crate::crypto::{Digest, length_prefixed, sha256};
@@ -113,6 +114,8 @@ pub struct Bars {
     pub accept_back_end_word: bool,
     /// How well captures must be signed: less well they are refused before they are looked at.
     pub capture_signed: DeviceLevel,
+    /// How many failures a customer and a terminal may have beyond one transaction.
+    pub tries: TryLimits,
     amount_max_minor: HashMap<Currency, AmountMinor>,
 }
 
@@ -577,6 +580,8 @@ struct RawBars {
     /// None for a pack that says nothing of it, and decided on unsigned captures when it was written.
     #[serde(default = "unsigned")]
     capture_signed: String,
+    #[serde(default)]
+    tries: RawTryLimits,
     amount_max_minor: BTreeMap<String, i64>,
 }
 
@@ -677,6 +682,7 @@ impl RawBars {
             capture_fresh_s: self.capture_fresh_s,
             accept_back_end_word: self.accept_back_end_word,
             capture_signed,
+            tries: self.tries.check()?,
             amount_max_minor,
         })
     }

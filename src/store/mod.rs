@@ -8,6 +8,7 @@
 //! Secrets arrive here sealed: no method takes a plain template, number, token or account.
 
 mod activations;
+mod attempts;
 mod cases;
 mod confirmations;
 mod evidence;
@@ -36,6 +37,9 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
 pub use activations::{ActivationProposalRow, ActivationQuestions, Activations};
+pub use attempts::{
+    AttemptQuestions, Attempts, HolderLockRow, LockRow, LockedWho, Tries, TryRow, UnlockProposal,
+};
 pub use cases::{CaseEvidenceRow, CaseFile, CaseReads, CaseRow, Cases, ProposalRow};
 pub use confirmations::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
@@ -81,6 +85,7 @@ pub trait Store:
     + SensorReads
     + std::fmt::Debug
     + ActivationQuestions
+    + AttemptQuestions
 {
     /// Opens a write transaction. Only one is open at a time; others wait.
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError>;
@@ -183,6 +188,7 @@ pub trait UnitOfWork:
     + LedgerWrites
     + WitnessWrites
     + SensorWrites
+    + Attempts
 {
     /// Makes everything durable (synced to the disk) before it returns.
     ///

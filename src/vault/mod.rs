@@ -17,6 +17,8 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -37,6 +39,17 @@ pub struct Vault {
     kek: SealingKey,
     index_key: MacKey,
     system_key: SealingKey,
+    opens: Opens,
+}
+
+/// How often anything sealed was opened.
+#[derive(Clone, Debug, Default)]
+struct Opens(Arc<AtomicU64>);
+
+impl Opens {
+    fn note(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Vault {
@@ -52,6 +65,7 @@ impl Vault {
             kek: SealingKey::new(derive(b"wrap")),
             index_key: MacKey::new(derive(b"index")),
             system_key: SealingKey::new(derive(b"system")),
+            opens: Opens::default(),
         }
     }
 
@@ -103,7 +117,7 @@ impl Vault {
             Zeroizing::new(random_bytes(entropy).map_err(|EntropyError| AeadError::Seal)?);
         let place = self.key_place(tenant, customer);
         let wrapped = self.kek.seal(&place.aad(), plain.as_slice(), entropy)?;
-        let keys = CustomerKeys::from_plain(plain.as_slice())?;
+        let keys = CustomerKeys::from_plain(plain.as_slice(), self.opens.clone())?;
         Ok((keys, CustomerKeyRow { customer: *customer, kek_id: self.kek_id.clone(), wrapped }))
     }
 
@@ -120,8 +134,9 @@ impl Vault {
         if row.kek_id != self.kek_id {
             return Err(AeadError::Open);
         }
+        self.opens.note();
         let plain = self.kek.open(&self.key_place(tenant, &row.customer).aad(), &row.wrapped)?;
-        CustomerKeys::from_plain(&plain)
+        CustomerKeys::from_plain(&plain, self.opens.clone())
     }
 
     /// Seals what belongs to no customer: sessions, answers, audit records.
@@ -148,6 +163,7 @@ impl Vault {
         place: &Place,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, AeadError> {
+        self.opens.note();
         self.system_key.open(&place.aad(), sealed)
     }
 
@@ -187,6 +203,38 @@ impl Vault {
         self.index_key.mac(&[b"capture", tenant.as_str().as_bytes(), capture.as_bytes()])
     }
 
+    /// The keyed hash under which a customer's tries are counted.
+    #[must_use]
+    pub fn tries_of_customer(&self, tenant: &TenantId, customer: &CustomerId) -> Digest {
+        self.index_key.mac(&[
+            b"tries",
+            tenant.as_str().as_bytes(),
+            b"customer",
+            customer.as_bytes(),
+        ])
+    }
+
+    /// The keyed hash under which tries are counted of whoever a reference leads to when it leads to
+    /// nobody; `pseudonym` is theirs.
+    #[must_use]
+    pub fn tries_of_nobody(&self, tenant: &TenantId, pseudonym: &str) -> Digest {
+        self.index_key.mac(&[b"tries", tenant.as_str().as_bytes(), b"nobody", pseudonym.as_bytes()])
+    }
+
+    /// The keyed hash under which a terminal's tries are counted.
+    #[must_use]
+    pub fn tries_of_terminal(&self, tenant: &TenantId, terminal: &TerminalId) -> Digest {
+        let terminal = terminal.as_str().as_bytes();
+        self.index_key.mac(&[b"tries", tenant.as_str().as_bytes(), b"terminal", terminal])
+    }
+
+    /// How often anything sealed was opened since the vault was made.
+    #[cfg(any(test, feature = "test-support"))]
+    #[must_use]
+    pub fn opens(&self) -> u64 {
+        self.opens.0.load(Ordering::Relaxed)
+    }
+
     /// A pseudonym for whoever a reference leads to when it leads to nobody: of the same shape, and the
     /// same each time, as a customer's is. `reference` is a keyed index of this vault.
     #[must_use]
@@ -218,13 +266,18 @@ impl fmt::Debug for Vault {
 pub struct CustomerKeys {
     data: SealingKey,
     pseudonym: MacKey,
+    opens: Opens,
 }
 
 impl CustomerKeys {
-    fn from_plain(plain: &[u8]) -> Result<Self, AeadError> {
+    fn from_plain(plain: &[u8], opens: Opens) -> Result<Self, AeadError> {
         let (data, pseudonym) = plain.split_at_checked(32).ok_or(AeadError::Open)?;
         let key = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(|_| AeadError::Open);
-        Ok(Self { data: SealingKey::new(key(data)?), pseudonym: MacKey::new(key(pseudonym)?) })
+        Ok(Self {
+            data: SealingKey::new(key(data)?),
+            pseudonym: MacKey::new(key(pseudonym)?),
+            opens,
+        })
     }
 
     /// Seals one of the customer's rows.
@@ -247,6 +300,7 @@ impl CustomerKeys {
     ///
     /// [`AeadError::Open`] for another row or altered bytes.
     pub fn open(&self, place: &Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, AeadError> {
+        self.opens.note();
         self.data.open(&place.aad(), sealed)
     }
 
@@ -392,7 +446,7 @@ mod tests {
             vault.iin_index(&tenant(), &iin).hex(),
             "d3dea4c7ebb5bd8e2d5e08972d26c8059ec0d62302833209dd05e43365ce0661"
         );
-        let keys = CustomerKeys::from_plain(&[9; 64]).unwrap();
+        let keys = CustomerKeys::from_plain(&[9; 64], Opens::default()).unwrap();
         assert_eq!(
             keys.pseudonym(&tenant(), &CustomerId::new([1; 16])),
             "a0FVGh8TkD_mwWeOFrTqkQfju7Ee-daMLcD5CkcQfmI"

@@ -16,6 +16,8 @@
 mod accuracy;
 mod api;
 mod architecture;
+#[cfg(feature = "test-support")]
+mod attempts;
 mod audit;
 mod bank;
 mod canaries;

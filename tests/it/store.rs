@@ -1,6 +1,7 @@
 //! One suite that every store passes, and what is particular to each.
 
 mod activations;
+mod attempts;
 mod cases;
 mod confirmations;
 #[cfg(feature = "test-support")]
@@ -30,6 +31,12 @@ use tulga::store::{
 };
 
 use self::activations::a_proposed_activation_is_replaced_taken_away_and_goes_with_the_customer;
+use self::attempts::{
+    a_biometric_lock_is_entered_proposed_about_and_goes_with_the_customer,
+    a_holders_wish_is_replaced_and_goes_with_them,
+    a_try_counts_until_it_is_given_back_or_forgotten,
+    locks_of_nobody_go_once_they_are_old_and_entered,
+};
 use self::cases::{
     a_case_keeps_each_decision_once,
     a_lookalike_goes_with_either_of_two_and_is_released_with_the_case,
@@ -111,6 +118,10 @@ macro_rules! on_every_store {
 }
 
 on_every_store!(
+    a_try_counts_until_it_is_given_back_or_forgotten,
+    a_biometric_lock_is_entered_proposed_about_and_goes_with_the_customer,
+    locks_of_nobody_go_once_they_are_old_and_entered,
+    a_holders_wish_is_replaced_and_goes_with_them,
     a_terminal_key_is_registered_once_and_revoked_once,
     a_proposed_activation_is_replaced_taken_away_and_goes_with_the_customer,
     terminal_keys_come_by_terminal_and_age_in_pages,

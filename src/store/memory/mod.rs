@@ -1,6 +1,7 @@
 //! A store in memory for tests, which fails when it is told to.
 
 mod activations;
+mod attempts;
 mod cases;
 mod confirmations;
 mod evidence;
@@ -143,6 +144,10 @@ struct State {
     final_decisions: BTreeMap<DecisionKey, DecisionRow>,
     app_keys: BTreeMap<Digest, AppKeyRow>,
     unable: BTreeMap<CustomerId, UnableRow>,
+    /// By try and party.
+    tries: BTreeMap<(Digest, Digest), attempts::Debited>,
+    biometric_locks: BTreeMap<Digest, super::LockRow>,
+    holder_locks: BTreeMap<CustomerId, super::HolderLockRow>,
     activation_proposals: BTreeMap<CustomerId, ActivationProposalRow>,
     terminal_places: BTreeMap<TerminalId, String>,
     verifications: BTreeMap<u64, super::VerificationRow>,
@@ -503,6 +508,7 @@ impl UnitOfWork for MemoryUnit {
         state.case_lookalikes.retain(|(case, other)| other != id && !is_theirs(case));
         state.forget_confirmations(id);
         state.activation_proposals.remove(id);
+        state.forget_locks(id);
         let customer = state.customers.get_mut(id);
         let Some(row) = customer.filter(|row| row.status != CustomerStatus::Erased) else {
             return Ok(false);

@@ -5,6 +5,7 @@
 //! `secure_delete` overwrites what an erasure deletes, and the journal is emptied after it.
 
 mod activations;
+mod attempts;
 mod cases;
 mod confirmations;
 mod evidence;
