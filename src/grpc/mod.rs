@@ -1,6 +1,7 @@
 //! The gRPC server: one file a service, conversions, peers, statuses, limits.
 
 mod audit;
+mod caller;
 mod case;
 mod confirmation;
 mod convert;

@@ -43,6 +43,7 @@ mod incidents;
 mod interchange;
 mod keys;
 mod ledger;
+mod limits;
 mod lookalikes;
 mod mutations;
 mod office;
