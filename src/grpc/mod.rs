@@ -21,3 +21,5 @@ pub mod status;
 mod teller;
 mod terminal;
 mod verification;
+#[cfg(feature = "test-support")]
+pub mod wire;

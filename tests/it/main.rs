@@ -37,6 +37,8 @@ mod fingerprint;
 mod fingers;
 mod footage;
 mod foreign;
+#[cfg(feature = "test-support")]
+mod fuzz;
 mod guests;
 mod hosts;
 mod incidents;
