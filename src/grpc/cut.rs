@@ -36,7 +36,14 @@ impl Cutter {
                 std::future::pending::<()>().await;
             }
         });
-        Cuttable { io, cut, is_cut: false, called: Called::default(), first_call: None, _place: None }
+        Cuttable {
+            io,
+            cut,
+            is_cut: false,
+            called: Called::default(),
+            first_call: None,
+            _place: None,
+        }
     }
 
     /// Cuts all connections, those to come too.

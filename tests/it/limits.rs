@@ -146,12 +146,9 @@ async fn an_old_connection_is_closed_with_what_is_under_way_on_it() {
 
 #[tokio::test]
 async fn one_address_cannot_take_every_connection() {
-    let running = start(Limits {
-        connections_max: 4,
-        connections_per_address_max: 2,
-        ..Limits::default()
-    })
-    .await;
+    let running =
+        start(Limits { connections_max: 4, connections_per_address_max: 2, ..Limits::default() })
+            .await;
     let first = client(&running, HERE).await.unwrap();
     let _second = Raw::greeted(&running).await;
     for _ in 0..10 {
@@ -223,9 +220,9 @@ async fn a_body_that_trickles_meets_the_deadline() {
     let mut channel = client(&running, HERE).await.unwrap();
     // A message of 100 bytes, one every 50 ms.
     let bytes = [vec![0, 0, 0, 0, 100], vec![0; 100]].concat();
-    let trickle = tokio_stream::iter(bytes).throttle(Duration::from_millis(50)).map(|byte| {
-        Ok::<_, Infallible>(Frame::data(Bytes::from(vec![byte])))
-    });
+    let trickle = tokio_stream::iter(bytes)
+        .throttle(Duration::from_millis(50))
+        .map(|byte| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![byte]))));
     let request = http::Request::post(CHECK)
         .header("content-type", "application/grpc")
         .body(tonic::body::Body::new(StreamBody::new(trickle)))
@@ -287,8 +284,7 @@ async fn a_flood_whose_answers_nobody_reads_is_not_read_for_ever() {
     let running = start(Limits::default()).await;
     for flood in [frame(PING, 0, 0, &[7; 8]), frame(SETTINGS, 0, 0, &[])] {
         let mut caller = Raw::greeted(&running).await;
-        let flooding =
-            tokio::spawn(async move { caller.flood(&flood.repeat(1_000), MUCH).await });
+        let flooding = tokio::spawn(async move { caller.flood(&flood.repeat(1_000), MUCH).await });
         serves_others(&running).await;
         let sent = timeout(SOON * 4, flooding).await.expect("the flood goes on").unwrap();
         assert!(sent < MUCH, "{sent} bytes were read and their answers kept");

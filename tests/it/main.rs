@@ -69,6 +69,7 @@ mod samples;
 mod site;
 mod store;
 mod strength;
+mod supply;
 mod synth;
 mod tellers;
 mod vision;

@@ -131,7 +131,8 @@ fn run(chance: u64, mut is_done: impl FnMut(usize) -> bool) -> (usize, usize) {
 fn seeds_are_written() {
     let folder = std::path::PathBuf::from(std::env::var_os("FUZZ_SEEDS").unwrap());
     for (number, (file, declared)) in seeds().into_iter().enumerate() {
-        let kind = declared.kind.or_else(|| FingerImageKind::of(&file)).map(FingerImageKind::as_str);
+        let kind =
+            declared.kind.or_else(|| FingerImageKind::of(&file)).map(FingerImageKind::as_str);
         let kind = kind.unwrap_or("unknown").rsplit('/').next().unwrap();
         std::fs::write(folder.join(format!("seed-{number:02}-{kind}")), file).unwrap();
     }

@@ -200,7 +200,9 @@ async fn erase(channel: Channel, said: Arc<Said>) {
             // Where nobody is left to erase, the gateway's end is seen by asking for somebody.
             let nobody = proto::GetCustomerRequest { customer_id: "0".repeat(32) };
             match desk.get_customer(nobody).await {
-                Err(status) if crate::site::reason(&status) != "REQ_NOT_FOUND" => return was_cut(&status),
+                Err(status) if crate::site::reason(&status) != "REQ_NOT_FOUND" => {
+                    return was_cut(&status);
+                }
                 _ => continue,
             }
         };
@@ -215,7 +217,8 @@ async fn erase(channel: Channel, said: Arc<Said>) {
 async fn activate(channel: Channel, packs: Vec<String>, said: Arc<Said>) {
     let mut desk = PolicyServiceClient::new(channel);
     for hash in packs.iter().cycle() {
-        let request = proto::ActivatePackRequest { hash: hash.clone(), effective_at: String::new() };
+        let request =
+            proto::ActivatePackRequest { hash: hash.clone(), effective_at: String::new() };
         match desk.activate_pack(request).await {
             Ok(done) => {
                 let position = done.into_inner().activation.unwrap().position.unwrap();

@@ -178,7 +178,8 @@ async fn behind_a_proxy_the_named_caller_counts() {
         ..bounds()
     };
     let address = start(proxied).await;
-    let by = |caller: &str| format!("GET / HTTP/1.1\r\nhost: w\r\nx-forwarded-for: {caller}\r\n\r\n");
+    let by =
+        |caller: &str| format!("GET / HTTP/1.1\r\nhost: w\r\nx-forwarded-for: {caller}\r\n\r\n");
     let _other = TcpStream::connect(address).await.unwrap();
     let answers = told(address, HERE, &by("192.0.2.1").repeat(100)).await;
     assert!(answers.matches(TOO_MANY).count() > 80, "{answers}");
@@ -190,11 +191,8 @@ async fn behind_a_proxy_the_named_caller_counts() {
 
 #[tokio::test]
 async fn a_caller_who_does_not_read_the_answer_is_cut() {
-    let one = Bounds {
-        connections_max: 1,
-        connection_age_max: Duration::from_millis(300),
-        ..bounds()
-    };
+    let one =
+        Bounds { connections_max: 1, connection_age_max: Duration::from_millis(300), ..bounds() };
     let address = start(one).await;
     let mut deaf = tcp_from(HERE, address).await;
     deaf.write_all(b"GET /long HTTP/1.1\r\nhost: w\r\n\r\n").await.unwrap();
