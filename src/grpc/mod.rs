@@ -1,6 +1,7 @@
 //! The gRPC server: one file a service, conversions, peers, statuses, limits.
 
 mod audit;
+mod caller;
 mod case;
 mod confirmation;
 mod convert;
@@ -21,3 +22,5 @@ pub mod status;
 mod teller;
 mod terminal;
 mod verification;
+#[cfg(feature = "test-support")]
+pub mod wire;

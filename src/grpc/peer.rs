@@ -11,11 +11,11 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use tonic::body::Body;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::server::TlsConnectInfo;
 use tonic::{Extensions, Status};
 use tower::{Layer, Service};
 
-use super::status;
+use super::{caller, status};
 use crate::crypto::Digest;
 use crate::domain::id::{TenantId, TerminalId};
 use crate::gateway::request::Actor;
@@ -333,9 +333,7 @@ impl Door {
 
 /// The identity in the certificate that TLS verified.
 fn peer(request: &Request<Body>) -> Result<PeerIdentity, Status> {
-    let certificates = request
-        .extensions()
-        .get::<TlsConnectInfo<TcpConnectInfo>>()
+    let certificates = caller::connection(request.extensions())
         .and_then(TlsConnectInfo::peer_certs)
         .ok_or_else(|| status::of("DEV_UNKNOWN"))?;
     let leaf = certificates.first().ok_or_else(|| status::of("DEV_UNKNOWN"))?;
