@@ -462,8 +462,15 @@ impl Gateway {
     /// Looks, compares, and hands the facts to the sequencer, where the decision is made.
     async fn decide(&self, asked: Asked, debited: Debited) -> Result<Answer, GatewayError> {
         let Asked { terminal, key, request, request_hash, arrived_at, deadline } = asked;
-        let Debited { mut session, attempts_key, attempts, pack, signed_by, capture_indices, tried } =
-            debited;
+        let Debited {
+            mut session,
+            attempts_key,
+            attempts,
+            pack,
+            signed_by,
+            capture_indices,
+            tried,
+        } = debited;
         let Verify { captures, challenge, footage, .. } = request;
         let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
         // Beyond the last try, and while a delay or a lock runs, nothing is compared: the answer must not

@@ -106,7 +106,8 @@ impl Bank {
         let mut asked = question(id.as_str());
         asked.customer = shown.reference.clone();
         asked.holder_verification = shown.holder;
-        let challenge = self.rig.gateway().begin_capture(&terminal, asked).await?.challenge;
+        let challenge =
+            self.rig.gateway().begin_capture(&terminal, asked, |_| Vec::new()).await?.challenge;
         let capture = Capture { image: shown.image.clone(), declared: Declared::default() };
         let verify = Verify {
             challenge,
@@ -114,6 +115,7 @@ impl Bank {
             business_date: business_date(),
             attempt: Attempt::try_from(1).unwrap(),
             captures: vec![capture],
+            envelopes: Vec::new(),
             footage: None,
         };
         let deadline = Instant::now() + Duration::from_mins(1);
@@ -263,7 +265,12 @@ async fn a_terminal_with_too_many_failures_waits_and_others_do_not() {
     let bank = Bank::open("terminal_failures_max = 3\nterminal_window_s = 30").await;
     let stranger = Shown::face(WRONG).of(card("card-of-nobody"));
     let terminal = calling("ATM-1");
-    let begun = bank.rig.gateway().begin_capture(&terminal, question("BEFORE")).await.unwrap();
+    let begun = bank
+        .rig
+        .gateway()
+        .begin_capture(&terminal, question("BEFORE"), |_| Vec::new())
+        .await
+        .unwrap();
     for _ in 0..3 {
         bank.shows(&stranger).await.unwrap();
     }
