@@ -13,6 +13,7 @@ mod confirmations;
 mod evidence;
 mod footage;
 mod guests;
+mod keks;
 mod ledgers;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
@@ -46,6 +47,7 @@ pub use footage::{
     Footages,
 };
 pub use guests::{GUESTS_OF_NUMBER_MAX, GuestRow, Guests};
+pub use keks::{EvidenceKeyRow, KekReads, KekRow, KekWrites, OwnKeyRow};
 pub use ledgers::{ClosedLedgerRow, LedgerReads, LedgerWrites};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf};
 pub use packs::{ActivationRow, PackRow, PackShelf, PackSignature, Packs};
@@ -75,6 +77,7 @@ pub trait Store:
     + RegisterReads
     + PackShelf
     + LedgerReads
+    + KekReads
     + WitnessReads
     + std::fmt::Debug
     + ActivationQuestions
@@ -178,6 +181,7 @@ pub trait UnitOfWork:
     + Registers
     + Cases
     + LedgerWrites
+    + KekWrites
     + WitnessWrites
 {
     /// Makes everything durable (synced to the disk) before it returns.
