@@ -68,6 +68,7 @@ mod store;
 mod strength;
 mod synth;
 mod tellers;
+mod vault;
 mod vision;
 mod witness;
 mod working_days;

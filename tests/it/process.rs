@@ -115,6 +115,11 @@ impl Gateway {
         self.child.wait().unwrap().success()
     }
 
+    /// How it ended.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     /// Runs a command that speaks to this gateway.
     pub fn tulga(&self, home: &Home, arguments: &[&str]) -> Output {
         home.command(arguments).args(["--gateway", &self.address]).output().unwrap()
