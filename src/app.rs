@@ -28,8 +28,8 @@ use crate::domain::time::UnixMillis;
 use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
 use crate::gateway::{
-    FileErased, FileGuard, FileReferences, Gateway, HALF_YEARS_AHEAD, HeadGuard as _, KeyStore as _, Keyring,
-    Parts, ReferenceSource, Settings, SignedHead, Tasks, VisionLimits,
+    FileErased, FileGuard, FileReferences, Gateway, HALF_YEARS_AHEAD, HeadGuard as _,
+    KeyStore as _, Keyring, Parts, ReferenceSource, Settings, SignedHead, Tasks, VisionLimits,
 };
 use crate::grpc::limits::Limits;
 use crate::grpc::peer::Door;

@@ -231,7 +231,8 @@ mod tests {
             assert_eq!((made.name, made.home), (name_of(number), "file"));
         }
         // What is no key of ours.
-        for other in ["receipt-1.pem", "kek-", "kek-02", "kek-1", "kekk", "kek-3.bak", "kek-4.new"] {
+        for other in ["receipt-1.pem", "kek-", "kek-02", "kek-1", "kekk", "kek-3.bak", "kek-4.new"]
+        {
             fs::write(dir.path().join(other), "x").unwrap();
         }
         let loaded = keks.load().unwrap();
@@ -261,7 +262,10 @@ mod tests {
         fs::write(&path, "no key\n").unwrap();
         assert!(matches!(keks.load(), Err(VaultError::NoKey)));
         write_private(&dir.path().join("kek-2.sealed"), b"kek-2-ab 00\n").unwrap();
-        assert_eq!(read_sealed(&dir.path().join("kek-2.sealed")).unwrap(), ("kek-2-ab".into(), vec![0]));
+        assert_eq!(
+            read_sealed(&dir.path().join("kek-2.sealed")).unwrap(),
+            ("kek-2-ab".into(), vec![0])
+        );
         fs::remove_file(&path).unwrap();
         let refused = keks.load().unwrap_err();
         assert!(matches!(&refused, VaultError::NoToken { name } if name == "kek-2"), "{refused}");

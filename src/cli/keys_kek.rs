@@ -114,7 +114,9 @@ async fn retired(client: &mut Client) -> Result<Vec<proto::OldKek>> {
 fn told(old: &[proto::OldKek]) -> Result<()> {
     for proto::OldKek { name, needed_by, receipt_jws } in old {
         if *needed_by > 0 {
-            println!("{name} is kept: {needed_by} keys are wrapped under it; run `tulga keys rotate-kek`");
+            println!(
+                "{name} is kept: {needed_by} keys are wrapped under it; run `tulga keys rotate-kek`"
+            );
         } else {
             println!("{name} is destroyed: nothing is wrapped under it");
         }

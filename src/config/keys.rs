@@ -17,6 +17,7 @@ pub struct KeysConfig {
 
 /// A PKCS#11 token.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each kind of key that a token may hold")]
 pub struct Pkcs11Config {
     /// The module, a shared library.
     pub module: PathBuf,

@@ -8,7 +8,7 @@ use super::cases::{close as close_case, propose as propose_case};
 use super::confirmation::APP_KEYS_MAX;
 use super::error::GatewayError;
 use super::footage::confirm_deleted;
-use super::kek_rotation::{end_kek, retire_kek};
+use super::kek_rotation::KekWrite;
 use super::register::put_register;
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, NewEntry, Slot, Step};
@@ -25,7 +25,7 @@ use crate::domain::transaction::DecisionKey;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
     ActivationProposalRow, AppKeyRow, CaptureRow, ConfirmationAnswer, CustomerKeyRow, CustomerRow,
-    CustomerStatus, DuplicateRow, KekRow, ProposalRow, RedemptionRow, RegisterRow, StoreError,
+    CustomerStatus, DuplicateRow, ProposalRow, RedemptionRow, RegisterRow, StoreError,
     TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
 };
 
@@ -52,12 +52,8 @@ pub(super) enum Write {
     Erase(CustomerId),
     /// Erases somebody whom a restored database brought back; their cases stay.
     EraseAgain(CustomerId),
-    /// Makes a key-encryption key current.
-    BeginKek(KekRow),
-    /// Notes that nothing is wrapped under another key-encryption key.
-    EndKek(String),
-    /// Notes that a key-encryption key that nothing is wrapped under is destroyed.
-    RetireKek(String),
+    /// Notes what becomes of a key-encryption key.
+    Kek(KekWrite),
     InsertTerminalKey(TerminalKeyRow),
     /// Refuses a terminal that has a key already.
     RefuseKnownTerminal(TerminalId),
@@ -176,9 +172,7 @@ impl Write {
             Self::SetStatus(id, from, to) => set_status(unit, id, from, *to, slot.now).await?,
             Self::Erase(id) => erase(unit, id, slot.now).await?,
             Self::EraseAgain(id) => found("customer", unit.erase_customer(id, slot.now).await?)?,
-            Self::BeginKek(row) => exists("key-encryption key", unit.insert_kek(row).await)?,
-            Self::EndKek(id) => end_kek(unit, id, slot.now).await?,
-            Self::RetireKek(id) => retire_kek(unit, id, slot.now).await?,
+            Self::Kek(write) => write.apply(unit, slot.now).await?,
             Self::InsertTerminalKey(row) => {
                 exists("terminal key", unit.insert_terminal_key(row).await)?;
             }

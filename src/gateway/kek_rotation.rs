@@ -12,6 +12,8 @@ use super::Gateway;
 use super::act::{Write, receipt_actor};
 use super::error::GatewayError;
 use super::request::{Actor, Logged};
+use crate::crypto::AeadError;
+use crate::domain::time::UnixMillis;
 use crate::receipt::{Administration, Content};
 use crate::store::{KekRow, UnitOfWork};
 use crate::vault::{FIRST_KEK, KekName, VaultError};
@@ -137,7 +139,7 @@ impl Gateway {
             retired_at: None,
         };
         let content = kek_act("kek_rotation_begun", actor, &kek.name);
-        let begun = self.perform_as(content, None, vec![Write::BeginKek(row)]).await?;
+        let begun = self.perform_as(content, None, vec![Write::Kek(KekWrite::Begin(row))]).await?;
         self.vault.make_current(&kek.id).map_err(GatewayError::Vault)?;
         let left = self.store.wrapped_under_others(&kek.id).await?;
         Ok(KekRotation { kek, left, begun: Some(begun) })
@@ -149,8 +151,9 @@ impl Gateway {
         let newest = held.last().filter(|kek| keks.iter().all(|row| row.kek_id != kek.id));
         match newest {
             Some(kek) => Ok(kek.clone()),
-            None => block_in_place(|| self.vault.make_kek(&*self.entropy))
-                .map_err(GatewayError::Vault),
+            None => {
+                block_in_place(|| self.vault.make_kek(&*self.entropy)).map_err(GatewayError::Vault)
+            }
         }
     }
 
@@ -171,12 +174,17 @@ impl Gateway {
         let left = self.store.wrapped_under_others(&kek.id).await?;
         let keks = self.store.keks().await?;
         let is_open = keks.last().is_some_and(|row| row.ended_at.is_none());
-        let mut ended = None;
-        if left == 0 && is_open {
-            let content = kek_act("kek_rotated", actor, &kek.name);
-            ended = Some(self.perform_as(content, None, vec![Write::EndKek(kek.id)]).await?);
+        if left > 0 || !is_open {
+            return Ok(Rewrapped { rewrapped, left, ended: None });
         }
-        Ok(Rewrapped { rewrapped, left, ended })
+        let content = kek_act("kek_rotated", actor, &kek.name);
+        match self.perform_as(content, None, vec![Write::Kek(KekWrite::End(kek.id))]).await {
+            Ok(logged) => Ok(Rewrapped { rewrapped, left, ended: Some(logged) }),
+            Err(GatewayError::State(MEANWHILE)) => {
+                Ok(Rewrapped { rewrapped, left: 1, ended: None })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn rewrap_batch(&self, kek_id: &str, at_most: u32) -> Result<u64, GatewayError> {
@@ -185,13 +193,13 @@ impl Gateway {
         self.put_own_keys(&mut *unit).await?;
         let customers = unit.customer_keys_under_others(kek_id, at_most).await?;
         for row in &customers {
-            let row = self.vault.rewrap_customer(tenant, row, &*self.entropy)?;
+            let row = self.vault.rewrap_customer(tenant, row, &*self.entropy).map_err(altered)?;
             unit.rewrap_customer_key(&row).await?;
         }
         let done = u32::try_from(customers.len()).unwrap_or(u32::MAX);
         let evidence = unit.evidence_keys_under_others(kek_id, at_most - done.min(at_most)).await?;
         for row in &evidence {
-            let row = self.vault.rewrap_evidence(tenant, row, &*self.entropy)?;
+            let row = self.vault.rewrap_evidence(tenant, row, &*self.entropy).map_err(altered)?;
             unit.rewrap_evidence_key(&row).await?;
         }
         unit.commit().await?;
@@ -213,7 +221,7 @@ impl Gateway {
             let mut old = OldKek { name: row.name.clone(), needed_by: 0, retired: None };
             if row.retired_at.is_none() {
                 let content = kek_act("kek_retired", actor, &row.name);
-                let write = Write::RetireKek(row.kek_id.clone());
+                let write = Write::Kek(KekWrite::Retire(row.kek_id.clone()));
                 match self.perform_as(content, None, vec![write]).await {
                     Ok(logged) => old.retired = Some(logged),
                     Err(GatewayError::KekNeeded { by }) => old.needed_by = by,
@@ -232,6 +240,16 @@ impl Gateway {
     }
 }
 
+/// What ending is refused with where a call had wrapped a key just before the change.
+const MEANWHILE: &str = "a key was wrapped under the old key-encryption key meanwhile";
+
+fn altered(cause: AeadError) -> GatewayError {
+    GatewayError::internal(
+        "a wrapped key does not open: its row was altered, or names a key-encryption key that is not here",
+        cause,
+    )
+}
+
 fn kek_act(act: &str, actor: &Actor, name: &str) -> Content {
     Content::Administration(Administration {
         act: act.to_owned(),
@@ -241,33 +259,44 @@ fn kek_act(act: &str, actor: &Actor, name: &str) -> Content {
     })
 }
 
-/// Nothing may be wrapped under another key when a rotation ends.
-pub(super) async fn end_kek(
-    unit: &mut dyn UnitOfWork,
-    kek_id: &str,
-    now: crate::domain::time::UnixMillis,
-) -> Result<(), GatewayError> {
-    if unit.wrapped_under_others(kek_id).await? > 0 {
-        return Err(GatewayError::State("a key was wrapped under the old one meanwhile: go on"));
-    }
-    if unit.end_kek(kek_id, now).await? {
-        return Ok(());
-    }
-    Err(GatewayError::State("the rotation has ended"))
+/// What is written of a key-encryption key, with its entry.
+pub(super) enum KekWrite {
+    /// It is current.
+    Begin(KekRow),
+    /// Nothing is wrapped under another.
+    End(String),
+    /// It is destroyed.
+    Retire(String),
 }
 
-/// Nothing may be wrapped under a key that is destroyed.
-pub(super) async fn retire_kek(
-    unit: &mut dyn UnitOfWork,
-    kek_id: &str,
-    now: crate::domain::time::UnixMillis,
-) -> Result<(), GatewayError> {
-    let by = unit.wrapped_under(kek_id).await?;
-    if by > 0 {
-        return Err(GatewayError::KekNeeded { by });
+impl KekWrite {
+    /// Writes, where nothing stands against it.
+    pub async fn apply(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        now: UnixMillis,
+    ) -> Result<(), GatewayError> {
+        match self {
+            Self::Begin(row) => Ok(unit.insert_kek(row).await?),
+            Self::End(id) => {
+                if unit.wrapped_under_others(id).await? > 0 {
+                    return Err(GatewayError::State(MEANWHILE));
+                }
+                if unit.end_kek(id, now).await? {
+                    return Ok(());
+                }
+                Err(GatewayError::State("the rotation has ended"))
+            }
+            Self::Retire(id) => {
+                let by = unit.wrapped_under(id).await?;
+                if by > 0 {
+                    return Err(GatewayError::KekNeeded { by });
+                }
+                if unit.retire_kek(id, now).await? {
+                    return Ok(());
+                }
+                Err(GatewayError::State("the key-encryption key is retired already"))
+            }
+        }
     }
-    if unit.retire_kek(kek_id, now).await? {
-        return Ok(());
-    }
-    Err(GatewayError::State("the key-encryption key is retired already"))
 }

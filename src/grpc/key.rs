@@ -9,7 +9,8 @@ use super::status::InvalidField;
 use crate::crypto::spki_pem;
 use crate::gateway::request::Logged;
 use crate::gateway::{
-    Gateway, Installed, KekRotation, KeyUse, LedgerPlace, LedgerState, OldKek, PreparedKey, Rewrapped,
+    Gateway, Installed, KekRotation, KeyUse, LedgerPlace, LedgerState, OldKek, PreparedKey,
+    Rewrapped,
 };
 use crate::proto;
 use crate::proto::key_service_server::KeyService;

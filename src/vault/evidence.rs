@@ -60,7 +60,7 @@ impl Vault {
         let aad = place("wrapped", tenant, receipt).aad();
         let plain = self.ring().unwrap(evidence.kek_id.as_deref(), &aad, &evidence.wrapped)?;
         let key = <[u8; 32]>::try_from(plain.as_slice()).map_err(|_| AeadError::Open)?;
-        let key = SealingKey::new(key);
+        let key = SealingKey::new(*Zeroizing::new(key));
         key.open(&place("picture", tenant, receipt).aad(), &evidence.sealed)
     }
 }

@@ -214,8 +214,10 @@ pub struct CustomerKeys {
 impl CustomerKeys {
     fn from_plain(plain: &[u8]) -> Result<Self, AeadError> {
         let (data, pseudonym) = plain.split_at_checked(32).ok_or(AeadError::Open)?;
-        let key = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(|_| AeadError::Open);
-        Ok(Self { data: SealingKey::new(key(data)?), pseudonym: MacKey::new(key(pseudonym)?) })
+        let key = |bytes: &[u8]| {
+            <[u8; 32]>::try_from(bytes).map(Zeroizing::new).map_err(|_| AeadError::Open)
+        };
+        Ok(Self { data: SealingKey::new(*key(data)?), pseudonym: MacKey::new(*key(pseudonym)?) })
     }
 
     /// Seals one of the customer's rows.

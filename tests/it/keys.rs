@@ -200,7 +200,7 @@ fn audited(mut verify: Command) {
 }
 
 /// Ends a gateway that never served.
-async fn close(app: App) {
+pub async fn close(app: App) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     app.serve(listener, async {}).await.unwrap();
 }

@@ -54,6 +54,13 @@ impl Home {
         command
     }
 
+    /// The same for a gateway whose system calls are looked at from outside.
+    pub fn traceable(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.env("TULGA_TRACEABLE", "1");
+        command
+    }
+
     /// Starts the gateway and waits until it listens.
     pub fn serve(&self) -> Gateway {
         self.serve_as(self.command(&["serve"]))

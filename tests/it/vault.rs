@@ -149,7 +149,8 @@ async fn half_a_rotation(home: &Home, gateway: &mut Gateway) -> (u64, Vec<String
     assert_eq!((batch.rewrapped, batch.left), (7, begun.left - 7 - 2));
     // The old key is needed, and stays.
     let kept = keys.retire_keks(proto::RetireKeksRequest {}).await.unwrap().into_inner().keks;
-    let expected = proto::OldKek { name: "kek".into(), needed_by: batch.left, ..Default::default() };
+    let expected =
+        proto::OldKek { name: "kek".into(), needed_by: batch.left, ..Default::default() };
     assert_eq!(kept, [expected]);
     // Somebody new is wrapped under the new key at once.
     customers.push(create(&mut desk, &iins().nth(ENROLLED).unwrap()).await);
@@ -195,8 +196,7 @@ async fn a_rotation_that_was_killed_goes_on_and_the_old_key_goes_when_nothing_ne
     let mut terminal = Terminal::new(gateway.connect(&home, Role::Terminal, TERMINAL).await);
     let again = decided(&mut terminal, "AFTER").await;
     assert_eq!(again.outcome(), proto::Outcome::Approved);
-    let mut auditor =
-        AuditServiceClient::new(gateway.connect(&home, Role::Auditor, "dev").await);
+    let mut auditor = AuditServiceClient::new(gateway.connect(&home, Role::Auditor, "dev").await);
     let read = proto::GetEvidenceRequest {
         index: decision,
         case_reference: "CASE-1".into(),
@@ -295,25 +295,9 @@ fn config(data: &Path) -> Config {
     .unwrap()
 }
 
-/// Takes away what the last migration made: the database of a gateway of before.
-const OF_BEFORE: [&str; 8] = [
-    "DROP TRIGGER customer_keys_live",
-    "DROP TRIGGER evidence_live",
-    "DROP INDEX customer_keys_by_kek",
-    "DROP INDEX evidence_by_kek",
-    "DROP TABLE keks",
-    "DROP TABLE own_keys",
-    "ALTER TABLE evidence DROP COLUMN kek_id",
-    "DELETE FROM _sqlx_migrations WHERE version = 14",
-];
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_of_before_goes_on_with_the_keys_that_it_had() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
-    let config = config(&data);
-    init(&config).unwrap();
-    // Keys that follow from the first key-encryption key, as they did.
+/// A data folder whose vault's own keys follow from its first key-encryption key, as they did.
+async fn derive_as_before(config: &Config, data: &Path) {
+    init(config).unwrap();
     let vault = Vault::load(&data.join("keys/kek")).unwrap();
     let kek = vault.current_kek();
     let store = SqliteStore::open(&data.join("tulga.sqlite")).await.unwrap();
@@ -332,6 +316,26 @@ async fn a_database_of_before_goes_on_with_the_keys_that_it_had() {
     }
     unit.commit().await.unwrap();
     store.close().await;
+}
+
+/// Takes away what the last migration made: the database of a gateway of before.
+const OF_BEFORE: [&str; 8] = [
+    "DROP TRIGGER customer_keys_live",
+    "DROP TRIGGER evidence_live",
+    "DROP INDEX customer_keys_by_kek",
+    "DROP INDEX evidence_by_kek",
+    "DROP TABLE keks",
+    "DROP TABLE own_keys",
+    "ALTER TABLE evidence DROP COLUMN kek_id",
+    "DELETE FROM _sqlx_migrations WHERE version = 14",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_of_before_goes_on_with_the_keys_that_it_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let config = config(&data);
+    derive_as_before(&config, &data).await;
     let clock = || std::sync::Arc::new(tulga::clock::SystemClock);
     let rate = "[rate]\nper_terminal_per_minute = 10000\n";
     let pack = dev_pack_with("evidence_days = 365", "");

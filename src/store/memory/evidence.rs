@@ -5,7 +5,9 @@ use async_trait::async_trait;
 use super::{MemoryStore, MemoryUnit, at_most, insert};
 use crate::domain::id::ReceiptId;
 use crate::domain::time::UnixMillis;
-use crate::store::{EvidenceCounts, EvidenceKeyRow, EvidenceReads, EvidenceRow, Evidences, StoreError};
+use crate::store::{
+    EvidenceCounts, EvidenceKeyRow, EvidenceReads, EvidenceRow, Evidences, StoreError,
+};
 
 /// A capture, and whether its file is known to be gone.
 #[derive(Clone)]

@@ -45,12 +45,7 @@ impl Intruder {
                 .unwrap();
         let row = |(purpose, kek_id, wrapped)| OwnKeyRow { purpose, kek_id, wrapped };
         vault.take_own(&tenant, &own.into_iter().map(row).collect::<Vec<_>>()).unwrap();
-        Self {
-            pool,
-            vault,
-            tenant,
-            origin: origin.to_owned(),
-        }
+        Self { pool, vault, tenant, origin: origin.to_owned() }
     }
 
     pub(super) async fn of(site: &Site) -> Self {

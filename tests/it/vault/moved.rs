@@ -73,8 +73,7 @@ async fn cells(pool: &SqlitePool, decisions: &[(&'static str, &'static str, u64)
     add("captures", "sealed", rows(captures).await, of(&|it| Use::Verify(it.1)));
     let answers = "SELECT rowid FROM decisions ORDER BY entry_index";
     add("decisions", "sealed_answer", rows(answers).await, of(&|it| Use::Again(it.0)));
-    let records =
-        "SELECT rowid FROM entries WHERE kind = 'verification' ORDER BY entry_index";
+    let records = "SELECT rowid FROM entries WHERE kind = 'verification' ORDER BY entry_index";
     add("entries", "sealed_audit", rows(records).await, of(&|it| Use::Record(it.2)));
     let evidence = "SELECT rowid FROM evidence ORDER BY entry_index";
     add("evidence", "wrapped", rows(evidence).await, of(&|it| Use::Evidence(it.2)));
@@ -206,15 +205,10 @@ async fn sessions_do_not_move(bench: &mut Bench) {
     }
     let sql = "SELECT rowid FROM challenges WHERE state = 'open' ORDER BY rowid DESC LIMIT 2";
     let rows: Vec<i64> = sqlx::query_scalar(sql).fetch_all(&bench.pool).await.unwrap();
-    let cell = |row| Cell {
-        table: "challenges",
-        column: "sealed_session",
-        row,
-        used_by: Use::Nothing,
-    };
+    let cell =
+        |row| Cell { table: "challenges", column: "sealed_session", row, used_by: Use::Nothing };
     swap(&bench.pool, &cell(rows[0]), &cell(rows[1])).await;
-    for (challenge, id, face) in
-        [(&opened[0], "S1", "obama2.jpg"), (&opened[1], "S2", "biden.jpg")]
+    for (challenge, id, face) in [(&opened[0], "S1", "obama2.jpg"), (&opened[1], "S2", "biden.jpg")]
     {
         let refused = bench.terminal.verify(verify(id, 1, challenge, demo(face))).await;
         let refused = refused.unwrap_err();
@@ -239,9 +233,12 @@ async fn nothing_starts_on_swapped_keys(data: &Path, cells: &[Cell]) {
         swap(&pool, a, b).await;
         pool.close().await;
     }
+    // It was that: with everything in its place the gateway starts.
+    crate::keys::close(App::open(&config).await.unwrap()).await;
     // A table without row ids: by purpose.
     let pool = database(data).await;
-    let exchange = "UPDATE own_keys SET purpose = CASE purpose WHEN 'index' THEN 'x' ELSE 'index' END";
+    let exchange =
+        "UPDATE own_keys SET purpose = CASE purpose WHEN 'index' THEN 'x' ELSE 'index' END";
     for sql in [exchange, "UPDATE own_keys SET purpose = 'system' WHERE purpose = 'x'"] {
         sqlx::query(sql).execute(&pool).await.unwrap();
     }

@@ -23,7 +23,10 @@ async fn a_key_encryption_key_that_a_token_sealed_opens_with_it_alone() {
     }
     let rotated = token.tulga(&gateway, &["keys", "rotate-kek", "--retire"]);
     let rotated = String::from_utf8_lossy(&rotated.stdout).into_owned();
-    assert!(rotated.contains("token) is current") && rotated.contains("kek is destroyed"), "{rotated}");
+    assert!(
+        rotated.contains("token) is current") && rotated.contains("kek is destroyed"),
+        "{rotated}"
+    );
     assert!(keys.join("kek-2.sealed").exists() && !keys.join("kek.sealed").exists());
     // While it serves, nobody misses the token.
     let (tokens, away) = (token.home.path().join("tokens"), token.home.path().join("away"));
