@@ -14,6 +14,7 @@
     reason = "a bench that fails may panic, and prints its figures"
 )]
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -175,6 +176,7 @@ async fn open(dir: &Path, sync: bool) -> (Arc<Gateway>, Tasks) {
         pack: Arc::new(PolicyPack::embedded_dev().unwrap()),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
+        erased: Arc::new(Mutex::new(BTreeSet::<Digest>::new())),
         guard,
         references: None,
         authority: Arc::new(AnyCertificate),

@@ -22,6 +22,7 @@ mod enroll;
 pub mod evaluate;
 pub mod evaluate_finger;
 mod keys;
+mod keys_kek;
 mod models;
 mod policy;
 mod policy_backtest;
@@ -101,7 +102,7 @@ enum Command {
     /// Export, verify and read the ledger
     #[command(subcommand)]
     Audit(audit::Command),
-    /// List, rotate and revoke the keys that sign receipts and checkpoints
+    /// List, rotate and revoke the keys that sign, and rotate the one that all at rest is wrapped under
     #[command(subcommand)]
     Keys(keys::Command),
     /// Verify or rebuild the models

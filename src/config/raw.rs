@@ -151,6 +151,7 @@ pub(super) enum RawHeld {
     Receipt,
     Ledger,
     Root,
+    Kek,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

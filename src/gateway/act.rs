@@ -8,6 +8,7 @@ use super::cases::{close as close_case, propose as propose_case};
 use super::confirmation::APP_KEYS_MAX;
 use super::error::GatewayError;
 use super::footage::confirm_deleted;
+use super::kek_rotation::KekWrite;
 use super::locks;
 use super::register::put_register;
 use super::request::{Actor, Logged};
@@ -51,6 +52,10 @@ pub(super) enum Write {
     /// Moves a customer from one of the statuses to another.
     SetStatus(CustomerId, &'static [CustomerStatus], CustomerStatus),
     Erase(CustomerId),
+    /// Erases somebody whom a restored database brought back; their cases stay.
+    EraseAgain(CustomerId),
+    /// Notes what becomes of a key-encryption key.
+    Kek(KekWrite),
     /// Registers the key of a terminal that has none in force.
     InsertFirstTerminalKey(TerminalKeyRow),
     InsertTerminalKey(TerminalKeyRow),
@@ -180,6 +185,8 @@ impl Write {
             }
             Self::SetStatus(id, from, to) => set_status(unit, id, from, *to, slot.now).await?,
             Self::Erase(id) => erase(unit, id, slot.now).await?,
+            Self::EraseAgain(id) => found("customer", unit.erase_customer(id, slot.now).await?)?,
+            Self::Kek(write) => write.apply(unit, slot.now).await?,
             Self::InsertFirstTerminalKey(row) => {
                 if !exists("terminal key", unit.insert_first_terminal_key(row).await)? {
                     return Err(GatewayError::Exists("terminal"));

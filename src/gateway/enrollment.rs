@@ -161,13 +161,20 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`GatewayError::NotFound`] when there is no such customer.
+    /// [`GatewayError::NotFound`] when there is no such customer; [`GatewayError::Store`] when they are erased
+    /// and that could not be remembered outside the database: the same call again remembers it.
     pub async fn erase(
         &self,
         actor: &Actor,
         customer: &CustomerId,
     ) -> Result<Logged, GatewayError> {
-        let subject = self.subject_of(customer).await?;
+        let subject = match self.subject_of(customer).await {
+            Ok(subject) => subject,
+            Err(error) => {
+                self.mark_if_erased(customer).await?;
+                return Err(error);
+            }
+        };
         let _turn = self.activation.lock().await;
         let content = Content::Erasure(Erasure {
             actor: receipt_actor(actor),
@@ -181,7 +188,10 @@ impl Gateway {
         let writes = vec![Write::Erase(*customer), Write::ForgetTries(tries)];
         let performed = self.perform_as(content, None, writes).await;
         self.refresh_gallery(customer).await?;
-        performed
+        let logged = performed?;
+        // A backup of before must not bring them back: that is remembered before anybody is told.
+        self.mark_erased(customer)?;
+        Ok(logged)
     }
 
     /// One customer, without anything personal.

@@ -7,6 +7,7 @@ use crate::capture::{DecodeError, FingerDecodeError};
 use crate::crypto::{AeadError, EntropyError, SignatureError};
 use crate::receipt::IssueError;
 use crate::store::StoreError;
+use crate::vault::VaultError;
 
 /// The gateway did not do what was asked: there is no decision, and no receipt.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,15 @@ pub enum GatewayError {
     /// Keys or their register could not be read, made or kept.
     #[error("the keys cannot be used")]
     Keys(#[source] KeyStoreError),
+    /// Key-encryption keys could not be read, made, kept or destroyed.
+    #[error("the key-encryption keys cannot be used")]
+    Vault(#[source] VaultError),
+    /// A key-encryption key that is to be destroyed is needed.
+    #[error("{by} keys are wrapped under the key-encryption key")]
+    KekNeeded {
+        /// How many keys are wrapped under it.
+        by: u64,
+    },
     /// A key register that is not taken; the fault names what is wrong with it.
     #[error("the key register is refused")]
     Register {
@@ -110,7 +120,7 @@ impl GatewayError {
             Self::IdReused => "REQ_ID_REUSED",
             Self::NotFound(_) => "REQ_NOT_FOUND",
             Self::Exists(_) => "REQ_EXISTS",
-            Self::State(_) => "REQ_STATE",
+            Self::State(_) | Self::KekNeeded { .. } => "REQ_STATE",
             Self::Rate => "LIM_RATE",
             Self::Throttled => "LIM_TERMINAL",
             Self::Overloaded => "SYS_OVERLOADED",
@@ -118,7 +128,7 @@ impl GatewayError {
             Self::NotReady(_) => "SYS_NOT_READY",
             Self::Reference(cause) => cause.code(),
             // Without a signature there is no receipt, as without the store.
-            Self::Store(_) | Self::Signing(_) | Self::Keys(_) => "SYS_STORE",
+            Self::Store(_) | Self::Signing(_) | Self::Keys(_) | Self::Vault(_) => "SYS_STORE",
             Self::Internal(..) => "SYS_INTERNAL",
         }
     }

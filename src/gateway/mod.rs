@@ -15,6 +15,7 @@ mod customer;
 mod decoy;
 mod enrollment;
 mod envelope;
+mod erased;
 mod error;
 mod evidence;
 mod exception;
@@ -26,6 +27,7 @@ mod guard;
 mod guest;
 mod import;
 mod incidents;
+mod kek_rotation;
 mod kept_captures;
 mod key_change;
 mod key_store;
@@ -96,6 +98,7 @@ pub use audit::{AuditRecord, Entry, Redeem};
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
 pub use envelope::{Bound, DeviceFault, Envelope, envelope_message};
+pub use erased::{ErasedError, ErasedRecord, FileErased};
 pub use error::GatewayError;
 pub use evidence::Evidence;
 pub use export::{ExportFile, ExportOptions};
@@ -103,6 +106,7 @@ pub use finger_records::ExportedTemplate;
 pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
 pub use guard::{FileGuard, GuardError, HeadGuard, SignedHead};
 pub use import::Imported;
+pub use kek_rotation::{KekRotation, OldKek, REWRAPPED_AT_ONCE_MAX, Rewrapped};
 pub use key_change::{HALF_YEARS_AHEAD, PreparedKey};
 pub use key_store::{KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError};
 pub use keyring::{Installed, Keyring, KeyringError};
@@ -157,6 +161,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// The last-signed-head record.
     pub guard: Arc<dyn HeadGuard>,
+    /// The record of whoever was erased.
+    pub erased: Arc<dyn ErasedRecord>,
     /// Portraits to compare at enrolment, where the bank has a source.
     pub references: Option<Arc<dyn ReferenceSource>>,
     /// Who cosigns the ledger's checkpoints.
@@ -215,6 +221,7 @@ pub struct Gateway {
     shelves: Arc<dyn Shelves>,
     vault: Arc<Vault>,
     decoy: Decoy,
+    erased: Arc<dyn ErasedRecord>,
     vision: VisionPool,
     packs: Arc<Packs>,
     clock: Arc<dyn Clock>,
@@ -241,7 +248,7 @@ pub struct Gateway {
     replay: Mutex<()>,
     /// Reports that may be made at once: each reads much.
     reports: Semaphore,
-    /// Held while a key is made or a register installed.
+    /// Held while a key is made, a register installed, or keys are wrapped anew.
     key_change: Mutex<()>,
     /// Held over an import of a register: the rows of one version are staged at a time.
     register_import: Mutex<()>,
@@ -333,6 +340,7 @@ impl Gateway {
                 parts.settings.calls_per_terminal_per_minute,
             )),
             references: parts.references,
+            erased: parts.erased,
             keyring,
             matcher,
             finger_matcher,
@@ -358,6 +366,8 @@ impl Gateway {
             closed_tree: Mutex::new(None),
             incidents: Incidents::default(),
         });
+        gateway.open_vault().await?;
+        gateway.apply_erased().await?;
         gateway.load_gallery().await?;
         gateway.open_packs().await?;
         gateway.settle_keys().await?;

@@ -435,8 +435,8 @@ impl VerificationJob {
             attempts_left,
             &self.salts,
         );
-        let plain =
-            serde_json::to_vec(&kept).map_err(|cause| GatewayError::internal("answer", cause))?;
+        let plain = serde_json::to_vec(&kept).map(Zeroizing::new);
+        let plain = plain.map_err(|cause| GatewayError::internal("answer", cause))?;
         let place = answer_place(self.settings.tenant.as_str(), &self.key, self.which());
         Ok(self.vault.seal_system(&place, &plain, &*self.entropy)?)
     }

@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 89] = [
+pub const ACCESS: [(&str, Access); 92] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -119,6 +119,9 @@ pub const ACCESS: [(&str, Access); 89] = [
     ("/tulga.v1.KeyService/ListKeys", ADMIN),
     ("/tulga.v1.KeyService/PrepareKey", ADMIN),
     ("/tulga.v1.KeyService/InstallRegister", ADMIN),
+    ("/tulga.v1.KeyService/BeginKekRotation", ADMIN),
+    ("/tulga.v1.KeyService/RewrapKeys", ADMIN),
+    ("/tulga.v1.KeyService/RetireKeks", ADMIN),
     ("/tulga.v1.PolicyService/ProposePack", POLICY_AUTHOR),
     ("/tulga.v1.PolicyService/ApprovePack", POLICY_APPROVER),
     ("/tulga.v1.PolicyService/ActivatePack", POLICY_ACTIVATOR),

@@ -14,6 +14,7 @@ mod confirmations;
 mod evidence;
 mod footage;
 mod guests;
+mod keks;
 mod ledgers;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
@@ -51,6 +52,7 @@ pub use footage::{
     Footages,
 };
 pub use guests::{GUESTS_OF_NUMBER_MAX, GuestRow, Guests};
+pub use keks::{EvidenceKeyRow, KekReads, KekRow, KekWrites, OwnKeyRow};
 pub use ledgers::{ClosedLedgerRow, LedgerReads, LedgerWrites};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf};
 pub use packs::{ActivationRow, PackRow, PackShelf, PackSignature, Packs};
@@ -81,6 +83,7 @@ pub trait Store:
     + RegisterReads
     + PackShelf
     + LedgerReads
+    + KekReads
     + WitnessReads
     + SensorReads
     + std::fmt::Debug
@@ -186,6 +189,7 @@ pub trait UnitOfWork:
     + Registers
     + Cases
     + LedgerWrites
+    + KekWrites
     + WitnessWrites
     + SensorWrites
     + Attempts

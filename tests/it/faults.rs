@@ -6,10 +6,11 @@ mod acts;
 mod confirmed;
 mod half_years;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -490,6 +491,7 @@ impl Rig {
                 self.guard.last().unwrap().map_or(1, |it| it.entries + 1),
             )),
             guard: Arc::clone(&self.guard) as _,
+            erased: Arc::new(Mutex::new(BTreeSet::<Digest>::new())),
             references: None,
             witnesses: None,
             timestamping: None,

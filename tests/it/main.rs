@@ -75,6 +75,7 @@ mod strength;
 mod supply;
 mod synth;
 mod tellers;
+mod vault;
 mod vision;
 mod witness;
 mod working_days;

@@ -55,6 +55,13 @@ impl Home {
         command
     }
 
+    /// The same for a gateway whose system calls are looked at from outside.
+    pub fn traceable(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.env("TULGA_TRACEABLE", "1");
+        command
+    }
+
     /// Starts the gateway and waits until it listens.
     pub fn serve(&self) -> Gateway {
         self.serve_as(self.command(&["serve"]))
@@ -114,6 +121,11 @@ impl Gateway {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.child.wait().unwrap().success()
+    }
+
+    /// How it ended.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// Runs a command that speaks to this gateway.

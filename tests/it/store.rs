@@ -8,6 +8,7 @@ mod confirmations;
 mod faults;
 mod fixtures;
 mod guests;
+mod keks;
 mod ledger;
 mod movements;
 mod oversight;
@@ -56,6 +57,10 @@ use self::fixtures::{
     receipt, terminal, terminal_key, token, write,
 };
 use self::guests::guests_come_by_number_the_newest_first_and_are_counted_by_terminal;
+use self::keks::{
+    a_kek_is_current_ended_and_retired_once,
+    what_is_wrapped_under_others_is_counted_found_and_wrapped_anew,
+};
 use self::ledger::{
     a_batch_of_any_length_is_appended_whole_or_not_at_all, a_gap_among_the_leaves_is_noticed,
     a_ledger_is_closed_once_and_closed_ones_come_in_their_order,
@@ -126,6 +131,8 @@ on_every_store!(
     a_proposed_activation_is_replaced_taken_away_and_goes_with_the_customer,
     terminal_keys_come_by_terminal_and_age_in_pages,
     a_customer_is_found_by_id_and_number_and_comes_once,
+    a_kek_is_current_ended_and_retired_once,
+    what_is_wrapped_under_others_is_counted_found_and_wrapped_anew,
     customers_come_in_the_order_of_their_ids_in_pages,
     a_token_stands_for_one_customer_until_it_expires,
     captures_come_in_the_order_of_their_creation,

@@ -7,6 +7,7 @@ mod confirmations;
 mod evidence;
 mod footage;
 mod guests;
+mod keks;
 mod ledgers;
 mod movements;
 mod packs;
@@ -161,6 +162,8 @@ struct State {
     cases: BTreeMap<CaseId, CaseRow>,
     case_evidence: BTreeMap<(CaseId, u64), CaseEvidenceRow>,
     case_lookalikes: BTreeSet<(CaseId, CustomerId)>,
+    keks: BTreeMap<u64, super::KekRow>,
+    own_keys: BTreeMap<String, super::OwnKeyRow>,
     heads: BTreeMap<String, HeadRow>,
     closed_ledgers: Vec<super::ClosedLedgerRow>,
     entries: BTreeMap<(String, u64), Arc<EntryRow>>,
@@ -466,6 +469,7 @@ impl UnitOfWork for MemoryUnit {
         key: &CustomerKeyRow,
     ) -> Result<(), StoreError> {
         let state = self.state()?;
+        state.require_live_kek(&key.kek_id)?;
         let same_iin =
             |other: &CustomerRow| other.iin_index.is_some() && other.iin_index == row.iin_index;
         if state.customers.values().any(same_iin) {

@@ -11,6 +11,7 @@ mod confirmations;
 mod evidence;
 mod footage;
 mod guests;
+mod keks;
 mod ledgers;
 mod movements;
 mod packs;

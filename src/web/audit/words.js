@@ -323,11 +323,15 @@ const VALUES = {
     oversight: ["қадағалау", "надзор", "oversight"],
   },
   cause: {
+    restored_database: ["Қалпына келтірілген дерекқор", "Восстановленная база данных", "A restored database"],
     customer_request: ["Клиенттің өтініші", "Просьба клиента", "The customer’s request"],
     retention: ["Сақтау мерзімі бітті", "Истёк срок хранения", "The time of keeping is over"],
   },
   act: {
     ledger_opened: ["Журнал ашылды", "Журнал открыт", "The ledger was opened"],
+    kek_rotation_begun: ["Шифрлау кілтін ауыстыру басталды", "Начата смена ключа шифрования ключей", "A new key-encryption key took over"],
+    kek_rotated: ["Шифрлау кілті ауыстырылды", "Ключ шифрования ключей сменён", "The key-encryption key was rotated"],
+    kek_retired: ["Ескі шифрлау кілті жойылды", "Старый ключ шифрования ключей уничтожен", "An old key-encryption key was destroyed"],
     customer_created: ["Клиент тіркелді", "Клиент зарегистрирован", "A customer was enrolled"],
     customer_activated: ["Клиент белсендірілді", "Клиент активирован", "A customer was activated"],
     activation_proposed: ["Белсендіру ұсынылды", "Предложена активация", "An activation was proposed"],

@@ -15,7 +15,7 @@ use tulga::pki::Role;
 use tulga::proto::{self, ReplayEnd, ReplayVerdict};
 use tulga::receipt::{self, Content, Salt, audit_commit, rid_text};
 use tulga::store::sql::SqliteStore;
-use tulga::store::{CustomerKeyRow, Store as _};
+use tulga::store::{CustomerKeyRow, OwnKeyRow, Store as _};
 use tulga::vault::{CustomerKeys, Place, Vault};
 
 use super::{
@@ -35,12 +35,17 @@ pub(super) struct Intruder {
 impl Intruder {
     async fn in_folder(data: &Path, origin: &str) -> Self {
         let path = data.join("tulga.sqlite");
-        Self {
-            pool: SqlitePool::connect(&format!("sqlite:{}", path.display())).await.unwrap(),
-            vault: Vault::load(&data.join("keys").join("kek")).unwrap(),
-            tenant: Config::from_toml("").unwrap().identity.tenant,
-            origin: origin.to_owned(),
-        }
+        let pool = SqlitePool::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+        let tenant = Config::from_toml("").unwrap().identity.tenant;
+        let vault = Vault::load(&data.join("keys").join("kek")).unwrap();
+        let own: Vec<(String, String, Vec<u8>)> =
+            sqlx::query_as("SELECT purpose, kek_id, wrapped FROM own_keys")
+                .fetch_all(&pool)
+                .await
+                .unwrap();
+        let row = |(purpose, kek_id, wrapped)| OwnKeyRow { purpose, kek_id, wrapped };
+        vault.take_own(&tenant, &own.into_iter().map(row).collect::<Vec<_>>()).unwrap();
+        Self { pool, vault, tenant, origin: origin.to_owned() }
     }
 
     pub(super) async fn of(site: &Site) -> Self {
