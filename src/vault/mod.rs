@@ -198,12 +198,7 @@ impl Vault {
     /// The keyed hash under which a customer's tries are counted.
     #[must_use]
     pub fn tries_of_customer(&self, tenant: &TenantId, customer: &CustomerId) -> Digest {
-        self.index(&[
-            b"tries",
-            tenant.as_str().as_bytes(),
-            b"customer",
-            customer.as_bytes(),
-        ])
+        self.index(&[b"tries", tenant.as_str().as_bytes(), b"customer", customer.as_bytes()])
     }
 
     /// The keyed hash under which tries are counted of whoever a reference leads to when it leads to
