@@ -245,8 +245,8 @@ impl Gateway {
         if request.envelopes.is_empty() {
             return Ok(SignedBy::default());
         }
-        let mut captured = by_kind(&session.modalities()?, &request.captures);
-        if captured.len() != request.envelopes.len() {
+        let mut kinds = by_kind(&session.modalities()?, &request.captures);
+        if kinds.len() != request.envelopes.len() {
             let problem = "there must be one for each kind of what was captured, or none";
             return Err(GatewayError::Invalid { field: "envelopes", problem });
         }
@@ -256,7 +256,7 @@ impl Gateway {
         for envelope in &request.envelopes {
             let row = self.store.sensor_key(&envelope.key_id).await?;
             let row = row.filter(|row| row.sensor == envelope.sensor && row.terminal == *terminal);
-            let kind = row.as_ref().and_then(|row| captured.remove(&row.modality));
+            let kind = row.as_ref().and_then(|row| kinds.remove(&row.modality));
             let captures = kind.ok_or(DeviceFault::UnknownSensor)?;
             let row = counting(row, now)?;
             let bound = Bound {

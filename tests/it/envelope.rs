@@ -13,6 +13,7 @@ use tulga::clock::{Clock, ManualClock, SystemClock};
 use tulga::crypto::{PublicKey, length_prefixed, sha256, spki_pem};
 use tulga::pki::Role;
 use tulga::proto;
+use tulga::proto::SensorKeyState::{Replaced, Revoked};
 use tulga::proto::audit_service_client::AuditServiceClient;
 use tulga::proto::sensor_service_client::SensorServiceClient;
 use tulga::proto::verification_service_client::VerificationServiceClient;
@@ -235,11 +236,27 @@ async fn a_signed_capture_is_approved_and_its_receipt_names_the_sensor() {
     site.finish().await;
 }
 
+type Swap = fn(&mut Said);
+
+/// Each field of what is signed, changed.
+const SWAPS: [(&str, Swap); 11] = [
+    ("challenge", |s| s.challenge = vec![1; 32]),
+    ("answer", |s| s.answer.push(0)),
+    ("terminal", |s| s.terminal = "ATM-2".into()),
+    ("sensor", |s| s.sensor = "CAM-2".into()),
+    ("key", |s| s.key_id = "cam-2".into()),
+    ("modality", |s| s.modality = "finger"),
+    ("capture", |s| s.captures = vec![demo("biden.jpg")]),
+    ("one more capture", |s| s.captures.push(demo("biden.jpg"))),
+    ("verdict", |s| s.verdict = proto::SensorVerdict::Live),
+    ("counter", |s| s.counter += 1),
+    ("time", |s| s.captured_at_ms += 1),
+];
+
 /// One challenge for all of them: what is refused costs neither challenge nor attempt, and so was not looked
 /// at; in the end the right envelope is decided on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_swapped_is_refused_before_a_pixel_is_looked_at() {
-    type Swap = fn(&mut Said);
     let site = Site::start().await;
     site.enroll(IIN, CARD, &["obama.jpg", "obama3.jpg"]).await;
     let mut terminal = VerificationServiceClient::new(site.terminal("ATM-1").await);
@@ -259,20 +276,7 @@ async fn whatever_is_swapped_is_refused_before_a_pixel_is_looked_at() {
     };
 
     // Signed over something else than is sent.
-    let swaps: [(&str, Swap); 11] = [
-        ("challenge", |s| s.challenge = vec![1; 32]),
-        ("answer", |s| s.answer.push(0)),
-        ("terminal", |s| s.terminal = "ATM-2".into()),
-        ("sensor", |s| s.sensor = "CAM-2".into()),
-        ("key", |s| s.key_id = "cam-2".into()),
-        ("modality", |s| s.modality = "finger"),
-        ("capture", |s| s.captures = vec![demo("biden.jpg")]),
-        ("one more capture", |s| s.captures.push(demo("biden.jpg"))),
-        ("verdict", |s| s.verdict = proto::SensorVerdict::Live),
-        ("counter", |s| s.counter += 1),
-        ("time", |s| s.captured_at_ms += 1),
-    ];
-    for (what, swap) in swaps {
+    for (what, swap) in SWAPS {
         let mut signed = right.clone();
         swap(&mut signed);
         let request = sent(camera.signs(&right, &signed), &image);
@@ -439,14 +443,17 @@ async fn a_key_that_is_stopped_stops_at_once() {
         admin.list_sensors(proto::ListSensorsRequest { page_size: 1, ..Default::default() });
     let first = listed.await.unwrap().into_inner();
     let page_token = first.next_page_token;
-    let listed = admin.list_sensors(proto::ListSensorsRequest { page_size: 0, page_token });
-    let second = listed.await.unwrap().into_inner();
-    let states = [&first.sensors[0], &second.sensors[0]].map(|it| (it.state(), it.counter));
-    use proto::SensorKeyState::{Replaced, Revoked};
-    assert_eq!(states, [(Replaced, 2), (Revoked, 1)]);
-    assert_eq!((first.sensors[0].firmware.as_str(), second.sensors.len()), ("3.1.7", 1));
+    lists_the_replaced_and_the_revoked_key(&mut admin).await;
     drop((terminal, admin));
     site.finish().await;
+}
+
+async fn lists_the_replaced_and_the_revoked_key(admin: &mut Office) {
+    let listed = admin.list_sensors(proto::ListSensorsRequest { page_size: 0, page_token });
+    let second = listed.await.unwrap().into_inner();
+    let stand = [&first.sensors[0], &second.sensors[0]].map(|it| (it.state(), it.counter));
+    assert_eq!(stand, [(Replaced, 2), (Revoked, 1)]);
+    assert_eq!((first.sensors[0].firmware.as_str(), second.sensors.len()), ("3.1.7", 1));
 }
 
 /// The key is looked up in the transaction of the decision too: also of the one after a confirmation.
