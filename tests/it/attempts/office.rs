@@ -86,6 +86,7 @@ async fn two_administrators_unlock_at_the_command_line() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_holder_locks_through_the_back_end() {
+    type Spoil = fn(&mut proto::SetBiometricLockRequest);
     let mut bank = Bank::open("").await;
     let device = Device::ed25519(7);
     let customer = bank.customer.clone();
@@ -104,7 +105,6 @@ async fn a_holder_locks_through_the_back_end() {
             signature: device.sign(&biometric_lock_message(&id, &wish)),
         }
     };
-    type Spoil = fn(&mut proto::SetBiometricLockRequest);
     let cases: [(&str, Spoil); 6] = [
         ("customer", |r| r.customer = None),
         ("asked_at", |r| r.asked_at.clear()),
