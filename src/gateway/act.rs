@@ -9,7 +9,7 @@ use super::confirmation::APP_KEYS_MAX;
 use super::error::GatewayError;
 use super::footage::confirm_deleted;
 use super::kek_rotation::KekWrite;
-use super::locks;
+use super::locks::LockWrite;
 use super::register::put_register;
 use super::request::{Actor, Logged};
 use super::sensor::SensorWrite;
@@ -27,8 +27,8 @@ use crate::domain::transaction::DecisionKey;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
     ActivationProposalRow, AppKeyRow, CaptureRow, ConfirmationAnswer, CustomerKeyRow, CustomerRow,
-    CustomerStatus, DuplicateRow, HolderLockRow, ProposalRow, RedemptionRow, RegisterRow,
-    StoreError, TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork, UnlockProposal,
+    CustomerStatus, DuplicateRow, ProposalRow, RedemptionRow, RegisterRow, StoreError,
+    TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
 };
 
 /// How a duplicate was resolved that is one person twice.
@@ -100,16 +100,8 @@ pub(super) enum Write {
     ProposeCase(CaseId, ProposalRow),
     /// Ends a case as another person proposed.
     CloseCase(CaseId, ProposalRow),
-    /// Notes that an entry tells of a lock, or finds the one that does.
-    EnterLock(Digest),
-    /// Proposes to unlock a biometric.
-    ProposeUnlock(Digest, Box<UnlockProposal>),
-    /// Unlocks what somebody with another name and key proposed.
-    ApproveUnlock(Digest, PrincipalName, Digest),
-    /// Keeps what a holder wants of their biometric, on the word of this key.
-    SetHolderLock(Box<HolderLockRow>, Option<Digest>),
-    /// Forgets somebody's tries.
-    ForgetTries(Digest),
+    /// Sets or ends a lock of a biometric.
+    Lock(LockWrite),
     /// Refuses to resume somebody who was found to be another customer.
     RefuseSamePerson(CustomerId),
     /// Changes the register of sensors.
@@ -195,14 +187,7 @@ impl Write {
             Self::InsertTerminalKey(row) => {
                 exists("terminal key", unit.insert_terminal_key(row).await)?;
             }
-            Self::RefuseSamePerson(id) => {
-                let duplicates = unit.duplicates(id).await?;
-                if duplicates.iter().any(|row| row.resolution.as_deref() == Some(SAME_PERSON)) {
-                    return Err(GatewayError::State(
-                        "the customer was found to be somebody enrolled already",
-                    ));
-                }
-            }
+            Self::RefuseSamePerson(id) => refuse_same_person(unit, id).await?,
             Self::AnswerConfirmation(id, answer, counts_ms) => {
                 answer_confirmation(unit, id, answer, *counts_ms, slot).await?;
             }
@@ -248,19 +233,7 @@ impl Write {
             Self::ProposeCase(id, proposal) => propose_case(unit, id, proposal, slot).await?,
             Self::CloseCase(id, approval) => close_case(unit, id, approval, slot).await?,
             Self::Sensor(write) => write.apply(unit, slot).await?,
-            Self::EnterLock(subject) => return locks::enter(unit, subject, slot).await,
-            Self::ProposeUnlock(subject, first) => {
-                locks::propose(unit, subject, first, slot).await?;
-            }
-            Self::ApproveUnlock(subject, name, key) => {
-                locks::unlock(unit, subject, name, key, slot).await?;
-            }
-            Self::SetHolderLock(row, app_key) => {
-                return locks::set_by_holder(unit, row, app_key.as_ref(), slot).await;
-            }
-            Self::ForgetTries(subject) => {
-                unit.forget_tries(subject, slot.now.plus_millis(1)).await?;
-            }
+            Self::Lock(write) => return write.apply(unit, slot).await,
             Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
             Self::SetMoved(key, moved_minor, currency) => {
                 return set_moved(unit, key, *moved_minor, *currency, slot).await;
@@ -271,6 +244,17 @@ impl Write {
         }
         Ok(None)
     }
+}
+
+async fn refuse_same_person(
+    unit: &mut dyn UnitOfWork,
+    id: &CustomerId,
+) -> Result<(), GatewayError> {
+    let duplicates = unit.duplicates(id).await?;
+    if duplicates.iter().any(|row| row.resolution.as_deref() == Some(SAME_PERSON)) {
+        return Err(GatewayError::State("the customer was found to be somebody enrolled already"));
+    }
+    Ok(())
 }
 
 /// Redeems a receipt; the index of the entry that did so before, where there is one.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Gateway;
 use super::act::Write;
 use super::error::GatewayError;
+use super::locks::LockWrite;
 use super::sequencer::Slot;
 use super::session::Session;
 use super::verification_job::VerificationJob;
@@ -178,7 +179,7 @@ impl Gateway {
                 subject: Some(subject),
                 details: None,
             };
-            let write = Write::EnterLock(row.subject);
+            let write = Write::Lock(LockWrite::Enter(row.subject));
             self.perform_as(Content::Administration(act), None, vec![write]).await?;
         }
         Ok(())

@@ -7,6 +7,7 @@ use super::Gateway;
 use super::act::{Act, DIFFERENT_PEOPLE, SAME_PERSON, Write, receipt_actor};
 use super::activation::SecondPerson;
 use super::error::GatewayError;
+use super::locks::LockWrite;
 use super::request::{
     Actor, BindToken, Consent, ConsentTerm, CreateCustomer, CustomerAnswer, DuplicateResolution,
     Logged,
@@ -185,7 +186,7 @@ impl Gateway {
             reason: "customer_request".to_owned(),
         });
         let tries = self.vault.tries_of_customer(&self.settings.tenant, customer);
-        let writes = vec![Write::Erase(*customer), Write::ForgetTries(tries)];
+        let writes = vec![Write::Erase(*customer), Write::Lock(LockWrite::ForgetTries(tries))];
         let performed = self.perform_as(content, None, writes).await;
         self.refresh_gallery(customer).await?;
         let logged = performed?;

@@ -257,14 +257,14 @@ impl Gateway {
             let row = self.store.sensor_key(&envelope.key_id).await?;
             let row = row.filter(|row| row.sensor == envelope.sensor && row.terminal == *terminal);
             let kind = row.as_ref().and_then(|row| kinds.remove(&row.modality));
-            let captures = kind.ok_or(DeviceFault::UnknownSensor)?;
+            let shown = kind.ok_or(DeviceFault::UnknownSensor)?;
             let row = counting(row, now)?;
             let bound = Bound {
                 challenge: &request.challenge,
                 answer: &answer,
                 terminal,
                 modality: row.modality,
-                captures: &captures,
+                captures: &shown,
             };
             let message = envelope_message(envelope, &bound);
             let verdict = row.key.verify_either_form(&message, &envelope.signature);

@@ -78,7 +78,7 @@ impl Gateway {
         };
         let lock = self.vault.tries_of_customer(&self.settings.tenant, customer);
         let act = Act { act: "unlock_proposed", actor, subject, terminal: None };
-        self.perform(act, vec![Write::ProposeUnlock(lock, Box::new(proposal))]).await?;
+        self.perform(act, vec![Write::Lock(LockWrite::Propose(lock, Box::new(proposal)))]).await?;
         let row = self.store.biometric_lock(&lock).await?.ok_or(NOT_LOCKED)?;
         let first = row.proposal.ok_or(GatewayError::broken("a proposal is missing"))?;
         Ok(ends(&first))
@@ -97,7 +97,7 @@ impl Gateway {
         let subject = Some(self.subject_of(customer).await?);
         let lock = self.vault.tries_of_customer(&self.settings.tenant, customer);
         let act = Act { act: "biometric_unlocked", actor, subject, terminal: None };
-        let write = Write::ApproveUnlock(lock, actor.name.clone(), actor.spki);
+        let write = Write::Lock(LockWrite::Approve(lock, actor.name.clone(), actor.spki));
         self.perform(act, vec![write]).await
     }
 
@@ -137,7 +137,7 @@ impl Gateway {
             subject: Some(subject),
             details,
         });
-        let write = Write::SetHolderLock(Box::new(row), app_key);
+        let write = Write::Lock(LockWrite::SetByHolder(Box::new(row), app_key));
         self.perform_as(content, None, vec![write]).await
     }
 
@@ -196,8 +196,44 @@ fn asked_at(wish: &HolderWish, now: UnixMillis) -> Result<UnixMillis, GatewayErr
     if near.contains(&at) { Ok(at) } else { Err(invalid("it is more than 5 minutes from now")) }
 }
 
+/// One write that sets or ends a lock.
+pub(super) enum LockWrite {
+    /// Notes that an entry tells of a lock, or finds the one that does.
+    Enter(Digest),
+    /// Proposes to unlock a biometric.
+    Propose(Digest, Box<UnlockProposal>),
+    /// Unlocks what somebody with another name and key proposed.
+    Approve(Digest, PrincipalName, Digest),
+    /// Keeps what a holder wants of their biometric, on the word of this key.
+    SetByHolder(Box<HolderLockRow>, Option<Digest>),
+    /// Forgets somebody's tries.
+    ForgetTries(Digest),
+}
+
+impl LockWrite {
+    /// Writes; the index of an entry that already says the same, where there is one.
+    pub async fn apply(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        slot: &Slot,
+    ) -> Result<Option<u64>, GatewayError> {
+        match self {
+            Self::Enter(subject) => return enter(unit, subject, slot).await,
+            Self::Propose(subject, first) => propose(unit, subject, first, slot).await?,
+            Self::Approve(subject, name, key) => unlock(unit, subject, name, key, slot).await?,
+            Self::SetByHolder(row, app_key) => {
+                return set_by_holder(unit, row, app_key.as_ref(), slot).await;
+            }
+            Self::ForgetTries(subject) => {
+                unit.forget_tries(subject, slot.now.plus_millis(1)).await?;
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// Notes the entry that tells of a lock; the index of the one that there is already.
-pub(super) async fn enter(
+async fn enter(
     unit: &mut dyn UnitOfWork,
     subject: &Digest,
     slot: &Slot,
@@ -211,7 +247,7 @@ pub(super) async fn enter(
 }
 
 /// Notes a first administrator's word in place of an earlier one.
-pub(super) async fn propose(
+async fn propose(
     unit: &mut dyn UnitOfWork,
     subject: &Digest,
     first: &UnlockProposal,
@@ -223,7 +259,7 @@ pub(super) async fn propose(
 }
 
 /// Unlocks what somebody else proposed to unlock.
-pub(super) async fn unlock(
+async fn unlock(
     unit: &mut dyn UnitOfWork,
     subject: &Digest,
     name: &PrincipalName,
@@ -243,7 +279,7 @@ pub(super) async fn unlock(
 }
 
 /// Keeps a holder's wish, unless it was overtaken; the index of the entry that tells of this very one.
-pub(super) async fn set_by_holder(
+async fn set_by_holder(
     unit: &mut dyn UnitOfWork,
     row: &HolderLockRow,
     app_key: Option<&Digest>,

@@ -131,12 +131,13 @@ fn with_liveness(skin_is_alive: bool) -> FacePipeline {
     let model = mean_colour();
     fs::write(dir.path().join("colour.onnx"), &model).unwrap();
     let live_class = if skin_is_alive { 2 } else { 0 };
-    manifest.push_str(&format!(
+    let slot = format!(
         "\n[[liveness]]\nside_px = 80\ncrop_scale = 1.0\nlive_class = {live_class}\n\n\
          [liveness.file]\npath = \"colour.onnx\"\nsha256 = \"{}\"\norigin = \"test\"\n\
          licence = \"Apache-2.0\"\ncolour = \"bgr\"\nrange = [0.0, 255.0]\n",
         sha256(&model).hex()
-    ));
+    );
+    manifest.push_str(&slot);
     fs::write(dir.path().join("manifest.toml"), manifest).unwrap();
     FacePipeline::load(dir.path()).unwrap()
 }

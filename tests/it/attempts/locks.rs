@@ -5,7 +5,7 @@ use tulga::crypto::{Ed25519Key, Signer as _};
 use tulga::domain::id::PrincipalName;
 use tulga::domain::time::UnixMillis;
 use tulga::gateway::request::{Actor, Logged};
-use tulga::gateway::{HolderWish, Signed, app_key_message, biometric_lock_message};
+use tulga::gateway::{BiometricLocks, HolderWish, Signed, app_key_message, biometric_lock_message};
 
 use super::*;
 
@@ -47,7 +47,7 @@ async fn one_administrator_unlocks_nobody_and_two_do() {
     // The row begins anew: one failure does not lock again.
     bank.fails(1).await;
     assert!(bank.is_approved().await);
-    assert_eq!(gateway.customer(customer).await.unwrap().locks, Default::default());
+    assert_eq!(gateway.customer(customer).await.unwrap().locks, BiometricLocks::default());
 
     let acts: Vec<_> =
         bank.acts().await.into_iter().filter(|(act, _)| act.contains("lock")).collect();

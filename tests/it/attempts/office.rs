@@ -1,7 +1,9 @@
 //! Locks through the API and at the command line.
 
+use std::sync::Arc;
+
 use tonic::Code;
-use tulga::clock::{Clock as _, SystemClock};
+use tulga::clock::Clock as _;
 use tulga::domain::id::CustomerId;
 use tulga::gateway::{HolderWish, biometric_lock_message};
 use tulga::pki::Role;
@@ -86,13 +88,15 @@ async fn two_administrators_unlock_at_the_command_line() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_holder_locks_through_the_back_end() {
+    type Spoil = fn(&mut proto::SetBiometricLockRequest);
     let mut bank = Bank::open("").await;
     let device = Device::ed25519(7);
     let customer = bank.customer.clone();
     let key_id = bank.bind(&device, &customer).await;
     let id = CustomerId::try_from(unhex(&customer).as_slice()).unwrap();
+    let clock = Arc::clone(&bank.clock);
     let request = |locked: bool, ahead_ms: i64| {
-        let asked_at = SystemClock.now().plus_millis(ahead_ms).rfc3339();
+        let asked_at = clock.now().plus_millis(ahead_ms).rfc3339();
         let wish = HolderWish { locked, asked_at: asked_at.clone() };
         proto::SetBiometricLockRequest {
             customer: Some(proto::CustomerReference {
@@ -104,7 +108,6 @@ async fn a_holder_locks_through_the_back_end() {
             signature: device.sign(&biometric_lock_message(&id, &wish)),
         }
     };
-    type Spoil = fn(&mut proto::SetBiometricLockRequest);
     let cases: [(&str, Spoil); 6] = [
         ("customer", |r| r.customer = None),
         ("asked_at", |r| r.asked_at.clear()),
@@ -148,7 +151,7 @@ async fn a_lock_set_while_a_confirmation_waits_stops_the_final_decision() {
     let lock = proto::SetBiometricLockRequest {
         customer: Some(proto::CustomerReference { reference }),
         locked: true,
-        asked_at: SystemClock.now().rfc3339(),
+        asked_at: bank.clock.now().rfc3339(),
         ..proto::SetBiometricLockRequest::default()
     };
     bank.app.set_biometric_lock(lock).await.unwrap();
