@@ -189,21 +189,25 @@ impl Gateway {
 
     async fn rewrap_batch(&self, kek_id: &str, at_most: u32) -> Result<u64, GatewayError> {
         let tenant = &self.settings.tenant;
+        let own = self.store.own_keys().await?.iter().filter(|row| row.kek_id != kek_id).count();
+        let room = at_most.saturating_sub(u32::try_from(own).unwrap_or(u32::MAX));
         let mut unit = self.store.begin().await?;
-        self.put_own_keys(&mut *unit).await?;
-        let customers = unit.customer_keys_under_others(kek_id, at_most).await?;
+        if own > 0 {
+            self.put_own_keys(&mut *unit).await?;
+        }
+        let customers = unit.customer_keys_under_others(kek_id, room).await?;
         for row in &customers {
             let row = self.vault.rewrap_customer(tenant, row, &*self.entropy).map_err(altered)?;
             unit.rewrap_customer_key(&row).await?;
         }
         let done = u32::try_from(customers.len()).unwrap_or(u32::MAX);
-        let evidence = unit.evidence_keys_under_others(kek_id, at_most - done.min(at_most)).await?;
+        let evidence = unit.evidence_keys_under_others(kek_id, room.saturating_sub(done)).await?;
         for row in &evidence {
             let row = self.vault.rewrap_evidence(tenant, row, &*self.entropy).map_err(altered)?;
             unit.rewrap_evidence_key(&row).await?;
         }
         unit.commit().await?;
-        Ok(u64::try_from(customers.len() + evidence.len()).unwrap_or(u64::MAX))
+        Ok(u64::try_from(own + customers.len() + evidence.len()).unwrap_or(u64::MAX))
     }
 
     /// Destroys every key-encryption key but the current one that nothing is wrapped under.

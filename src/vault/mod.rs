@@ -15,9 +15,9 @@
 //! their pseudonym links to nobody.
 
 mod evidence;
+mod held;
 mod kek;
 mod place;
-mod ring;
 
 use std::fmt;
 use std::path::Path;
@@ -35,12 +35,12 @@ use crate::domain::transaction::{OpaqueToken, TokenKind};
 use crate::store::CustomerKeyRow;
 
 pub use evidence::SealedEvidence;
+use held::Ring;
 pub use kek::{
     FIRST_KEK, KekHome, KekName, KekSecret, VaultError, create_kek_file, read_kek_file,
     read_private, write_private,
 };
 pub use place::Place;
-use ring::Ring;
 
 /// Holds the key-encryption keys, and the vault's own keys that are wrapped under them.
 pub struct Vault {
