@@ -1,10 +1,13 @@
 //! One function a target. Each takes any bytes, returns whether they were sound, and panics where what is
 //! sound is not what it must be.
 
+#[cfg(feature = "gateway")]
 use tulga::capture::{
     DecodeLimits, EncodedImage, FingerImageDeclaration, FingerImageKind, decode, decode_finger,
 };
+#[cfg(feature = "gateway")]
 use tulga::grpc::wire;
+#[cfg(feature = "gateway")]
 use tulga::interchange::{Maker, MinutiaeRecord};
 use tulga::ledger::{
     Checkpoint, LogKey, LogOfLogs, SignedNote, Submission, TlogProof, WitnessKey, WitnessPolicy,
@@ -16,21 +19,28 @@ use tulga::receipt::{KeyRegister, parse};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the names of their folders in `corpus/`.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: &[(&str, Target)] = &[
+    #[cfg(feature = "gateway")]
     ("decode_capture", decode_capture),
+    #[cfg(feature = "gateway")]
     ("parse_envelope", parse_envelope),
     ("parse_note", parse_note),
     ("parse_proof", parse_proof),
     ("parse_receipt", parse_receipt),
+    #[cfg(feature = "gateway")]
     ("parse_template", parse_template),
+    #[cfg(feature = "gateway")]
     ("verify_request", verify_request),
+    #[cfg(feature = "gateway")]
     ("wsq", wsq),
 ];
 
 /// Small pictures only: a fuzzer looks for faults, not for large pictures.
+#[cfg(feature = "gateway")]
 const PIXELS_MAX: u64 = 1 << 20;
 
 /// A picture of a face, or of a finger in whatever kind the first bytes tell.
+#[cfg(feature = "gateway")]
 pub fn decode_capture(bytes: &[u8]) -> bool {
     let limits = DecodeLimits { pixels_max: PIXELS_MAX, ..DecodeLimits::default() };
     let face = decode(&EncodedImage::new(bytes.to_vec()), &limits);
@@ -43,11 +53,13 @@ pub fn decode_capture(bytes: &[u8]) -> bool {
 }
 
 /// A file of WSQ.
+#[cfg(feature = "gateway")]
 pub fn wsq(bytes: &[u8]) -> bool {
     let kind = Some(FingerImageKind::Wsq);
     is_finger(bytes, FingerImageDeclaration { kind, pixels_per_inch: Some(500), size_px: None })
 }
 
+#[cfg(feature = "gateway")]
 fn is_finger(bytes: &[u8], declared: FingerImageDeclaration) -> bool {
     let limits = DecodeLimits { pixels_max: PIXELS_MAX, ..DecodeLimits::for_fingers() };
     let Ok(image) = decode_finger(bytes, &declared, &limits) else { return false };
@@ -57,12 +69,14 @@ fn is_finger(bytes: &[u8], declared: FingerImageDeclaration) -> bool {
 }
 
 /// The message of a capture, from the wire to what the gateway works on.
+#[cfg(feature = "gateway")]
 pub fn verify_request(bytes: &[u8]) -> bool {
     wire::verify(bytes)
 }
 
 /// What stands around a capture: the message that opens one, and the others of a terminal and of the host;
 /// the first byte says which.
+#[cfg(feature = "gateway")]
 pub fn parse_envelope(bytes: &[u8]) -> bool {
     let Some((which, message)) = bytes.split_first() else { return false };
     wire::other(*which, message)
@@ -122,6 +136,7 @@ pub fn parse_note(bytes: &[u8]) -> bool {
 }
 
 /// A finger template as other systems write them.
+#[cfg(feature = "gateway")]
 pub fn parse_template(bytes: &[u8]) -> bool {
     let Ok(record) = MinutiaeRecord::parse(bytes) else { return false };
     let again = MinutiaeRecord::parse(&record.to_bytes()).expect("what was written can be read");

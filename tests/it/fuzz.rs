@@ -6,11 +6,14 @@ mod targets;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use tulga::domain::embedding::ModelId;
+use tulga::domain::finger::FingerPosition::{LeftThumb, RightIndex, RightLittle};
 use tulga::domain::finger::{FingerPosition, FingerView, Minutia, MinutiaKind};
 use tulga::interchange::{ExportedView, MinutiaeRecord};
+use tulga::ledger::TlogProof;
 use tulga::proto;
 
 use crate::receipts;
@@ -36,7 +39,7 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn every_target_bears_its_corpus_whole_cut_and_bent() {
-    for (name, target) in TARGETS {
+    for (name, target) in TARGETS.iter().copied() {
         let corpus = corpus(name);
         let sound = corpus.iter().filter(|(_, bytes)| target(bytes)).count();
         assert!(corpus.len() >= 12, "{name} has only {} files", corpus.len());
@@ -55,6 +58,77 @@ fn every_target_bears_its_corpus_whole_cut_and_bent() {
                     target(&bent);
                 }
             }
+        }
+    }
+}
+
+/// Where no fuzzer can be built: files of the corpus, damaged without looking at what that reaches.
+#[test]
+#[ignore = "as many seconds a target as FUZZ_SECONDS says, 60 if it says nothing"]
+fn every_target_bears_damage_for_as_long_as_it_is_told() {
+    let seconds = std::env::var("FUZZ_SECONDS").map_or(60, |text| text.parse().unwrap());
+    let only = std::env::var("FUZZ_TARGET").ok();
+    for (name, target) in TARGETS.iter().copied() {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
+        let files: Vec<_> = corpus(name).into_iter().map(|(_, bytes)| bytes).collect();
+        let (begun, mut chance) = (Instant::now(), Chance(0x5eed_0001));
+        let (mut count, mut sound) = (0_u64, 0_u64);
+        while begun.elapsed() < Duration::from_secs(seconds) {
+            let mut bytes = files[chance.below(files.len())].clone();
+            for _ in 0..=chance.below(6) {
+                damage(&mut bytes, &files[chance.below(files.len())], &mut chance);
+            }
+            let outcome = std::panic::catch_unwind(|| target(&bytes));
+            let found = folder(name).join("../../artifacts");
+            sound += u64::from(outcome.unwrap_or_else(|_| {
+                fs::create_dir_all(&found).unwrap();
+                fs::write(found.join(format!("{name}-{count}")), &bytes).unwrap();
+                panic!("{name} does not bear damage {count}, kept in {}", found.display());
+            }));
+            count += 1;
+        }
+        println!("{name}: {count} damaged files in {seconds} s, {sound} of them sound");
+    }
+}
+
+/// Numbers without a pattern, the same for the same seed (xorshift64*).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(number).unwrap() % end.max(1)
+    }
+}
+
+/// One damage: a bit, a byte, a number, a cut, a doubling, or a piece of another file.
+fn damage(bytes: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
+    if bytes.is_empty() {
+        bytes.extend_from_slice(other);
+        return;
+    }
+    let at = chance.below(bytes.len());
+    let run = (1 + chance.below(24)).min(bytes.len() - at);
+    match chance.below(8) {
+        0 => bytes[at] ^= 1 << chance.below(8),
+        1 => bytes[at] = u8::try_from(chance.below(256)).unwrap(),
+        2 => bytes[at] = b"\0\x01\x7f\x80\xff\n. +=-{}[]\"0A"[chance.below(18)],
+        3 => bytes[at..at + run].fill(if chance.below(2) == 0 { 0xff } else { 0 }),
+        4 => bytes.truncate(at),
+        5 => drop(bytes.drain(at..at + run)),
+        6 => {
+            let piece = bytes[at..at + run].to_vec();
+            bytes.splice(at..at, piece);
+        }
+        _ => {
+            let from = chance.below(other.len());
+            let piece = other[from..(from + run).min(other.len())].to_vec();
+            bytes.splice(at..at + run, piece);
         }
     }
 }
@@ -235,7 +309,9 @@ fn envelopes() -> Vec<(&'static str, Vec<u8>)> {
 fn texts() -> Vec<Seed> {
     let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vectors");
     let read = |name: &str| fs::read_to_string(vectors.join(name)).unwrap();
-    let (checkpoint, witnessed) = (read("checkpoint"), read("witnessed"));
+    let checkpoint = read("checkpoint");
+    let witnessed = TlogProof::parse(&read("witnessed/receipt.tlog-proof")).unwrap();
+    let witnessed = witnessed.checkpoint().to_owned();
     let (receipt, proof) = (read("receipt.jws").trim().to_owned(), read("receipt.tlog-proof"));
     let unsigned: String = checkpoint.split_inclusive('\n').take(3).collect();
     let vkey = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
@@ -254,6 +330,7 @@ fn texts() -> Vec<Seed> {
         ("policy", format!("log {vkey}\nwitness w1 {vkey}\nquorum w1\n").into_bytes()),
         ("group", format!("witness a {vkey}\ngroup g any a\nquorum g\n").into_bytes()),
         ("none", b"quorum none\n".to_vec()),
+        ("log-of-logs", read("export/log-of-logs").into_bytes()),
         ("key", vkey.as_bytes().to_vec()),
         (
             "many-signatures",
@@ -285,7 +362,7 @@ fn longer_proofs() -> Vec<(&'static str, Vec<u8>)> {
     let checkpoint = book.checkpoints.last().unwrap();
     [("first", 0), ("second", 1), ("middle", 5), ("last", 7)]
         .map(|(name, index)| {
-            let proof = tulga::ledger::TlogProof::make(&book.tree, index, 8, checkpoint.clone());
+            let proof = TlogProof::make(&book.tree, index, 8, checkpoint.clone());
             (name, proof.unwrap().to_text().into_bytes())
         })
         .to_vec()
@@ -326,7 +403,6 @@ fn templates() -> Vec<Seed> {
             .collect();
         MinutiaeRecord::of_views([300, 400], per_cm, &exported).unwrap().to_bytes().to_vec()
     };
-    use FingerPosition::{LeftThumb, RightIndex, RightLittle};
     let one = record(&[(RightIndex, 12)], 197);
     let bent = |at: usize, byte: u8| {
         let mut bytes = one.clone();

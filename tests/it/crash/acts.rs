@@ -98,8 +98,8 @@ async fn approved_packs(home: &Home, gateway: &Gateway) -> Vec<String> {
         let files = stricter(version);
         let proposed = proposal(&files, author_key.as_ref().unwrap());
         PolicyServiceClient::new(author.clone()).propose_pack(proposed).await.unwrap();
-        let approved = approval(&files, approver_key.as_ref().unwrap());
-        PolicyServiceClient::new(approver.clone()).approve_pack(approved).await.unwrap();
+        let signed = approval(&files, approver_key.as_ref().unwrap());
+        PolicyServiceClient::new(approver.clone()).approve_pack(signed).await.unwrap();
         hashes.push(files.hash().hex());
     }
     hashes

@@ -60,6 +60,6 @@ async fn a_key_encryption_key_that_a_token_sealed_opens_with_it_alone() {
     }
     drop(desk);
     assert!(gateway.terminate());
-    let (keks, _) = state_of(&token.home.path().join("data")).await;
-    assert_eq!(keks.len(), 1);
+    let (left, _) = state_of(&token.home.path().join("data")).await;
+    assert_eq!(left.len(), 1);
 }
