@@ -96,7 +96,7 @@ async fn a_connection_without_a_call_is_cut_whatever_else_it_sends() {
     let all = async {
         tokio::join!(silent.until_closed(), trickling, half.until_closed());
     };
-    timeout(SOON, all).await.expect("a connection was kept");
+    timeout(SOON, Box::pin(all)).await.expect("a connection was kept");
     assert!(begun.elapsed() >= first_call_max);
 
     // One that has called stays, though it calls no more.

@@ -67,7 +67,7 @@ async fn told(to: SocketAddr, from: IpAddr, bytes: &str) -> String {
 }
 
 async fn said(tcp: &mut TcpStream) -> String {
-    let (mut said, mut bytes) = (Vec::new(), [0; 1 << 16]);
+    let (mut said, mut bytes) = (Vec::new(), [0; 1 << 12]);
     while let Ok(Ok(length)) = timeout(Duration::from_millis(200), tcp.read(&mut bytes)).await
         && length > 0
     {
@@ -86,7 +86,7 @@ const TOO_MANY: &str = "HTTP/1.1 429 Too Many Requests";
 
 /// Waits until the server ends the connection.
 async fn is_closed(tcp: &mut TcpStream) -> bool {
-    let mut bytes = [0; 1 << 16];
+    let mut bytes = [0; 1 << 12];
     let closed = async { while tcp.read(&mut bytes).await.is_ok_and(|length| length > 0) {} };
     timeout(SOON, closed).await.is_ok()
 }

@@ -101,12 +101,12 @@ pub async fn a_biometric_lock_is_entered_proposed_about_and_goes_with_the_custom
     }
     // What no entry tells of comes by age.
     assert_eq!(store.locks_not_entered(9).await.unwrap(), [two.clone(), one.clone()]);
-    assert_eq!(store.locks_not_entered(1).await.unwrap(), [two.clone()]);
+    assert_eq!(store.locks_not_entered(1).await.unwrap(), std::slice::from_ref(&two));
     let by = PrincipalName::try_from("desk-1").unwrap();
     let proposal = UnlockProposal { by, key: digest(7), at: at(30), index: 5 };
     let told = LockRow { index: Some(4), proposal: Some(proposal), ..one.clone() };
     put(store, &told).await.unwrap();
-    assert_eq!(store.locks_not_entered(9).await.unwrap(), [two.clone()]);
+    assert_eq!(store.locks_not_entered(9).await.unwrap(), std::slice::from_ref(&two));
     let inside = write(store, async |unit| unit.biometric_lock(&told.subject).await).await;
     assert_eq!(inside.unwrap(), Some(told.clone()));
     for expected in [true, false] {
