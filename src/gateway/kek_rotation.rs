@@ -126,7 +126,9 @@ impl Gateway {
         // After a commit whose fate was unclear it may be current without the vault's knowing.
         self.vault.make_current(&current.kek_id).map_err(GatewayError::Vault)?;
         let left = self.store.wrapped_under_others(&current.kek_id).await?;
-        if current.ended_at.is_none() || left > 0 {
+        // Rows of before say no key, and with one key only nothing can be under way.
+        let is_left = left > 0 && keks.len() > 1;
+        if current.ended_at.is_none() || is_left {
             return Ok(KekRotation { kek: self.vault.current_kek(), left, begun: None });
         }
         let kek = self.unused_kek(&keks)?;
