@@ -439,16 +439,16 @@ async fn a_key_that_is_stopped_stops_at_once() {
     admin.revoke_sensor(revoke("")).await.unwrap();
     assert_eq!(refused(&mut terminal, request).await, "DEV_SENSOR_BLOCKED");
 
-    let listed =
-        admin.list_sensors(proto::ListSensorsRequest { page_size: 1, ..Default::default() });
-    let first = listed.await.unwrap().into_inner();
-    let page_token = first.next_page_token;
     lists_the_replaced_and_the_revoked_key(&mut admin).await;
     drop((terminal, admin));
     site.finish().await;
 }
 
 async fn lists_the_replaced_and_the_revoked_key(admin: &mut Office) {
+    let listed =
+        admin.list_sensors(proto::ListSensorsRequest { page_size: 1, ..Default::default() });
+    let first = listed.await.unwrap().into_inner();
+    let page_token = first.next_page_token;
     let listed = admin.list_sensors(proto::ListSensorsRequest { page_size: 0, page_token });
     let second = listed.await.unwrap().into_inner();
     let stand = [&first.sensors[0], &second.sensors[0]].map(|it| (it.state(), it.counter));
