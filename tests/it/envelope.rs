@@ -438,6 +438,7 @@ async fn a_key_that_is_stopped_stops_at_once() {
     assert_eq!(reason(&status), "REQ_NOT_FOUND", "it counts no more");
     admin.revoke_sensor(revoke("")).await.unwrap();
     assert_eq!(refused(&mut terminal, request).await, "DEV_SENSOR_BLOCKED");
+
     lists_the_replaced_and_the_revoked_key(&mut admin).await;
     drop((terminal, admin));
     site.finish().await;

@@ -16,6 +16,7 @@
 mod accuracy;
 mod api;
 mod architecture;
+mod attacks;
 #[cfg(feature = "test-support")]
 mod attempts;
 mod audit;
