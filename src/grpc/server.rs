@@ -284,13 +284,11 @@ async fn seated(
         }
     };
     let address = connection.peer_addr()?;
-    match crowd.enter(Peer::from(address.ip())) {
-        Some(seat) => Ok((connection, seat)),
-        None => {
-            tracing::debug!("a connection of a caller who has too many was closed");
-            Err(std::io::ErrorKind::ConnectionRefused.into())
-        }
-    }
+    let Some(seat) = crowd.enter(Peer::from(address.ip())) else {
+        tracing::debug!("a connection of a caller who has too many was closed");
+        return Err(std::io::ErrorKind::ConnectionRefused.into());
+    };
+    Ok((connection, seat))
 }
 
 fn builder(limits: &Limits, tls: &TlsMaterial) -> Result<Server, ServeError> {
