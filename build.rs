@@ -12,7 +12,7 @@ use protox::prost::Message;
 
 const ROOT: &str = "proto";
 
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "tulga/v1/audit.proto",
     "tulga/v1/case.proto",
     "tulga/v1/common.proto",
@@ -25,6 +25,7 @@ const FILES: [&str; 15] = [
     "tulga/v1/register.proto",
     "tulga/v1/report.proto",
     "tulga/v1/reference.proto",
+    "tulga/v1/sensor.proto",
     "tulga/v1/teller.proto",
     "tulga/v1/terminal.proto",
     "tulga/v1/verification.proto",

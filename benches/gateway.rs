@@ -334,7 +334,8 @@ async fn verify_in_process(gateway: &Arc<Gateway>, id: &str, picture: &Bytes) {
         supplied: Supplied::default(),
         guest_consent: None,
     };
-    let challenge = gateway.begin_capture(&terminal, question).await.unwrap().challenge;
+    let challenge =
+        gateway.begin_capture(&terminal, question, |_| Vec::new()).await.unwrap().challenge;
     let attempt = Attempt::try_from(1).unwrap();
     let image = picture.clone();
     let asked = Verify {
@@ -344,6 +345,7 @@ async fn verify_in_process(gateway: &Arc<Gateway>, id: &str, picture: &Bytes) {
         attempt,
         captures: vec![Capture { image, declared: Declared::default() }],
         footage: None,
+        envelopes: Vec::new(),
     };
     let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
     let answer = gateway.verify(&terminal, asked, deadline).await.unwrap();

@@ -5,6 +5,8 @@
 //! durable before the process ends.
 
 mod disk;
+mod hardening;
+mod keks;
 mod keys;
 mod outside;
 
@@ -19,15 +21,15 @@ use anyhow::{Context as _, Result, bail};
 use tokio::net::TcpListener;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ReferenceConfig, ReferenceFrom, ReferenceService, refuse_if_exposed};
+use crate::config::{Config, ReferenceConfig, ReferenceFrom, ReferenceService};
 use crate::crypto::{Digest, PublicKey, SystemEntropy, sha256};
 use crate::domain::id::PrincipalName;
 use crate::domain::time::UnixMillis;
 use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
 use crate::gateway::{
-    FileGuard, FileReferences, Gateway, HALF_YEARS_AHEAD, HeadGuard as _, KeyStore as _, Keyring,
-    Parts, ReferenceSource, Settings, SignedHead, Tasks, VisionLimits,
+    FileErased, FileGuard, FileReferences, Gateway, HALF_YEARS_AHEAD, HeadGuard as _,
+    KeyStore as _, Keyring, Parts, ReferenceSource, Settings, SignedHead, Tasks, VisionLimits,
 };
 use crate::grpc::limits::Limits;
 use crate::grpc::peer::Door;
@@ -41,11 +43,13 @@ use crate::receipt::{
 };
 use crate::store::sql::SqliteStore;
 use crate::store::{FileShelves, HeadRow, LedgerReads as _, Store as _};
-use crate::vault::Vault;
+use crate::vault::KekName;
 use crate::web::{AUDIT, AUDIT_PAGE, HTML};
 use disk::{make_private_dir, write_new};
+use keks::KekFolder;
 use keys::{REGISTER, ROOT, SIGNATURE};
 
+pub use hardening::harden;
 pub use keys::{KeyFolder, root_key, trust_fingerprint};
 
 /// The files of a data folder.
@@ -71,10 +75,6 @@ impl DataDir {
         &self.0
     }
 
-    fn kek(&self) -> PathBuf {
-        self.0.join("keys").join("kek")
-    }
-
     fn database(&self) -> PathBuf {
         self.0.join("tulga.sqlite")
     }
@@ -87,6 +87,11 @@ impl DataDir {
     /// Kept apart from the database: it must never be restored from a backup.
     fn guard(&self) -> PathBuf {
         self.0.join("last-signed-head")
+    }
+
+    /// Kept apart from the database for the same reason: whoever was erased stays so.
+    fn erased(&self) -> PathBuf {
+        self.0.join("erased")
     }
 
     /// Whether everything was made.
@@ -128,7 +133,6 @@ pub fn init(config: &Config) -> Result<TrustFingerprint> {
 /// they are verified.
 fn init_at(config: &Config, now: UnixMillis) -> Result<TrustFingerprint> {
     let data = DataDir::at(&config.paths.data_dir);
-    let entropy = SystemEntropy;
     let issued = SystemClock.now();
     make_private_dir(data.path())?;
     make_private_dir(&data.path().join("keys"))?;
@@ -138,7 +142,7 @@ fn init_at(config: &Config, now: UnixMillis) -> Result<TrustFingerprint> {
     for (role, name) in DEVELOPMENT_CLIENTS {
         pki.create_client(&authority, role, &PrincipalName::try_from(name)?, issued)?;
     }
-    Vault::create(&data.kek(), &entropy)?;
+    KekFolder::create_first(config)?;
     let keys = KeyFolder::open(config)?;
     let root = keys.create_root()?;
     let receipt = keys.create(FIRST_RECEIPT, KeyUse::Receipt)?;
@@ -237,7 +241,6 @@ impl App {
         }
         let Models { faces, fingers } = load_models(config)?;
         let pack = load_pack(config)?;
-        refuse_if_exposed(&data.kek())?;
         let files = KeyFolder::register(&data)?;
         let keys = Arc::new(KeyFolder::open(config)?);
         let keyring = Keyring::open(files, keys, lost).context("the keys cannot be used")?;
@@ -248,7 +251,7 @@ impl App {
         let parts = Parts {
             store: Arc::new(store.clone()),
             shelves: Arc::new(FileShelves::at(data.evidence())),
-            vault: Arc::new(Vault::load(&data.kek())?),
+            vault: Arc::new(KekFolder::vault(config)?),
             faces,
             fingers,
             pack,
@@ -258,6 +261,7 @@ impl App {
             witnesses: outside::witnesses(config)?,
             timestamping: outside::timestamping(config)?,
             guard: Arc::new(FileGuard::open(&data.guard())?),
+            erased: Arc::new(FileErased::open(&data.erased())?),
             authority,
             keyring,
             settings: settings(config)?,
@@ -407,6 +411,7 @@ fn settings(config: &Config) -> Result<Settings> {
         deadline: config.server.deadline,
         checkpoint_interval: config.checkpoint_interval,
         guests_per_day: config.guests_per_terminal_per_day,
+        capture_seen_ms: config.capture_seen_ms,
         retention_interval: config.retention_interval,
         calls_per_terminal_per_minute: config.terminal_rate_per_minute,
         vision: VisionLimits {
@@ -476,6 +481,9 @@ fn limits(config: &Config) -> Limits {
         message_bytes_max: config.server.message_bytes_max,
         import_message_bytes_max: config.server.import_message_bytes_max,
         connections_max: config.server.connections_max,
+        connections_per_address_max: config.server.connections_per_address_max,
+        calls_per_address_per_second: config.address_rate_per_second,
+        first_call_max: config.server.first_call_max,
         streams_max: config.server.concurrent_streams_max,
         call_max: config.server.deadline,
         connection_age_max: config.server.connection_age_max,
@@ -516,8 +524,10 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
     lines.extend(outside::check(config)?);
     let data = DataDir::at(&config.paths.data_dir);
     if data.is_complete() {
-        refuse_if_exposed(&data.kek())?;
-        Vault::load(&data.kek())?;
+        let vault = KekFolder::vault(config)?;
+        for KekName { id, name, home } in vault.keks() {
+            lines.push(format!("kek       {name}, {id}, {home}"));
+        }
         let register = KeyRegister::parse(&KeyFolder::register(&data)?.register)?;
         let keys = KeyFolder::open(config)?;
         let active = |key: &&KeyRecord| {

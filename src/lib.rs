@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | [`domain`] | nouns of the business; no I/O, no async | nothing |
 //! | [`clock`] | time as an argument | `domain` only |
+//! | [`crowd`] | callers counted by address: connections, calls a second | — |
 //! | [`crypto`] | digests, HMAC, AEAD, signatures, randomness | `domain` only |
 //! | [`capture`] | encoded picture to pixels, bounded | — |
 //! | [`inference`] | models: manifest, digest-checked plans, tensors | — |
@@ -28,8 +29,8 @@
 //! | [`gateway`] | use cases, the sequencer, the vision pool | all above except `evaluate`, `synth`, `witness` and `audit` |
 //! | [`pki`] | development PKI, terminals' certificates | `gateway` (the trait it implements) |
 //! | [`proto`] | generated wire types | — |
-//! | [`grpc`] | the server's services and conversions | `gateway`, `proto`, `pki`, and the nouns `gateway` speaks in |
-//! | [`web`] | the HTTP side: a bounded server, the witness on it, the client of witnesses, the auditor's page | `gateway` (the trait it implements), `witness`, `ledger`, `config` |
+//! | [`grpc`] | the server's services and conversions | `crowd`, `gateway`, `proto`, `pki`, and the nouns `gateway` speaks in |
+//! | [`web`] | the HTTP side: a bounded server, the witness on it, the client of witnesses, the auditor's page | `crowd`, `gateway` (the trait it implements), `witness`, `ledger`, `config` |
 //! | [`config`] | the checked configuration | `policy`, `capture`, `ledger` |
 //! | [`telemetry`] | tracing set-up and redaction | `config` |
 //! | [`app`] | composition root | everything |
@@ -59,6 +60,8 @@ pub mod cli;
 pub mod clock;
 #[cfg(feature = "gateway")]
 pub mod config;
+#[cfg(feature = "gateway")]
+pub mod crowd;
 pub mod crypto;
 pub mod domain;
 #[cfg(feature = "gateway")]

@@ -111,6 +111,7 @@ mod tests {
             "ReportService",
             "RetentionService",
             "RegisterService",
+            "SensorService",
             "TellerService",
             "TerminalService",
             "VerificationService",

@@ -14,6 +14,7 @@
     reason = "a bench that fails may panic, and prints its figures"
 )]
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -175,6 +176,7 @@ async fn open(dir: &Path, sync: bool) -> (Arc<Gateway>, Tasks) {
         pack: Arc::new(PolicyPack::embedded_dev().unwrap()),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
+        erased: Arc::new(Mutex::new(BTreeSet::<Digest>::new())),
         guard,
         references: None,
         authority: Arc::new(AnyCertificate),
@@ -214,6 +216,7 @@ fn settings() -> Settings {
         audience: "cash.bank.example/host".into(),
         zone: BankZone::try_from("Asia/Almaty").unwrap(),
         guests_per_day: 20,
+        capture_seen_ms: 0,
         build: Digest::new([8; 32]),
         two_people: false,
         challenge_ttl_ms: 60_000,

@@ -240,7 +240,7 @@ fn root_of(register: &KeyRegister) -> Result<PublicKey> {
     Ok(root.context("keys.json names no root key")?.public_key)
 }
 
-fn open_token(held: &Pkcs11Config) -> Result<Arc<Token>> {
+pub(super) fn open_token(held: &Pkcs11Config) -> Result<Arc<Token>> {
     refuse_if_exposed(&held.pin_file).context("the file with the token's PIN")?;
     let text = fs::read_to_string(&held.pin_file)
         .map(Zeroizing::new)

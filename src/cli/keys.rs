@@ -1,4 +1,4 @@
-//! `tulga keys list|rotate|revoke|install`: the key register, changed while the gateway serves.
+//! `tulga keys list|rotate|revoke|install|rotate-kek|retire-kek`: keys, changed while the gateway serves.
 //!
 //! The root key is used here, never in the gateway. Before it signs anything the register in force is
 //! verified with it, so that a gateway in wrong hands cannot have a register of its own signed.
@@ -14,6 +14,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::client::{ClientArgs, connect, explain, reason_of};
+use super::keys_kek::{RetireKek, RotateKek};
 use super::{REFUSED, runtime};
 use crate::app::{DataDir, root_key};
 use crate::config::Config;
@@ -40,6 +41,10 @@ pub(super) enum Command {
     Revoke(Revoke),
     /// Install a register that was signed elsewhere
     Install(Install),
+    /// Make a new key-encryption key, and wrap everything anew under it; a run that was cut off goes on
+    RotateKek(RotateKek),
+    /// Destroy the old key-encryption keys that nothing is wrapped under
+    RetireKek(RetireKek),
 }
 
 #[derive(Debug, clap::Args)]
@@ -111,6 +116,8 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
         Command::Rotate(Rotate { change, .. }) | Command::Revoke(Revoke { change, .. }) => {
             &change.client
         }
+        Command::RotateKek(args) => args.client(),
+        Command::RetireKek(args) => args.client(),
     };
     let pki = DataDir::at(&config.paths.data_dir).pki();
     let address = client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
@@ -122,6 +129,8 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
             Command::Rotate(Rotate { usage, change }) => desk.rotate(*usage, None, change).await,
             Command::Revoke(Revoke { kid, change }) => desk.revoke(kid, change).await,
             Command::Install(args) => desk.install_folder(args).await,
+            Command::RotateKek(args) => args.run(&mut desk.client).await,
+            Command::RetireKek(args) => args.run(&mut desk.client).await,
         };
         match done {
             Ok(()) => Ok(ExitCode::SUCCESS),

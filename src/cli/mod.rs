@@ -16,11 +16,13 @@ mod bench;
 mod characteristic;
 mod check_config;
 mod client;
+mod customer;
 mod demo;
 mod enroll;
 pub mod evaluate;
 pub mod evaluate_finger;
 mod keys;
+mod keys_kek;
 mod models;
 mod policy;
 mod policy_backtest;
@@ -30,6 +32,7 @@ mod reference;
 mod register;
 mod report;
 mod retention;
+mod sensor;
 mod serve;
 mod synth;
 mod template;
@@ -85,15 +88,21 @@ enum Command {
     Enroll(enroll::Args),
     /// Activate a customer whom somebody else enrolled and who waits for a second person
     Activate(activate::Args),
+    /// Unlock customers whom too many failures locked
+    #[command(subcommand)]
+    Customer(customer::Command),
     /// Verify a person at a terminal, as the terminal would
     Verify(verify::Args),
     /// Register, revoke and list terminals
     #[command(subcommand)]
     Terminal(terminal::Command),
+    /// Register, rotate, suspend and revoke the sensors that sign captures
+    #[command(subcommand)]
+    Sensor(sensor::Command),
     /// Export, verify and read the ledger
     #[command(subcommand)]
     Audit(audit::Command),
-    /// List, rotate and revoke the keys that sign receipts and checkpoints
+    /// List, rotate and revoke the keys that sign, and rotate the one that all at rest is wrapped under
     #[command(subcommand)]
     Keys(keys::Command),
     /// Verify or rebuild the models
@@ -173,8 +182,10 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(load()?, args),
         Command::Enroll(args) => enroll::run(&load()?, args),
         Command::Activate(args) => activate::run(&load()?, &args),
+        Command::Customer(command) => customer::run(&load()?, &command),
         Command::Verify(args) => verify::run(&load()?, args),
         Command::Terminal(command) => terminal::run(&load()?, &command),
+        Command::Sensor(command) => sensor::run(&load()?, &command),
         Command::Audit(command) => audit::run(&load()?, command),
         Command::Keys(command) => keys::run(&load()?, command),
         Command::Models(command) => models::run(&load()?, &command),

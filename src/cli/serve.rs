@@ -27,6 +27,8 @@ pub(super) struct Args {
 /// Serves until the process is told to end, then drains.
 pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     telemetry::start(&config.log)?;
+    // Before any key is read, and before there is another thread.
+    app::harden();
     runtime()?.block_on(async {
         let data = DataDir::at(&config.paths.data_dir);
         if !data.is_complete() {

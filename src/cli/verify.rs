@@ -120,6 +120,8 @@ pub(super) struct Visit {
     pub transaction: Transaction,
     pub bank: Option<BankFacts>,
     pub consent: Option<Consent>,
+    /// By what else they are known to be the holder.
+    pub holder: HolderVerification,
     pub language: String,
     /// What is captured; the face first where it is.
     pub characteristics: Vec<Modality>,
@@ -148,6 +150,7 @@ impl Visit {
             },
             bank: None,
             consent: None,
+            holder: HolderVerification::CardAndPin,
             language: "en".to_owned(),
             characteristics: vec![Modality::Face],
         }
@@ -170,7 +173,7 @@ impl Visit {
             further: captured.collect(),
             bank: self.bank.clone(),
             consent: self.consent.clone(),
-            holder_verification: HolderVerification::CardAndPin.into(),
+            holder_verification: self.holder.into(),
             language: self.language.clone(),
         };
         Ok(VerificationServiceClient::new(channel)
@@ -223,6 +226,7 @@ impl Visit {
             language: self.language.clone(),
             footage: None,
             further: Vec::new(),
+            envelopes: Vec::new(),
         }
     }
 }

@@ -17,6 +17,7 @@ pub struct KeysConfig {
 
 /// A PKCS#11 token.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each kind of key that a token may hold")]
 pub struct Pkcs11Config {
     /// The module, a shared library.
     pub module: PathBuf,
@@ -30,6 +31,8 @@ pub struct Pkcs11Config {
     pub holds_ledger: bool,
     /// Whether the root key lives there.
     pub holds_root: bool,
+    /// Whether it seals the key-encryption keys that are made from now on.
+    pub holds_kek: bool,
 }
 
 pub(super) fn check(raw: RawKeys, faults: &mut ConfigFaults) -> KeysConfig {
@@ -55,7 +58,7 @@ fn check_pkcs11(raw: RawPkcs11, faults: &mut ConfigFaults) -> Pkcs11Config {
         faults.add("keys.pkcs11.token_label", "must have 1 to 32 bytes and not end with a space");
     }
     if holds.is_empty() {
-        faults.add("keys.pkcs11.holds", "must name at least one of receipt, ledger and root");
+        faults.add("keys.pkcs11.holds", "must name at least one of receipt, ledger, root and kek");
     }
     Pkcs11Config {
         module,
@@ -64,6 +67,7 @@ fn check_pkcs11(raw: RawPkcs11, faults: &mut ConfigFaults) -> Pkcs11Config {
         holds_receipt: holds.contains(&RawHeld::Receipt),
         holds_ledger: holds.contains(&RawHeld::Ledger),
         holds_root: holds.contains(&RawHeld::Root),
+        holds_kek: holds.contains(&RawHeld::Kek),
     }
 }
 

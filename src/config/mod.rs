@@ -33,6 +33,9 @@ use crate::domain::turnover::BankZone;
 use crate::ledger::LedgerNames;
 use raw::{RawCapture, RawIdentity, RawLog, RawLogFormat, RawPaths, RawServer};
 
+/// Longest time in which a capture is known again: 30 days.
+const CAPTURE_SEEN_HOURS_MAX: u32 = 720;
+
 /// The checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -58,8 +61,12 @@ pub struct Config {
     pub receipt_valid_ms: i64,
     /// Calls that one terminal may make in a minute; a withdrawal makes three or four.
     pub terminal_rate_per_minute: NonZeroU32,
+    /// Calls that may come from one address in a second, whoever makes them.
+    pub address_rate_per_second: NonZeroU32,
     /// Guests that one terminal may enrol in a day; none for 0.
     pub guests_per_terminal_per_day: u32,
+    /// How long a capture that was decided on may not come again; 0: it may at once.
+    pub capture_seen_ms: i64,
     /// From one published checkpoint to the next.
     pub checkpoint_interval: Duration,
     /// Which keys are made, and where they are kept.
@@ -87,10 +94,14 @@ pub struct ServerConfig {
     pub import_message_bytes_max: usize,
     /// Connections at once; further ones wait.
     pub connections_max: usize,
+    /// Connections at once from one address; further ones are closed.
+    pub connections_per_address_max: usize,
     /// Calls at once on one connection.
     pub concurrent_streams_max: u32,
     /// Age at which a connection is closed gracefully.
     pub connection_age_max: Duration,
+    /// How long a connection may stand open before its first call.
+    pub first_call_max: Duration,
     /// How long calls may still take after the server was told to stop.
     pub drain_max: Duration,
 }
@@ -184,10 +195,17 @@ impl Config {
         let receipt_valid_ms = faults.within("receipt.valid_ms", valid_ms, 1_000, 600_000);
         let rate = raw.rate.per_terminal_per_minute;
         let terminal_rate_per_minute = faults.positive("rate.per_terminal_per_minute", rate);
+        let rate = raw.rate.per_address_per_second;
+        let address_rate_per_second = faults.positive("rate.per_address_per_second", rate);
         let guests_per_terminal_per_day = raw.guests.per_terminal_per_day;
         if guests_per_terminal_per_day > 10_000 {
             faults.add("guests.per_terminal_per_day", "must be at most 10000");
         }
+        let seen_hours = raw.sensors.capture_seen_hours;
+        if seen_hours > CAPTURE_SEEN_HOURS_MAX {
+            faults.add("sensors.capture_seen_hours", "must be at most 720");
+        }
+        let capture_seen_ms = i64::from(seen_hours) * 3_600_000;
         let interval_ms = raw.ledger.checkpoint_interval_ms;
         let checkpoint_interval =
             faults.millis("ledger.checkpoint_interval_ms", interval_ms, 100, 60_000);
@@ -215,7 +233,9 @@ impl Config {
                 challenge_ttl_ms,
                 receipt_valid_ms,
                 terminal_rate_per_minute,
+                address_rate_per_second,
                 guests_per_terminal_per_day,
+                capture_seen_ms,
                 checkpoint_interval,
                 keys,
                 retention_interval,
@@ -362,8 +382,15 @@ fn check_server(raw: &RawServer, faults: &mut ConfigFaults) -> ServerConfig {
             512 << 20,
         ),
         connections_max: faults.within("server.connections_max", raw.connections_max, 1, 1_000_000),
+        connections_per_address_max: faults.within(
+            "server.connections_per_address_max",
+            raw.connections_per_address_max,
+            1,
+            1_000_000,
+        ),
         concurrent_streams_max: faults.within(key, streams, 1, 10_000),
         connection_age_max: Duration::from_secs(age_s),
+        first_call_max: faults.millis("server.first_call_ms", raw.first_call_ms, 1_000, 600_000),
         drain_max: faults.millis("server.drain_ms", raw.drain_ms, 0, 300_000),
     }
 }

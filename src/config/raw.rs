@@ -19,6 +19,7 @@ pub struct RawConfig {
     pub(super) receipt: RawReceipt,
     pub(super) rate: RawRate,
     pub(super) guests: RawGuests,
+    pub(super) sensors: RawSensors,
     pub(super) ledger: RawLedger,
     pub(super) keys: RawKeys,
     pub(super) retention: RawRetention,
@@ -35,8 +36,10 @@ pub(super) struct RawServer {
     pub(super) message_bytes_max: usize,
     pub(super) import_message_bytes_max: usize,
     pub(super) connections_max: usize,
+    pub(super) connections_per_address_max: usize,
     pub(super) concurrent_streams_max: u32,
     pub(super) connection_age_s: u64,
+    pub(super) first_call_ms: u64,
     pub(super) drain_ms: u64,
 }
 
@@ -108,6 +111,7 @@ pub(super) struct RawReceipt {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawRate {
     pub(super) per_terminal_per_minute: u32,
+    pub(super) per_address_per_second: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +151,7 @@ pub(super) enum RawHeld {
     Receipt,
     Ledger,
     Root,
+    Kek,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,8 +201,10 @@ impl Default for RawServer {
             message_bytes_max: 5 << 20,
             import_message_bytes_max: 24 << 20,
             connections_max: 4096,
+            connections_per_address_max: 256,
             concurrent_streams_max: 64,
             connection_age_s: 3_600,
+            first_call_ms: 30_000,
             drain_ms: 10_000,
         }
     }
@@ -266,6 +273,18 @@ impl Default for RawReceipt {
 /// Who may be enrolled at a terminal to pay in to somebody else's account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(super) struct RawSensors {
+    pub(super) capture_seen_hours: u32,
+}
+
+impl Default for RawSensors {
+    fn default() -> Self {
+        Self { capture_seen_hours: 24 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct RawGuests {
     pub(super) per_terminal_per_day: u32,
 }
@@ -278,7 +297,7 @@ impl Default for RawGuests {
 
 impl Default for RawRate {
     fn default() -> Self {
-        Self { per_terminal_per_minute: 60 }
+        Self { per_terminal_per_minute: 60, per_address_per_second: 2_000 }
     }
 }
 

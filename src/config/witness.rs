@@ -29,8 +29,14 @@ pub struct WitnessConfig {
     pub logs: Vec<(LogKey, bool)>,
     /// Connections at once.
     pub connections_max: usize,
+    /// Connections at once from one address.
+    pub connections_per_address_max: usize,
     /// Requests that it answers in a second, of all callers together.
     pub requests_per_second_max: NonZeroU32,
+    /// Requests that it answers in a second from one address.
+    pub requests_per_address_per_second_max: NonZeroU32,
+    /// Whether a proxy stands before it, which names each caller in `X-Forwarded-For`.
+    pub behind_proxy: bool,
     /// How long one request may take.
     pub deadline: Duration,
 }
@@ -80,6 +86,16 @@ impl WitnessConfig {
             faults.within("witness.connections_max", raw.connections_max, 1, 100_000);
         let requests_per_second_max =
             faults.positive("witness.requests_per_second_max", raw.requests_per_second_max);
+        let connections_per_address_max = faults.within(
+            "witness.connections_per_address_max",
+            raw.connections_per_address_max,
+            1,
+            100_000,
+        );
+        let requests_per_address_per_second_max = faults.positive(
+            "witness.requests_per_address_per_second_max",
+            raw.requests_per_address_per_second_max,
+        );
         let deadline = faults.millis("witness.deadline_ms", raw.deadline_ms, 100, 60_000);
         match name {
             Ok(name) if faults.0.is_empty() => Ok(Self {
@@ -89,7 +105,10 @@ impl WitnessConfig {
                 state_dir: beside.join(raw.state_dir),
                 logs,
                 connections_max,
+                connections_per_address_max,
                 requests_per_second_max,
+                requests_per_address_per_second_max,
+                behind_proxy: raw.behind_proxy,
                 deadline,
             }),
             _ => Err(faults),
@@ -115,8 +134,14 @@ struct RawWitness {
     logs: Vec<RawLog>,
     #[serde(default = "default_connections_max")]
     connections_max: usize,
+    #[serde(default = "default_connections_per_address_max")]
+    connections_per_address_max: usize,
     #[serde(default = "default_requests_per_second_max")]
     requests_per_second_max: u32,
+    #[serde(default = "default_requests_per_address_per_second_max")]
+    requests_per_address_per_second_max: u32,
+    #[serde(default)]
+    behind_proxy: bool,
     #[serde(default = "default_deadline_ms")]
     deadline_ms: u64,
 }
@@ -137,8 +162,16 @@ const fn default_connections_max() -> usize {
     256
 }
 
+const fn default_connections_per_address_max() -> usize {
+    32
+}
+
 const fn default_requests_per_second_max() -> u32 {
     50
+}
+
+const fn default_requests_per_address_per_second_max() -> u32 {
+    20
 }
 
 const fn default_deadline_ms() -> u64 {
@@ -189,6 +222,16 @@ mod tests {
             ("c74f20a3", "c74f20a4", "witness.logs"),
             ("name =", "connections_max = 0\nname =", "witness.connections_max"),
             ("name =", "requests_per_second_max = 0\nname =", "witness.requests_per_second_max"),
+            (
+                "name =",
+                "connections_per_address_max = 0\nname =",
+                "witness.connections_per_address_max",
+            ),
+            (
+                "name =",
+                "requests_per_address_per_second_max = 0\nname =",
+                "witness.requests_per_address_per_second_max",
+            ),
             ("name =", "deadline_ms = 1\nname =", "witness.deadline_ms"),
         ] {
             let ConfigError::Faults(faults) = load(&GOOD.replacen(from, to, 1)).unwrap_err() else {

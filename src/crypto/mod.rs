@@ -7,6 +7,8 @@ mod digest;
 mod entropy;
 mod key_pair;
 #[cfg(feature = "gateway")]
+mod locked;
+#[cfg(feature = "gateway")]
 mod pkcs11;
 mod signature;
 
@@ -18,6 +20,8 @@ pub use digest::{Digest, InvalidDigest, MacKey, Sha256, sha256, sha384};
 pub use entropy::SeededEntropy;
 pub use entropy::{Entropy, EntropyError, SystemEntropy, random_bytes};
 pub use key_pair::{Ed25519Key, P256Key, read_private_key};
+#[cfg(feature = "gateway")]
+pub use locked::Locked;
 #[cfg(feature = "gateway")]
 pub use pkcs11::{Token, TokenError, TokenReply};
 pub use signature::{KeyError, KeyKind, PublicKey, SignatureError, Signer, spki_pem};

@@ -94,6 +94,14 @@ text_id! {
     CameraId
 }
 text_id! {
+    /// A device that takes captures, as its operator calls it: `CAM-004211`.
+    SensorId
+}
+text_id! {
+    /// The name of a sensor's key; no two keys have one.
+    SensorKeyId
+}
+text_id! {
     /// A case at the bank for which something is kept, as its register of cases calls it.
     CaseReference
 }

@@ -17,6 +17,7 @@ pub mod reason;
 pub mod reference;
 pub mod register;
 pub mod score;
+pub mod sensor;
 pub mod supplied;
 pub mod time;
 pub mod transaction;

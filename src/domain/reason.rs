@@ -157,7 +157,9 @@ impl Reason {
     #[must_use]
     pub const fn tells_of_the_person(self) -> bool {
         match self.family() {
-            ReasonFamily::Limit => !matches!(self, Self::LimAttempts | Self::LimRate),
+            ReasonFamily::Limit => {
+                !matches!(self, Self::LimAttempts | Self::LimRate | Self::LimTerminal)
+            }
             ReasonFamily::Policy => !matches!(self, Self::PolAmount | Self::PolCurrency),
             ReasonFamily::Capture
             | ReasonFamily::Liveness

@@ -16,6 +16,8 @@ mod quality;
 mod raster;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::capture::DecodedImage;
 use crate::domain::embedding::{FaceEmbedding, InvalidEmbedding, Making, ModelId};
@@ -39,6 +41,8 @@ pub struct FacePipeline {
     sface: Embedder,
     dlib: Embedder,
     liveness: Vec<LivenessModel>,
+    /// How often a model was run.
+    passes: Arc<AtomicU64>,
 }
 
 /// A model that did not do its work: a technical failure, never a mismatch or a refusal.
@@ -145,6 +149,7 @@ impl FacePipeline {
                 .map(LivenessModel::load)
                 .collect::<Result<_, _>>()?,
             manifest,
+            passes: Arc::default(),
         })
     }
 
@@ -172,6 +177,24 @@ impl FacePipeline {
     #[must_use]
     pub fn has_liveness(&self) -> bool {
         !self.liveness.is_empty()
+    }
+
+    /// How often a model was run since it was loaded, or since it is counted apart.
+    #[cfg(any(test, feature = "test-support"))]
+    #[must_use]
+    pub fn passes(&self) -> u64 {
+        self.passes.load(Ordering::Relaxed)
+    }
+
+    /// The same models, whose runs are counted apart from those of all clones.
+    #[cfg(any(test, feature = "test-support"))]
+    #[must_use]
+    pub fn counted_apart(&self) -> Self {
+        Self { passes: Arc::default(), ..self.clone() }
+    }
+
+    fn note_passes(&self, passes: u64) {
+        self.passes.fetch_add(passes, Ordering::Relaxed);
     }
 
     /// Everything `Verify` needs of a picture: one face, good enough, embedded.
@@ -211,11 +234,15 @@ impl FacePipeline {
         image: &DecodedImage,
     ) -> Result<Result<DetectedFace, QualityRefusal>, FaceError> {
         let reduced = self.detector.reduced(image);
+        self.note_passes(1);
         let faces = self.detector.find(&reduced)?;
         Ok(match faces.first() {
             None => Err(QualityRefusal::NoFace),
             Some(_) if self.detector.is_ambiguous(&faces) => Err(QualityRefusal::MultipleFaces),
-            Some(face) => Ok(self.detector.refine(&reduced, face)?),
+            Some(face) => {
+                self.note_passes(1);
+                Ok(self.detector.refine(&reduced, face)?)
+            }
         })
     }
 
@@ -236,6 +263,7 @@ impl FacePipeline {
         face: DetectedFace,
     ) -> Result<Option<AssessedFace<'a>>, FaceError> {
         let Some(chip) = self.align(image, &face) else { return Ok(None) };
+        self.note_passes(1);
         let raw_sface = self.sface.run(&chip)?;
         let report = quality::measure(&face, &chip, raw_sface.norm(), &self.manifest.quality);
         Ok(Some(AssessedFace { image, face, chip, raw_sface, report }))
@@ -250,6 +278,7 @@ impl FacePipeline {
         &self,
         face: &UsableFace<'_>,
     ) -> Result<Option<LivenessScore>, FaceError> {
+        self.note_passes(u64::try_from(self.liveness.len()).unwrap_or(u64::MAX));
         liveness::score(&self.liveness, face.0.image, &face.0.face.bounds)
     }
 
@@ -320,13 +349,17 @@ impl FacePipeline {
             .dlib
             .align(image, &face.landmarks)
             .ok_or(FaceError::Impossible("a face aligns for one model and not for the other"))?;
+        self.note_passes(1);
         let raw_dlib = self.dlib.run(&dlib_chip)?;
         let (sface, dlib) = match making {
             Making::Single => (self.sface.finish(raw_sface)?, self.dlib.finish(&raw_dlib)?),
-            Making::MirrorAveraged => (
-                self.sface.finish_mirrored(raw_sface, chip)?,
-                self.dlib.finish_mirrored(&raw_dlib, &dlib_chip)?,
-            ),
+            Making::MirrorAveraged => {
+                self.note_passes(2);
+                (
+                    self.sface.finish_mirrored(raw_sface, chip)?,
+                    self.dlib.finish_mirrored(&raw_dlib, &dlib_chip)?,
+                )
+            }
         };
         Ok(FaceEmbedding { sface, dlib, making })
     }

@@ -8,8 +8,11 @@ use super::cases::{close as close_case, propose as propose_case};
 use super::confirmation::APP_KEYS_MAX;
 use super::error::GatewayError;
 use super::footage::confirm_deleted;
+use super::kek_rotation::KekWrite;
+use super::locks::LockWrite;
 use super::register::put_register;
 use super::request::{Actor, Logged};
+use super::sensor::SensorWrite;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::teller::{propose as propose_exception, require_second as require_second_teller};
 use crate::crypto::{Digest, random_bytes};
@@ -49,6 +52,10 @@ pub(super) enum Write {
     /// Moves a customer from one of the statuses to another.
     SetStatus(CustomerId, &'static [CustomerStatus], CustomerStatus),
     Erase(CustomerId),
+    /// Erases somebody whom a restored database brought back; their cases stay.
+    EraseAgain(CustomerId),
+    /// Notes what becomes of a key-encryption key.
+    Kek(KekWrite),
     /// Registers the key of a terminal that has none in force.
     InsertFirstTerminalKey(TerminalKeyRow),
     InsertTerminalKey(TerminalKeyRow),
@@ -93,8 +100,12 @@ pub(super) enum Write {
     ProposeCase(CaseId, ProposalRow),
     /// Ends a case as another person proposed.
     CloseCase(CaseId, ProposalRow),
+    /// Sets or ends a lock of a biometric.
+    Lock(LockWrite),
     /// Refuses to resume somebody who was found to be another customer.
     RefuseSamePerson(CustomerId),
+    /// Changes the register of sensors.
+    Sensor(Box<SensorWrite>),
 }
 
 /// An act on its way into the ledger.
@@ -166,6 +177,8 @@ impl Write {
             }
             Self::SetStatus(id, from, to) => set_status(unit, id, from, *to, slot.now).await?,
             Self::Erase(id) => erase(unit, id, slot.now).await?,
+            Self::EraseAgain(id) => found("customer", unit.erase_customer(id, slot.now).await?)?,
+            Self::Kek(write) => write.apply(unit, slot.now).await?,
             Self::InsertFirstTerminalKey(row) => {
                 if !exists("terminal key", unit.insert_first_terminal_key(row).await)? {
                     return Err(GatewayError::Exists("terminal"));
@@ -174,14 +187,7 @@ impl Write {
             Self::InsertTerminalKey(row) => {
                 exists("terminal key", unit.insert_terminal_key(row).await)?;
             }
-            Self::RefuseSamePerson(id) => {
-                let duplicates = unit.duplicates(id).await?;
-                if duplicates.iter().any(|row| row.resolution.as_deref() == Some(SAME_PERSON)) {
-                    return Err(GatewayError::State(
-                        "the customer was found to be somebody enrolled already",
-                    ));
-                }
-            }
+            Self::RefuseSamePerson(id) => refuse_same_person(unit, id).await?,
             Self::AnswerConfirmation(id, answer, counts_ms) => {
                 answer_confirmation(unit, id, answer, *counts_ms, slot).await?;
             }
@@ -226,6 +232,8 @@ impl Write {
             Self::PutRegister(row) => put_register(unit, row, slot).await?,
             Self::ProposeCase(id, proposal) => propose_case(unit, id, proposal, slot).await?,
             Self::CloseCase(id, approval) => close_case(unit, id, approval, slot).await?,
+            Self::Sensor(write) => write.apply(unit, slot).await?,
+            Self::Lock(write) => return write.apply(unit, slot).await,
             Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
             Self::SetMoved(key, moved_minor, currency) => {
                 return set_moved(unit, key, *moved_minor, *currency, slot).await;
@@ -236,6 +244,17 @@ impl Write {
         }
         Ok(None)
     }
+}
+
+async fn refuse_same_person(
+    unit: &mut dyn UnitOfWork,
+    id: &CustomerId,
+) -> Result<(), GatewayError> {
+    let duplicates = unit.duplicates(id).await?;
+    if duplicates.iter().any(|row| row.resolution.as_deref() == Some(SAME_PERSON)) {
+        return Err(GatewayError::State("the customer was found to be somebody enrolled already"));
+    }
+    Ok(())
 }
 
 /// Redeems a receipt; the index of the entry that did so before, where there is one.

@@ -286,7 +286,7 @@ impl Gateway {
         logged
     }
 
-    async fn device_key(
+    pub(super) async fn device_key(
         &self,
         customer: &CustomerId,
         fingerprint: &Digest,
@@ -398,8 +398,11 @@ impl Gateway {
             models,
             kept_hash,
             looked_by,
+            signed_by,
             shown: _,
         } = kept;
+        // Without a capture nothing is compared, so no lock of a biometric stands against it.
+        let tried = challenge_hash.as_ref().map(|_| self.tried_before(&session)).transpose()?;
         let models = models.iter().map(|hex| digest_from_hex(hex)).collect::<Result<_, _>>()?;
         let id = row.id;
         let job = VerificationJob {
@@ -414,9 +417,12 @@ impl Gateway {
             key: row.key.clone(),
             request_hash: sha256(&length_prefixed(&[b"tulga-final-v1", id.as_bytes()])),
             challenge_hash: challenge_hash.as_deref().map(digest_from_hex).transpose()?,
+            signed_by,
+            capture_indices: Vec::new(),
             session,
             attempts_key: digest_from_hex(&attempts_key)?,
             attempts,
+            tried,
             standing,
             subject: keys.pseudonym(&self.settings.tenant, &row.customer),
             keys: Some(keys),

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::envelope::SignedBy;
 use super::error::GatewayError;
 use super::record::LookedBy;
 use super::sequencer::Slot;
@@ -91,6 +92,9 @@ pub(super) struct Kept {
     /// What looked; none where nothing was captured, and in what an older version kept.
     #[serde(default)]
     pub looked_by: Option<LookedBy>,
+    /// What signed the captures.
+    #[serde(default)]
+    pub signed_by: SignedBy,
     pub shown: Shown,
 }
 
@@ -327,6 +331,7 @@ impl VerificationJob {
             models: self.models.iter().map(Digest::hex).collect(),
             kept_hash: self.kept_hash.as_ref().map(Digest::hex),
             looked_by: self.looked_by.clone(),
+            signed_by: self.signed_by.clone(),
             shown: Shown {
                 operation: self.session.operation()?.as_str().to_owned(),
                 amount_minor: self.session.amount_minor,

@@ -5,6 +5,7 @@ use std::sync::RwLockReadGuard;
 use std::time::Instant;
 
 use super::Gateway;
+use super::decoy::Decoy;
 use super::error::GatewayError;
 use crate::crypto::{Digest, sha256};
 use crate::domain::embedding::FaceEmbedding;
@@ -12,7 +13,7 @@ use crate::domain::finger::{FingerPosition, FingerView};
 use crate::domain::id::{CaptureId, CustomerId};
 use crate::domain::modality::Modality;
 use crate::fingerprint::FingerprintPipeline;
-use crate::matching::{FingerGallery, FingerTemplate, Gallery, Template};
+use crate::matching::{FingerGallery, FingerTemplate, Gallery, TEMPLATE_CAPTURES_MAX, Template};
 use crate::policy::CustomerStanding;
 use crate::store::{CaptureRow, CustomerStatus};
 use crate::vault::{CustomerKeys, Place};
@@ -79,10 +80,12 @@ pub(super) struct Everybody {
 }
 
 impl Gateway {
-    /// What is enrolled of a customer, or what takes its place for nobody.
+    /// What is enrolled of a customer of these characteristics, or what takes its place for nobody: the same
+    /// is asked of the store, and as often something sealed is opened, whoever it is.
     pub(super) async fn enrolled(
         &self,
         customer: Option<&CustomerId>,
+        of: &[Modality],
     ) -> Result<Enrolled, GatewayError> {
         const NOBODY: Enrolled = Enrolled {
             standing: CustomerStanding::Unknown,
@@ -91,10 +94,19 @@ impl Gateway {
             templates: Templates { face: None, fingers: BTreeMap::new() },
             captures: Vec::new(),
         };
-        let Some(id) = customer else { return Ok(NOBODY) };
-        let Some(row) = self.store.customer(id).await? else { return Ok(NOBODY) };
-        let Some(keys) = self.customer_keys(id).await? else { return Ok(NOBODY) };
-        let captures = self.open_captures(&keys, &self.store.captures(id).await?)?;
+        let captures_max = of.len() * TEMPLATE_CAPTURES_MAX;
+        let id = customer.unwrap_or(&Decoy::ID);
+        let row = self.store.customer(id).await?;
+        let keys = self.customer_keys(id).await?;
+        let mut captures = self.store.captures(id).await?;
+        captures.retain(|row| of.contains(&row.modality));
+        let (Some(row), Some(keys)) = (row, keys) else {
+            self.decoy.open_keys(&self.vault, &self.settings.tenant)?;
+            self.decoy.open_captures(captures_max)?;
+            return Ok(NOBODY);
+        };
+        self.decoy.open_captures(captures_max.saturating_sub(captures.len()))?;
+        let captures = self.open_captures(&keys, &captures)?;
         let subject = Some(keys.pseudonym(&self.settings.tenant, id));
         Ok(Enrolled {
             standing: standing_of(row.status),

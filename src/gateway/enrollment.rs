@@ -7,6 +7,7 @@ use super::Gateway;
 use super::act::{Act, DIFFERENT_PEOPLE, SAME_PERSON, Write, receipt_actor};
 use super::activation::SecondPerson;
 use super::error::GatewayError;
+use super::locks::LockWrite;
 use super::request::{
     Actor, BindToken, Consent, ConsentTerm, CreateCustomer, CustomerAnswer, DuplicateResolution,
     Logged,
@@ -161,13 +162,20 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`GatewayError::NotFound`] when there is no such customer.
+    /// [`GatewayError::NotFound`] when there is no such customer; [`GatewayError::Store`] when they are erased
+    /// and that could not be remembered outside the database: the same call again remembers it.
     pub async fn erase(
         &self,
         actor: &Actor,
         customer: &CustomerId,
     ) -> Result<Logged, GatewayError> {
-        let subject = self.subject_of(customer).await?;
+        let subject = match self.subject_of(customer).await {
+            Ok(subject) => subject,
+            Err(error) => {
+                self.mark_if_erased(customer).await?;
+                return Err(error);
+            }
+        };
         let _turn = self.activation.lock().await;
         let content = Content::Erasure(Erasure {
             actor: receipt_actor(actor),
@@ -177,9 +185,14 @@ impl Gateway {
             evidence: Vec::new(),
             reason: "customer_request".to_owned(),
         });
-        let performed = self.perform_as(content, None, vec![Write::Erase(*customer)]).await;
+        let tries = self.vault.tries_of_customer(&self.settings.tenant, customer);
+        let writes = vec![Write::Erase(*customer), Write::Lock(LockWrite::ForgetTries(tries))];
+        let performed = self.perform_as(content, None, writes).await;
         self.refresh_gallery(customer).await?;
-        performed
+        let logged = performed?;
+        // A backup of before must not bring them back: that is remembered before anybody is told.
+        self.mark_erased(customer)?;
+        Ok(logged)
     }
 
     /// One customer, without anything personal.
@@ -224,6 +237,7 @@ impl Gateway {
             tokens: tokens.iter().map(|token| token.kind).collect(),
             duplicates: open.map(|duplicate| duplicate.other).collect(),
             needs_second_person: proposal.as_ref().map(SecondPerson::of),
+            locks: self.locks_of(&row.id).await?,
         })
     }
 

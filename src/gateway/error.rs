@@ -1,11 +1,13 @@
 //! Why no decision was made.
 
+use super::envelope::DeviceFault;
 use super::key_store::KeyStoreError;
 use super::reference::ReferenceError;
 use crate::capture::{DecodeError, FingerDecodeError};
 use crate::crypto::{AeadError, EntropyError, SignatureError};
 use crate::receipt::IssueError;
 use crate::store::StoreError;
+use crate::vault::VaultError;
 
 /// The gateway did not do what was asked: there is no decision, and no receipt.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,9 @@ pub enum GatewayError {
     /// The challenge is unknown, used, cancelled, expired, or was issued for something else.
     #[error("the challenge cannot be used")]
     Stale,
+    /// What the terminal's sensor sent, or did not send, cannot be decided on.
+    #[error("the captures are not taken from this sensor")]
+    Device(#[from] DeviceFault),
     /// The idempotency key was used for something else.
     #[error("the transaction and attempt were used with other content")]
     IdReused,
@@ -55,6 +60,9 @@ pub enum GatewayError {
     /// The terminal asks too often.
     #[error("the terminal asks too often")]
     Rate,
+    /// The terminal had too many failures: it must wait until some are old.
+    #[error("the terminal had too many failures")]
+    Throttled,
     /// No free worker within the time that a request may wait.
     #[error("no worker became free in time")]
     Overloaded,
@@ -73,6 +81,15 @@ pub enum GatewayError {
     /// Keys or their register could not be read, made or kept.
     #[error("the keys cannot be used")]
     Keys(#[source] KeyStoreError),
+    /// Key-encryption keys could not be read, made, kept or destroyed.
+    #[error("the key-encryption keys cannot be used")]
+    Vault(#[source] VaultError),
+    /// A key-encryption key that is to be destroyed is needed.
+    #[error("{by} keys are wrapped under the key-encryption key")]
+    KekNeeded {
+        /// How many keys are wrapped under it.
+        by: u64,
+    },
     /// A key register that is not taken; the fault names what is wrong with it.
     #[error("the key register is refused")]
     Register {
@@ -99,17 +116,19 @@ impl GatewayError {
             Self::Unreadable(_) => "CAP_UNREADABLE",
             Self::UnreadableFinger(cause) => cause.code(),
             Self::Stale => "CAP_STALE",
+            Self::Device(fault) => fault.code(),
             Self::IdReused => "REQ_ID_REUSED",
             Self::NotFound(_) => "REQ_NOT_FOUND",
             Self::Exists(_) => "REQ_EXISTS",
-            Self::State(_) => "REQ_STATE",
+            Self::State(_) | Self::KekNeeded { .. } => "REQ_STATE",
             Self::Rate => "LIM_RATE",
+            Self::Throttled => "LIM_TERMINAL",
             Self::Overloaded => "SYS_OVERLOADED",
             Self::Deadline => "SYS_DEADLINE",
             Self::NotReady(_) => "SYS_NOT_READY",
             Self::Reference(cause) => cause.code(),
             // Without a signature there is no receipt, as without the store.
-            Self::Store(_) | Self::Signing(_) | Self::Keys(_) => "SYS_STORE",
+            Self::Store(_) | Self::Signing(_) | Self::Keys(_) | Self::Vault(_) => "SYS_STORE",
             Self::Internal(..) => "SYS_INTERNAL",
         }
     }

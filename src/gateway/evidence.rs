@@ -29,6 +29,7 @@ pub(super) struct KeptEvidence {
     shelf: String,
     media_type: &'static str,
     wrapped: Vec<u8>,
+    kek_id: Option<String>,
     hash: Digest,
 }
 
@@ -41,6 +42,7 @@ impl KeptEvidence {
             shelf: self.shelf.clone(),
             media_type: self.media_type.to_owned(),
             wrapped: Some(self.wrapped.clone()),
+            kek_id: self.kek_id.clone(),
             keep_until,
         }
     }
@@ -112,11 +114,11 @@ impl Gateway {
             let hash = sha256(&plain);
             let evidence = vault.seal_evidence(&tenant, &receipt, &plain, &*entropy)?;
             shelves.put(&on, &receipt, &evidence.sealed).map_err(unavailable)?;
-            Ok::<_, GatewayError>((evidence.wrapped, hash))
+            Ok::<_, GatewayError>((evidence.wrapped, evidence.kek_id, hash))
         });
         let put = put.await.map_err(|cause| GatewayError::internal("evidence", cause))?;
-        let (wrapped, hash) = put?;
-        Ok(Some(KeptEvidence { shelf: day, media_type, wrapped, hash }))
+        let (wrapped, kek_id, hash) = put?;
+        Ok(Some(KeptEvidence { shelf: day, media_type, wrapped, kek_id, hash }))
     }
 
     /// What became of the captures of the decision at an entry.
@@ -139,7 +141,7 @@ impl Gateway {
             }
             sealed => sealed.map_err(unavailable)?,
         };
-        let sealed = SealedEvidence { wrapped, sealed };
+        let sealed = SealedEvidence { wrapped, kek_id: row.kek_id.clone(), sealed };
         let opened = self.vault.open_evidence(&self.settings.tenant, &row.receipt, &sealed);
         Ok(match opened {
             Ok(plain) => EvidenceIs::Kept(row, Bytes::from_owner(plain)),

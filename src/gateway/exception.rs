@@ -10,6 +10,7 @@ use super::Gateway;
 use super::act::{Act, Write};
 use super::confirming::Stage;
 use super::customer::Enrolled;
+use super::envelope::SignedBy;
 use super::error::GatewayError;
 use super::request::{Actor, Answer, RequestException, Salts};
 use super::session::Session;
@@ -100,7 +101,7 @@ impl Gateway {
         let key = asked.key.clone();
         let result = self.decide_exception(asked, attempts_key, attempts).await;
         if result.is_err() {
-            self.refund(&key, &attempts_key).await;
+            self.refund(&key, &attempts_key, None).await;
         }
         result
     }
@@ -112,7 +113,7 @@ impl Gateway {
         attempts: u32,
     ) -> Result<Answer, GatewayError> {
         let Asked { terminal, key, session, request_hash, arrived_at, deadline } = asked;
-        let enrolled = self.enrolled(session.customer()?.as_ref()).await?;
+        let enrolled = self.enrolled(session.customer()?.as_ref(), &[]).await?;
         let Enrolled { standing, subject, keys, templates: _, captures: _ } = enrolled;
         let job = VerificationJob {
             vault: Arc::clone(&self.vault),
@@ -127,8 +128,11 @@ impl Gateway {
             key,
             request_hash,
             challenge_hash: None,
+            signed_by: SignedBy::default(),
+            capture_indices: Vec::new(),
             attempts_key,
             attempts,
+            tried: None,
             standing,
             subject: subject.unwrap_or_else(|| session.nobody.clone()),
             session,

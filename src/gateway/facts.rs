@@ -14,7 +14,7 @@ use crate::domain::money::{AmountMinor, Currency};
 use crate::domain::supplied::Supplied;
 use crate::domain::time::UnixMillis;
 use crate::domain::turnover::{Direction, Party, Turnovers, Window};
-use crate::policy::{BankFacts, DeviceLevel, Facts, History};
+use crate::policy::{BankFacts, Facts, History};
 use crate::store::{CustomerRow, CustomerStatus, MovementsOf, RegisterRow, UnitOfWork};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -43,7 +43,7 @@ impl VerificationJob {
             liveness: self.seen.liveness(self.pack.bars()),
             attempts_in_transaction: self.attempts,
             holder_verification: self.session.holder_verification()?,
-            device_level: DeviceLevel::Certificate,
+            device_level: self.signed_by.level(),
             modality: Captured::of(&self.session.modalities()?),
             iin_given: self.session.iin_given,
             confirmation: confirming.fact,

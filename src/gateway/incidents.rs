@@ -53,7 +53,10 @@ impl Gateway {
         terminal: &TerminalId,
         result: Result<T, GatewayError>,
     ) -> Result<T, GatewayError> {
-        if let Err(error @ (GatewayError::Stale | GatewayError::IdReused)) = &result {
+        let is_incident = |error: &&GatewayError| {
+            matches!(error, GatewayError::Stale | GatewayError::IdReused | GatewayError::Device(_))
+        };
+        if let Some(error) = result.as_ref().err().filter(is_incident) {
             self.count_incident(Some(terminal), error.code());
         }
         result

@@ -130,9 +130,9 @@ impl Gateway {
         required_db: i64,
         captures: Vec<(Modality, Capture)>,
     ) -> Result<Looked, GatewayError> {
-        let enrolled = self.enrolled(customer.as_ref()).await?;
-        let Enrolled { standing, subject, keys, mut templates, captures: mut of_template } =
-            enrolled;
+        let asked = captures.iter().map(|(modality, _)| *modality).collect::<Vec<_>>();
+        let enrolled = self.enrolled(customer.as_ref(), &asked).await?;
+        let Enrolled { standing, subject, keys, mut templates, captures: of_template } = enrolled;
         // What is announced is what rules and the receipt tell: all of it must have been compared.
         let is_enrolled = captures.iter().all(|(modality, _)| templates.has(*modality));
         let standing = match standing {
@@ -142,7 +142,6 @@ impl Gateway {
         if !may_compare {
             templates = Templates::default();
         }
-        of_template.retain(|of| captures.iter().any(|(modality, _)| *modality == of.modality));
         let compared_with = customer.filter(|_| may_compare && !of_template.is_empty());
         let compared_with =
             compared_with.map(|customer| ComparedWith { customer, captures: of_template });

@@ -6,12 +6,16 @@
 mod act;
 mod activation;
 mod answer;
+mod attempts;
 mod audit;
 mod cases;
 mod confirmation;
 mod confirming;
 mod customer;
+mod decoy;
 mod enrollment;
+mod envelope;
+mod erased;
 mod error;
 mod evidence;
 mod exception;
@@ -23,12 +27,14 @@ mod guard;
 mod guest;
 mod import;
 mod incidents;
+mod kek_rotation;
 mod kept_captures;
 mod key_change;
 mod key_store;
 mod keyring;
 mod ledger_view;
 mod ledgers;
+mod locks;
 mod look;
 mod lookalikes;
 mod oversight;
@@ -46,6 +52,8 @@ pub mod request;
 mod retention;
 mod reversal;
 mod roll_over;
+mod same_call;
+mod sensor;
 mod sequencer;
 mod session;
 mod teller;
@@ -75,7 +83,7 @@ use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
 use crate::ledger::{LedgerNames, Tree};
 use crate::matching::{FingerGallery, FingerMatcher, Gallery, Matcher};
-use crate::policy::PolicyPack;
+use crate::policy::{PolicyPack, TryLimits};
 use crate::store::{Shelves, Store};
 use crate::vault::Vault;
 
@@ -83,12 +91,14 @@ pub use crate::ledger::{LogPosition, Origin};
 pub use crate::receipt::{KeyUse, LedgerPlace, LedgerState};
 pub use crate::store::{
     CaseEvidenceRow, CaseFile, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow,
-    RegisterRow,
+    RegisterRow, SensorKeyRow,
 };
 pub use activation::{Activation, SecondPerson};
 pub use audit::{AuditRecord, Entry, Redeem};
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
+pub use envelope::{Bound, DeviceFault, Envelope, envelope_message};
+pub use erased::{ErasedError, ErasedRecord, FileErased};
 pub use error::GatewayError;
 pub use evidence::Evidence;
 pub use export::{ExportFile, ExportOptions};
@@ -96,9 +106,11 @@ pub use finger_records::ExportedTemplate;
 pub use footage::{ERASED_AT_ONCE_MAX, OpenedDuty};
 pub use guard::{FileGuard, GuardError, HeadGuard, SignedHead};
 pub use import::Imported;
+pub use kek_rotation::{KekRotation, OldKek, REWRAPPED_AT_ONCE_MAX, Rewrapped};
 pub use key_change::{HALF_YEARS_AHEAD, PreparedKey};
 pub use key_store::{KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError};
 pub use keyring::{Installed, Keyring, KeyringError};
+pub use locks::{BiometricLocks, HolderWish, biometric_lock_message};
 pub use policy::ActivePack;
 pub use postbox::{Postbox, PostboxAnswer, PostboxError};
 pub use record::LookedBy;
@@ -109,6 +121,7 @@ pub use replay::{Agreement, Compared, Replay, ReplayEnd, Verdict};
 pub use report::{MakeReport, ReportFormat, ReportKind, ReportPiece, SealedReport};
 pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
+pub use sensor::{NewSensor, NewSensorKey, OVERLAP_MS_MAX};
 pub use teller::ExceptionsOf;
 pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
 pub use timestamping::Timestamping;
@@ -117,6 +130,7 @@ pub use vision::VisionLimits;
 pub use witnessing::Witnesses;
 
 use customer::Everybody;
+use decoy::Decoy;
 use incidents::Incidents;
 use ledger_view::{LedgerView, keep_checkpoint};
 use packs::Packs;
@@ -147,6 +161,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// The last-signed-head record.
     pub guard: Arc<dyn HeadGuard>,
+    /// The record of whoever was erased.
+    pub erased: Arc<dyn ErasedRecord>,
     /// Portraits to compare at enrolment, where the bank has a source.
     pub references: Option<Arc<dyn ReferenceSource>>,
     /// Who cosigns the ledger's checkpoints.
@@ -188,6 +204,8 @@ pub struct Settings {
     pub checkpoint_interval: Duration,
     /// Guests that a terminal may enrol in a day.
     pub guests_per_day: u32,
+    /// How long a capture that was decided on may not come again; 0: captures are not known again.
+    pub capture_seen_ms: i64,
     /// How often the retention clerk looks for what is due.
     pub retention_interval: Duration,
     /// Calls a minute and terminal.
@@ -202,6 +220,8 @@ pub struct Gateway {
     store: Arc<dyn Store>,
     shelves: Arc<dyn Shelves>,
     vault: Arc<Vault>,
+    decoy: Decoy,
+    erased: Arc<dyn ErasedRecord>,
     vision: VisionPool,
     packs: Arc<Packs>,
     clock: Arc<dyn Clock>,
@@ -228,7 +248,7 @@ pub struct Gateway {
     replay: Mutex<()>,
     /// Reports that may be made at once: each reads much.
     reports: Semaphore,
-    /// Held while a key is made or a register installed.
+    /// Held while a key is made, a register installed, or keys are wrapped anew.
     key_change: Mutex<()>,
     /// Held over an import of a register: the rows of one version are staged at a time.
     register_import: Mutex<()>,
@@ -310,14 +330,17 @@ impl Gateway {
             faces: Gallery::new(matcher.clone()),
             fingers: finger_matcher.clone().map(FingerGallery::new),
         };
+        let decoy = Decoy::new(&vault, &parts.settings.tenant, &*entropy)?;
         let packs = Packs::new(Arc::clone(&store), Arc::clone(&view), Arc::clone(&keyring), pack);
         let gateway = Arc::new(Self {
             packs: Arc::new(packs),
+            decoy,
             vision: VisionPool::new(faces, fingers, parts.settings.vision),
             rate: RateLimiter::keyed(Quota::per_minute(
                 parts.settings.calls_per_terminal_per_minute,
             )),
             references: parts.references,
+            erased: parts.erased,
             keyring,
             matcher,
             finger_matcher,
@@ -343,6 +366,8 @@ impl Gateway {
             closed_tree: Mutex::new(None),
             incidents: Incidents::default(),
         });
+        gateway.open_vault().await?;
+        gateway.apply_erased().await?;
         gateway.load_gallery().await?;
         gateway.open_packs().await?;
         gateway.settle_keys().await?;
@@ -406,7 +431,8 @@ async fn note_ledgers(store: &dyn Store, keyring: &Keyring) -> Result<(), Gatewa
     Ok(())
 }
 
-/// Keeps a checkpoint at each interval, enters incidents and forgets challenges that nobody can use.
+/// Keeps a checkpoint at each interval, enters incidents and locks, and forgets challenges that nobody
+/// can use and tries that count no more.
 async fn clerk(gateway: std::sync::Weak<Gateway>) {
     /// A challenge is kept this long after it expired, so that a replay is told from a guess.
     const CHALLENGE_KEPT_MS: i64 = 3_600_000;
@@ -432,6 +458,9 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
             if let Err(error) = gateway.log_incidents().await {
                 tracing::error!(code = error.code(), error = %error, "incidents are not logged yet");
             }
+            if let Err(error) = gateway.enter_locks().await {
+                tracing::error!(code = error.code(), error = %error, "a lock is not entered yet");
+            }
             gateway.warn_of_missing_ledger(now);
             if let Err(error) = gateway.settle_keys().await {
                 tracing::error!(code = error.code(), error = %error, "a change of keys is not logged yet");
@@ -440,10 +469,13 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
                 let mut unit = gateway.store.begin().await?;
                 unit.delete_challenges(now.plus_millis(-CHALLENGE_KEPT_MS)).await?;
                 unit.delete_confirmations(now.plus_millis(-CONFIRMATION_KEPT_MS)).await?;
+                unit.forget_captures(now).await?;
+                unit.delete_tries(now.plus_millis(-TryLimits::COUNTS_MAX_MS)).await?;
+                unit.delete_locks_of_nobody(now.plus_millis(-TryLimits::COUNTS_MAX_MS)).await?;
                 unit.commit().await
             };
             if let Err(error) = swept.await {
-                tracing::error!(code = error.code(), error = %error, "old challenges and confirmations were not swept");
+                tracing::error!(code = error.code(), error = %error, "old challenges, confirmations and tries were not swept");
             }
         }
     }

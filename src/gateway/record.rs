@@ -14,6 +14,7 @@ use super::verification_job::VerificationJob;
 use crate::crypto::Digest;
 use crate::domain::decision::{Decision, Outcome, RuleId, SignCode};
 use crate::domain::reason::Reason;
+use crate::domain::sensor::SensorVerdict;
 use crate::policy::Facts;
 use crate::receipt::rid_text;
 
@@ -38,6 +39,8 @@ pub(super) struct Recorded {
     pub strength_tenth_db: Option<i64>,
     pub scores: Option<BTreeMap<String, String>>,
     pub looked_by: Option<LookedBy>,
+    #[serde(default)]
+    pub signed_by: Vec<RecordedSeal>,
     pub evidence: Option<String>,
     pub refusal: Option<String>,
     pub pack: String,
@@ -47,6 +50,19 @@ pub(super) struct Recorded {
     pub rules: Vec<String>,
     pub models: Vec<String>,
     pub build: String,
+}
+
+/// What a replay reads of a sensor's envelope.
+#[derive(Deserialize)]
+pub(super) struct RecordedSeal {
+    pub verdict: String,
+}
+
+impl Recorded {
+    /// Whether a sensor took what it captured for an attack.
+    pub fn is_suspected_by_sensor(&self) -> bool {
+        self.signed_by.iter().any(|seal| seal.verdict == SensorVerdict::Suspect.as_str())
+    }
 }
 
 impl Gateway {
@@ -83,6 +99,8 @@ impl VerificationJob {
             "strength_tenth_db": self.seen.strength_tenth_db,
             "scores": self.seen.scores,
             "looked_by": self.looked_by,
+            // Sensors' envelopes over the captures, where they are signed.
+            "signed_by": self.signed_by.in_audit_record(),
             // Over a salt that lies with the captures: nobody can try pictures against it.
             "evidence": self.kept_hash.as_ref().map(Digest::labelled),
             "confirmation": confirming.in_audit_record(slot),

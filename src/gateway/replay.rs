@@ -269,13 +269,17 @@ impl Gateway {
         let templates = self.template_then(replay, &decided, &kept).await?;
         let modalities = kept.captures.iter().map(|(modality, _)| *modality).collect::<Vec<_>>();
         let looked = self.look_beside(kept.captures, templates, pack.bars().required_db).await;
-        let seen = match looked {
+        let mut seen = match looked {
             Ok((seen, _)) => seen,
             Err(GatewayError::Unreadable(_) | GatewayError::UnreadableFinger(_)) => {
                 return Err(replay.fails("captures", "decoded", "they cannot be decoded"));
             }
             Err(error) => return Err(error.into()),
         };
+        if decided.record.is_suspected_by_sensor() {
+            // Its word is taken as it was recorded: there is no sensor to ask again.
+            seen.suspected_by_sensor();
+        }
         self.compare_scores(replay, &decided.record, &seen);
         replay.compare(&decided, &pack, &seen, &modalities);
         Ok(())

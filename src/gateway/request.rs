@@ -3,6 +3,8 @@
 use bytes::Bytes;
 
 use super::activation::SecondPerson;
+use super::envelope::Envelope;
+use super::locks::BiometricLocks;
 use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::Digest;
 use crate::domain::decision::Outcome;
@@ -84,6 +86,8 @@ pub struct Verify {
     pub captures: Vec<Capture>,
     /// The camera's clip, where the terminal names it.
     pub footage: Option<Footage>,
+    /// What sensors signed about the captures: one for each kind of them, or none.
+    pub envelopes: Vec<Envelope>,
 }
 
 /// One capture as it came.
@@ -352,6 +356,8 @@ pub struct CustomerAnswer {
     pub duplicates: Vec<CustomerId>,
     /// An activation that waits for a second person.
     pub needs_second_person: Option<SecondPerson>,
+    /// What keeps comparisons from approving.
+    pub locks: BiometricLocks,
 }
 
 /// One row of a bulk import.

@@ -51,6 +51,9 @@ pub(super) struct Session {
     /// The characteristics to be captured, by their words; none: the face.
     #[serde(default)]
     modalities: Vec<String>,
+    /// SHA-256 of the answer of `BeginCapture` as it is sent, as hexadecimal digits.
+    #[serde(default)]
+    answer: Option<String>,
 }
 
 /// What the bank supplied, in words.
@@ -104,7 +107,18 @@ impl Session {
             number: number.map(|index| index.hex()),
             guest: None,
             modalities: modalities.iter().map(|it| it.characteristic().to_owned()).collect(),
+            answer: None,
         }
+    }
+
+    /// This was answered to `BeginCapture`.
+    pub fn answered(&mut self, answer: &[u8]) {
+        self.answer = Some(sha256(answer).hex());
+    }
+
+    /// SHA-256 of what was answered to `BeginCapture`.
+    pub fn answer(&self) -> Result<Option<Digest>, GatewayError> {
+        self.answer.as_deref().map(digest_from_hex).transpose()
     }
 
     /// What is to be captured, the first first.

@@ -7,28 +7,31 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::answer::KeptAnswer;
+use super::attempts::{Asking, Tried};
 use super::confirming::Stage;
 use super::enrollment::check_consent;
+use super::envelope::{SignedBy, require_level};
 use super::error::GatewayError;
 use super::evidence::KeptEvidence;
-use super::footage::{Keep, check_footage, clip_row, commit_of, footage_bytes, new_salt};
+use super::footage::{Keep, check_footage, clip_row, commit_of, new_salt};
 use super::kept_captures::KeptCaptures;
 use super::look::{Looked, check_captures};
 use super::request::{
-    Answer, BeginCapture, Capture, Declared, FootageSalt, IssuedChallenge, Logged, ReportOutcome,
-    ReportedOutcome, Salts, Verify,
+    Answer, BeginCapture, FootageSalt, IssuedChallenge, Logged, ReportOutcome, ReportedOutcome,
+    Salts, Verify,
 };
+use super::same_call::request_hash;
 use super::sequencer::{AwaitRecord, Job, NewEntry, Slot, Step};
 use super::session::{NamedBy, Resolved, Session};
 use super::under_way::Found;
 use super::verification_job::VerificationJob;
-use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
 use crate::domain::footage::Footage;
 use crate::domain::id::{Challenge, ReceiptId, TerminalId};
 use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey, TokenKind};
+use crate::policy::PolicyPack;
 use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
 use crate::store::{ChallengeRow, ChallengeState, ClipRow, DecisionRow, OutcomeRow, UnitOfWork};
 use crate::vault::Place;
@@ -63,20 +66,28 @@ struct Debited {
     session: Session,
     attempts_key: Digest,
     attempts: u32,
+    pack: Arc<PolicyPack>,
+    signed_by: SignedBy,
+    /// By which the captures are known again.
+    capture_indices: Vec<Digest>,
+    tried: Tried,
 }
 
 impl Gateway {
     /// Fixes customer, transaction and modality, and issues a challenge for them.
     ///
-    /// An unknown customer gets a challenge like everybody: who is enrolled is not told here.
+    /// An unknown customer gets a challenge like everybody: who is enrolled is not told here. `answer_bytes`
+    /// are those that the terminal will receive: sensors sign their hash.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Overloaded`], and what the store cannot do.
+    /// [`GatewayError::Overloaded`], [`GatewayError::Throttled`] for a terminal that had too many failures,
+    /// and what the store cannot do.
     pub async fn begin_capture(
         &self,
         terminal: &CallingTerminal,
         request: BeginCapture,
+        answer_bytes: fn(&IssuedChallenge) -> Vec<u8>,
     ) -> Result<IssuedChallenge, GatewayError> {
         self.check_offered(&request)?;
         if !self.vision.has_room() {
@@ -84,13 +95,18 @@ impl Gateway {
             return Err(GatewayError::Overloaded);
         }
         let now = self.clock.now();
-        let session = self.session_for(&request, now).await?;
+        let pack = self.packs.current(now).await?;
+        self.require_unthrottled(&terminal.id, &pack.bars().tries, now).await?;
+        let mut session = self.session_for(&request, now).await?;
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &terminal.id);
         let attempts = self.store.counter(&attempts_key).await?;
 
         let challenge = Challenge::new(random_bytes(&*self.entropy)?);
         let hash = sha256(challenge.as_bytes());
         let expires_at = now.plus_millis(self.settings.challenge_ttl_ms);
+        let attempts_left = pack.bars().attempts_max.saturating_sub(attempts);
+        let issued = IssuedChallenge { challenge, expires_at, attempts_left };
+        session.answered(&answer_bytes(&issued));
         let plain = zeroize::Zeroizing::new(
             serde_json::to_vec(&session)
                 .map_err(|cause| GatewayError::internal("session", cause))?,
@@ -110,9 +126,7 @@ impl Gateway {
         let mut unit = self.store.begin().await?;
         unit.insert_challenge(&row).await?;
         unit.commit().await?;
-        let pack = self.packs.current(now).await?;
-        let attempts_left = pack.bars().attempts_max.saturating_sub(attempts);
-        Ok(IssuedChallenge { challenge, expires_at, attempts_left })
+        Ok(issued)
     }
 
     /// What a terminal's request fixes.
@@ -224,11 +238,13 @@ impl Gateway {
         let _admitted = self.vision.admit()?;
         let debited = self.debit(&asked).await?;
         let (key, attempts_key) = (asked.key.clone(), debited.attempts_key);
+        let (tried, locks) = (debited.tried.id(), debited.tried.locks());
         let result = self.decide(asked, debited).await;
         if let Err(error) = &result {
             tracing::debug!(code = error.code(), "a verification ended without a decision");
-            self.refund(&key, &attempts_key).await;
+            self.refund(&key, &attempts_key, tried).await;
         }
+        self.enter_if_locked(&locks).await;
         result
     }
 
@@ -371,7 +387,8 @@ impl Gateway {
         Ok(Resolved { customer, token, number, nobody, named_by })
     }
 
-    /// Uses the challenge up and counts one try, durably, before anything is compared.
+    /// Uses the challenge up and counts one try of the transaction, the customer and the terminal, durably,
+    /// before anything is compared.
     async fn debit(&self, asked: &Asked) -> Result<Debited, GatewayError> {
         let Asked { key, request, arrived_at, .. } = asked;
         let hash = sha256(request.challenge.as_bytes());
@@ -391,23 +408,48 @@ impl Gateway {
             return Err(GatewayError::Stale);
         }
         check_captures(&session.modalities()?, &request.captures)?;
+        // All of it before a pixel is looked at, and before anything is used up.
+        let signed_by = self.check_envelopes(&session, &key.terminal, request, *arrived_at).await?;
+        let pack = self.packs.current(self.clock.now()).await?;
+        require_level(signed_by.level(), pack.bars().capture_signed)?;
+        let capture_indices = self.capture_indices(&request.captures);
+        self.refuse_seen(&capture_indices, *arrived_at).await?;
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &key.terminal);
+        let bars = pack.bars();
         let mut unit = self.store.begin().await?;
         if !unit.close_challenge(&hash, ChallengeState::Used).await? {
             return Err(GatewayError::Stale);
         }
         let attempts = unit.add_to_counter(&attempts_key, 1, *arrived_at).await?;
+        let asking = Asking {
+            session: &session,
+            terminal: &key.terminal,
+            id: hash,
+            is_spent: attempts > bars.attempts_max,
+            limits: &bars.tries,
+            now: *arrived_at,
+        };
+        let tried = self.debit_try(&mut *unit, asking).await?;
+        signed_by.take_counters(&mut *unit, *arrived_at).await?;
         unit.commit().await?;
-        Ok(Debited { session, attempts_key, attempts })
+        Ok(Debited { session, attempts_key, attempts, pack, signed_by, capture_indices, tried })
     }
 
     /// Gives a try back after a technical failure; the challenge stays used. Never when a decision
     /// was made after all (a commit whose fate was unclear): that would be a free guess.
-    pub(super) async fn refund(&self, key: &DecisionKey, attempts_key: &Digest) {
+    pub(super) async fn refund(
+        &self,
+        key: &DecisionKey,
+        attempts_key: &Digest,
+        tried: Option<Digest>,
+    ) {
         let refunded = async {
             let mut unit = self.store.begin().await?;
             if unit.decision(key).await?.is_none() {
                 unit.add_to_counter(attempts_key, -1, self.clock.now()).await?;
+                if let Some(id) = &tried {
+                    unit.refund_try(id).await?;
+                }
             }
             unit.commit().await
         };
@@ -420,17 +462,28 @@ impl Gateway {
     /// Looks, compares, and hands the facts to the sequencer, where the decision is made.
     async fn decide(&self, asked: Asked, debited: Debited) -> Result<Answer, GatewayError> {
         let Asked { terminal, key, request, request_hash, arrived_at, deadline } = asked;
-        let Debited { mut session, attempts_key, attempts } = debited;
-        let pack = self.packs.current(self.clock.now()).await?;
+        let Debited {
+            mut session,
+            attempts_key,
+            attempts,
+            pack,
+            signed_by,
+            capture_indices,
+            tried,
+        } = debited;
         let Verify { captures, challenge, footage, .. } = request;
         let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
-        // Beyond the last try nothing is compared: the answer must not depend on the face.
-        let may_compare = attempts <= pack.bars().attempts_max;
+        // Beyond the last try, and while a delay or a lock runs, nothing is compared: the answer must not
+        // depend on the face.
+        let may_compare = attempts <= pack.bars().attempts_max && tried.may_compare();
         let modalities = session.modalities()?;
         let shown = modalities.iter().copied().zip(captures.iter().cloned()).collect();
         let looked = self.look_at(&session, &pack, may_compare, &terminal.id, captures);
         let looked = timeout_at(deadline, looked).await.map_err(|_| GatewayError::Deadline)??;
-        let Looked { seen, standing, subject, keys, guest, face: _, compared_with } = looked;
+        let Looked { mut seen, standing, subject, keys, guest, face: _, compared_with } = looked;
+        if signed_by.is_suspected() {
+            seen.suspected_by_sensor();
+        }
         if let Some(guest) = &guest {
             session.become_guest(&guest.id());
         }
@@ -454,8 +507,11 @@ impl Gateway {
             key,
             request_hash,
             challenge_hash: Some(sha256(challenge.as_bytes())),
+            signed_by,
+            capture_indices,
             attempts_key,
             attempts,
+            tried: Some(tried),
             standing,
             subject: subject.unwrap_or_else(|| session.nobody.clone()),
             session,
@@ -563,39 +619,6 @@ pub(super) fn answer_place(tenant: &str, key: &DecisionKey, which: Which) -> Pla
         Which::Final => "final_decisions",
     };
     Place::system(table, "sealed_answer", tenant, &row)
-}
-
-fn request_hash(request: &Verify) -> Digest {
-    let Verify { challenge, host_id, business_date, attempt, captures, footage } = request;
-    let footage = footage.as_ref().map(footage_bytes);
-    let captures: Vec<_> = captures.iter().map(capture_bytes).collect();
-    let captures: Vec<_> = captures.iter().map(Vec::as_slice).collect();
-    sha256(&length_prefixed(&[
-        b"tulga-verify-v2",
-        challenge.as_bytes(),
-        host_id.as_str().as_bytes(),
-        business_date.as_str().as_bytes(),
-        &attempt.get().to_be_bytes(),
-        &length_prefixed(&captures),
-        footage.as_deref().unwrap_or_default(),
-    ]))
-}
-
-fn capture_bytes(capture: &Capture) -> Vec<u8> {
-    let Capture { image, declared } = capture;
-    let Declared { media_type, finger_kind, pixels_per_inch, raw_size } = declared;
-    let bytes = |number: Option<u32>| number.map_or_else(Vec::new, |it| it.to_be_bytes().to_vec());
-    let (width, height) = raw_size.unzip();
-    let numbers = [pixels_per_inch.map(u32::from), width, height].map(bytes);
-    let [pixels_per_inch, width, height] = &numbers;
-    length_prefixed(&[
-        media_type.map_or("", MediaType::as_str).as_bytes(),
-        finger_kind.map_or("", FingerImageKind::as_str).as_bytes(),
-        pixels_per_inch,
-        width,
-        height,
-        sha256(image).as_bytes(),
-    ])
 }
 
 /// One report of what became of the cash.

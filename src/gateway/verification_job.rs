@@ -10,8 +10,10 @@ use zeroize::Zeroizing;
 
 use super::Settings;
 use super::answer::KeptAnswer;
+use super::attempts::Tried;
 use super::confirming::{Confirming, Stage, refused_for};
 use super::customer::standing_of;
+use super::envelope::SignedBy;
 use super::error::GatewayError;
 use super::evidence::KeptEvidence;
 use super::footage::commit_of;
@@ -117,6 +119,11 @@ impl Seen {
         self.scores = strength.map(|_| scores);
     }
 
+    /// The sensor takes what it captured for an attack: the rules see it as they see a model's suspicion.
+    pub fn suspected_by_sensor(&mut self) {
+        self.liveness_e4 = Some(0);
+    }
+
     /// Nothing was captured, so nothing speaks against it either: the rules decide by what else there is.
     pub const fn nothing() -> Self {
         Self {
@@ -179,9 +186,15 @@ pub(super) struct VerificationJob {
     pub request_hash: Digest,
     /// Of the capture; none where nothing was captured.
     pub challenge_hash: Option<Digest>,
+    /// What signed the captures.
+    pub signed_by: SignedBy,
+    /// By which the captures are known again; none for a decision on captures of an earlier one.
+    pub capture_indices: Vec<Digest>,
     pub session: Session,
     pub attempts_key: Digest,
     pub attempts: u32,
+    /// The try beyond the transaction; none where nothing was captured.
+    pub tried: Option<Tried>,
     pub standing: CustomerStanding,
     pub subject: String,
     /// The customer's keys; nobody has none.
@@ -227,13 +240,15 @@ impl Job for VerificationJob {
             return Err(GatewayError::State("the transaction was approved in another attempt"));
         }
         self.pack = self.packs.at(unit, slot.now).await?;
+        self.require_device(unit, slot).await?;
         self.look_again(unit, slot).await?;
         let confirming = self.confirming(unit, slot).await?;
         let registers = self.registers_in_force(unit).await?;
         let facts = self.facts(unit, slot, &confirming, &registers).await?;
         let by_rules = policy::decide(&facts, &self.pack, slot.now);
         let rules_outcome = by_rules.outcome();
-        let refusal = confirming.refusal_of(&by_rules, self.which());
+        let blocked = self.blocked(unit, &by_rules).await?;
+        let refusal = blocked.or(confirming.refusal_of(&by_rules, self.which()));
         let decision = refused_for(by_rules, refusal);
         if let Some(guest) = self.new_guest().filter(|_| self.is_written(&decision)) {
             guest.insert(unit).await?;
@@ -245,6 +260,7 @@ impl Job for VerificationJob {
         } else {
             self.attempts
         };
+        self.settle_try(unit, &facts, &decision, slot).await?;
         let attempts_left = self.pack.bars().attempts_max.saturating_sub(attempts);
         let audit =
             self.audit_record(&facts, rules_outcome, refusal, &decision, &confirming, slot)?;
@@ -419,8 +435,8 @@ impl VerificationJob {
             attempts_left,
             &self.salts,
         );
-        let plain =
-            serde_json::to_vec(&kept).map_err(|cause| GatewayError::internal("answer", cause))?;
+        let plain = serde_json::to_vec(&kept).map(Zeroizing::new);
+        let plain = plain.map_err(|cause| GatewayError::internal("answer", cause))?;
         let place = answer_place(self.settings.tenant.as_str(), &self.key, self.which());
         Ok(self.vault.seal_system(&place, &plain, &*self.entropy)?)
     }
@@ -473,9 +489,9 @@ impl VerificationJob {
                 terminal: Terminal {
                     id,
                     cert,
-                    sensor: None,
+                    sensor: self.signed_by.key_ids(),
                     challenge: challenge.labelled(),
-                    envelope: None,
+                    envelope: self.signed_by.envelope(),
                 },
                 txn,
                 subject,

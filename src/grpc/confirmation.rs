@@ -77,4 +77,17 @@ impl ConfirmationService for Confirmations {
             position: Some(answer::position(&entry)),
         }))
     }
+
+    async fn set_biometric_lock(
+        &self,
+        request: Request<proto::SetBiometricLockRequest>,
+    ) -> Result<Response<proto::SetBiometricLockResponse>, Status> {
+        let permit = AppBackendPermit::of(request.extensions())?;
+        let (customer, wish, signed) = asked::biometric_lock(request.into_inner())?;
+        let entry = self.0.set_biometric_lock(permit.actor(), &customer, &wish, signed).await?;
+        Ok(Response::new(proto::SetBiometricLockResponse {
+            receipt_jws: entry.jws().as_bytes().to_vec(),
+            position: Some(answer::position(&entry)),
+        }))
+    }
 }

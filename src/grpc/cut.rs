@@ -1,4 +1,4 @@
-//! Connections that can be cut off when the drain's time is up.
+//! Connections that can be cut off: when the drain's time is up, and when no call comes.
 //!
 //! The transport keeps each connection in a task of its own, out of the server's reach, and the task
 //! holds the services and with them the gateway. Cutting the connection's bytes ends the task.
@@ -7,10 +7,15 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tonic::transport::server::Connected;
+use tokio::time::Sleep;
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use super::caller::{Called, Caller};
+use crate::crowd::Seat;
 
 /// Cuts every connection that it watches.
 #[derive(Debug)]
@@ -31,7 +36,14 @@ impl Cutter {
                 std::future::pending::<()>().await;
             }
         });
-        Cuttable { io, cut, is_cut: false, _place: None }
+        Cuttable {
+            io,
+            cut,
+            is_cut: false,
+            called: Called::default(),
+            first_call: None,
+            _place: None,
+        }
     }
 
     /// Cuts all connections, those to come too.
@@ -45,27 +57,45 @@ pub struct Cuttable<IO> {
     io: IO,
     cut: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_cut: bool,
-    /// Among the connections that there may be at once; given back with the connection.
-    _place: Option<OwnedSemaphorePermit>,
+    called: Called,
+    /// When the time for the first call is up.
+    first_call: Option<Pin<Box<Sleep>>>,
+    /// Among the connections that there may be at once, and among the caller's own; given back with the
+    /// connection.
+    _place: Option<(OwnedSemaphorePermit, Seat)>,
 }
 
 impl<IO> Cuttable<IO> {
-    /// The connection with the place that it takes.
-    pub fn holding(self, place: OwnedSemaphorePermit) -> Self {
-        Self { _place: Some(place), ..self }
+    /// The connection with the places that it takes.
+    pub fn holding(self, place: OwnedSemaphorePermit, seat: Seat) -> Self {
+        Self { _place: Some((place, seat)), ..self }
+    }
+
+    /// The connection, which is cut when no call has come within this time. A caller who says nothing
+    /// after the handshake, or one byte at a time, would hold a place until the connection is too old.
+    pub fn calling_within(self, first_call_max: Duration) -> Self {
+        let first_call = Some(Box::pin(tokio::time::sleep(first_call_max)));
+        Self { first_call, ..self }
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.is_cut = self.is_cut || self.cut.as_mut().poll(cx).is_ready();
+        if let Some(first_call) = &mut self.first_call {
+            if self.called.yet() {
+                self.first_call = None;
+            } else {
+                self.is_cut = self.is_cut || first_call.as_mut().poll(cx).is_ready();
+            }
+        }
         if self.is_cut { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 }
 
-impl<IO: Connected> Connected for Cuttable<IO> {
-    type ConnectInfo = IO::ConnectInfo;
+impl<IO: Connected<ConnectInfo = TcpConnectInfo>> Connected for Cuttable<IO> {
+    type ConnectInfo = Caller;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.io.connect_info()
+        Caller::new(self.io.connect_info(), self.called.clone())
     }
 }
 
@@ -133,6 +163,27 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
         let mut late = cutter.watch(tokio::io::duplex(64).0);
         assert!(late.write_all(b"x").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_call_is_cut_and_one_with_a_call_is_not() {
+        let cutter = Cutter::new();
+        let patience = Duration::from_millis(40);
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut near = cutter.watch(near).calling_within(patience);
+        let begun = tokio::time::Instant::now();
+        far.write_all(b"x").await.unwrap();
+        assert_eq!(near.read_u8().await.unwrap(), b'x');
+        let error = near.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        assert!(begun.elapsed() >= patience);
+
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut near = cutter.watch(near).calling_within(patience);
+        near.called.now();
+        tokio::time::sleep(patience * 2).await;
+        far.write_all(b"x").await.unwrap();
+        assert_eq!(near.read_u8().await.unwrap(), b'x');
     }
 
     #[tokio::test]

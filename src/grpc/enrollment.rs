@@ -232,6 +232,31 @@ impl EnrollmentService for Enrollment {
         Ok(Response::new(proto::ResumeResponse {}))
     }
 
+    async fn propose_unlock(
+        &self,
+        request: Request<proto::ProposeUnlockRequest>,
+    ) -> Result<Response<proto::ProposeUnlockResponse>, Status> {
+        let permit = AdminPermit::of(request.extensions())?;
+        let proto::ProposeUnlockRequest { customer_id } = request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let until = self.0.propose_unlock(permit.actor(), &customer).await?;
+        Ok(Response::new(proto::ProposeUnlockResponse { until: Some(until.into()) }))
+    }
+
+    async fn approve_unlock(
+        &self,
+        request: Request<proto::ApproveUnlockRequest>,
+    ) -> Result<Response<proto::ApproveUnlockResponse>, Status> {
+        let permit = AdminPermit::of(request.extensions())?;
+        let proto::ApproveUnlockRequest { customer_id } = request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let entry = self.0.approve_unlock(permit.actor(), &customer).await?;
+        Ok(Response::new(proto::ApproveUnlockResponse {
+            receipt_jws: entry.jws().as_bytes().to_vec(),
+            position: Some(answer::position(&entry)),
+        }))
+    }
+
     async fn remove_capture(
         &self,
         request: Request<proto::RemoveCaptureRequest>,

@@ -7,7 +7,11 @@ use tonic::{Request, Response, Status};
 use super::peer::AdminPermit;
 use super::status::InvalidField;
 use crate::crypto::spki_pem;
-use crate::gateway::{Gateway, Installed, KeyUse, LedgerPlace, LedgerState, PreparedKey};
+use crate::gateway::request::Logged;
+use crate::gateway::{
+    Gateway, Installed, KekRotation, KeyUse, LedgerPlace, LedgerState, OldKek, PreparedKey,
+    Rewrapped,
+};
 use crate::proto;
 use crate::proto::key_service_server::KeyService;
 
@@ -66,6 +70,52 @@ impl KeyService for KeyDesk {
         let receipt_jws = logged.iter().map(|entry| entry.jws().as_bytes().to_vec()).collect();
         Ok(Response::new(proto::InstallRegisterResponse { receipt_jws }))
     }
+
+    async fn begin_kek_rotation(
+        &self,
+        request: Request<proto::BeginKekRotationRequest>,
+    ) -> Result<Response<proto::BeginKekRotationResponse>, Status> {
+        let permit = AdminPermit::of(request.extensions())?;
+        let proto::BeginKekRotationRequest {} = request.into_inner();
+        let KekRotation { kek, left, begun } = self.0.begin_kek_rotation(permit.actor()).await?;
+        Ok(Response::new(proto::BeginKekRotationResponse {
+            kek_id: kek.id,
+            name: kek.name,
+            home: kek.home.to_owned(),
+            left,
+            receipt_jws: jws(begun.as_ref()),
+        }))
+    }
+
+    async fn rewrap_keys(
+        &self,
+        request: Request<proto::RewrapKeysRequest>,
+    ) -> Result<Response<proto::RewrapKeysResponse>, Status> {
+        let permit = AdminPermit::of(request.extensions())?;
+        let proto::RewrapKeysRequest { at_most } = request.into_inner();
+        let Rewrapped { rewrapped, left, ended } =
+            self.0.rewrap_keys(permit.actor(), at_most).await?;
+        let receipt_jws = jws(ended.as_ref());
+        Ok(Response::new(proto::RewrapKeysResponse { rewrapped, left, receipt_jws }))
+    }
+
+    async fn retire_keks(
+        &self,
+        request: Request<proto::RetireKeksRequest>,
+    ) -> Result<Response<proto::RetireKeksResponse>, Status> {
+        let permit = AdminPermit::of(request.extensions())?;
+        let proto::RetireKeksRequest {} = request.into_inner();
+        let keks = self.0.retire_keks(permit.actor()).await?.into_iter();
+        let keks = keks.map(|OldKek { name, needed_by, retired }| {
+            let receipt_jws = jws(retired.as_ref());
+            proto::OldKek { name, needed_by, receipt_jws }
+        });
+        Ok(Response::new(proto::RetireKeksResponse { keks: keks.collect() }))
+    }
+}
+
+fn jws(entry: Option<&Logged>) -> Vec<u8> {
+    entry.map(|entry| entry.jws().as_bytes().to_vec()).unwrap_or_default()
 }
 
 fn signature(installed: &Installed) -> String {

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -28,12 +29,23 @@ pub struct Limits {
     pub header_bytes_max: u32,
     /// Connections at once; further ones wait to be accepted.
     pub connections_max: usize,
+    /// Connections at once from one address, or one IPv6 network; further ones are closed.
+    pub connections_per_address_max: usize,
+    /// Calls from one address, or one IPv6 network, in a second.
+    pub calls_per_address_per_second: NonZeroU32,
     /// Concurrent calls on one connection.
     pub streams_max: u32,
     /// How long a call may take at most, whatever the caller allows.
     pub call_max: Duration,
     /// How long a TLS handshake may take.
     pub handshake_max: Duration,
+    /// How long a connection may stand open before its first call.
+    pub first_call_max: Duration,
+    /// Calls of one connection that may be reset before the server has looked at them; at one more it
+    /// is closed.
+    pub resets_unseen_max: usize,
+    /// Calls of one connection that the server may have to reset for its caller's faults.
+    pub resets_for_faults_max: usize,
     /// Idle time after which a connection is asked for a sign of life.
     pub keepalive_interval: Duration,
     /// How long the sign of life may take.
@@ -54,9 +66,14 @@ impl Default for Limits {
             answer_bytes_max: 4 << 20,
             header_bytes_max: 16 << 10,
             connections_max: 4096,
+            connections_per_address_max: 256,
+            calls_per_address_per_second: NonZeroU32::new(2_000).unwrap_or(NonZeroU32::MIN),
             streams_max: 64,
             call_max: Duration::from_secs(8),
             handshake_max: Duration::from_secs(5),
+            first_call_max: Duration::from_secs(30),
+            resets_unseen_max: 20,
+            resets_for_faults_max: 256,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
             connection_age_max: Duration::from_hours(1),

@@ -1,6 +1,7 @@
 //! The gRPC server: one file a service, conversions, peers, statuses, limits.
 
 mod audit;
+mod caller;
 mod case;
 mod confirmation;
 mod convert;
@@ -15,8 +16,11 @@ mod receipt;
 pub mod reference;
 mod register;
 mod report;
+mod sensor;
 pub mod server;
 pub mod status;
 mod teller;
 mod terminal;
 mod verification;
+#[cfg(feature = "test-support")]
+pub mod wire;

@@ -11,11 +11,11 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use tonic::body::Body;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::server::TlsConnectInfo;
 use tonic::{Extensions, Status};
 use tower::{Layer, Service};
 
-use super::status;
+use super::{caller, status};
 use crate::crypto::Digest;
 use crate::domain::id::{TenantId, TerminalId};
 use crate::gateway::request::Actor;
@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 80] = [
+pub const ACCESS: [(&str, Access); 92] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -76,6 +76,8 @@ pub const ACCESS: [(&str, Access); 80] = [
     ("/tulga.v1.EnrollmentService/ExportTemplate", ADMIN),
     ("/tulga.v1.EnrollmentService/Erase", ADMIN),
     ("/tulga.v1.EnrollmentService/ResolveDuplicate", ADMIN),
+    ("/tulga.v1.EnrollmentService/ProposeUnlock", ADMIN),
+    ("/tulga.v1.EnrollmentService/ApproveUnlock", ADMIN),
     ("/tulga.v1.EnrollmentService/BulkImport", ENROLLER),
     ("/tulga.v1.AuditService/GetReceipt", AUDITOR),
     ("/tulga.v1.AuditService/GetProof", AUDITOR),
@@ -99,6 +101,7 @@ pub const ACCESS: [(&str, Access); 80] = [
     ("/tulga.v1.ConfirmationService/AwaitPending", APP_BACKEND),
     ("/tulga.v1.ConfirmationService/Confirm", APP_BACKEND),
     ("/tulga.v1.ConfirmationService/Decline", APP_BACKEND),
+    ("/tulga.v1.ConfirmationService/SetBiometricLock", APP_BACKEND),
     ("/tulga.v1.TellerService/ListExceptions", ENROLLER),
     ("/tulga.v1.TellerService/ProposeException", ENROLLER),
     ("/tulga.v1.TellerService/ApproveException", ENROLLER),
@@ -107,9 +110,18 @@ pub const ACCESS: [(&str, Access); 80] = [
     ("/tulga.v1.TerminalService/RevokeTerminal", ADMIN),
     ("/tulga.v1.TerminalService/SetTerminalPlace", ADMIN),
     ("/tulga.v1.TerminalService/ListTerminals", ADMIN),
+    ("/tulga.v1.SensorService/RegisterSensor", ADMIN),
+    ("/tulga.v1.SensorService/RotateSensor", ADMIN),
+    ("/tulga.v1.SensorService/SuspendSensor", ADMIN),
+    ("/tulga.v1.SensorService/ResumeSensor", ADMIN),
+    ("/tulga.v1.SensorService/RevokeSensor", ADMIN),
+    ("/tulga.v1.SensorService/ListSensors", ADMIN),
     ("/tulga.v1.KeyService/ListKeys", ADMIN),
     ("/tulga.v1.KeyService/PrepareKey", ADMIN),
     ("/tulga.v1.KeyService/InstallRegister", ADMIN),
+    ("/tulga.v1.KeyService/BeginKekRotation", ADMIN),
+    ("/tulga.v1.KeyService/RewrapKeys", ADMIN),
+    ("/tulga.v1.KeyService/RetireKeks", ADMIN),
     ("/tulga.v1.PolicyService/ProposePack", POLICY_AUTHOR),
     ("/tulga.v1.PolicyService/ApprovePack", POLICY_APPROVER),
     ("/tulga.v1.PolicyService/ActivatePack", POLICY_ACTIVATOR),
@@ -324,9 +336,7 @@ impl Door {
 
 /// The identity in the certificate that TLS verified.
 fn peer(request: &Request<Body>) -> Result<PeerIdentity, Status> {
-    let certificates = request
-        .extensions()
-        .get::<TlsConnectInfo<TcpConnectInfo>>()
+    let certificates = caller::connection(request.extensions())
         .and_then(TlsConnectInfo::peer_certs)
         .ok_or_else(|| status::of("DEV_UNKNOWN"))?;
     let leaf = certificates.first().ok_or_else(|| status::of("DEV_UNKNOWN"))?;
@@ -423,7 +433,11 @@ mod tests {
             let (service, name) = method.trim_start_matches("/tulga.v1.").split_once('/').unwrap();
             let expected: &[Role] = match (service, name) {
                 ("VerificationService", _) => &[Terminal],
-                ("EnrollmentService", "Erase" | "ResolveDuplicate" | "ExportTemplate")
+                (
+                    "EnrollmentService",
+                    "Erase" | "ResolveDuplicate" | "ExportTemplate" | "ProposeUnlock"
+                    | "ApproveUnlock",
+                )
                 | ("FootageService", "PlaceHold" | "LiftHold" | "ConfirmDeleted")
                 | ("CaseService", "ProposeResolution" | "ApproveResolution")
                 | ("KeyService" | "RegisterService" | "RetentionService" | "TerminalService", _) => {

@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_stream::StreamExt as _;
 use tonic::service::Routes;
@@ -16,6 +17,7 @@ use tonic_health::server::HealthReporter;
 use zeroize::Zeroizing;
 
 use super::audit::Audit;
+use super::caller::PaceLayer;
 use super::case::CaseDesk;
 use super::confirmation::Confirmations;
 use super::cut::Cutter;
@@ -28,9 +30,11 @@ use super::policy::PolicyDesk;
 use super::receipt::Receipts;
 use super::register::RegisterDesk;
 use super::report::Reports;
+use super::sensor::SensorDesk;
 use super::teller::TellerDesk;
 use super::terminal::TerminalDesk;
 use super::verification::Verification;
+use crate::crowd::{Crowd, Pace, Peer, Seat};
 use crate::gateway::Gateway;
 use crate::proto;
 use crate::proto::audit_service_server::AuditServiceServer;
@@ -44,6 +48,7 @@ use crate::proto::receipt_service_server::ReceiptServiceServer;
 use crate::proto::register_service_server::RegisterServiceServer;
 use crate::proto::report_service_server::ReportServiceServer;
 use crate::proto::retention_service_server::RetentionServiceServer;
+use crate::proto::sensor_service_server::SensorServiceServer;
 use crate::proto::teller_service_server::TellerServiceServer;
 use crate::proto::terminal_service_server::TerminalServiceServer;
 use crate::proto::verification_service_server::VerificationServiceServer;
@@ -90,6 +95,8 @@ pub enum ServeError {
 
 /// Most bytes of a message with a key register in it.
 const KEY_MESSAGE_BYTES: usize = 5 << 20;
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Services, and the means to say whether they serve.
 #[derive(Debug)]
@@ -171,6 +178,9 @@ impl Site {
         let reports = ReportServiceServer::new(Reports(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
+        let sensors = SensorServiceServer::new(SensorDesk(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
         let registers = RegisterServiceServer::new(RegisterDesk(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
@@ -195,6 +205,7 @@ impl Site {
                 .add_service(confirmations)
                 .add_service(tellers)
                 .add_service(terminals)
+                .add_service(sensors)
                 .add_service(registers)
                 .add_service(cases)
         })
@@ -217,6 +228,7 @@ impl Site {
         let Self { routes, health } = self;
         let router = builder(limits, tls)?
             .layer(EnvelopeLayer { call_max: limits.call_max })
+            .layer(PaceLayer(Arc::new(Pace::new(limits.calls_per_address_per_second))))
             .layer(DoorLayer(door))
             .add_routes(routes);
         let incoming = TcpIncoming::from(listener)
@@ -224,13 +236,17 @@ impl Site {
             .with_keepalive(Some(limits.keepalive_interval));
         let cutter = Cutter::new();
         let places = Arc::new(Semaphore::new(limits.connections_max));
-        let cutter = &cutter;
+        let crowd = Crowd::new(limits.connections_per_address_max);
+        let (cutter, crowd, first_call_max) = (&cutter, &crowd, limits.first_call_max);
         let incoming = incoming.then(|accepted| {
             let places = Arc::clone(&places);
             async move {
+                let (connection, seat) = seated(accepted, crowd).await?;
                 // The semaphore is never closed.
                 let place = places.acquire_owned().await.map_err(std::io::Error::other)?;
-                accepted.map(|connection| cutter.watch(connection).holding(place))
+                Ok::<_, std::io::Error>(
+                    cutter.watch(connection).holding(place, seat).calling_within(first_call_max),
+                )
             }
         });
         let (stopped, stopping) = oneshot::channel();
@@ -259,6 +275,28 @@ impl Site {
     }
 }
 
+/// The connection with its caller's seat; one of a caller who has taken all of theirs is closed.
+async fn seated(
+    accepted: std::io::Result<TcpStream>,
+    crowd: &Arc<Crowd>,
+) -> std::io::Result<(TcpStream, Seat)> {
+    let connection = match accepted {
+        Ok(connection) => connection,
+        Err(cause) => {
+            // Where no file can be opened any more, the next try would fail at once.
+            tracing::warn!(error = %cause, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            return Err(cause);
+        }
+    };
+    let address = connection.peer_addr()?;
+    let Some(seat) = crowd.enter(Peer::from(address.ip())) else {
+        tracing::debug!("a connection of a caller who has too many was closed");
+        return Err(std::io::ErrorKind::ConnectionRefused.into());
+    };
+    Ok((connection, seat))
+}
+
 fn builder(limits: &Limits, tls: &TlsMaterial) -> Result<Server, ServeError> {
     let tls = ServerTlsConfig::new()
         .identity(Identity::from_pem(&tls.certificate_pem, tls.key_pem.as_bytes()))
@@ -272,6 +310,8 @@ fn builder(limits: &Limits, tls: &TlsMaterial) -> Result<Server, ServeError> {
         .max_concurrent_streams(limits.streams_max)
         .concurrency_limit_per_connection(usize::try_from(limits.streams_max).unwrap_or(1))
         .http2_max_header_list_size(limits.header_bytes_max)
+        .http2_max_pending_accept_reset_streams(Some(limits.resets_unseen_max))
+        .http2_max_local_error_reset_streams(Some(limits.resets_for_faults_max))
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         .max_connection_age(limits.connection_age_max)

@@ -37,7 +37,7 @@ const fn retry(reason: &'static str, code: Code, after_ms: u64, message: &'stati
 }
 
 /// The error table: every reason that a status can carry.
-pub const TABLE: [Row; 21] = [
+pub const TABLE: [Row; 27] = [
     row("REQ_INVALID", Code::InvalidArgument, "a field of the request is missing or wrong"),
     row("REQ_MALFORMED", Code::InvalidArgument, "the message is not valid protobuf"),
     row("REQ_TOO_LARGE", Code::InvalidArgument, "the message is larger than the limit"),
@@ -57,6 +57,31 @@ pub const TABLE: [Row; 21] = [
         "the challenge is unknown, used or expired; begin again with the same attempt",
     ),
     row("DEV_SIGNATURE", Code::FailedPrecondition, "the capture's signature is wrong; begin again"),
+    row(
+        "DEV_SENSOR_UNKNOWN",
+        Code::FailedPrecondition,
+        "the sensor's key is not registered for this terminal; call the operator",
+    ),
+    row(
+        "DEV_SENSOR_BLOCKED",
+        Code::FailedPrecondition,
+        "the sensor's key is suspended, replaced or revoked; call the operator",
+    ),
+    row(
+        "DEV_COUNTER",
+        Code::FailedPrecondition,
+        "the sensor's counter was taken before; sign again with a greater one",
+    ),
+    row(
+        "DEV_UNSIGNED",
+        Code::FailedPrecondition,
+        "the capture must be signed by a sensor of a higher level; call the operator",
+    ),
+    row(
+        "DEV_REPLAY",
+        Code::FailedPrecondition,
+        "these bytes were decided on before; capture again with the same attempt",
+    ),
     row("REQ_STATE", Code::FailedPrecondition, "this cannot be done in the present state"),
     row("REQ_NOT_FOUND", Code::NotFound, "there is no such thing"),
     row("REQ_EXISTS", Code::AlreadyExists, "this exists already"),
@@ -73,6 +98,12 @@ pub const TABLE: [Row; 21] = [
         "the caller's role may not do this; call the operator",
     ),
     retry("LIM_RATE", Code::ResourceExhausted, 1_000, "too many calls; wait"),
+    retry(
+        "LIM_TERMINAL",
+        Code::ResourceExhausted,
+        30_000,
+        "too many verifications failed at this terminal; wait",
+    ),
     retry("SYS_OVERLOADED", Code::ResourceExhausted, 500, "the gateway is busy; wait"),
     retry("SYS_NOT_READY", Code::Unavailable, 1_000, "the gateway is not ready; wait"),
     retry(

@@ -24,7 +24,8 @@ impl VerificationService for Verification {
     ) -> Result<Response<proto::BeginCaptureResponse>, Status> {
         let permit = TerminalPermit::of(request.extensions())?;
         let asked = asked::begin_capture(request.into_inner())?;
-        let issued = self.0.begin_capture(permit.terminal(), asked).await?;
+        let terminal = permit.terminal();
+        let issued = self.0.begin_capture(terminal, asked, answer::begun_bytes).await?;
         Ok(Response::new(issued.into()))
     }
 

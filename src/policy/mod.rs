@@ -25,6 +25,7 @@ mod document;
 mod facts;
 mod facts_json;
 mod files;
+mod limits;
 mod nesting;
 mod pack;
 mod rule;
@@ -41,6 +42,7 @@ pub use facts::{
 };
 pub use facts_json::FactsError;
 pub use files::{PACK_BYTES_MAX, PackFiles};
+pub use limits::TryLimits;
 pub use pack::{Bars, Described, PackError, PackId, PolicyPack, Retention};
 pub use rule::{CaseBegun, RuleError};
 pub use signing::PackConsent;

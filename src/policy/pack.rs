@@ -18,6 +18,8 @@ use super::cases::{self, CaseError};
 use super::compiled::Compiled;
 use super::decide::Uids;
 use super::document::without_annotations;
+use super::facts::DeviceLevel;
+use super::limits::{RawTryLimits, TryLimits};
 use super::rule::{CaseBegun, Rule, RuleError};
 use super::view::View;
 use crate::crypto::{Digest, length_prefixed, sha256};
@@ -110,6 +112,10 @@ pub struct Bars {
     pub capture_fresh_s: u32,
     /// Whether the application's back end may confirm by its own word, without the customer's key.
     pub accept_back_end_word: bool,
+    /// How well captures must be signed: less well they are refused before they are looked at.
+    pub capture_signed: DeviceLevel,
+    /// How many failures a customer and a terminal may have beyond one transaction.
+    pub tries: TryLimits,
     amount_max_minor: HashMap<Currency, AmountMinor>,
 }
 
@@ -571,7 +577,19 @@ struct RawBars {
     capture_fresh_s: u32,
     #[serde(default)]
     accept_back_end_word: bool,
+    /// None for a pack that says nothing of it, and decided on unsigned captures when it was written.
+    #[serde(default = "unsigned")]
+    capture_signed: String,
+    #[serde(default)]
+    tries: RawTryLimits,
     amount_max_minor: BTreeMap<String, i64>,
+}
+
+/// The word in a pack for captures that nothing need sign.
+const UNSIGNED: &str = "none";
+
+fn unsigned() -> String {
+    UNSIGNED.to_owned()
 }
 
 const fn two_minutes_s() -> u32 {
@@ -642,6 +660,11 @@ impl RawBars {
         if !(1..=SECONDS_MAX).contains(&self.capture_fresh_s) {
             return Err(PackError::Field("bars.capture_fresh_s"));
         }
+        let capture_signed = match self.capture_signed.as_str() {
+            UNSIGNED => Some(DeviceLevel::Certificate),
+            word => DeviceLevel::from_word(word).filter(|it| *it != DeviceLevel::Certificate),
+        };
+        let capture_signed = capture_signed.ok_or(PackError::Field("bars.capture_signed"))?;
         let mut amount_max_minor = HashMap::new();
         for (currency, max) in &self.amount_max_minor {
             let currency = Currency::try_from(currency.as_str());
@@ -658,6 +681,8 @@ impl RawBars {
             exception_ttl_s: self.exception_ttl_s,
             capture_fresh_s: self.capture_fresh_s,
             accept_back_end_word: self.accept_back_end_word,
+            capture_signed,
+            tries: self.tries.check()?,
             amount_max_minor,
         })
     }

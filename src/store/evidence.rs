@@ -19,6 +19,8 @@ pub struct EvidenceRow {
     pub media_type: String,
     /// The picture's own key, wrapped; none once it was destroyed.
     pub wrapped: Option<Vec<u8>>,
+    /// Under which key-encryption key; none in a row that does not say.
+    pub kek_id: Option<String>,
     /// From when on it may be destroyed.
     pub keep_until: UnixMillis,
 }

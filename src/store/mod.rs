@@ -8,11 +8,13 @@
 //! Secrets arrive here sealed: no method takes a plain template, number, token or account.
 
 mod activations;
+mod attempts;
 mod cases;
 mod confirmations;
 mod evidence;
 mod footage;
 mod guests;
+mod keks;
 mod ledgers;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
@@ -21,6 +23,7 @@ mod packs;
 mod past;
 mod registers;
 mod rows;
+mod sensors;
 mod shelf;
 pub mod sql;
 mod unable;
@@ -35,6 +38,9 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
 pub use activations::{ActivationProposalRow, ActivationQuestions, Activations};
+pub use attempts::{
+    AttemptQuestions, Attempts, HolderLockRow, LockRow, LockedWho, Tries, TryRow, UnlockProposal,
+};
 pub use cases::{CaseEvidenceRow, CaseFile, CaseReads, CaseRow, Cases, ProposalRow};
 pub use confirmations::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
@@ -46,6 +52,7 @@ pub use footage::{
     Footages,
 };
 pub use guests::{GUESTS_OF_NUMBER_MAX, GuestRow, Guests};
+pub use keks::{EvidenceKeyRow, KekReads, KekRow, KekWrites, OwnKeyRow};
 pub use ledgers::{ClosedLedgerRow, LedgerReads, LedgerWrites};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf};
 pub use packs::{ActivationRow, PackRow, PackShelf, PackSignature, Packs};
@@ -56,6 +63,7 @@ pub use rows::{
     CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
     RedemptionRow, TerminalKeyRow, TokenRow,
 };
+pub use sensors::{SensorKeyRow, SensorReads, SensorWrites};
 pub use shelf::{FileShelves, Shelves, shelf_of};
 pub use unable::{Unable, UnableQuestions, UnableRow};
 pub use verifications::{
@@ -75,9 +83,12 @@ pub trait Store:
     + RegisterReads
     + PackShelf
     + LedgerReads
+    + KekReads
     + WitnessReads
+    + SensorReads
     + std::fmt::Debug
     + ActivationQuestions
+    + AttemptQuestions
 {
     /// Opens a write transaction. Only one is open at a time; others wait.
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError>;
@@ -178,7 +189,10 @@ pub trait UnitOfWork:
     + Registers
     + Cases
     + LedgerWrites
+    + KekWrites
     + WitnessWrites
+    + SensorWrites
+    + Attempts
 {
     /// Makes everything durable (synced to the disk) before it returns.
     ///

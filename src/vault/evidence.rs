@@ -9,8 +9,10 @@ use crate::domain::id::{ReceiptId, TenantId};
 /// Sealed captures and their wrapped key; they are kept apart.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedEvidence {
-    /// Their key, wrapped under the key-encryption key.
+    /// Their key, wrapped under a key-encryption key.
     pub wrapped: Vec<u8>,
+    /// Which one; none where rows did not say so yet.
+    pub kek_id: Option<String>,
     /// The captures.
     pub sealed: Vec<u8>,
 }
@@ -36,8 +38,10 @@ impl Vault {
     ) -> Result<SealedEvidence, AeadError> {
         let key = SealingKey::generate(entropy).map_err(|EntropyError| AeadError::Seal)?;
         let aad = place("wrapped", tenant, receipt).aad();
+        let ring = self.ring();
         Ok(SealedEvidence {
-            wrapped: self.kek.seal(&aad, key.expose(), entropy)?,
+            wrapped: ring.current().wrap.seal(&aad, key.expose(), entropy)?,
+            kek_id: Some(ring.current().name.id.clone()),
             sealed: key.seal(&place("picture", tenant, receipt).aad(), captures, entropy)?,
         })
     }
@@ -53,14 +57,15 @@ impl Vault {
         receipt: &ReceiptId,
         evidence: &SealedEvidence,
     ) -> Result<Zeroizing<Vec<u8>>, AeadError> {
-        let plain = self.kek.open(&place("wrapped", tenant, receipt).aad(), &evidence.wrapped)?;
+        let aad = place("wrapped", tenant, receipt).aad();
+        let plain = self.ring().unwrap(evidence.kek_id.as_deref(), &aad, &evidence.wrapped)?;
         let key = <[u8; 32]>::try_from(plain.as_slice()).map_err(|_| AeadError::Open)?;
-        let key = SealingKey::new(key);
+        let key = SealingKey::new(*Zeroizing::new(key));
         key.open(&place("picture", tenant, receipt).aad(), &evidence.sealed)
     }
 }
 
-fn place(column: &'static str, tenant: &TenantId, receipt: &ReceiptId) -> Place {
+pub(super) fn place(column: &'static str, tenant: &TenantId, receipt: &ReceiptId) -> Place {
     Place::system("evidence", column, tenant.as_str(), receipt.as_bytes())
 }
 

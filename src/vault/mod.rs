@@ -1,22 +1,28 @@
 //! Seals templates and other secrets at rest; additional data binds a ciphertext to its row.
 //!
 //! ```text
-//! key-encryption key (a file) -> wraps one data key and one pseudonym key a customer -> seals rows
-//!                             -> derives the index key and the system key (HMAC with a label)
+//! key-encryption key (a file, or sealed by a token)
+//!   -> wraps one data key and one pseudonym key a customer -> seals rows
+//!   -> wraps one key a kept picture                        -> seals the picture
+//!   -> wraps the vault's own keys: of keyed indices, and of what belongs to no customer
 //! ```
+//!
+//! When the key-encryption key changes, what it wraps is wrapped anew, and what is sealed under that stays.
+//! A vault of before derived its own keys from its key-encryption key; it goes on with the same ones.
 //!
 //! Whoever holds the key-encryption key can recover everything sealed under it, embeddings included.
 //! Erasing a customer destroys their wrapped keys: what was sealed under them opens no more, and
 //! their pseudonym links to nobody.
 
 mod evidence;
+mod held;
+mod kek;
 mod place;
 
 use std::fmt;
-use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -29,63 +35,63 @@ use crate::domain::transaction::{OpaqueToken, TokenKind};
 use crate::store::CustomerKeyRow;
 
 pub use evidence::SealedEvidence;
+use held::Ring;
+pub use kek::{
+    FIRST_KEK, KekHome, KekName, KekSecret, VaultError, create_kek_file, read_kek_file,
+    read_private, write_private,
+};
 pub use place::Place;
 
-/// Holds the key-encryption key and what is derived from it.
+/// Holds the key-encryption keys, and the vault's own keys that are wrapped under them.
 pub struct Vault {
-    kek_id: String,
-    kek: SealingKey,
-    index_key: MacKey,
-    system_key: SealingKey,
+    home: Option<Box<dyn KekHome>>,
+    ring: RwLock<Arc<Ring>>,
+    opens: Opens,
+}
+
+/// How often anything sealed was opened.
+#[derive(Clone, Debug, Default)]
+struct Opens(Arc<AtomicU64>);
+
+impl Opens {
+    fn note(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Vault {
-    /// The vault of a key-encryption key of 32 bytes.
+    /// The vault of one key-encryption key of 32 bytes, which has no home. Its own keys are derived from
+    /// it until [`Vault::take_own`].
     #[must_use]
     pub fn new(kek: [u8; 32]) -> Self {
-        let root = MacKey::new(kek);
-        let derive = |label: &[u8]| *root.mac(&[b"tulga-vault-v1", label]).as_bytes();
-        let id = Digest::new(derive(b"id")).hex();
-        Self {
-            // Eight digits name a key; they say nothing of it.
-            kek_id: id.chars().take(8).collect(),
-            kek: SealingKey::new(derive(b"wrap")),
-            index_key: MacKey::new(derive(b"index")),
-            system_key: SealingKey::new(derive(b"system")),
-        }
+        let bytes = Zeroizing::new(kek);
+        let secret = KekSecret { name: FIRST_KEK.to_owned(), home: "file", bytes };
+        let ring = RwLock::new(Arc::new(Ring::with(&secret, &[])));
+        Self { home: None, ring, opens: Opens::default() }
     }
 
-    /// Reads the key-encryption key from a file of 64 hexadecimal digits.
+    /// The vault of all the keys of a home. Which is current, and what its own keys are, is the store's to
+    /// say; until then it is as a vault of the oldest one.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError`] when there is none, or one cannot be read.
+    pub fn open(home: Box<dyn KekHome>) -> Result<Self, VaultError> {
+        let secrets = home.load()?;
+        let Some((first, others)) = secrets.split_first() else {
+            return Err(VaultError::Missing { id: FIRST_KEK.to_owned() });
+        };
+        let ring = RwLock::new(Arc::new(Ring::with(first, others)));
+        Ok(Self { home: Some(home), ring, opens: Opens::default() })
+    }
+
+    /// The vault of a single file of 64 hexadecimal digits.
     ///
     /// # Errors
     ///
     /// [`VaultError`] when the file cannot be read, others may read it too, or it is no key.
     pub fn load(path: &Path) -> Result<Self, VaultError> {
-        let mode = fs::metadata(path).map_err(VaultError::File)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(VaultError::Exposed);
-        }
-        let text = Zeroizing::new(fs::read_to_string(path).map_err(VaultError::File)?);
-        let key = Digest::from_hex(text.trim()).map_err(|_| VaultError::NoKey)?;
-        Ok(Self::new(*key.as_bytes()))
-    }
-
-    /// Makes a fresh key-encryption key in a new file that only its owner may read.
-    ///
-    /// # Errors
-    ///
-    /// [`VaultError`] when the file exists or cannot be written.
-    pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<Self, VaultError> {
-        let key: [u8; 32] = random_bytes(entropy).map_err(VaultError::Chance)?;
-        let text = Zeroizing::new(format!("{}\n", Digest::new(key).hex()));
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(VaultError::File)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(VaultError::File)?;
-        Ok(Self::new(key))
+        Ok(Self::new(*read_kek_file(path)?))
     }
 
     /// Fresh keys for a customer, and their wrapped form.
@@ -101,27 +107,28 @@ impl Vault {
     ) -> Result<(CustomerKeys, CustomerKeyRow), AeadError> {
         let plain: Zeroizing<[u8; 64]> =
             Zeroizing::new(random_bytes(entropy).map_err(|EntropyError| AeadError::Seal)?);
-        let place = self.key_place(tenant, customer);
-        let wrapped = self.kek.seal(&place.aad(), plain.as_slice(), entropy)?;
-        let keys = CustomerKeys::from_plain(plain.as_slice())?;
-        Ok((keys, CustomerKeyRow { customer: *customer, kek_id: self.kek_id.clone(), wrapped }))
+        let ring = self.ring();
+        let kek_id = ring.current().name.id.clone();
+        let place = key_place(tenant, customer, &kek_id);
+        let wrapped = ring.current().wrap.seal(&place.aad(), plain.as_slice(), entropy)?;
+        let keys = CustomerKeys::from_plain(plain.as_slice(), self.opens.clone())?;
+        Ok((keys, CustomerKeyRow { customer: *customer, kek_id, wrapped }))
     }
 
     /// Unwraps a customer's keys.
     ///
     /// # Errors
     ///
-    /// [`AeadError::Open`] for another customer's row, another key-encryption key, altered bytes.
+    /// [`AeadError::Open`] for another customer's row, a key-encryption key that is not held, altered bytes.
     pub fn open_keys(
         &self,
         tenant: &TenantId,
         row: &CustomerKeyRow,
     ) -> Result<CustomerKeys, AeadError> {
-        if row.kek_id != self.kek_id {
-            return Err(AeadError::Open);
-        }
-        let plain = self.kek.open(&self.key_place(tenant, &row.customer).aad(), &row.wrapped)?;
-        CustomerKeys::from_plain(&plain)
+        self.opens.note();
+        let aad = key_place(tenant, &row.customer, &row.kek_id).aad();
+        let plain = self.ring().unwrap(Some(&row.kek_id), &aad, &row.wrapped)?;
+        CustomerKeys::from_plain(&plain, self.opens.clone())
     }
 
     /// Seals what belongs to no customer: sessions, answers, audit records.
@@ -135,7 +142,7 @@ impl Vault {
         plain: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, AeadError> {
-        self.system_key.seal(&place.aad(), plain, entropy)
+        self.ring().own().system.seal(&place.aad(), plain, entropy)
     }
 
     /// Opens what [`Vault::seal_system`] sealed in the same place.
@@ -148,13 +155,14 @@ impl Vault {
         place: &Place,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, AeadError> {
-        self.system_key.open(&place.aad(), sealed)
+        self.opens.note();
+        self.ring().own().system.open(&place.aad(), sealed)
     }
 
     /// The keyed hash by which a token finds its customer.
     #[must_use]
     pub fn token_index(&self, tenant: &TenantId, kind: TokenKind, token: &OpaqueToken) -> Digest {
-        self.index_key.mac(&[
+        self.index(&[
             b"token",
             tenant.as_str().as_bytes(),
             kind.as_str().as_bytes(),
@@ -165,44 +173,83 @@ impl Vault {
     /// The keyed hash by which an IIN finds its customer.
     #[must_use]
     pub fn iin_index(&self, tenant: &TenantId, iin: &Iin) -> Digest {
-        self.index_key.mac(&[b"iin", tenant.as_str().as_bytes(), iin.expose()])
+        self.index(&[b"iin", tenant.as_str().as_bytes(), iin.expose()])
     }
 
     /// The keyed hash by which the number that a guest gave is found: apart from customers' hashes.
     #[must_use]
     pub fn guest_index(&self, tenant: &TenantId, iin: &Iin) -> Digest {
-        self.index_key.mac(&[b"guest", tenant.as_str().as_bytes(), iin.expose()])
+        self.index(&[b"guest", tenant.as_str().as_bytes(), iin.expose()])
     }
 
     /// The keyed hash of a terminal's id, by which registers list terminals.
     #[must_use]
     pub fn device_index(&self, tenant: &TenantId, terminal: &TerminalId) -> Digest {
-        self.index_key.mac(&[b"device", tenant.as_str().as_bytes(), terminal.as_str().as_bytes()])
+        self.index(&[b"device", tenant.as_str().as_bytes(), terminal.as_str().as_bytes()])
+    }
+
+    /// The keyed hash by which a capture is known again, of SHA-256 of its bytes: whoever reads the table
+    /// cannot try pictures against it.
+    #[must_use]
+    pub fn capture_index(&self, tenant: &TenantId, capture: &Digest) -> Digest {
+        self.index(&[b"capture", tenant.as_str().as_bytes(), capture.as_bytes()])
+    }
+
+    /// The keyed hash under which a customer's tries are counted.
+    #[must_use]
+    pub fn tries_of_customer(&self, tenant: &TenantId, customer: &CustomerId) -> Digest {
+        self.index(&[b"tries", tenant.as_str().as_bytes(), b"customer", customer.as_bytes()])
+    }
+
+    /// The keyed hash under which tries are counted of whoever a reference leads to when it leads to
+    /// nobody; `pseudonym` is theirs.
+    #[must_use]
+    pub fn tries_of_nobody(&self, tenant: &TenantId, pseudonym: &str) -> Digest {
+        self.index(&[b"tries", tenant.as_str().as_bytes(), b"nobody", pseudonym.as_bytes()])
+    }
+
+    /// The keyed hash under which a terminal's tries are counted.
+    #[must_use]
+    pub fn tries_of_terminal(&self, tenant: &TenantId, terminal: &TerminalId) -> Digest {
+        let terminal = terminal.as_str().as_bytes();
+        self.index(&[b"tries", tenant.as_str().as_bytes(), b"terminal", terminal])
+    }
+
+    /// How often anything sealed was opened since the vault was made.
+    #[cfg(any(test, feature = "test-support"))]
+    #[must_use]
+    pub fn opens(&self) -> u64 {
+        self.opens.0.load(Ordering::Relaxed)
     }
 
     /// A pseudonym for whoever a reference leads to when it leads to nobody: of the same shape, and the
     /// same each time, as a customer's is. `reference` is a keyed index of this vault.
     #[must_use]
     pub fn pseudonym_of_nobody(&self, tenant: &TenantId, reference: &Digest) -> String {
-        let mac =
-            self.index_key.mac(&[b"nobody", tenant.as_str().as_bytes(), reference.as_bytes()]);
+        let mac = self.index(&[b"nobody", tenant.as_str().as_bytes(), reference.as_bytes()]);
         URL_SAFE_NO_PAD.encode(mac.as_bytes())
     }
 
-    fn key_place(&self, tenant: &TenantId, customer: &CustomerId) -> Place {
-        Place::of_customer(
-            "customer_keys",
-            "wrapped",
-            tenant.as_str(),
-            customer,
-            self.kek_id.as_bytes(),
-        )
+    /// The keyed hash by which a customer who was erased is remembered, outside the database.
+    #[must_use]
+    pub fn erased_mark(&self, tenant: &TenantId, customer: &CustomerId) -> Digest {
+        self.index(&[b"erased", tenant.as_str().as_bytes(), customer.as_bytes()])
     }
+
+    fn index(&self, fields: &[&[u8]]) -> Digest {
+        self.ring().own().index.mac(fields)
+    }
+}
+
+/// Where a customer's keys are wrapped to: the key-encryption key is part of the place.
+fn key_place(tenant: &TenantId, customer: &CustomerId, kek_id: &str) -> Place {
+    let row = kek_id.as_bytes();
+    Place::of_customer("customer_keys", "wrapped", tenant.as_str(), customer, row)
 }
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Vault({})", self.kek_id)
+        write!(f, "Vault({})", self.current_kek().id)
     }
 }
 
@@ -211,13 +258,20 @@ impl fmt::Debug for Vault {
 pub struct CustomerKeys {
     data: SealingKey,
     pseudonym: MacKey,
+    opens: Opens,
 }
 
 impl CustomerKeys {
-    fn from_plain(plain: &[u8]) -> Result<Self, AeadError> {
+    fn from_plain(plain: &[u8], opens: Opens) -> Result<Self, AeadError> {
         let (data, pseudonym) = plain.split_at_checked(32).ok_or(AeadError::Open)?;
-        let key = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(|_| AeadError::Open);
-        Ok(Self { data: SealingKey::new(key(data)?), pseudonym: MacKey::new(key(pseudonym)?) })
+        let key = |bytes: &[u8]| {
+            <[u8; 32]>::try_from(bytes).map(Zeroizing::new).map_err(|_| AeadError::Open)
+        };
+        Ok(Self {
+            data: SealingKey::new(*key(data)?),
+            pseudonym: MacKey::new(*key(pseudonym)?),
+            opens,
+        })
     }
 
     /// Seals one of the customer's rows.
@@ -240,6 +294,7 @@ impl CustomerKeys {
     ///
     /// [`AeadError::Open`] for another row or altered bytes.
     pub fn open(&self, place: &Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, AeadError> {
+        self.opens.note();
         self.data.open(&place.aad(), sealed)
     }
 
@@ -252,25 +307,10 @@ impl CustomerKeys {
     }
 }
 
-/// The vault cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum VaultError {
-    /// The key file cannot be read or written.
-    #[error("the key-encryption key's file cannot be read or written")]
-    File(#[source] std::io::Error),
-    /// Others may read it.
-    #[error("the key-encryption key's file may be read by others; chmod 600 it")]
-    Exposed,
-    /// It holds something else.
-    #[error("the key-encryption key's file does not hold 64 hexadecimal digits")]
-    NoKey,
-    /// The source of chance failed.
-    #[error("no key can be made")]
-    Chance(#[source] EntropyError),
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::crypto::SeededEntropy;
 
@@ -374,7 +414,7 @@ mod tests {
     #[test]
     fn what_is_derived_and_sealed_stays_as_it_was() {
         let vault = Vault::new([7; 32]);
-        assert_eq!(vault.kek_id, "454470de");
+        assert_eq!(vault.current_kek().id, "454470de");
         let token = OpaqueToken::try_from("4011").unwrap();
         assert_eq!(
             vault.token_index(&tenant(), TokenKind::Card, &token).hex(),
@@ -385,7 +425,7 @@ mod tests {
             vault.iin_index(&tenant(), &iin).hex(),
             "d3dea4c7ebb5bd8e2d5e08972d26c8059ec0d62302833209dd05e43365ce0661"
         );
-        let keys = CustomerKeys::from_plain(&[9; 64]).unwrap();
+        let keys = CustomerKeys::from_plain(&[9; 64], Opens::default()).unwrap();
         assert_eq!(
             keys.pseudonym(&tenant(), &CustomerId::new([1; 16])),
             "a0FVGh8TkD_mwWeOFrTqkQfju7Ee-daMLcD5CkcQfmI"
@@ -402,10 +442,11 @@ mod tests {
     fn a_key_file_that_others_may_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kek");
-        Vault::create(&path, &SeededEntropy::new(1)).unwrap();
+        create_kek_file(&path, &SeededEntropy::new(1)).unwrap();
         assert!(Vault::load(&path).is_ok());
-        assert!(matches!(Vault::create(&path, &SeededEntropy::new(2)), Err(VaultError::File(_))));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let again = create_kek_file(&path, &SeededEntropy::new(2));
+        assert!(matches!(again, Err(VaultError::File(_))), "nothing is overwritten");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(Vault::load(&path), Err(VaultError::Exposed)));
     }
 }

@@ -1,8 +1,9 @@
 //! A bounded HTTP/1.1 server: connections, headers, bodies, requests a second and the time of each have a
-//! limit, and it ends by letting what is under way finish.
+//! limit, some for each caller and some for all, and it ends by letting what is under way finish.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +11,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::crowd::{Crowd, Pace, Peer, Seat};
 
 /// What a site answers.
 #[async_trait]
@@ -63,15 +67,22 @@ impl Answer {
 pub struct Bounds {
     /// Connections at once; further ones wait to be accepted.
     pub connections_max: usize,
+    /// Connections at once from one address, or one IPv6 network; further ones are closed.
+    pub connections_per_address_max: usize,
     /// Requests in a second, of all callers together.
     pub requests_per_second_max: NonZeroU32,
+    /// Requests in a second from one address, or one IPv6 network.
+    pub requests_per_address_per_second_max: NonZeroU32,
+    /// Whether all connections are a proxy's, which names the caller last in `X-Forwarded-For`: then
+    /// requests count for that address, and connections for nobody.
+    pub behind_proxy: bool,
     /// Longest body, in bytes.
     pub body_bytes_max: usize,
     /// How long a request's headers may take.
     pub headers_max: Duration,
     /// How long a request may take from the end of its headers to its answer.
     pub call_max: Duration,
-    /// Age at which a connection is closed gracefully.
+    /// Age at which a connection is closed gracefully; what is under way then has [`Bounds::call_max`].
     pub connection_age_max: Duration,
     /// How long what is under way may take after the server was told to stop.
     pub drain_max: Duration,
@@ -87,7 +98,11 @@ pub async fn serve(
 ) -> bool {
     let slots = Arc::new(Semaphore::new(bounds.connections_max));
     let rate = RateLimiter::direct(Quota::per_second(bounds.requests_per_second_max));
-    let desk = Arc::new(Desk { pages, bounds, rate });
+    let pace = Pace::new(bounds.requests_per_address_per_second_max);
+    let per_address_max =
+        if bounds.behind_proxy { usize::MAX } else { bounds.connections_per_address_max };
+    let crowd = Crowd::new(per_address_max);
+    let desk = Arc::new(Desk { pages, bounds, rate, pace });
     let (drain, draining) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::pin!(stop);
@@ -101,12 +116,12 @@ pub async fn serve(
             accepted = accepted => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let (desk, draining) = (Arc::clone(&desk), draining.clone());
-                connections.spawn(async move {
-                    converse(stream, desk, draining).await;
-                    drop(slot);
-                });
+            Ok((stream, address)) => {
+                let caller = Peer::from(address.ip());
+                // Who has taken all of theirs is closed at once, and keeps nobody waiting.
+                let Some(seat) = crowd.enter(caller) else { continue };
+                let visit = Visit { stream, caller, _places: (slot, seat) };
+                connections.spawn(converse(visit, Arc::clone(&desk), draining.clone()));
             }
             Err(cause) => {
                 tracing::warn!(error = %cause, "a connection could not be accepted");
@@ -126,13 +141,22 @@ struct Desk {
     pages: Arc<dyn Pages>,
     bounds: Bounds,
     rate: DefaultDirectRateLimiter,
+    pace: Pace,
 }
 
-async fn converse(stream: TcpStream, desk: Arc<Desk>, mut draining: watch::Receiver<()>) {
-    let Bounds { headers_max, connection_age_max, .. } = desk.bounds;
+/// A connection, and the places that it takes until it ends.
+struct Visit {
+    stream: TcpStream,
+    caller: Peer,
+    _places: (Result<OwnedSemaphorePermit, AcquireError>, Seat),
+}
+
+async fn converse(visit: Visit, desk: Arc<Desk>, mut draining: watch::Receiver<()>) {
+    let Visit { stream, caller, _places } = visit;
+    let Bounds { headers_max, connection_age_max, call_max, .. } = desk.bounds;
     let service = service_fn(move |request| {
         let desk = Arc::clone(&desk);
-        async move { Ok::<_, Infallible>(desk.respond(request).await) }
+        async move { Ok::<_, Infallible>(desk.respond(request, caller).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -146,9 +170,15 @@ async fn converse(stream: TcpStream, desk: Arc<Desk>, mut draining: watch::Recei
     loop {
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = &mut age, if !closing => {
+            () = &mut age => {
+                if closing {
+                    tracing::debug!("a connection that would not end was closed");
+                    return;
+                }
                 closing = true;
                 connection.as_mut().graceful_shutdown();
+                // A caller who does not read the answer would keep the connection for ever.
+                age.as_mut().reset(Instant::now() + call_max);
                 continue;
             }
             // The server's end of it is dropped when it stops.
@@ -166,9 +196,9 @@ async fn converse(stream: TcpStream, desk: Arc<Desk>, mut draining: watch::Recei
 }
 
 impl Desk {
-    async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: Request<Incoming>, caller: Peer) -> Response<Full<Bytes>> {
         let Answer { status, content_type, body } =
-            match tokio::time::timeout(self.bounds.call_max, self.answer(request)).await {
+            match tokio::time::timeout(self.bounds.call_max, self.answer(request, caller)).await {
                 Ok(answer) => answer,
                 Err(_) => Answer::text(StatusCode::REQUEST_TIMEOUT, "it took too long"),
             };
@@ -181,8 +211,14 @@ impl Desk {
         response
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
-        if self.rate.check().is_err() {
+    async fn answer(&self, request: Request<Incoming>, caller: Peer) -> Answer {
+        let caller = if self.bounds.behind_proxy {
+            forwarded(request.headers()).unwrap_or(caller)
+        } else {
+            caller
+        };
+        // First the caller's own, so that who asks too often takes nothing of what is there for all.
+        if !self.pace.admits(caller) || self.rate.check().is_err() {
             return Answer::text(StatusCode::TOO_MANY_REQUESTS, "too many requests at once");
         }
         let (head, body) = request.into_parts();
@@ -198,8 +234,40 @@ impl Desk {
     }
 }
 
+/// Whom the proxy names: the last address of the last `X-Forwarded-For`, since whatever stands before it
+/// may be the caller's own words.
+fn forwarded(headers: &HeaderMap) -> Option<Peer> {
+    let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+    let (_, last) = last.rsplit_once(',').unwrap_or(("", last));
+    last.trim().parse::<IpAddr>().ok().map(Peer::from)
+}
+
 /// Plain text.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
 const HEADER_BYTES_MAX: usize = 16 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_names_the_caller_last() {
+        let named = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-for", line.parse().unwrap());
+            }
+            forwarded(&headers)
+        };
+        let peer = |text: &str| Some(Peer::from(text.parse::<IpAddr>().unwrap()));
+        assert_eq!(named(&["192.0.2.1"]), peer("192.0.2.1"));
+        assert_eq!(named(&["10.0.0.1, 192.0.2.1"]), peer("192.0.2.1"));
+        assert_eq!(named(&["10.0.0.1", "10.0.0.2,192.0.2.1 "]), peer("192.0.2.1"));
+        assert_eq!(named(&["2001:db8::1"]), peer("2001:db8::2"));
+        for nobody in [&[][..], &["unknown"], &["192.0.2.1, "], &["192.0.2.1:80"]] {
+            assert_eq!(named(nobody), None, "{nobody:?}");
+        }
+    }
+}

@@ -32,7 +32,10 @@ impl WitnessPages {
     pub const fn bounds(config: &WitnessConfig) -> Bounds {
         Bounds {
             connections_max: config.connections_max,
+            connections_per_address_max: config.connections_per_address_max,
             requests_per_second_max: config.requests_per_second_max,
+            requests_per_address_per_second_max: config.requests_per_address_per_second_max,
+            behind_proxy: config.behind_proxy,
             body_bytes_max: SUBMISSION_BYTES_MAX,
             headers_max: config.deadline,
             call_max: config.deadline,

@@ -189,6 +189,7 @@ fn every_fault_is_told_at_once() {
         queue_wait_ms = 100
         [rate]
         per_terminal_per_minute = 0
+        per_address_per_second = 0
         [log]
         filter = ""
     "#;
@@ -206,6 +207,7 @@ fn every_fault_is_told_at_once() {
             "identity.time_zone",
             "log.filter",
             "paths.data_dir",
+            "rate.per_address_per_second",
             "rate.per_terminal_per_minute",
             "server.concurrent_streams_max",
             "server.deadline_ms",
@@ -222,11 +224,13 @@ fn every_fault_is_told_at_once() {
 
 #[test]
 fn each_number_is_refused_just_outside_its_bounds() {
-    let bounds: [(&str, &str, u64, u64); 13] = [
+    let bounds: [(&str, &str, u64, u64); 15] = [
         ("server", "deadline_ms", 2_001, 60_000),
         ("server", "message_bytes_max", (4 << 20) + (64 << 10), 128 << 20),
         ("server", "import_message_bytes_max", 64 << 10, 512 << 20),
         ("server", "connections_max", 1, 1_000_000),
+        ("server", "connections_per_address_max", 1, 1_000_000),
+        ("server", "first_call_ms", 1_000, 600_000),
         ("server", "concurrent_streams_max", 1, 10_000),
         ("server", "connection_age_s", 10, 86_400),
         ("capture", "encoded_bytes_max", 1 << 10, (5 << 20) - (64 << 10)),

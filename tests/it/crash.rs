@@ -1,6 +1,8 @@
 //! Kill −9 in a burst of verifications: every receipt that a client holds is in the ledger, and what
 //! was counted stays counted.
 
+mod acts;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

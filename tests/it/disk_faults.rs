@@ -62,7 +62,7 @@ fn every_write_and_sync_may_fail_and_no_receipt_is_lost() {
     }
     let is_full = std::env::var_os("TULGA_FAULTS").is_some_and(|it| it == "full");
     let home = Home::new();
-    let mut gateway = home.serve();
+    let mut gateway = home.serve_as(home.traceable(&["serve"]));
     gateway.tulga_ok(&home, &["terminal", "register", TERMINAL]);
     enroll(&home, &gateway);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -89,7 +89,7 @@ fn every_write_and_sync_may_fail_and_no_receipt_is_lost() {
     // The same after a clean end and a start, which reads everything again.
     drop(load.terminal);
     assert!(gateway.terminate(), "{}", gateway.log());
-    let gateway = home.serve();
+    let gateway = home.serve_as(home.traceable(&["serve"]));
     let export = home.path().join("export");
     gateway.tulga_ok(&home, &["audit", "export", export.to_str().unwrap()]);
     for (index, jws) in &load.held {

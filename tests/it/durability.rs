@@ -51,7 +51,7 @@ fn each_receipt_leaves_the_gateway_after_it_is_on_the_disk() {
     let mut gateway = home.serve();
     gateway.tulga_ok(&home, &["terminal", "register", "ATM-1"]);
     assert!(gateway.terminate());
-    let Some((traced, trace)) = Trace::of(&home.command(&["serve"]), home.path()) else { return };
+    let Some((traced, trace)) = Trace::of(&home.traceable(&["serve"]), home.path()) else { return };
     let mut gateway = home.serve_as(traced);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     // From after the handshake and the first challenge on.

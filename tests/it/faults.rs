@@ -6,10 +6,11 @@ mod acts;
 mod confirmed;
 mod half_years;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,7 @@ use tulga::domain::transaction::{
     CustomerReference, HolderVerification, OpaqueToken, Operation, TokenKind, Transaction,
 };
 use tulga::domain::turnover::BankZone;
+use tulga::face::FacePipeline;
 use tulga::gateway::request::{
     Actor, Answer, BeginCapture, BindToken, Capture, Consent, ConsentTerm, CreateCustomer,
     Declared, IssuedChallenge, Verify,
@@ -52,7 +54,7 @@ use crate::receipts::{Keys, ORIGIN, TIME};
 use crate::site::demo;
 use crate::vision::PIPELINE;
 
-const FAULTS: [Fault; 6] = [
+pub const FAULTS: [Fault; 6] = [
     Fault::Begin,
     Fault::Read,
     Fault::Write,
@@ -61,7 +63,7 @@ const FAULTS: [Fault; 6] = [
     Fault::AfterCommit,
 ];
 
-const CARD: &str = "card-1";
+pub const CARD: &str = "card-1";
 
 /// Every fault at every step of a `Verify`, then the terminal's recipe: repeat the call, and on
 /// `CAP_STALE` begin again with the same attempt.
@@ -158,7 +160,8 @@ async fn three_mismatches_end_a_transaction_and_technical_failures_do_not() {
             (other, _) => panic!("{other:?}"),
         }
     }
-    // Another transaction begins afresh.
+    // Another transaction begins afresh, once the delay after three failures is over.
+    rig.clock.advance_millis(30_000);
     let challenge = rig.begin("T2").await.unwrap();
     let answer = rig.verify("T2", challenge, demo("obama2.jpg")).await.unwrap();
     assert_eq!(answer.outcome, Outcome::Approved);
@@ -327,7 +330,7 @@ const CHALLENGE_TTL_MS: i64 = 60_000;
 const RECEIPT_VALID_MS: i64 = 90_000;
 
 /// A picture without a face.
-fn nobody() -> Bytes {
+pub fn nobody() -> Bytes {
     let picture = DecodedImage::from_rgb(160, 120, vec![120; 160 * 120 * 3]).unwrap();
     encode_png(&picture).unwrap().into()
 }
@@ -366,6 +369,8 @@ pub struct Rig {
     pub clock: Arc<ManualClock>,
     keys: Keys,
     pack: Arc<PolicyPack>,
+    pub vault: Arc<Vault>,
+    pub faces: Arc<FacePipeline>,
     dir: TempDir,
     pub running: Option<(Arc<Gateway>, Tasks)>,
     attempts: AtomicU32,
@@ -415,7 +420,12 @@ impl Rig {
     }
 
     /// By another pack.
-    async fn by(pack: PolicyPack) -> Self {
+    pub async fn by(pack: PolicyPack) -> Self {
+        Self::looking(pack, PIPELINE.clone()).await
+    }
+
+    /// By another pack, and with models whose runs are counted apart.
+    pub async fn looking(pack: PolicyPack, faces: FacePipeline) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut rig = Self {
             store: MemoryStore::default(),
@@ -423,6 +433,8 @@ impl Rig {
             clock: Arc::new(ManualClock::new(TIME)),
             keys: Keys::new(9),
             pack: Arc::new(pack),
+            vault: Arc::new(Vault::new([3; 32])),
+            faces: Arc::new(faces.counted_apart()),
             dir,
             running: None,
             attempts: 0.into(),
@@ -435,9 +447,15 @@ impl Rig {
     /// With one person enrolled, under [`CARD`].
     pub async fn with_customer() -> Self {
         let rig = Self::new().await;
+        rig.enrol().await;
+        rig
+    }
+
+    /// Enrols one person, under [`CARD`].
+    pub async fn enrol(&self) -> CustomerId {
         let actor = enroller();
         let iin = Iin::try_from("000000300017").unwrap();
-        let gateway = rig.gateway();
+        let gateway = self.gateway();
         let customer: CustomerId = gateway
             .create_customer(&actor, CreateCustomer { iin, consent: consent() })
             .await
@@ -451,7 +469,7 @@ impl Rig {
         };
         assert!(added.capture.is_some());
         gateway.activate(&actor, &customer).await.unwrap();
-        rig
+        customer
     }
 
     pub async fn open(&self) -> Result<(Arc<Gateway>, Tasks), GatewayError> {
@@ -463,8 +481,8 @@ impl Rig {
         Gateway::open(Parts {
             store: Arc::new(self.store.clone()),
             shelves: Arc::new(tulga::store::FileShelves::at("never-written")),
-            vault: Arc::new(Vault::new([3; 32])),
-            faces: Arc::new(PIPELINE.clone()),
+            vault: Arc::clone(&self.vault),
+            faces: Arc::clone(&self.faces),
             fingers: None,
             pack: Arc::clone(&self.pack),
             clock: Arc::clone(&self.clock) as _,
@@ -473,6 +491,7 @@ impl Rig {
                 self.guard.last().unwrap().map_or(1, |it| it.entries + 1),
             )),
             guard: Arc::clone(&self.guard) as _,
+            erased: Arc::new(Mutex::new(BTreeSet::<Digest>::new())),
             references: None,
             witnesses: None,
             timestamping: None,
@@ -500,7 +519,7 @@ impl Rig {
     }
 
     pub async fn begun(&self, id: &str) -> Result<IssuedChallenge, GatewayError> {
-        self.gateway().begin_capture(&terminal(), question(id)).await
+        self.gateway().begin_capture(&terminal(), question(id), |_| Vec::new()).await
     }
 
     pub async fn verify(
@@ -526,6 +545,7 @@ impl Rig {
             attempt: Attempt::try_from(attempt).unwrap(),
             captures: vec![Capture { image, declared: Declared::default() }],
             footage: None,
+            envelopes: Vec::new(),
         };
         let deadline = Instant::now() + Duration::from_mins(1);
         self.gateway().verify(&terminal(), asked, deadline).await
@@ -568,7 +588,7 @@ impl Rig {
     }
 
     /// Exports the ledger and verifies it from outside; how many verifications it holds.
-    async fn audited(&self) -> usize {
+    pub async fn audited(&self) -> usize {
         let dir = tempfile::tempdir_in(self.dir.path()).unwrap();
         let export = dir.path().join("export");
         let writer = ExportWriter::create(&export).unwrap();
@@ -604,12 +624,12 @@ impl CertificateAuthority for NoAuthority {
     }
 }
 
-fn enroller() -> Actor {
+pub fn enroller() -> Actor {
     let name = PrincipalName::try_from("dev").unwrap();
     Actor { role: "enroller", name, spki: Digest::new([5; 32]) }
 }
 
-fn question(id: &str) -> BeginCapture {
+pub fn question(id: &str) -> BeginCapture {
     BeginCapture {
         customer: CustomerReference::Token(TokenKind::Card, OpaqueToken::try_from(CARD).unwrap()),
         transaction: Transaction {
@@ -629,11 +649,11 @@ fn question(id: &str) -> BeginCapture {
     }
 }
 
-fn terminal() -> CallingTerminal {
+pub fn terminal() -> CallingTerminal {
     CallingTerminal { id: TerminalId::try_from("ATM-1").unwrap(), spki: Digest::new([4; 32]) }
 }
 
-fn business_date() -> BusinessDate {
+pub fn business_date() -> BusinessDate {
     BusinessDate::try_from("2026-11-21").unwrap()
 }
 
@@ -645,6 +665,7 @@ fn settings() -> Settings {
         audience: "cash.bank.example/host".into(),
         zone: BankZone::try_from("Asia/Almaty").unwrap(),
         guests_per_day: 20,
+        capture_seen_ms: 0,
         build: Digest::new([8; 32]),
         two_people: false,
         challenge_ttl_ms: CHALLENGE_TTL_MS,

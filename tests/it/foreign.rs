@@ -209,3 +209,22 @@ fn our_own_verifier_agrees(home: &Home, out: &Path, trust: &str) {
     let (code, said) = run(&["audit", "show", "1000", "--dir", folder]);
     assert_eq!(code, Some(1), "{said}");
 }
+
+/// Certificates made by another library and shown by another client: nothing but the right one opens.
+#[test]
+fn a_python_client_finds_no_certificate_that_opens_what_it_should_not() {
+    let imports = ["-c", "import grpc, cryptography"];
+    if !has("python3", &imports, "get it with: pip install grpcio cryptography") {
+        return;
+    }
+    let home = Home::new();
+    let mut gateway = home.serve();
+    gateway.tulga_ok(&home, &["terminal", "register", "ATM-FOREIGN"]);
+    let pki = home.data().path().join("pki");
+    let arguments = [&script("certificates.py"), Path::new(&gateway.address), &pki];
+    let output = run("python3", &arguments, "ATM-FOREIGN");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.trim(), "ok: 53 certificates were shown");
+    assert!(gateway.terminate(), "{}", gateway.log());
+}

@@ -200,7 +200,7 @@ fn audited(mut verify: Command) {
 }
 
 /// Ends a gateway that never served.
-async fn close(app: App) {
+pub async fn close(app: App) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     app.serve(listener, async {}).await.unwrap();
 }
@@ -518,14 +518,14 @@ fn ecdsa_der(fixed: &[u8]) -> Vec<u8> {
 }
 
 /// A configuration, a data folder and a token that softhsm2 keeps in files.
-struct TokenHome {
-    home: Home,
+pub struct TokenHome {
+    pub home: Home,
 }
 
 impl TokenHome {
     const PIN: &str = "4711";
 
-    fn new(holds: &str) -> Option<Self> {
+    pub fn new(holds: &str) -> Option<Self> {
         let hint = "get it with: apt-get install softhsm2";
         if !has("softhsm2-util", &["--version"], hint) {
             return None;
@@ -565,17 +565,17 @@ impl TokenHome {
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.home.command(arguments);
         command.env("SOFTHSM2_CONF", self.home.path().join("softhsm2.conf"));
         command
     }
 
-    fn serve(&self) -> Gateway {
+    pub fn serve(&self) -> Gateway {
         self.home.serve_as(self.command(&["serve"]))
     }
 
-    fn tulga(&self, gateway: &Gateway, arguments: &[&str]) -> Output {
+    pub fn tulga(&self, gateway: &Gateway, arguments: &[&str]) -> Output {
         self.command(arguments).args(["--gateway", &gateway.address]).output().unwrap()
     }
 }

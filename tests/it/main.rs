@@ -16,6 +16,9 @@
 mod accuracy;
 mod api;
 mod architecture;
+mod attacks;
+#[cfg(feature = "test-support")]
+mod attempts;
 mod audit;
 mod bank;
 mod canaries;
@@ -28,6 +31,7 @@ mod crash;
 mod disk_faults;
 mod door;
 mod durability;
+mod envelope;
 mod exception;
 #[cfg(feature = "test-support")]
 mod faults;
@@ -37,12 +41,15 @@ mod fingerprint;
 mod fingers;
 mod footage;
 mod foreign;
+#[cfg(feature = "test-support")]
+mod fuzz;
 mod guests;
 mod hosts;
 mod incidents;
 mod interchange;
 mod keys;
 mod ledger;
+mod limits;
 mod lookalikes;
 mod mutations;
 mod office;
@@ -66,8 +73,10 @@ mod samples;
 mod site;
 mod store;
 mod strength;
+mod supply;
 mod synth;
 mod tellers;
+mod vault;
 mod vision;
 mod witness;
 mod working_days;

@@ -58,7 +58,7 @@ fn key(site: &Site, role: Role, name: &str) -> Ed25519Key {
     Ed25519Key::from_pkcs8_pem(&pem).unwrap()
 }
 
-fn proposal(files: &PackFiles, key: &Ed25519Key) -> proto::ProposePackRequest {
+pub fn proposal(files: &PackFiles, key: &Ed25519Key) -> proto::ProposePackRequest {
     let pack = files.load().unwrap();
     let message = PackConsent::Propose.message_about(&tenant(), &pack);
     proto::ProposePackRequest {
@@ -74,7 +74,7 @@ fn wire(files: &PackFiles) -> Vec<proto::PackFile> {
     files.iter().map(file).collect()
 }
 
-fn approval(files: &PackFiles, key: &Ed25519Key) -> proto::ApprovePackRequest {
+pub fn approval(files: &PackFiles, key: &Ed25519Key) -> proto::ApprovePackRequest {
     let pack = files.load().unwrap();
     let message = PackConsent::Approve.message_about(&tenant(), &pack);
     proto::ApprovePackRequest {

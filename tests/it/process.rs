@@ -31,6 +31,7 @@ impl Home {
             "[server]\nlisten = \"127.0.0.1:0\"\ndeadline_ms = 60000\n\
              [paths]\ndata_dir = \"{}\"\nmodels_dir = \"{}\"\n\
              [rate]\nper_terminal_per_minute = 1000000\n\
+             [sensors]\ncapture_seen_hours = 0\n\
              [ledger]\ncheckpoint_interval_ms = 60000\n",
             dir.path().join("data").display(),
             Path::new(env!("CARGO_MANIFEST_DIR")).join("models").display(),
@@ -51,6 +52,13 @@ impl Home {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tulga"));
         command.arg("--config").arg(self.dir.path().join("tulga.toml")).args(arguments);
+        command
+    }
+
+    /// The same for a gateway whose system calls are looked at from outside.
+    pub fn traceable(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.env("TULGA_TRACEABLE", "1");
         command
     }
 
@@ -113,6 +121,11 @@ impl Gateway {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.child.wait().unwrap().success()
+    }
+
+    /// How it ended.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// Runs a command that speaks to this gateway.

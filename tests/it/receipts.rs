@@ -196,7 +196,7 @@ pub fn erasure_of_bodies(first: u64, last: u64) -> Content {
     })
 }
 
-fn signed(content: Content, index: u64) -> (SignedReceipt, Keys) {
+pub fn signed(content: Content, index: u64) -> (SignedReceipt, Keys) {
     let keys = Keys::new(10);
     let log = LogBlock::new(ORIGIN, index, 0, &Tree::new().root());
     let body = draft(index, content).complete(TIME, log);

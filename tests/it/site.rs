@@ -51,9 +51,15 @@ impl Site {
 
     /// In a folder where another gateway may have been.
     pub async fn again(dir: TempDir, more: &str, clock: Arc<dyn Clock>) -> Self {
+        Self::knowing(dir, 0, more, clock).await
+    }
+
+    /// As [`Self::again`], where a capture is known again for so many hours: elsewhere the tests show the
+    /// same photographs again and again.
+    pub async fn knowing(dir: TempDir, hours: u32, more: &str, clock: Arc<dyn Clock>) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let config = Config::from_toml(&format!(
-            "[server]\ndeadline_ms = 60000\n[paths]\ndata_dir = '{}'\nmodels_dir = '{}'\n{more}",
+            "[server]\ndeadline_ms = 60000\n[sensors]\ncapture_seen_hours = {hours}\n[paths]\ndata_dir = '{}'\nmodels_dir = '{}'\n{more}",
             dir.path().join("data").display(),
             root.join("models").display(),
         ))
@@ -259,6 +265,7 @@ pub fn verify(
         language: "en".into(),
         footage: None,
         further: Vec::new(),
+        envelopes: Vec::new(),
     }
 }
 

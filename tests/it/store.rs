@@ -1,18 +1,21 @@
 //! One suite that every store passes, and what is particular to each.
 
 mod activations;
+mod attempts;
 mod cases;
 mod confirmations;
 #[cfg(feature = "test-support")]
 mod faults;
 mod fixtures;
 mod guests;
+mod keks;
 mod ledger;
 mod movements;
 mod oversight;
 mod packs;
 mod past;
 mod registers;
+mod sensors;
 mod sqlite_file;
 
 use std::time::Duration;
@@ -29,6 +32,12 @@ use tulga::store::{
 };
 
 use self::activations::a_proposed_activation_is_replaced_taken_away_and_goes_with_the_customer;
+use self::attempts::{
+    a_biometric_lock_is_entered_proposed_about_and_goes_with_the_customer,
+    a_holders_wish_is_replaced_and_goes_with_them,
+    a_try_counts_until_it_is_given_back_or_forgotten,
+    locks_of_nobody_go_once_they_are_old_and_entered,
+};
 use self::cases::{
     a_case_keeps_each_decision_once,
     a_lookalike_goes_with_either_of_two_and_is_released_with_the_case,
@@ -48,6 +57,10 @@ use self::fixtures::{
     receipt, terminal, terminal_key, token, write,
 };
 use self::guests::guests_come_by_number_the_newest_first_and_are_counted_by_terminal;
+use self::keks::{
+    a_kek_is_current_ended_and_retired_once,
+    what_is_wrapped_under_others_is_counted_found_and_wrapped_anew,
+};
 use self::ledger::{
     a_batch_of_any_length_is_appended_whole_or_not_at_all, a_gap_among_the_leaves_is_noticed,
     a_ledger_is_closed_once_and_closed_ones_come_in_their_order,
@@ -79,6 +92,12 @@ use self::registers::{
     values_of_a_register_come_in_pages_and_old_versions_go,
 };
 
+use self::sensors::{
+    a_capture_is_known_again_until_its_end,
+    a_sensors_key_is_registered_once_and_changes_in_what_changes,
+    sensors_keys_come_by_name_in_pages_and_by_sensor_and_age,
+};
+
 const ORIGIN: &str = "cash.bank.example/gw07/2026h2";
 
 /// Makes each shared function a test on every store.
@@ -104,10 +123,16 @@ macro_rules! on_every_store {
 }
 
 on_every_store!(
+    a_try_counts_until_it_is_given_back_or_forgotten,
+    a_biometric_lock_is_entered_proposed_about_and_goes_with_the_customer,
+    locks_of_nobody_go_once_they_are_old_and_entered,
+    a_holders_wish_is_replaced_and_goes_with_them,
     a_terminal_key_is_registered_once_and_revoked_once,
     a_proposed_activation_is_replaced_taken_away_and_goes_with_the_customer,
     terminal_keys_come_by_terminal_and_age_in_pages,
     a_customer_is_found_by_id_and_number_and_comes_once,
+    a_kek_is_current_ended_and_retired_once,
+    what_is_wrapped_under_others_is_counted_found_and_wrapped_anew,
     customers_come_in_the_order_of_their_ids_in_pages,
     a_token_stands_for_one_customer_until_it_expires,
     captures_come_in_the_order_of_their_creation,
@@ -152,6 +177,9 @@ on_every_store!(
     a_register_counts_by_its_highest_version,
     values_of_a_register_come_in_pages_and_old_versions_go,
     a_value_is_listed_in_its_register_and_version_until_its_end,
+    a_sensors_key_is_registered_once_and_changes_in_what_changes,
+    sensors_keys_come_by_name_in_pages_and_by_sensor_and_age,
+    a_capture_is_known_again_until_its_end,
     the_head_moves_from_where_it_is_only,
     entries_come_in_order_in_pages_and_by_filter,
     a_gap_among_the_leaves_is_noticed,

@@ -125,6 +125,19 @@ fn run(chance: u64, mut is_done: impl FnMut(usize) -> bool) -> (usize, usize) {
     (count, sound)
 }
 
+/// Where the corpus of `fuzz/` came from.
+#[test]
+#[ignore = "writes the seeds into the folder that FUZZ_SEEDS names"]
+fn seeds_are_written() {
+    let folder = std::path::PathBuf::from(std::env::var_os("FUZZ_SEEDS").unwrap());
+    for (number, (file, declared)) in seeds().into_iter().enumerate() {
+        let kind =
+            declared.kind.or_else(|| FingerImageKind::of(&file)).map(FingerImageKind::as_str);
+        let kind = kind.unwrap_or("unknown").rsplit('/').next().unwrap();
+        std::fs::write(folder.join(format!("seed-{number:02}-{kind}")), file).unwrap();
+    }
+}
+
 #[test]
 fn no_damage_makes_the_decoder_panic() {
     let (count, sound) = run(1, |count| count == 3_000);

@@ -147,7 +147,8 @@ fn settings_of(dir: &Path, models: &Path) -> Result<String> {
     })?;
     Ok(format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[paths]\ndata_dir = '{}'\nmodels_dir = '{}'\n\
-         [rate]\nper_terminal_per_minute = 1000000\n[log]\nfilter = \"warn\"\n",
+         [rate]\nper_terminal_per_minute = 1000000\nper_address_per_second = 1000000\n\
+         [sensors]\ncapture_seen_hours = 0\n[log]\nfilter = \"warn\"\n",
         dir.join("data").display(),
         models.display(),
     ))

@@ -10,7 +10,7 @@ use super::fingers;
 use super::pictures::{Album, bomb, side_by_side, wall};
 use super::stage::{Stage, consent};
 use crate::pki::Role;
-use crate::proto::Decision;
+use crate::proto::{Decision, HolderVerification};
 
 /// The scene's terminal.
 const TERMINAL: &str = "ATM-DEMO";
@@ -166,7 +166,9 @@ impl Scene<'_, '_> {
 
     async fn three_wrong_tries(&mut self) -> Result<()> {
         let Album { obama3: right, biden: wrong, .. } = self.album;
-        let visit = self.stage.withdrawal("card-obama", AMOUNT_MINOR);
+        // A stranger without the card's PIN: their tries count against the terminal, and lock nobody out.
+        let holder = HolderVerification::None;
+        let visit = Visit { holder, ..self.stage.withdrawal("card-obama", AMOUNT_MINOR) };
         for attempt in 1..=3 {
             let challenge = visit.begin(self.terminal.clone()).await?;
             let what = format!("wrong try {attempt} of 3");

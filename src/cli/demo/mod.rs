@@ -85,6 +85,8 @@ impl Drop for Home {
 pub(super) fn run(mut config: Config, args: Args) -> Result<ExitCode> {
     let home = Home::new(args.data_dir.as_deref())?;
     config.paths.data_dir = home.path.join("data");
+    // The demonstration's cameras show the same few photographs again and again.
+    config.capture_seen_ms = 0;
     let data = DataDir::at(&config.paths.data_dir);
     let export = home.path.join("export");
     let progress = ProgressBar::new_spinner();

@@ -63,6 +63,39 @@ pub enum TokenError {
         /// The key's label.
         key: String,
     },
+    /// No such secret key.
+    #[error(
+        "the token {token:?} holds no secret key labelled {key:?}, which opens the file of that name in the \
+         folder keys: restore the token's backup"
+    )]
+    SealingKeyMissing {
+        /// Which token.
+        token: String,
+        /// The key's label.
+        key: String,
+    },
+    /// Two secret keys of one label, or one where another was to be made.
+    #[error(
+        "the token {token:?} holds a secret key labelled {key:?} already: relabel or remove the one that \
+         no file in the folder keys belongs to"
+    )]
+    KeyTwice {
+        /// Which token.
+        token: String,
+        /// The key's label.
+        key: String,
+    },
+    /// What it sealed was altered, or another key sealed it.
+    #[error(
+        "what the key {key:?} of the token {token:?} sealed does not open: put the file of that name in the \
+         folder keys back from its backup"
+    )]
+    Altered {
+        /// Which token.
+        token: String,
+        /// The key's label.
+        key: String,
+    },
     /// The token knows no such keys.
     #[error(
         "the token makes no keys of this kind: choose another `receipt_alg` in [keys], or a file"
@@ -101,7 +134,11 @@ impl TokenError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::WrongPin { .. } | Self::PinLocked { .. } => "KEY_TOKEN_PIN",
-            Self::KeyMissing { .. } | Self::OtherKind => "KEY_TOKEN_KEY",
+            Self::KeyMissing { .. }
+            | Self::SealingKeyMissing { .. }
+            | Self::KeyTwice { .. }
+            | Self::Altered { .. }
+            | Self::OtherKind => "KEY_TOKEN_KEY",
             _ => "KEY_TOKEN",
         }
     }

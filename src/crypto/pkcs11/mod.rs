@@ -8,6 +8,7 @@
 //! once for each signature. A PIN that was refused is never tried again: a few wrong ones lock the token.
 
 mod error;
+mod sealing;
 #[cfg(test)]
 mod tests;
 

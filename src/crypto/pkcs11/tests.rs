@@ -202,3 +202,39 @@ fn a_point_is_read_with_and_without_its_octet_string() {
     // A curve that nobody asked for.
     assert_eq!(public_key_of(&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22], &[4; 97]), None);
 }
+
+#[test]
+fn a_secret_key_of_the_token_opens_what_it_sealed_and_nothing_else() {
+    with_token("a_secret_key_of_the_token_opens_what_it_sealed_and_nothing_else", |module| {
+        let token = open(module);
+        let missing = token.seal("kek", b"here", b"secret", &SystemEntropy).unwrap_err();
+        assert!(matches!(missing, TokenError::SealingKeyMissing { .. }), "{missing}");
+        for label in ["kek", "kek-2"] {
+            token.generate_sealing_key(label, &SystemEntropy).unwrap();
+        }
+        let twice = token.generate_sealing_key("kek", &SystemEntropy).unwrap_err();
+        assert!(matches!(twice, TokenError::KeyTwice { .. }), "{twice}");
+        let sealed = token.seal("kek", b"here", b"secret", &SystemEntropy).unwrap();
+        assert_eq!(sealed.len(), 12 + 6 + 16);
+        assert!(!sealed.windows(6).any(|window| window == b"secret"));
+        assert_eq!(token.open_sealed("kek", b"here", &sealed).unwrap().as_slice(), b"secret");
+        let again = token.seal("kek", b"here", b"secret", &SystemEntropy).unwrap();
+        assert_ne!(again, sealed, "nonces differ");
+        for (label, aad) in [("kek-2", b"here".as_slice()), ("kek", b"there")] {
+            let refused = token.open_sealed(label, aad, &sealed).unwrap_err();
+            assert!(matches!(refused, TokenError::Altered { .. }), "{refused}");
+        }
+        for place in 0..sealed.len() {
+            let mut altered = sealed.clone();
+            altered[place] ^= 1;
+            assert!(token.open_sealed("kek", b"here", &altered).is_err(), "{place}");
+        }
+        // It goes on after what was refused, and in another session.
+        let session = open(module);
+        assert_eq!(session.open_sealed("kek", b"here", &sealed).unwrap().as_slice(), b"secret");
+        assert!(token.destroy_sealing_key("kek").unwrap());
+        assert!(!token.destroy_sealing_key("kek").unwrap());
+        let gone = session.open_sealed("kek", b"here", &sealed).unwrap_err();
+        assert!(matches!(gone, TokenError::SealingKeyMissing { .. }), "{gone}");
+    });
+}

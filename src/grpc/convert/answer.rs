@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use prost::Message as _;
+
 use crate::domain::decision::{Outcome, StepUp};
 use crate::domain::id::{CaptureId, CustomerId};
 use crate::domain::modality::Modality;
@@ -9,13 +11,13 @@ use crate::domain::reason::{Language, NextScreen, Reason};
 use crate::domain::reference::SecondPersonReason;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{Operation, TokenKind};
-use crate::gateway::LogPosition;
 use crate::gateway::SecondPerson;
 use crate::gateway::request::{
     Answer, CaptureAnswer, CustomerAnswer, FootageSalt, IssuedChallenge, Logged, QualityComponent,
     Salts,
 };
 use crate::gateway::{Awaited, Pending, Shown};
+use crate::gateway::{BiometricLocks, LogPosition};
 use crate::proto;
 
 impl From<UnixMillis> for proto::Instant {
@@ -34,6 +36,11 @@ impl From<IssuedChallenge> for proto::BeginCaptureResponse {
             attempts_left,
         }
     }
+}
+
+/// The bytes of the answer to `BeginCapture`, of which sensors sign the hash.
+pub fn begun_bytes(issued: &IssuedChallenge) -> Vec<u8> {
+    proto::BeginCaptureResponse::from(issued.clone()).encode_to_vec()
 }
 
 /// A decision. Its one source is an [`Answer`], which only a receipt in the ledger makes.
@@ -180,6 +187,7 @@ impl From<CustomerAnswer> for proto::Customer {
             tokens,
             duplicates,
             needs_second_person,
+            locks,
         } = answer;
         Self {
             customer_id: id.to_string(),
@@ -191,8 +199,28 @@ impl From<CustomerAnswer> for proto::Customer {
             updated_at: Some(updated_at.into()),
             duplicate_ids: duplicates.into_iter().map(|id| id.to_string()).collect(),
             needs_second_person: needs_second_person.map(proto::NeedsSecondPerson::from),
+            biometric_locks: biometric_locks(locks),
         }
     }
+}
+
+/// One for each cause.
+fn biometric_locks(locks: BiometricLocks) -> Vec<proto::BiometricLock> {
+    use proto::BiometricLockCause::{Failures, Holder};
+    let BiometricLocks { by_failures, proposal, by_holder } = locks;
+    let (by, until) = proposal.unzip();
+    let by_failures = by_failures.map(|since| proto::BiometricLock {
+        cause: Failures.into(),
+        since: Some(since.into()),
+        unlock_proposed_by: by.map(|name| name.as_str().to_owned()).unwrap_or_default(),
+        unlock_proposed_until: until.map(proto::Instant::from),
+    });
+    let by_holder = by_holder.map(|since| proto::BiometricLock {
+        cause: Holder.into(),
+        since: Some(since.into()),
+        ..proto::BiometricLock::default()
+    });
+    by_failures.into_iter().chain(by_holder).collect()
 }
 
 /// How many captures there are of each characteristic.

@@ -88,7 +88,7 @@ fn capture(wire: proto::Capture) -> Result<Capture, InvalidField> {
         if empty {
             Ok(())
         } else {
-            Err(InvalidField::wrong(path, "signed captures are not offered"))
+            Err(InvalidField::wrong(path, "signatures stand in `envelopes`"))
         }
     };
     unsigned("capture.device_signature", device_signature.is_empty())?;

@@ -7,3 +7,4 @@ pub mod noun;
 pub mod register;
 mod replay;
 pub mod request;
+pub mod sensor;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{capture, noun};
+use super::{capture, noun, sensor};
 use crate::domain::id::{ConfirmationId, CustomerId, TerminalId};
 use crate::domain::modality::Modality;
 use crate::domain::money::AmountMinor;
@@ -15,7 +15,7 @@ use crate::gateway::request::{
     BeginCapture, BindToken, Capture, Consent, ConsentTerm, CreateCustomer, DuplicateResolution,
     ImportRow, ReportOutcome, RequestException, Verify,
 };
-use crate::gateway::{ExceptionsOf, Redeem, Reverse, Signed};
+use crate::gateway::{ExceptionsOf, HolderWish, Redeem, Reverse, Signed};
 use crate::grpc::status::InvalidField;
 use crate::proto;
 
@@ -77,6 +77,7 @@ pub fn verify(wire: proto::VerifyRequest) -> Result<(Verify, Language), InvalidF
         language,
         footage,
         further,
+        envelopes,
     } = wire;
     let verify = Verify {
         challenge: noun::challenge(&challenge)?,
@@ -85,6 +86,7 @@ pub fn verify(wire: proto::VerifyRequest) -> Result<(Verify, Language), InvalidF
         attempt: noun::attempt(attempt)?,
         captures: capture::captures(first, further)?,
         footage: noun::footage(footage)?,
+        envelopes: sensor::envelopes(envelopes)?,
     };
     Ok((verify, noun::language(&language)?))
 }
@@ -152,11 +154,27 @@ pub fn confirm(
 ) -> Result<(ConfirmationId, Option<Signed>), InvalidField> {
     let proto::ConfirmRequest { confirmation_id, key_id, signature } = wire;
     let id = noun::confirmation_id(&confirmation_id)?;
+    Ok((id, signed(&key_id, signature)?))
+}
+
+/// What a holder wants of their own biometric; without a signature the back end gives its own word.
+pub fn biometric_lock(
+    wire: proto::SetBiometricLockRequest,
+) -> Result<(CustomerReference, HolderWish, Option<Signed>), InvalidField> {
+    let proto::SetBiometricLockRequest { customer, locked, asked_at, key_id, signature } = wire;
+    let customer = noun::customer_reference(customer)?;
+    // Its text is signed; what it says is read where it is compared with the clock.
+    let asked_at = noun::sentence("asked_at", asked_at)?;
+    Ok((customer, HolderWish { locked, asked_at }, signed(&key_id, signature)?))
+}
+
+/// A device's signature; none where both of its fields are empty.
+fn signed(key_id: &str, signature: Vec<u8>) -> Result<Option<Signed>, InvalidField> {
     if key_id.is_empty() && signature.is_empty() {
-        return Ok((id, None));
+        return Ok(None);
     }
-    let key = noun::key_id(&key_id)?;
-    Ok((id, Some(Signed { key, signature: noun::device_bytes("signature", signature)? })))
+    let key = noun::key_id(key_id)?;
+    Ok(Some(Signed { key, signature: noun::device_bytes("signature", signature)? }))
 }
 
 /// Whose exceptions a teller asks for.

@@ -5,13 +5,29 @@ use async_trait::async_trait;
 use super::{MemoryStore, MemoryUnit, at_most, insert};
 use crate::domain::id::ReceiptId;
 use crate::domain::time::UnixMillis;
-use crate::store::{EvidenceCounts, EvidenceReads, EvidenceRow, Evidences, StoreError};
+use crate::store::{
+    EvidenceCounts, EvidenceKeyRow, EvidenceReads, EvidenceRow, Evidences, StoreError,
+};
 
 /// A capture, and whether its file is known to be gone.
 #[derive(Clone)]
 pub(super) struct Kept {
     row: EvidenceRow,
     is_file_removed: bool,
+}
+
+impl Kept {
+    pub const fn row(&self) -> &EvidenceRow {
+        &self.row
+    }
+
+    /// Puts its key, wrapped anew, in place of its own, unless that is destroyed.
+    pub fn rewrap(&mut self, key: &EvidenceKeyRow) {
+        if self.row.wrapped.is_some() {
+            self.row.wrapped = Some(key.wrapped.clone());
+            self.row.kek_id.clone_from(&key.kek_id);
+        }
+    }
 }
 
 #[async_trait]
@@ -57,7 +73,11 @@ impl EvidenceReads for MemoryStore {
 impl Evidences for MemoryUnit {
     async fn insert_evidence(&mut self, row: &EvidenceRow) -> Result<(), StoreError> {
         let kept = Kept { row: row.clone(), is_file_removed: false };
-        insert(&mut self.state()?.evidence, row.index, kept)
+        let state = self.state()?;
+        if let Some(kek_id) = &row.kek_id {
+            state.require_live_kek(kek_id)?;
+        }
+        insert(&mut state.evidence, row.index, kept)
     }
 
     async fn evidence_due(&mut self, now: UnixMillis, limit: u32) -> Result<Vec<u64>, StoreError> {

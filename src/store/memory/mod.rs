@@ -1,16 +1,19 @@
 //! A store in memory for tests, which fails when it is told to.
 
 mod activations;
+mod attempts;
 mod cases;
 mod confirmations;
 mod evidence;
 mod footage;
 mod guests;
+mod keks;
 mod ledgers;
 mod movements;
 mod packs;
 mod past;
 mod registers;
+mod sensors;
 mod unable;
 mod verifications;
 mod witnesses;
@@ -32,7 +35,8 @@ use super::{
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
 use crate::domain::id::{
-    CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, ReceiptId, TerminalId,
+    CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, ReceiptId, SensorKeyId,
+    TerminalId,
 };
 use crate::domain::register::Register;
 use crate::domain::time::UnixMillis;
@@ -141,6 +145,10 @@ struct State {
     final_decisions: BTreeMap<DecisionKey, DecisionRow>,
     app_keys: BTreeMap<Digest, AppKeyRow>,
     unable: BTreeMap<CustomerId, UnableRow>,
+    /// By try and party.
+    tries: BTreeMap<(Digest, Digest), attempts::Debited>,
+    biometric_locks: BTreeMap<Digest, super::LockRow>,
+    holder_locks: BTreeMap<CustomerId, super::HolderLockRow>,
     activation_proposals: BTreeMap<CustomerId, ActivationProposalRow>,
     terminal_places: BTreeMap<TerminalId, String>,
     verifications: BTreeMap<u64, super::VerificationRow>,
@@ -154,12 +162,17 @@ struct State {
     cases: BTreeMap<CaseId, CaseRow>,
     case_evidence: BTreeMap<(CaseId, u64), CaseEvidenceRow>,
     case_lookalikes: BTreeSet<(CaseId, CustomerId)>,
+    keks: BTreeMap<u64, super::KekRow>,
+    own_keys: BTreeMap<String, super::OwnKeyRow>,
     heads: BTreeMap<String, HeadRow>,
     closed_ledgers: Vec<super::ClosedLedgerRow>,
     entries: BTreeMap<(String, u64), Arc<EntryRow>>,
     checkpoints: BTreeMap<(String, u64), CheckpointRow>,
     witnessed: BTreeMap<String, super::WitnessedRow>,
     timestamps: BTreeMap<(String, u64), super::TimestampRow>,
+    sensor_keys: BTreeMap<SensorKeyId, super::SensorKeyRow>,
+    /// Until when a capture may not come again.
+    seen_captures: BTreeMap<Digest, UnixMillis>,
 }
 
 impl State {
@@ -456,6 +469,7 @@ impl UnitOfWork for MemoryUnit {
         key: &CustomerKeyRow,
     ) -> Result<(), StoreError> {
         let state = self.state()?;
+        state.require_live_kek(&key.kek_id)?;
         let same_iin =
             |other: &CustomerRow| other.iin_index.is_some() && other.iin_index == row.iin_index;
         if state.customers.values().any(same_iin) {
@@ -498,6 +512,7 @@ impl UnitOfWork for MemoryUnit {
         state.case_lookalikes.retain(|(case, other)| other != id && !is_theirs(case));
         state.forget_confirmations(id);
         state.activation_proposals.remove(id);
+        state.forget_locks(id);
         let customer = state.customers.get_mut(id);
         let Some(row) = customer.filter(|row| row.status != CustomerStatus::Erased) else {
             return Ok(false);

@@ -19,6 +19,7 @@ impl Fields<'_> {
             shelf: self.text("shelf")?,
             media_type: self.text("media_type")?,
             wrapped: self.maybe_bytes("wrapped")?,
+            kek_id: self.maybe_text("kek_id")?,
             keep_until: self.time("keep_until")?,
         })
     }
@@ -27,7 +28,7 @@ impl Fields<'_> {
 #[async_trait]
 impl EvidenceReads for SqliteStore {
     async fn evidence(&self, index: u64) -> Result<Option<EvidenceRow>, StoreError> {
-        let sql = "SELECT entry_index, receipt, shelf, media_type, wrapped, keep_until \
+        let sql = "SELECT entry_index, receipt, shelf, media_type, wrapped, kek_id, keep_until \
                    FROM evidence WHERE entry_index = $1";
         let row = self.one(query(sql).bind(stored(index))).await?;
         row.map(|row| Fields::of("evidence", &row).evidence()).transpose()
@@ -43,7 +44,7 @@ impl EvidenceReads for SqliteStore {
         after: Option<u64>,
         limit: u32,
     ) -> Result<Vec<EvidenceRow>, StoreError> {
-        let sql = "SELECT entry_index, receipt, shelf, media_type, wrapped, keep_until FROM evidence \
+        let sql = "SELECT entry_index, receipt, shelf, media_type, wrapped, kek_id, keep_until FROM evidence \
                    WHERE wrapped IS NULL AND NOT is_file_removed AND entry_index > $1 \
                    ORDER BY entry_index LIMIT $2";
         let statement = query(sql).bind(after.map_or(-1, stored)).bind(i64::from(limit));
@@ -74,14 +75,15 @@ impl EvidenceReads for SqliteStore {
 impl Evidences for SqlUnit {
     async fn insert_evidence(&mut self, row: &EvidenceRow) -> Result<(), StoreError> {
         let sql = "INSERT INTO evidence (entry_index, receipt, shelf, media_type, wrapped, keep_until, \
-                   is_file_removed) VALUES ($1, $2, $3, $4, $5, $6, FALSE)";
+                   is_file_removed, kek_id) VALUES ($1, $2, $3, $4, $5, $6, FALSE, $7)";
         let statement = query(sql)
             .bind(stored(row.index))
             .bind(row.receipt.as_bytes().as_slice())
             .bind(row.shelf.as_str())
             .bind(row.media_type.as_str())
             .bind(row.wrapped.as_deref())
-            .bind(row.keep_until.get());
+            .bind(row.keep_until.get())
+            .bind(row.kek_id.as_deref());
         self.run(statement).map(drop)
     }
 

@@ -27,6 +27,9 @@ const STEPS: &[(&str, &str)] = &steps![
     "0008_lookalikes",
     "0009_ledgers",
     "0011_witnesses",
+    "0012_sensors",
+    "0013_attempts",
+    "0014_keks",
 ];
 
 /// The table that says which steps were done.

@@ -5,12 +5,14 @@
 //! `secure_delete` overwrites what an erasure deletes, and the journal is emptied after it.
 
 mod activations;
+mod attempts;
 mod cases;
 mod confirmations;
 mod engine;
 mod evidence;
 mod footage;
 mod guests;
+mod keks;
 mod ledgers;
 mod migration;
 mod movements;
@@ -19,6 +21,7 @@ mod parse;
 mod past;
 mod read;
 mod registers;
+mod sensors;
 mod unable;
 mod verifications;
 mod witnesses;

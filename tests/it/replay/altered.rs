@@ -16,7 +16,7 @@ use tulga::pki::Role;
 use tulga::proto::{self, ReplayEnd, ReplayVerdict};
 use tulga::receipt::{self, Content, Salt, audit_commit, rid_text};
 use tulga::store::sql::SqliteStore;
-use tulga::store::{CustomerKeyRow, Store as _};
+use tulga::store::{CustomerKeyRow, OwnKeyRow, Store as _};
 use tulga::vault::{CustomerKeys, Place, Vault};
 
 use super::{
@@ -36,12 +36,17 @@ pub(super) struct Intruder {
 impl Intruder {
     fn in_folder(data: &Path, origin: &str) -> Self {
         let path = data.join("tulga.sqlite");
-        Self {
-            db: Connection::open(path).unwrap(),
-            vault: Vault::load(&data.join("keys").join("kek")).unwrap(),
-            tenant: Config::from_toml("").unwrap().identity.tenant,
-            origin: origin.to_owned(),
-        }
+        let db = Connection::open(path).unwrap();
+        let tenant = Config::from_toml("").unwrap().identity.tenant;
+        let vault = Vault::load(&data.join("keys").join("kek")).unwrap();
+        let mut own = db.prepare("SELECT purpose, kek_id, wrapped FROM own_keys").unwrap();
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok(OwnKeyRow { purpose: row.get(0)?, kek_id: row.get(1)?, wrapped: row.get(2)? })
+        };
+        let rows: Vec<_> = own.query_map([], row).unwrap().map(Result::unwrap).collect();
+        drop(own);
+        vault.take_own(&tenant, &rows).unwrap();
+        Self { db, vault, tenant, origin: origin.to_owned() }
     }
 
     pub(super) fn of(site: &Site) -> Self {

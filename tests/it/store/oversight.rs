@@ -316,6 +316,7 @@ pub async fn evidence_is_destroyed_when_it_is_due_and_not_held(store: &dyn Store
         shelf: "2026-11-21".into(),
         media_type: "image/jpeg".into(),
         wrapped: Some(vec![number; 60]),
+        kek_id: Some("00000001".into()),
         keep_until: at(keep_until),
     };
     let rows = [kept(1, 300), kept(2, 200), kept(3, 200), kept(4, 999)];

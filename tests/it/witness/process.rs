@@ -150,7 +150,7 @@ impl WitnessHome {
         // Tests ask faster than ledgers do.
         let file = home.file();
         let config = fs::read_to_string(&file).unwrap();
-        let config = config.replace("[witness]\n", "[witness]\nrequests_per_second_max = 100000\n");
+        let config = config.replace("[witness]\n", "[witness]\nrequests_per_second_max = 100000\nrequests_per_address_per_second_max = 100000\n");
         fs::write(file, config).unwrap();
         home
     }
