@@ -164,7 +164,7 @@ impl Gateway {
         for row in self.store.locks_not_entered(ENTERED_MAX).await? {
             let subject = match &row.who {
                 LockedWho::Nobody(pseudonym) => {
-                    self.decoy.open_keys(&self.vault, &self.settings.tenant)?;
+                    self.decoy.open_keys(&self.vault, &self.settings.tenant, &*self.entropy)?;
                     pseudonym.clone()
                 }
                 // Erased in between, and the lock with them.

@@ -101,7 +101,7 @@ impl Gateway {
         let mut captures = self.store.captures(id).await?;
         captures.retain(|row| of.contains(&row.modality));
         let (Some(row), Some(keys)) = (row, keys) else {
-            self.decoy.open_keys(&self.vault, &self.settings.tenant)?;
+            self.decoy.open_keys(&self.vault, &self.settings.tenant, &*self.entropy)?;
             self.decoy.open_captures(captures_max)?;
             return Ok(NOBODY);
         };

@@ -440,9 +440,11 @@ mod tests {
                 )
                 | ("FootageService", "PlaceHold" | "LiftHold" | "ConfirmDeleted")
                 | ("CaseService", "ProposeResolution" | "ApproveResolution")
-                | ("KeyService" | "RegisterService" | "RetentionService" | "TerminalService", _) => {
-                    &[Admin]
-                }
+                | (
+                    "KeyService" | "RegisterService" | "RetentionService" | "SensorService"
+                    | "TerminalService",
+                    _,
+                ) => &[Admin],
                 ("EnrollmentService" | "TellerService", _) => &[Enroller, Admin],
                 ("AuditService", "GetEvidence" | "Replay") => &[Auditor],
                 ("AuditService" | "CaseService", _) | ("FootageService", "ListFootage") => {

@@ -33,7 +33,7 @@ fn collect(dir: &Path, tests: &mut Tests) {
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let stem = path.file_stem().unwrap();
             let module = if stem == "mod" { dir.file_name().unwrap() } else { stem };
-            tests.module = module.to_str().unwrap().to_owned();
+            tests.module = module.to_string_lossy().into_owned();
             tests.visit_file(&syn::parse_file(&fs::read_to_string(&path).unwrap()).unwrap());
         }
     }

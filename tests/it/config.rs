@@ -105,7 +105,7 @@ fn keys_may_live_in_a_token_that_is_whole_or_refused() {
         let keys: Vec<_> = faults.faults().iter().map(|fault| fault.key).collect();
         assert_eq!(keys, [key], "{new}");
     }
-    for (old, new) in [("'ES256'", "'ES384'"), ("['root']", "['kek']"), ("module = 'm'\n", "")] {
+    for (old, new) in [("'ES256'", "'ES384'"), ("['root']", "['keks']"), ("module = 'm'\n", "")] {
         let malformed = Config::from_toml(&good.replace(old, new));
         assert!(matches!(malformed, Err(ConfigError::Malformed(_))), "{new}");
     }

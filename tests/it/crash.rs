@@ -17,7 +17,7 @@ use tulga::proto::receipt_service_client::ReceiptServiceClient;
 use tulga::proto::verification_service_client::VerificationServiceClient;
 
 use crate::process::{Gateway, Home, photograph};
-use crate::site::{begin, verify};
+use crate::site::{begin, dev_pack_with, verify};
 
 /// By default, and with `TULGA_FAULTS=full`.
 const KILLS: (u32, u32) = (20, 100);
@@ -39,6 +39,7 @@ fn every_receipt_that_a_client_holds_survives_every_kill() {
     let is_full = std::env::var_os("TULGA_FAULTS").is_some_and(|it| it == "full");
     let kills = if is_full { KILLS.1 } else { KILLS.0 };
     let home = Home::new();
+    let _pack = forbearing(&home);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (held, unanswered) = (Held::default(), Unanswered::default());
     let mut gateway = home.serve();
@@ -72,6 +73,21 @@ fn every_receipt_that_a_client_holds_survives_every_kill() {
     let trust = trust_fingerprint(&home.data()).unwrap();
     let report = verify_export(&export, Some(&trust), &Options::default(), &mut |_| ()).unwrap();
     assert!(report.is_good(), "{:?}", report.findings);
+}
+
+/// Rules by which many tries may be lost: a kill leaves those that are under way debited, as it must.
+fn forbearing(home: &Home) -> tempfile::TempDir {
+    let pack = dev_pack_with("", "");
+    let manifest = pack.path().join("pack.toml");
+    let tries = "\n[bars.tries]\ndelay_after_failures = 100\nlock_after_failures = 1000\n\
+                 terminal_failures_max = 100000\n";
+    let text = std::fs::read_to_string(&manifest).unwrap() + tries;
+    std::fs::write(manifest, text).unwrap();
+    let config = home.path().join("tulga.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let paths = format!("[paths]\npolicy_dir = '{}'\n", pack.path().display());
+    std::fs::write(config, text.replacen("[paths]\n", &paths, 1)).unwrap();
+    pack
 }
 
 fn enroll(home: &Home, gateway: &Gateway) {

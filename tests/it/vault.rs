@@ -71,7 +71,11 @@ async fn bind(desk: &mut Desk, customer_id: &str, token: &str) -> Result<(), ton
 }
 
 async fn decided(terminal: &mut Terminal, id: &str) -> proto::Decision {
-    let opened = terminal.begin_capture(begin(id, CARD)).await.unwrap().into_inner();
+    decided_of(terminal, id, CARD).await
+}
+
+async fn decided_of(terminal: &mut Terminal, id: &str, card: &str) -> proto::Decision {
+    let opened = terminal.begin_capture(begin(id, card)).await.unwrap().into_inner();
     let asked = verify(id, 1, &opened.challenge, demo("obama2.jpg"));
     terminal.verify(asked).await.unwrap().into_inner()
 }
@@ -270,6 +274,9 @@ async fn the_desk_and_the_terminals_are_served_while_everything_is_wrapped_anew(
         assert!(rotated.status.success(), "{rotated:?}");
         let decision = decided(&mut terminal, &format!("T{number}")).await;
         assert_eq!(decision.outcome(), proto::Outcome::Approved);
+        // Whoever is not enrolled is answered as before, though their key was never anybody's.
+        let decision = decided_of(&mut terminal, &format!("N{number}"), "nobodys-card").await;
+        assert_eq!(decision.outcome(), proto::Outcome::Denied);
     }
     let (mut desk, made) = desks.await.unwrap();
     // Whoever's key was wrapped in the very moment of a change is found by the next run.

@@ -31,6 +31,7 @@ const REASONS = {
   MAT_NOT_CONFIRMED: ["Тұлғаңызды растау мүмкін болмады. Қайталап көріңіз немесе басқа тәсілді таңдаңыз.", "Не удалось подтвердить вашу личность. Попробуйте ещё раз или выберите другой способ.", "We could not confirm that it is you. Try again or choose another way."],
   LIM_ATTEMPTS: ["Әрекеттер саны таусылды. Басқа тәсілді таңдаңыз немесе банк бөлімшесіне хабарласыңыз.", "Попытки исчерпаны. Выберите другой способ или обратитесь в отделение банка.", "No attempts are left. Choose another way or contact a branch."],
   LIM_RATE: ["Сұраныс тым жиі жіберілді. Сәл кейінірек қайталап көріңіз.", "Слишком много запросов. Повторите попытку чуть позже.", "Too many requests. Please try again in a little while."],
+  LIM_TERMINAL: ["Бұл терминал қазір қызмет көрсете алмайды. Басқа терминалды пайдаланыңыз.", "Этот терминал сейчас не может вас обслужить. Воспользуйтесь другим.", "This terminal cannot serve you now. Please use another one."],
   LIM_DAILY_CAP: ["Қазір тек шектеулі сома қолжетімді.", "Сейчас доступна только ограниченная сумма.", "Only a limited amount is available at present."],
   LIM_MONTHLY_CAP: ["Осы айдағы қолма-қол ақша шегі таусылады. Азырақ соманы таңдаңыз.", "Превышается лимит наличных на этот месяц. Выберите меньшую сумму.", "This month’s cash limit would be exceeded. Choose a smaller amount."],
   POL_AMOUNT: ["Сома рұқсат етілген шектен асады. Азырақ соманы таңдаңыз.", "Сумма превышает допустимую. Выберите меньшую сумму.", "The amount is over the limit. Choose a smaller one."],

@@ -42,8 +42,8 @@ fn bounds() -> Bounds {
         requests_per_address_per_second_max: number(1_000),
         behind_proxy: false,
         body_bytes_max: 1_000,
-        headers_max: Duration::from_millis(300),
-        call_max: Duration::from_millis(300),
+        headers_max: Duration::from_secs(1),
+        call_max: Duration::from_secs(1),
         connection_age_max: Duration::from_mins(1),
         drain_max: Duration::from_secs(1),
     }
@@ -68,10 +68,12 @@ async fn told(to: SocketAddr, from: IpAddr, bytes: &str) -> String {
 
 async fn said(tcp: &mut TcpStream) -> String {
     let (mut said, mut bytes) = (Vec::new(), [0; 1 << 12]);
-    while let Ok(Ok(length)) = timeout(Duration::from_millis(200), tcp.read(&mut bytes)).await
+    let mut patience = SOON;
+    while let Ok(Ok(length)) = timeout(patience, tcp.read(&mut bytes)).await
         && length > 0
     {
         said.extend_from_slice(&bytes[..length]);
+        patience = Duration::from_millis(300);
     }
     String::from_utf8(said).unwrap()
 }
