@@ -158,15 +158,15 @@ impl KekWrites for SqlUnit {
                    + (SELECT COUNT(*) FROM evidence WHERE wrapped IS NOT NULL \
                       AND (kek_id IS NULL OR kek_id = $1)) \
                    + (SELECT COUNT(*) FROM own_keys WHERE kek_id = $1) AS keys";
-        count(self.connection(), sql, kek_id).await
+        count(self.connection(), sql, kek_id)
     }
 
     async fn wrapped_under_others(&mut self, kek_id: &str) -> Result<u64, StoreError> {
-        count(self.connection(), COUNT_OTHERS, kek_id).await
+        count(self.connection(), COUNT_OTHERS, kek_id)
     }
 }
 
-async fn count(connection: &Link, sql: &'static str, kek_id: &str) -> Result<u64, StoreError> {
+fn count(connection: &Link, sql: &'static str, kek_id: &str) -> Result<u64, StoreError> {
     let row = query(sql).bind(kek_id).single(connection)?;
     Fields::of("customer_keys", &row).natural("keys")
 }
