@@ -159,6 +159,11 @@ impl PolicyPack {
         Self::from_files(&BTreeMap::from(files))
     }
 
+    /// The files of [`Self::embedded_dev`], by their names relative to a pack's folder.
+    pub(crate) const fn embedded_files() -> &'static [(&'static str, &'static str)] {
+        &EMBEDDED
+    }
+
     /// Checks a pack whose files are already read, by their names relative to its folder.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use crate::app::DataDir;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::pki::{Directory, Role};
+use crate::policy::PolicyPack;
 use crate::proto::{Consent, consent};
 
 /// A number of nobody: its month is 00.
@@ -62,6 +63,7 @@ impl Target {
             .with_context(|| format!("{} cannot be made", dir.display()))?;
         let settings = dir.join("tulga.toml");
         fs::write(&settings, settings_of(&dir, &config.paths.models_dir)?)?;
+        write_pack(&dir.join(POLICY))?;
         let mut process = Command::new(std::env::current_exe()?)
             .args(["--config".as_ref(), settings.as_os_str(), "serve".as_ref()])
             .stdout(Stdio::null())
@@ -146,13 +148,32 @@ fn settings_of(dir: &Path, models: &Path) -> Result<String> {
         format!("{} is not there; run this in the project's folder", models.display())
     })?;
     Ok(format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\n[paths]\ndata_dir = '{}'\nmodels_dir = '{}'\n\
+        "[server]\nlisten = \"127.0.0.1:0\"\n[paths]\ndata_dir = '{}'\nmodels_dir = '{}'\npolicy_dir = '{}'\n\
          [rate]\nper_terminal_per_minute = 1000000\nper_address_per_second = 1000000\n\
          [sensors]\ncapture_seen_hours = 0\n[log]\nfilter = \"warn\"\n",
         dir.join("data").display(),
         models.display(),
+        dir.join(POLICY).display(),
     ))
 }
+
+/// Writes the pack of the binary with wider limits of tries: all terminals measure with one person, and each of
+/// the person's verifications under way counts as a failure until it is decided.
+fn write_pack(dir: &Path) -> Result<()> {
+    for (name, text) in PolicyPack::embedded_files() {
+        let file = dir.join(name);
+        fs::create_dir_all(file.parent().unwrap_or(dir))?;
+        let tries = if file.ends_with("pack.toml") { TRIES } else { "" };
+        fs::write(file, [text, tries].concat())?;
+    }
+    Ok(())
+}
+
+/// The pack's folder.
+const POLICY: &str = "policy";
+
+const TRIES: &str = "\n[bars.tries]\ndelay_after_failures = 100\nlock_after_failures = 1000\n\
+                     terminal_failures_max = 100000\n";
 
 /// Reads the log until the gateway says where it listens, and goes on reading so that it never waits.
 fn address_from(log: impl std::io::Read + Send + 'static) -> Result<String> {

@@ -15,7 +15,7 @@
 //! - **Stages** ([`plan`]): steps that read row for row what the step before them wrote go through a
 //!   picture strip by strip, within the second-level cache.
 //! - **Kernels**: dense convolutions as implicit matrix products ([`matrix`]), the first one straight
-//!   from the planes ([`planar`]), depthwise ones ([`depthwise`]), the pair of a 1×1 and a depthwise
+//!   from the planes ([`planar`]), those of 3×3 with fewer products ([`winograd`]), depthwise ones ([`depthwise`]), the pair of a 1×1 and a depthwise
 //!   one ([`strip`]), two 1×1 with many channels between ([`pair`]), norms ([`norm`]), curves
 //!   ([`curve`]), and what only moves or adds ([`simple`]); written once, for the vectors of [`simd`].
 //! - **Behind the trunk** a row by a matrix of stored bytes ([`row`]).
@@ -49,6 +49,7 @@ mod strip;
 #[cfg(test)]
 pub(super) mod tests;
 mod trunk;
+mod winograd;
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};

@@ -3,7 +3,7 @@
 use super::curve::Curve;
 use super::depthwise::Depthwise;
 use super::matrix::{Follow, Matrix};
-use super::memory::{Aligned, Extent, Layout, padded};
+use super::memory::{Aligned, Extent, LANE, Layout, padded};
 use super::norm::Scales;
 use super::pair::Pair;
 use super::planar::Planes;
@@ -11,19 +11,42 @@ use super::program::{Activation, Convolution, Norm, Program, Step, Value, Work};
 use super::simd::Vectors;
 use super::simple::{Keep, Window};
 use super::strip::Strip;
+use super::winograd::{self, PLACES, Winograd};
 
 /// A step's work, packed. Nothing here but a [`Strip`] depends on the size of the picture.
 #[derive(Debug)]
 pub(super) enum Packed {
     Import,
-    FromPlanes { shape: Convolution, matrix: Matrix },
-    Dense { matrix: Matrix, stride: [usize; 2], padding: [usize; 2], runs: Runs },
-    ByChannel { weights: Depthwise, padding: [usize; 2] },
+    FromPlanes {
+        shape: Convolution,
+        matrix: Matrix,
+    },
+    Dense {
+        matrix: Matrix,
+        stride: [usize; 2],
+        padding: [usize; 2],
+        runs: Runs,
+    },
+    /// A dense convolution of 3×3, with fewer products.
+    Winograd {
+        weights: Winograd,
+        padding: [usize; 2],
+    },
+    ByChannel {
+        weights: Depthwise,
+        padding: [usize; 2],
+    },
     Strip(Strip),
-    Pool { window: Window, greatest: Option<Aligned> },
+    Pool {
+        window: Window,
+        greatest: Option<Aligned>,
+    },
     Enlarge(usize),
     Shuffle(usize, Vec<usize>),
-    Sum { slope: Option<Aligned>, curve: Option<Curve> },
+    Sum {
+        slope: Option<Aligned>,
+        curve: Option<Curve>,
+    },
     Product,
     Norm(Scales),
     Pair(Pair),
@@ -131,6 +154,10 @@ pub(super) fn pack_work(program: &Program, step: &Step, vectors: Vectors) -> Pac
         Work::FromPlanes(convolution) => {
             pack_from_planes(convolution, program.picture.channels, &lanes(), vectors)
         }
+        Work::Dense(convolution) if is_for_winograd(convolution, from, to) => Packed::Winograd {
+            weights: pack_winograd(convolution, &Lanes::of(program, input), &lanes(), vectors),
+            padding: convolution.padding,
+        },
         Work::Dense(convolution) => {
             // In a value that is a part of another, neighbours do not lie side by side; and a run of
             // whole rows would read more padding than channels where there are few of these.
@@ -231,6 +258,38 @@ fn pack_dense(
         })
     };
     Matrix::pack([high * columns, depth], vectors.block(), weight, to.follow(convolution))
+}
+
+/// Whether fewer products are worth the transforms.
+fn is_for_winograd(convolution: &Convolution, from: Extent, to: Extent) -> bool {
+    let Convolution { kernel, stride, dilation, pooled, .. } = convolution;
+    let is_plain = [*kernel, *stride, *dilation] == [[3, 3], [1, 1], [1, 1]] && !pooled;
+    let has_many = from.channels >= LANE && to.channels >= LANE;
+    is_plain && has_many && winograd::is_worth(to.height, to.width)
+}
+
+/// One 1×1 convolution a place of the window.
+fn pack_winograd(
+    convolution: &Convolution,
+    from: &Lanes,
+    to: &Lanes,
+    vectors: Vectors,
+) -> Winograd {
+    let kernels = convolution.weights.as_chunks().0;
+    let kernels: Vec<[f32; PLACES]> =
+        kernels.iter().map(|kernel| winograd::kernel_places(*kernel)).collect();
+    let places = (0..PLACES).map(|place| {
+        let at_place = Convolution {
+            weights: kernels.iter().filter_map(|kernel| kernel.get(place).copied()).collect(),
+            bias: vec![0.0; convolution.bias.len()],
+            activation: Activation::Linear,
+            kernel: [1, 1],
+            padding: [0, 0],
+            ..convolution.clone()
+        };
+        pack_dense(&at_place, from, to, true, vectors)
+    });
+    Winograd { places: places.collect(), follow: to.follow(convolution) }
 }
 
 fn pack_by_channel(convolution: &Convolution, lanes: &Lanes) -> Depthwise {

@@ -15,6 +15,7 @@ use super::program::{Export, Program};
 use super::simd::{Vectors, dispatch};
 use super::simple::{Pool, Product, Sum, enlarge, export, gate, import, shuffle, total};
 use super::strip::strip;
+use super::winograd::Quads;
 
 /// The trunk of a network, ready to run.
 #[derive(Debug)]
@@ -201,6 +202,15 @@ impl Ready {
                 };
                 dispatch(vectors, work);
             }
+            Packed::Winograd { weights, padding } => {
+                let input = reads.first(*padding, 1);
+                let whole = reads.place(0).layout.extent;
+                let readable =
+                    [reads.rows_left(0, 1) + 2 * padding[0], whole.width + 2 * padding[1]];
+                let quads =
+                    Quads { input, readable, residual, output, height, width, between, pixels };
+                weights.run(vectors, quads);
+            }
             Packed::ByChannel { weights, padding } => {
                 let input = reads.first(*padding, weights.step());
                 dispatch(vectors, ByChannel { weights, input, output, height, width });
@@ -273,6 +283,7 @@ impl Ready {
             }
             Packed::FromPlanes { .. }
             | Packed::Dense { .. }
+            | Packed::Winograd { .. }
             | Packed::ByChannel { .. }
             | Packed::Strip(_)
             | Packed::Pair(_) => {}

@@ -1,0 +1,284 @@
+//! 3×3 convolutions with fewer products: Winograd's F(2×2, 3×3).
+//!
+//! Four results that lie in a square, a **quad**, are made of a window of 4×4 numbers a channel. Window and kernel
+//! are transformed by sums, multiplied place by place, and what comes of it is transformed back: 16 products where
+//! there would be 36 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, with its
+//! matrices B, G and A). Over all channels the products of one place are those of a 1×1 convolution, so that the
+//! kernel of these makes them ([`super::matrix`]).
+//!
+//! Quads are taken so many at a time that what lies between the transforms stays in the second-level cache.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::inline_always,
+    reason = "sizes are checked once a quad, where slices are cut; registers do not cross a call"
+)]
+
+use std::ops::Range;
+
+use super::matrix::{Dense, Follow, Matrix, Pixel};
+use super::memory::{Aligned, View, ViewMut};
+use super::simd::{Kernel, Simd, Vectors, dispatch};
+
+/// Rows and columns of a window, and of a quad.
+const WINDOW: usize = 4;
+const QUAD: usize = 2;
+/// Products a window and channel.
+pub(super) const PLACES: usize = WINDOW * WINDOW;
+
+/// A convolution, packed.
+#[derive(Debug)]
+pub(super) struct Winograd {
+    /// One a place of the window, row by row.
+    pub(super) places: Vec<Matrix>,
+    pub(super) follow: Follow,
+}
+
+/// What it works with.
+pub(super) struct Quads<'a> {
+    pub(super) input: View<'a>,
+    /// Rows and columns that may be read of the input, its padding included.
+    pub(super) readable: [usize; 2],
+    pub(super) residual: Option<View<'a>>,
+    pub(super) output: ViewMut<'a>,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    /// Scratch: what lies between the transforms.
+    pub(super) between: &'a mut Aligned,
+    pub(super) pixels: &'a mut Vec<Pixel>,
+}
+
+/// Whether so many rows and columns are worth it: quads hang over an odd edge, and each place has weights of its
+/// own to be read.
+pub(super) const fn is_worth(height: usize, width: usize) -> bool {
+    let made = height.next_multiple_of(QUAD) * width.next_multiple_of(QUAD);
+    let wanted = height * width;
+    wanted >= PIXELS_MIN && 4 * made <= 5 * wanted
+}
+
+/// A kernel of 3×3 at each place of the window: G·g·Gᵀ.
+pub(super) fn kernel_places(kernel: [f32; 9]) -> [f32; PLACES] {
+    // In f64, so that what is rounded is rounded once.
+    let g = kernel.map(f64::from);
+    let column = |[a, b, c]: [f64; 3]| [a, (a + b + c) / 2.0, (a - b + c) / 2.0, c];
+    let columns = [0, 1, 2].map(|x| column([g[x], g[3 + x], g[6 + x]]));
+    let mut places = [0.0; PLACES];
+    for (y, row) in places.as_chunks_mut::<WINDOW>().0.iter_mut().enumerate() {
+        *row = column(columns.map(|column| column[y])).map(rounded);
+    }
+    places
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "it is rounded here, and of the size of an f32"
+)]
+const fn rounded(number: f64) -> f32 {
+    number as f32
+}
+
+impl Winograd {
+    /// Runs it.
+    pub(super) fn run(&self, vectors: Vectors, quads: Quads<'_>) {
+        let Quads { input, readable, residual, mut output, height, width, between, pixels } = quads;
+        let (from, to) = (input.channels, self.follow.bias.as_slice().len());
+        let across = width.div_ceil(QUAD);
+        let all = height.div_ceil(QUAD) * across;
+        let at_once = BETWEEN_BYTES / (PLACES * (from + to) * size_of::<f32>());
+        let chunks = all.div_ceil(at_once.max(1)).max(1);
+        let at_once = all.div_ceil(chunks);
+        let (windows, products) =
+            between.resize(PLACES * at_once * (from + to)).split_at_mut(PLACES * at_once * from);
+        for start in (0..all).step_by(at_once.max(1)) {
+            let quads = Span { quads: start..(start + at_once).min(all), across };
+            let count = quads.quads.len();
+            let to_places = ToPlaces { input, readable, span: &quads, windows };
+            dispatch(vectors, to_places);
+            let of_places =
+                windows.chunks_exact(count * from).zip(products.chunks_exact_mut(count * to));
+            for (matrix, (window, product)) in self.places.iter().zip(of_places) {
+                let dense = Dense {
+                    matrix,
+                    part: matrix.whole(),
+                    stride: [1, 1],
+                    starts: &[0],
+                    input: View { data: window, row: count * from, pixel: from, channels: from },
+                    residual: None,
+                    output: ViewMut { data: product, row: count * to, pixel: to, channels: to },
+                    height: 1,
+                    width: count,
+                    pixels,
+                };
+                dispatch(vectors, dense);
+            }
+            let output = output.down(0);
+            let (follow, span) = (&self.follow, &quads);
+            dispatch(
+                vectors,
+                FromPlaces { products, follow, span, residual, output, height, width },
+            );
+        }
+    }
+}
+
+/// Quads that are made together, counted row by row.
+struct Span {
+    quads: Range<usize>,
+    /// Quads a row.
+    across: usize,
+}
+
+impl Span {
+    /// Each quad's number among these, and the row and column of its first result.
+    #[inline(always)]
+    fn each(&self) -> impl Iterator<Item = (usize, [usize; 2])> {
+        let across = self.across.max(1);
+        let corner = move |quad: usize| [quad / across * QUAD, quad % across * QUAD];
+        self.quads.clone().enumerate().map(move |(number, quad)| (number, corner(quad)))
+    }
+}
+
+/// Windows to their places: Bᵀ·d·B.
+struct ToPlaces<'a> {
+    input: View<'a>,
+    readable: [usize; 2],
+    span: &'a Span,
+    windows: &'a mut [f32],
+}
+
+impl Kernel for ToPlaces<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { input: View { data, row, pixel, channels }, readable, span, windows } = self;
+        let place_len = span.quads.len() * channels;
+        for (number, [top, left]) in span.each() {
+            // What lies beyond the edge counts in results only that hang over it too.
+            let mut starts = [0; PLACES];
+            for (at, start) in starts.iter_mut().enumerate() {
+                let y = (top + at / WINDOW).min(readable[0] - 1);
+                let x = (left + at % WINDOW).min(readable[1] - 1);
+                *start = y * row + x * pixel;
+            }
+            for first in (0..channels).step_by(S::LEN) {
+                let mut window = [[simd.splat(0.0); WINDOW]; WINDOW];
+                for (at, start) in starts.iter().enumerate() {
+                    let from = &S::vectors(&data[start + first..][..S::LEN])[0];
+                    window[at / WINDOW][at % WINDOW] = simd.load(from);
+                }
+                for line in &mut window {
+                    *line = transformed(simd, *line);
+                }
+                for x in 0..WINDOW {
+                    let column = [window[0][x], window[1][x], window[2][x], window[3][x]];
+                    for (y, value) in transformed(simd, column).into_iter().enumerate() {
+                        let to = (y * WINDOW + x) * place_len + number * channels + first;
+                        simd.store(&mut S::vectors_mut(&mut windows[to..][..S::LEN])[0], value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Bᵀ·d for one line.
+#[inline(always)]
+fn transformed<S: Simd>(simd: S, [a, b, c, d]: [S::V; WINDOW]) -> [S::V; WINDOW] {
+    [minus(simd, a, c), simd.add(b, c), minus(simd, c, b), minus(simd, b, d)]
+}
+
+/// a − b.
+#[inline(always)]
+fn minus<S: Simd>(simd: S, a: S::V, b: S::V) -> S::V {
+    simd.mul_add(b, simd.splat(-1.0), a)
+}
+
+/// Products to results, Aᵀ·m·A, with bias, residual and activation.
+struct FromPlaces<'a> {
+    products: &'a [f32],
+    follow: &'a Follow,
+    span: &'a Span,
+    residual: Option<View<'a>>,
+    output: ViewMut<'a>,
+    height: usize,
+    width: usize,
+}
+
+impl Kernel for FromPlaces<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let channels = self.follow.bias.as_slice().len();
+        let place_len = self.span.quads.len() * channels;
+        for (number, corner) in self.span.each() {
+            for first in (0..channels).step_by(S::LEN) {
+                let mut lines = [[simd.splat(0.0); QUAD]; WINDOW];
+                for (y, line) in lines.iter_mut().enumerate() {
+                    let mut products = [simd.splat(0.0); WINDOW];
+                    for (x, product) in products.iter_mut().enumerate() {
+                        let from = (y * WINDOW + x) * place_len + number * channels + first;
+                        *product = simd.load(&S::vectors(&self.products[from..][..S::LEN])[0]);
+                    }
+                    *line = summed(simd, products);
+                }
+                for x in 0..QUAD {
+                    let column = [lines[0][x], lines[1][x], lines[2][x], lines[3][x]];
+                    for (y, sum) in summed(simd, column).into_iter().enumerate() {
+                        let [y, x] = [corner[0] + y, corner[1] + x];
+                        if y < self.height && x < self.width {
+                            self.finish::<S>(simd, [y, x], first, sum);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Aᵀ·m for one line.
+#[inline(always)]
+fn summed<S: Simd>(simd: S, [a, b, c, d]: [S::V; WINDOW]) -> [S::V; QUAD] {
+    let (both, apart) = (simd.add(b, c), minus(simd, b, c));
+    [simd.add(a, both), minus(simd, apart, d)]
+}
+
+impl FromPlaces<'_> {
+    /// What follows the sum of one pixel's channels from `first` on.
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, simd: S, [y, x]: [usize; 2], first: usize, sum: S::V) {
+        let Follow { bias, slope, curve } = self.follow;
+        let of = |numbers: &[f32]| simd.load(&S::vectors(&numbers[first..][..S::LEN])[0]);
+        let mut sum = simd.add(sum, of(bias.as_slice()));
+        // A residual of fewer channels counts as zero in the others.
+        if let Some(residual) = self.residual.filter(|residual| first < residual.channels) {
+            sum = simd.add(sum, of(&residual.data[y * residual.row + x * residual.pixel..]));
+        }
+        if let Some(slope) = slope {
+            sum = simd.prelu(sum, of(slope.as_slice()));
+        }
+        if let Some(curve) = curve {
+            sum = curve.at(simd, sum);
+        }
+        let place = y * self.output.row + x * self.output.pixel + first;
+        simd.store(&mut S::vectors_mut(&mut self.output.data[place..][..S::LEN])[0], sum);
+    }
+}
+
+/// What lies between the transforms at a time: a part of the second-level cache.
+const BETWEEN_BYTES: usize = 384 * 1024;
+
+/// Fewer pixels than this use each place's weights too seldom.
+const PIXELS_MIN: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_at_its_places_keeps_its_sums() {
+        // The corners are the kernel's own; a kernel of one number in the middle is half or quarter of it.
+        let places = kernel_places([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
+        assert_eq!([places[0], places[3], places[12], places[15]], [1.0, 3.0, 7.0, 9.0]);
+        assert_eq!(places[5], 45.0 / 4.0);
+        let middle = kernel_places([0.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(middle[5..7], [1.0, -1.0]);
+        assert_eq!(middle[9..11], [-1.0, 1.0]);
+    }
+}
