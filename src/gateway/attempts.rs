@@ -205,8 +205,10 @@ fn delayed(tries: &Tries, limits: &TryLimits, now: UnixMillis) -> Option<Reason>
     if tries.counted >= limits.lock_after_failures {
         return Some(Reason::SubLocked);
     }
-    let ends = tries.latest?.plus_millis(limits.delay_ms(tries.counted));
-    (now < ends).then_some(Reason::SubDelayed)
+    let delay_ms = limits.delay_ms(tries.counted);
+    let ends = tries.latest?.plus_millis(delay_ms);
+    // The latest may be later than this one, which waited for it to be written.
+    (delay_ms > 0 && now < ends).then_some(Reason::SubDelayed)
 }
 
 /// Which lock keeps anything from being compared.
@@ -341,6 +343,7 @@ mod tests {
         let at = |counted, now| delayed(&tries(counted, 1_000), &limits(), UnixMillis::new(now));
         assert_eq!(delayed(&Tries::default(), &limits(), UnixMillis::new(0)), None);
         assert_eq!(at(2, 1_000), None);
+        assert_eq!(at(2, 999), None);
         assert_eq!(at(3, 30_999), Some(Reason::SubDelayed));
         assert_eq!(at(3, 31_000), None);
         assert_eq!(at(4, 60_999), Some(Reason::SubDelayed));

@@ -1,6 +1,7 @@
 //! Sends verifications and notes how long each took and what came of it.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::gateway::Target;
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::time::UnixMillis;
 use crate::proto::verification_service_client::VerificationServiceClient;
-use crate::proto::{GetDecisionRequest, Outcome, Transaction};
+use crate::proto::{Decision, GetDecisionRequest, Outcome, Transaction};
 use crate::receipt;
 
 /// What is sent before anything counts.
@@ -65,7 +66,8 @@ struct Ended {
     counts: bool,
     took: Duration,
     verify: Duration,
-    result: Result<Outcome, String>,
+    /// That it was approved, or what came of it instead.
+    result: Result<(), String>,
     /// Where the terminal waited no longer.
     unanswered: Option<Unanswered>,
 }
@@ -127,12 +129,11 @@ impl Seen {
     fn note(&mut self, ended: Ended) {
         let Ended { took, verify, result, .. } = ended;
         let reason = match result {
-            Ok(Outcome::Approved) => {
+            Ok(()) => {
                 self.approved.push(took);
                 self.verify.push(verify);
                 return;
             }
-            Ok(outcome) => outcome.as_str_name().to_owned(),
             Err(reason) => reason,
         };
         *self.others.entry(reason).or_default() += 1;
@@ -186,6 +187,16 @@ async fn evenly(sender: Sender, terminals: Vec<Channel>, rate: u32, until: Insta
     while under_way.join_next().await.is_some() {}
 }
 
+/// An approval, or else the outcome and its reasons.
+fn approval(decision: &Decision) -> Result<(), String> {
+    if decision.outcome() == Outcome::Approved {
+        return Ok(());
+    }
+    let reasons = decision.reasons.iter().map(|reason| reason.code.as_str());
+    let words: Vec<&str> = iter::once(decision.outcome().as_str_name()).chain(reasons).collect();
+    Err(words.join(" "))
+}
+
 #[derive(Clone)]
 struct Sender {
     card: String,
@@ -233,7 +244,7 @@ impl Sender {
         let answer = VerificationServiceClient::new(terminal.clone()).verify(request).await;
         ended.verify = asked.elapsed();
         ended.result = match answer {
-            Ok(decision) => Ok(decision.into_inner().outcome()),
+            Ok(decision) => approval(&decision.into_inner()),
             Err(status) => {
                 if ended.verify >= self.deadline {
                     let Transaction { host_transaction_id, business_date, .. } =
