@@ -86,8 +86,6 @@ fn main() {
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={ROOT}");
-    // sqlx::migrate! reads them while it compiles.
-    println!("cargo::rerun-if-changed=src/store/sql/migrations");
     let descriptors = protox::compile(FILES, [ROOT])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo did not set OUT_DIR")?);
     let mut served = descriptors.clone();

@@ -93,6 +93,7 @@ impl Matrix {
         let slope = slope.as_ref().map(|slope| S::vectors(&slope.as_slice()[channels(slope)]));
         Block {
             weights: &weights[..panel],
+            later: weights.get(FETCHED_AHEAD..).unwrap_or_default(),
             bias: &bias[..WIDE],
             slope: slope.map(|slope| &slope[..WIDE]),
             curve: *curve,
@@ -119,6 +120,8 @@ pub(super) struct Part {
 /// `WIDE` registers of output channels.
 pub(super) struct Block<'a, S: Simd, const WIDE: usize> {
     pub(super) weights: &'a [[S::Array; WIDE]],
+    /// The weights so many positions later, on to those of the blocks behind.
+    later: &'a [[S::Array; WIDE]],
     bias: &'a [S::Array],
     slope: Option<&'a [S::Array]>,
     curve: Option<Curve>,
@@ -138,8 +141,9 @@ impl<S: Simd, const WIDE: usize> Block<'_, S, WIDE> {
             return Self { slope, curve, place: self.first - part.channels.start, ..self };
         }
         let weights = &self.weights[part.positions.clone()];
+        let later = self.later.get(part.positions.start..).unwrap_or_default();
         let place = self.first - part.channels.start;
-        Self { weights, slope, curve, depth: weights.len(), place, ..self }
+        Self { weights, later, slope, curve, depth: weights.len(), place, ..self }
     }
 
     /// Sums that hold the bias.
@@ -329,12 +333,16 @@ fn tile<S: Simd, const ROWS: usize, const WIDE: usize>(
     let pixels = &pixels[..ROWS];
     let mut sums =
         if terms.begins { block.begin::<ROWS>(simd) } else { block.go_on(simd, pixels, output) };
+    let mut later = block.later;
     for (start, weights) in terms.starts.iter().zip(block.weights.chunks_exact(block.depth)) {
         let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
         for (row, pixel) in rows.iter_mut().zip(pixels) {
             *row = &terms.input.data[pixel.input + start..][..weights.len()];
         }
         for (position, weights) in weights.iter().enumerate() {
+            if let Some(later) = later.get(position) {
+                simd.fetch(later);
+            }
             let weights = simd.load_each::<WIDE>(weights);
             for (sums, row) in sums.iter_mut().zip(&rows) {
                 let number = simd.splat(row[position]);
@@ -343,6 +351,7 @@ fn tile<S: Simd, const ROWS: usize, const WIDE: usize>(
                 }
             }
         }
+        later = later.get(weights.len()..).unwrap_or_default();
     }
     let (mut residuals, mut places) = ([0; ROWS], [0; ROWS]);
     for ((residual, place), pixel) in residuals.iter_mut().zip(&mut places).zip(pixels) {
@@ -351,6 +360,10 @@ fn tile<S: Simd, const ROWS: usize, const WIDE: usize>(
     let residual = terms.residual.as_ref().map(|view| (view, residuals));
     block.finish(simd, sums, residual, output, places);
 }
+
+/// How many positions before they are needed weights are fetched. Together they are more than the second-level
+/// cache, so that each run of a model reads them from further away.
+const FETCHED_AHEAD: usize = 16;
 
 /// Input that a chunk of pixels may touch: a part of the second-level cache.
 const CHUNK_BYTES: usize = 192 * 1024;

@@ -3,7 +3,7 @@
 use super::curve::Curve;
 use super::depthwise::Depthwise;
 use super::matrix::{Follow, Matrix};
-use super::memory::{Aligned, Extent, LANE, Layout, padded};
+use super::memory::{Aligned, Extent, Layout, padded};
 use super::norm::Scales;
 use super::pair::Pair;
 use super::planar::Planes;
@@ -264,8 +264,7 @@ fn pack_dense(
 fn is_for_winograd(convolution: &Convolution, from: Extent, to: Extent) -> bool {
     let Convolution { kernel, stride, dilation, pooled, .. } = convolution;
     let is_plain = [*kernel, *stride, *dilation] == [[3, 3], [1, 1], [1, 1]] && !pooled;
-    let has_many = from.channels >= LANE && to.channels >= LANE;
-    is_plain && has_many && winograd::is_worth(to.height, to.width)
+    is_plain && winograd::is_worth(from, to)
 }
 
 /// One 1×1 convolution a place of the window.

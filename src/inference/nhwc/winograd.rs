@@ -16,7 +16,7 @@
 use std::ops::Range;
 
 use super::matrix::{Dense, Follow, Matrix, Pixel};
-use super::memory::{Aligned, View, ViewMut};
+use super::memory::{Aligned, Extent, LANE, View, ViewMut, padded};
 use super::simd::{Kernel, Simd, Vectors, dispatch};
 
 /// Rows and columns of a window, and of a quad.
@@ -47,12 +47,14 @@ pub(super) struct Quads<'a> {
     pub(super) pixels: &'a mut Vec<Pixel>,
 }
 
-/// Whether so many rows and columns are worth it: quads hang over an odd edge, and each place has weights of its
-/// own to be read.
-pub(super) const fn is_worth(height: usize, width: usize) -> bool {
-    let made = height.next_multiple_of(QUAD) * width.next_multiple_of(QUAD);
-    let wanted = height * width;
-    wanted >= PIXELS_MIN && 4 * made <= 5 * wanted
+/// Whether that makes results of so many rows, columns and channels sooner: quads hang over an odd edge, and
+/// each place has weights of its own, which are read for too few quads where channels are many.
+pub(super) fn is_worth(from: Extent, to: Extent) -> bool {
+    let quads = to.height.div_ceil(QUAD) * to.width.div_ceil(QUAD);
+    let is_filled = 4 * quads * QUAD * QUAD <= 5 * to.height * to.width;
+    let is_reused = padded(from.channels) * padded(to.channels) <= WEIGHTS_A_QUAD * quads;
+    let has_many = from.channels >= LANE && to.channels >= LANE;
+    is_filled && is_reused && has_many
 }
 
 /// A kernel of 3×3 at each place of the window: G·g·Gᵀ.
@@ -264,8 +266,8 @@ impl FromPlaces<'_> {
 /// What lies between the transforms at a time: a part of the second-level cache.
 const BETWEEN_BYTES: usize = 384 * 1024;
 
-/// Fewer pixels than this use each place's weights too seldom.
-const PIXELS_MIN: usize = 48;
+/// Weights of one place that pay for a quad: with more of them, reading takes the time that multiplying saved.
+const WEIGHTS_A_QUAD: usize = 1024;
 
 #[cfg(test)]
 mod tests {
