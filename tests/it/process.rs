@@ -32,6 +32,7 @@ impl Home {
              [paths]\ndata_dir = \"{}\"\nmodels_dir = \"{}\"\n\
              [rate]\nper_terminal_per_minute = 1000000\n\
              [sensors]\ncapture_seen_hours = 0\n\
+             [four_eyes]\nacts = []\n\
              [ledger]\ncheckpoint_interval_ms = 60000\n",
             dir.path().join("data").display(),
             Path::new(env!("CARGO_MANIFEST_DIR")).join("models").display(),
