@@ -60,13 +60,13 @@ pub(super) fn run(config: &Config, command: &Command) -> Result<ExitCode> {
             }
             Command::Erase(_) => {
                 let asked = desk.erase(EraseRequest { customer_id }).await;
-                asked.map(tonic::Response::into_inner).map(|answer| match answer.proposal {
-                    Some(proposal) => waits(&proposal),
-                    None => {
-                        let index = answer.position.map(|position| position.index);
-                        let index = index.unwrap_or_default();
-                        format!("{customer} is erased; the entry at index {index} says so")
+                asked.map(tonic::Response::into_inner).map(|answer| {
+                    if let Some(proposal) = &answer.proposal {
+                        return waits(proposal);
                     }
+                    let index = answer.position.map(|position| position.index);
+                    let index = index.unwrap_or_default();
+                    format!("{customer} is erased; the entry at index {index} says so")
                 })
             }
         };

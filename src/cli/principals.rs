@@ -174,10 +174,10 @@ async fn list(desk: &mut Desk, as_json: bool) -> Result<(), Status> {
         return Ok(());
     }
     for row in &listed {
-        let standing = row.revoked_at.as_ref().map_or_else(
-            || "registered".to_owned(),
-            |at| format!("revoked {}", at.rfc3339),
-        );
+        let standing = row
+            .revoked_at
+            .as_ref()
+            .map_or_else(|| "registered".to_owned(), |at| format!("revoked {}", at.rfc3339));
         println!(
             "{:<16} {:<24} {:<16} {} {standing}",
             row.unit, row.name, row.role, row.spki_sha256

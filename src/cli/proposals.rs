@@ -56,8 +56,9 @@ struct Who {
 
 pub(super) fn run(config: &Config, command: &Command) -> Result<ExitCode> {
     let who = match command {
-        Command::List(List { who, .. }) => who,
-        Command::Approve(Named { who, .. }) | Command::Withdraw(Named { who, .. }) => who,
+        Command::List(List { who, .. })
+        | Command::Approve(Named { who, .. })
+        | Command::Withdraw(Named { who, .. }) => who,
     };
     let pki = DataDir::at(&config.paths.data_dir).pki();
     let address = who.client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
@@ -113,7 +114,8 @@ async fn list(desk: &mut Desk, all: bool, as_json: bool) -> Result<(), Status> {
         return Ok(());
     }
     for proposal in &listed {
-        let time = |at: &Option<proto::Instant>| at.clone().map(|at| at.rfc3339).unwrap_or_default();
+        let time =
+            |at: &Option<proto::Instant>| at.clone().map(|at| at.rfc3339).unwrap_or_default();
         println!(
             "{} {:<24} {:<10} {:<44} {} by {}, from {} until {}",
             proposal.proposal_id,

@@ -13,14 +13,11 @@ pub(super) fn check(raw: &RawFourEyes, faults: &mut ConfigFaults) -> FourEyes {
     let RawFourEyes { acts, expires_hours, delay_s } = raw;
     let mut known = BTreeSet::new();
     for word in acts {
-        match TwoPersonAct::from_word(word) {
-            Some(act) => {
-                known.insert(act);
-            }
-            None => {
-                let words = TwoPersonAct::ALL.map(TwoPersonAct::as_str).join(", ");
-                faults.add("four_eyes.acts", format!("must be some of {words}"));
-            }
+        if let Some(act) = TwoPersonAct::from_word(word) {
+            known.insert(act);
+        } else {
+            let words = TwoPersonAct::ALL.map(TwoPersonAct::as_str).join(", ");
+            faults.add("four_eyes.acts", format!("must be some of {words}"));
         }
     }
     let hours = faults.within("four_eyes.expires_hours", *expires_hours, 1, EXPIRES_HOURS_MAX);

@@ -93,8 +93,7 @@ mod tests {
 
     #[test]
     fn people_are_registered_by_two_whatever_is_configured() {
-        let nothing =
-            FourEyes { acts: BTreeSet::new(), delay_ms: BTreeMap::new(), expires_ms: 1 };
+        let nothing = FourEyes { acts: BTreeSet::new(), delay_ms: BTreeMap::new(), expires_ms: 1 };
         for act in TwoPersonAct::ALL {
             let is_about_people = act.as_str().starts_with("principal_");
             assert_eq!(nothing.covers(act), is_about_people, "{act:?}");

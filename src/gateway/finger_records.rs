@@ -66,8 +66,9 @@ impl Gateway {
         if rows.iter().any(|row| row.modality == modality) {
             return Err(GatewayError::State("the finger has captures already"));
         }
-        let sealed =
-            views.iter().map(|view| self.sealed_capture(&keys, customer, modality, &view.to_bytes()));
+        let sealed = views
+            .iter()
+            .map(|view| self.sealed_capture(&keys, customer, modality, &view.to_bytes()));
         let rows = sealed.collect::<Result<Vec<_>, _>>()?;
         let act = TwoPersonAct::TemplateImport;
         if self.settings.four_eyes.covers(act) {

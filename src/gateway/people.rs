@@ -296,7 +296,8 @@ impl Gateway {
         let people = in_order(people);
         self.require_root(RootAct::Pin, &people, signature)?;
         let details = NewPrincipal::particulars(&people);
-        self.act_of_root(PINNED, &people, details, PeopleWrite::Register(people.clone(), None)).await
+        self.act_of_root(PINNED, &people, details, PeopleWrite::Register(people.clone(), None))
+            .await
     }
 
     /// Revokes people's keys on the word of the root key's holder.

@@ -213,8 +213,12 @@ impl Gateway {
         self.perform_as(said, None, vec![close]).await
     }
 
-    /// Enters that nobody approved in time, and destroys what was proposed.
-    pub(super) async fn expire_proposals(&self) -> Result<(), GatewayError> {
+    /// Enters that nobody approved in time, and destroys what was proposed; the clerk does it each minute.
+    ///
+    /// # Errors
+    ///
+    /// What the store or the ledger cannot do; the clerk does it later.
+    pub async fn expire_proposals(&self) -> Result<(), GatewayError> {
         for row in self.store.proposals_expired(self.clock.now(), EXPIRED_MAX).await? {
             let said = Said::Administration(Administration {
                 act: "proposal_expired".to_owned(),
@@ -334,7 +338,9 @@ async fn close(
         return Err(WAITS_NO_MORE);
     }
     match (closure.state, &closure.by) {
-        (ProposalState::Done, Some((name, key))) => require_approval(unit, &row, name, key, closure.at).await?,
+        (ProposalState::Done, Some((name, key))) => {
+            require_approval(unit, &row, name, key, closure.at).await?;
+        }
         (ProposalState::Withdrawn, Some(_)) => {}
         (ProposalState::Expired, None) if closure.at >= row.expires_at => {}
         _ => return Err(GatewayError::broken("a proposal does not end like this")),

@@ -359,7 +359,11 @@ impl Door {
         }
         // The authority's word is not enough for a person: who they are stands in the ledger.
         if let Some(role) = StaffRole::from_word(principal.role.as_str())
-            && !self.terminals.admits_person(role, &principal.name, spki).await.map_err(status::of)?
+            && !self
+                .terminals
+                .admits_person(role, &principal.name, spki)
+                .await
+                .map_err(status::of)?
         {
             return refused("DEV_UNKNOWN");
         }
@@ -486,9 +490,7 @@ mod tests {
                 }
                 ("AuditService", "GetEvidence" | "Replay") => &[Auditor],
                 ("AuditService" | "CaseService" | "PrincipalService", _)
-                | ("FootageService", "ListFootage") => {
-                    &[Auditor, Admin]
-                }
+                | ("FootageService", "ListFootage") => &[Auditor, Admin],
                 ("ReportService", _) => &[Oversight, Auditor],
                 ("ReceiptService", _) => &[Host],
                 ("ConfirmationService", _) => &[AppBackend],

@@ -11,8 +11,7 @@ use crate::store::{Closure, ProposalReads, ProposalWrites, ProposedRow, StoreErr
 impl State {
     /// Proposals in the order of their entries.
     fn proposals_where(&self, stays: impl Fn(&ProposedRow) -> bool) -> Vec<ProposedRow> {
-        let mut rows: Vec<_> =
-            self.proposals.values().filter(|row| stays(row)).cloned().collect();
+        let mut rows: Vec<_> = self.proposals.values().filter(|row| stays(row)).cloned().collect();
         rows.sort_by_key(|row| row.index);
         rows
     }
@@ -77,7 +76,11 @@ impl ProposalWrites for MemoryUnit {
     }
 
     async fn insert_proposal(&mut self, row: &ProposedRow) -> Result<(), StoreError> {
-        insert(&mut self.state()?.proposals, row.id, row.clone())
+        let state = self.state()?;
+        if let Some(customer) = &row.customer {
+            state.require_customer(customer)?;
+        }
+        insert(&mut state.proposals, row.id, row.clone())
     }
 
     async fn close_proposal(

@@ -91,9 +91,8 @@ impl ProposalReads for SqliteStore {
         now: UnixMillis,
         limit: u32,
     ) -> Result<Vec<ProposedRow>, StoreError> {
-        let sql = proposals_where!(
-            "state = 'open' AND expires_at <= $1 ORDER BY entry_index LIMIT $2"
-        );
+        let sql =
+            proposals_where!("state = 'open' AND expires_at <= $1 ORDER BY entry_index LIMIT $2");
         let rows = self.many(query(sql).bind(now.get()).bind(i64::from(limit))).await?;
         parsed(TABLE, &rows, Fields::proposed)
     }
@@ -112,9 +111,8 @@ impl ProposalWrites for SqlUnit {
         act: TwoPersonAct,
         subject: &str,
     ) -> Result<Vec<ProposedRow>, StoreError> {
-        let sql = proposals_where!(
-            "state = 'open' AND act = $1 AND subject = $2 ORDER BY entry_index"
-        );
+        let sql =
+            proposals_where!("state = 'open' AND act = $1 AND subject = $2 ORDER BY entry_index");
         let rows = query(sql).bind(act.as_str()).bind(subject).all(self.connection())?;
         parsed(TABLE, &rows, Fields::proposed)
     }
