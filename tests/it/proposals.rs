@@ -1,5 +1,7 @@
 //! What takes two people: another person of another unit, by registered keys, in its time, once.
 
+mod command_line;
+
 use std::sync::Arc;
 
 use tonic::transport::Channel;
@@ -584,56 +586,4 @@ async fn a_row_that_no_entry_tells_of_is_nobody() {
     assert_eq!(reason(&status), "SYS_INTERNAL");
     drop((database, stranger, colleague));
     office.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_people_erase_at_the_command_line() {
-    let rate = "[rate]\nper_terminal_per_minute = 10000\n";
-    let dir = tempfile::tempdir().unwrap();
-    let site = Site::by_two(dir, 0, "", rate, Arc::new(SystemClock)).await;
-    let mut desk = EnrollmentServiceClient::new(site.staff(Role::Admin).await);
-    let created = proto::CreateCustomerRequest { iin: iin_of_nobody(7), consent: Some(consent()) };
-    let customer = desk.create_customer(created).await.unwrap().into_inner().customer_id;
-    drop(desk);
-    let run = async |arguments: &[&str]| {
-        let output = site.tulga(arguments).await;
-        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        (output.status.code(), said)
-    };
-    let (code, said) = run(&["customer", "erase", &customer]).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("waits until") && said.contains("tulga proposals approve"), "{said}");
-    let (code, said) = run(&["proposals", "list", "--json"]).await;
-    assert_eq!(code, Some(0), "{said}");
-    let listed: serde_json::Value = serde_json::from_str(&said).unwrap();
-    let id = listed[0]["proposal_id"].as_str().unwrap().to_owned();
-    assert_eq!((&listed[0]["act"], &listed[0]["state"]), (&"erasure".into(), &"open".into()));
-    assert_eq!(listed[0]["customer_id"].as_str(), Some(customer.as_str()));
-    let (code, said) = run(&["proposals", "approve", &id]).await;
-    assert_eq!(code, Some(1), "the first person again: {said}");
-    assert!(said.contains("REQ_STATE"), "{said}");
-    let (code, said) = run(&["proposals", "approve", &id, "--as", "dev-second"]).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("is done; the entry at index "), "{said}");
-    let (code, said) = run(&["proposals", "list"]).await;
-    assert_eq!((code, said.as_str()), (Some(0), ""));
-    let (_, said) = run(&["proposals", "list", "--all"]).await;
-    assert!(said.contains(&id) && said.contains("done"), "{said}");
-    // A person, by their certificate; withdrawn again.
-    site.certified(Role::Enroller, "aizhan");
-    let path = site.pki().client_path(Role::Enroller, &PrincipalName::try_from("aizhan").unwrap());
-    let path = path.to_str().unwrap();
-    let register = ["principals", "register", path, "--unit", "branch-1", "--json"];
-    let (code, said) = run(&register).await;
-    assert_eq!(code, Some(0), "{said}");
-    let waits: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(waits["subject"], "enroller/aizhan@branch-1");
-    let id = waits["proposal_id"].as_str().unwrap();
-    let (code, said) = run(&["proposals", "withdraw", id, "--json"]).await;
-    assert_eq!(code, Some(0), "{said}");
-    let (code, said) = run(&["principals", "list"]).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("operations") && said.contains("dev-second"), "{said}");
-    assert!(!said.contains("aizhan"), "{said}");
-    site.finish().await;
 }
