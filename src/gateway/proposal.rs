@@ -143,11 +143,10 @@ impl Gateway {
     ) -> Result<Logged, GatewayError> {
         let row = self.open_row(id).await?;
         require_role(actor, row.act)?;
-        for key in [&row.proposed_key, &actor.spki] {
-            // Who they are stands in the ledger, or they are nobody.
-            if let Some(person) = self.store.principal(key).await? {
-                self.require_told(&person).await?;
-            }
+        self.require_both_told(&row, actor).await?;
+        if row.content.is_empty() {
+            // An erasure took it.
+            return Err(GatewayError::NotFound("customer"));
         }
         let content = Content::of(&row)?;
         let (act, commit, subject) = (row.act, row.commit, row.subject.clone());
@@ -184,6 +183,20 @@ impl Gateway {
             details: Some(commit.labelled()),
         });
         self.perform_as(said, None, vec![close, Write::People(write)]).await
+    }
+
+    /// Who the two are stands in the ledger, or they are nobody.
+    async fn require_both_told(
+        &self,
+        row: &ProposedRow,
+        second: &Actor,
+    ) -> Result<(), GatewayError> {
+        for key in [&row.proposed_key, &second.spki] {
+            if let Some(person) = self.store.principal(key).await? {
+                self.require_told(&person).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Whoever proposed it takes a proposal back, or an administrator stops it.

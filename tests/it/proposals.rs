@@ -554,7 +554,7 @@ async fn enrollers_agree_to_captures_and_to_nothing_of_the_administrators() {
     office.clock.advance_millis(DELAY_MS);
     approve(&office.two, &erasure).await.unwrap();
     assert_eq!(office.status_of(&waits).await.what, "");
-    assert!(approve(&second, &waits).await.is_err());
+    assert_eq!(reason(&approve(&second, &waits).await.unwrap_err()), "REQ_NOT_FOUND");
     drop(second);
     office.close().await;
 }
