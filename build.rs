@@ -12,7 +12,7 @@ use protox::prost::Message;
 
 const ROOT: &str = "proto";
 
-const FILES: [&str; 16] = [
+const FILES: [&str; 18] = [
     "tulga/v1/audit.proto",
     "tulga/v1/case.proto",
     "tulga/v1/common.proto",
@@ -21,6 +21,8 @@ const FILES: [&str; 16] = [
     "tulga/v1/footage.proto",
     "tulga/v1/key.proto",
     "tulga/v1/policy.proto",
+    "tulga/v1/principal.proto",
+    "tulga/v1/proposal.proto",
     "tulga/v1/receipt.proto",
     "tulga/v1/register.proto",
     "tulga/v1/report.proto",

@@ -9,6 +9,7 @@ mod hardening;
 mod keks;
 mod keys;
 mod outside;
+mod people;
 
 use std::fs;
 use std::future::Future;
@@ -51,6 +52,7 @@ use keys::{REGISTER, ROOT, SIGNATURE};
 
 pub use hardening::harden;
 pub use keys::{KeyFolder, root_key, trust_fingerprint};
+pub use people::{act_of_root, signed_by_root};
 
 /// The files of a data folder.
 #[derive(Clone, Debug)]
@@ -139,12 +141,16 @@ fn init_at(config: &Config, now: UnixMillis) -> Result<TrustFingerprint> {
     let pki = data.pki();
     let tenant = config.identity.tenant.clone();
     let authority = pki.create(tenant, &["localhost", "127.0.0.1", "::1"], issued)?;
+    let mut people = Vec::new();
     for (role, name) in DEVELOPMENT_CLIENTS {
-        pki.create_client(&authority, role, &PrincipalName::try_from(name)?, issued)?;
+        let name = PrincipalName::try_from(name)?;
+        let client = pki.create_client(&authority, role, &name, issued)?;
+        people.extend(people::development(role, name, &client)?);
     }
     KekFolder::create_first(config)?;
     let keys = KeyFolder::open(config)?;
     let root = keys.create_root()?;
+    people::write_first(&data, &config.identity.tenant, people, &*root)?;
     let receipt = keys.create(FIRST_RECEIPT, KeyUse::Receipt)?;
     let ledger = keys.create(FIRST_LEDGER, KeyUse::Ledger)?;
     let origin = config.identity.origin(now);
@@ -267,6 +273,7 @@ impl App {
             settings: settings(config)?,
         };
         let (gateway, tasks) = Gateway::open(parts).await.context("the gateway cannot start")?;
+        people::pin_first(&data, &gateway).await.context("the first people")?;
         let tls = TlsMaterial {
             certificate_pem: pki.read_certificate(&pki.server_path())?,
             key_pem: pki.read_key(&pki.server_key_path())?,
@@ -297,6 +304,16 @@ impl App {
         tasks.finish().await;
         store.close().await;
         Ok(ended)
+    }
+}
+
+impl App {
+    /// Ends without ever having served.
+    async fn close(self) {
+        let Self { gateway, tasks, store, .. } = self;
+        drop(gateway);
+        tasks.finish().await;
+        store.close().await;
     }
 }
 
@@ -406,6 +423,7 @@ fn settings(config: &Config) -> Result<Settings> {
         zone: config.identity.zone.clone(),
         build: own_digest()?,
         two_people: config.two_people,
+        four_eyes: config.four_eyes.clone(),
         challenge_ttl_ms: config.challenge_ttl_ms,
         receipt_valid_ms: config.receipt_valid_ms,
         deadline: config.server.deadline,

@@ -219,6 +219,11 @@ fn settings() -> Settings {
         capture_seen_ms: 0,
         build: Digest::new([8; 32]),
         two_people: false,
+        four_eyes: tulga::domain::four_eyes::FourEyes {
+            acts: std::collections::BTreeSet::new(),
+            delay_ms: std::collections::BTreeMap::new(),
+            expires_ms: 1,
+        },
         challenge_ttl_ms: 60_000,
         receipt_valid_ms: 90_000,
         deadline: Duration::from_mins(1),

@@ -1,16 +1,18 @@
-//! `tulga customer unlock|approve-unlock`: two administrators end a lock that failures brought about.
+//! `tulga customer unlock|approve-unlock|erase`: two administrators end a lock that failures brought about, or
+//! erase a customer.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 
 use super::client::{ClientArgs, connect, explain};
+use super::proposals::waits;
 use super::{REFUSED, runtime};
 use crate::app::DataDir;
 use crate::config::Config;
 use crate::pki::Role;
 use crate::proto::enrollment_service_client::EnrollmentServiceClient;
-use crate::proto::{ApproveUnlockRequest, ProposeUnlockRequest};
+use crate::proto::{ApproveUnlockRequest, EraseRequest, ProposeUnlockRequest};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -18,6 +20,8 @@ pub(super) enum Command {
     Unlock(CustomerArgs),
     /// Unlock what another administrator proposed to unlock
     ApproveUnlock(CustomerArgs),
+    /// Erase a customer for ever, or propose it where that takes two people
+    Erase(CustomerArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -29,7 +33,7 @@ pub(super) struct CustomerArgs {
 }
 
 pub(super) fn run(config: &Config, command: &Command) -> Result<ExitCode> {
-    let (Command::Unlock(args) | Command::ApproveUnlock(args)) = command;
+    let (Command::Unlock(args) | Command::ApproveUnlock(args) | Command::Erase(args)) = command;
     let CustomerArgs { customer, client } = args;
     let pki = DataDir::at(&config.paths.data_dir).pki();
     let address = client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
@@ -52,6 +56,17 @@ pub(super) fn run(config: &Config, command: &Command) -> Result<ExitCode> {
                     let index = answer.into_inner().position.map(|position| position.index);
                     let index = index.unwrap_or_default();
                     format!("{customer} is unlocked; the entry at index {index} says so")
+                })
+            }
+            Command::Erase(_) => {
+                let asked = desk.erase(EraseRequest { customer_id }).await;
+                asked.map(tonic::Response::into_inner).map(|answer| {
+                    if let Some(proposal) = &answer.proposal {
+                        return waits(proposal);
+                    }
+                    let index = answer.position.map(|position| position.index);
+                    let index = index.unwrap_or_default();
+                    format!("{customer} is erased; the entry at index {index} says so")
                 })
             }
         };

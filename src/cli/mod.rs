@@ -28,6 +28,8 @@ mod policy;
 mod policy_backtest;
 mod policy_desk;
 mod policy_look;
+mod principals;
+mod proposals;
 mod reference;
 mod register;
 mod report;
@@ -88,7 +90,7 @@ enum Command {
     Enroll(enroll::Args),
     /// Activate a customer whom somebody else enrolled and who waits for a second person
     Activate(activate::Args),
-    /// Unlock customers whom too many failures locked
+    /// Unlock customers whom too many failures locked, and erase customers
     #[command(subcommand)]
     Customer(customer::Command),
     /// Verify a person at a terminal, as the terminal would
@@ -99,6 +101,12 @@ enum Command {
     /// Register, rotate, suspend and revoke the sensors that sign captures
     #[command(subcommand)]
     Sensor(sensor::Command),
+    /// List, register and revoke the people who act in the bank's name
+    #[command(subcommand)]
+    Principals(principals::Command),
+    /// List, approve and withdraw what takes two people
+    #[command(subcommand)]
+    Proposals(proposals::Command),
     /// Export, verify and read the ledger
     #[command(subcommand)]
     Audit(audit::Command),
@@ -186,6 +194,8 @@ fn run(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(&load()?, args),
         Command::Terminal(command) => terminal::run(&load()?, &command),
         Command::Sensor(command) => sensor::run(&load()?, &command),
+        Command::Principals(command) => principals::run(&load()?, &command),
+        Command::Proposals(command) => proposals::run(&load()?, &command),
         Command::Audit(command) => audit::run(&load()?, command),
         Command::Keys(command) => keys::run(&load()?, command),
         Command::Models(command) => models::run(&load()?, &command),

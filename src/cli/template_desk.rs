@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 
 use super::client::{ClientArgs, connect, explain};
+use super::proposals::waits;
 use super::{REFUSED, runtime};
 use crate::app::DataDir;
 use crate::config::Config;
@@ -67,7 +68,12 @@ pub(super) fn import(config: &Config, args: &Import) -> Result<ExitCode> {
         let channel = connect(&pki, &address, Role::Enroller, &args.client.name).await?;
         match EnrollmentServiceClient::new(channel).import_template(request).await {
             Ok(answer) => {
-                let captures = answer.into_inner().capture_ids;
+                let answer = answer.into_inner();
+                if let Some(proposal) = &answer.proposal {
+                    println!("{}", waits(proposal));
+                    return Ok(ExitCode::SUCCESS);
+                }
+                let captures = answer.capture_ids;
                 println!("{} impressions of {} taken over", captures.len(), args.finger.as_str());
                 Ok(ExitCode::SUCCESS)
             }

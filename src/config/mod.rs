@@ -5,6 +5,7 @@
 //! never in the configuration: they are files under `data_dir`, and a secret file that others may
 //! read is refused ([`refuse_if_exposed`]).
 
+mod four_eyes;
 mod keys;
 mod outside;
 mod raw;
@@ -27,6 +28,7 @@ pub use secret::{SecretFileError, refuse_if_exposed};
 pub use witness::WitnessConfig;
 
 use crate::capture::DecodeLimits;
+use crate::domain::four_eyes::FourEyes;
 use crate::domain::id::TenantId;
 use crate::domain::time::UnixMillis;
 use crate::domain::turnover::BankZone;
@@ -53,6 +55,8 @@ pub struct Config {
     pub vision_queue_wait: Duration,
     /// Whether an activation needs two people where there is no source of reference images.
     pub two_people: bool,
+    /// Which acts are proposed by one person and approved by another.
+    pub four_eyes: FourEyes,
     /// The source of reference images, where the bank has one.
     pub reference: Option<ReferenceConfig>,
     /// From the issue of a challenge to the receipt of its capture; positive.
@@ -189,6 +193,7 @@ impl Config {
             faults.add("vision.queue_wait_ms", "must be less than server.deadline_ms");
         }
         let reference = reference::check(raw.reference, raw.server.deadline_ms, &mut faults);
+        let four_eyes = four_eyes::check(&raw.four_eyes, &mut faults);
         let ttl_ms = raw.challenge.ttl_ms;
         let challenge_ttl_ms = faults.within("challenge.ttl_ms", ttl_ms, 1_000, 600_000);
         let valid_ms = raw.receipt.valid_ms;
@@ -229,6 +234,7 @@ impl Config {
                 vision_workers: count_workers(workers),
                 vision_queue_wait: Duration::from_millis(wait_ms),
                 two_people: raw.enrolment.two_people,
+                four_eyes,
                 reference,
                 challenge_ttl_ms,
                 receipt_valid_ms,

@@ -14,6 +14,7 @@ pub struct RawConfig {
     pub(super) capture: RawCapture,
     pub(super) vision: RawVision,
     pub(super) enrolment: RawEnrolment,
+    pub(super) four_eyes: RawFourEyes,
     pub(super) reference: RawReference,
     pub(super) challenge: RawChallenge,
     pub(super) receipt: RawReceipt,
@@ -82,6 +83,24 @@ pub(super) struct RawVision {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawEnrolment {
     pub(super) two_people: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawFourEyes {
+    pub(super) acts: Vec<String>,
+    pub(super) expires_hours: u32,
+    pub(super) delay_s: RawDelays,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawDelays {
+    pub(super) erasure: u32,
+    pub(super) further_capture: u32,
+    pub(super) template_import: u32,
+    pub(super) principal_registration: u32,
+    pub(super) principal_revocation: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -242,6 +261,17 @@ impl Default for RawCapture {
 impl Default for RawVision {
     fn default() -> Self {
         Self { workers: 0, queue_wait_ms: 2_000 }
+    }
+}
+
+impl Default for RawFourEyes {
+    fn default() -> Self {
+        let acts = ["erasure", "further_capture", "template_import"];
+        Self {
+            acts: acts.map(str::to_owned).to_vec(),
+            expires_hours: 72,
+            delay_s: RawDelays::default(),
+        }
     }
 }
 

@@ -109,6 +109,10 @@ text_id! {
     /// Who holds a certificate other than a terminal's: `teller-7`.
     PrincipalName
 }
+text_id! {
+    /// A unit of the bank, as it calls it: `operations`.
+    UnitName
+}
 
 fn bytes_from_hex<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
     let digit = |byte: u8| match byte {
@@ -182,6 +186,10 @@ binary_id! {
 binary_id! {
     /// A case that a person must look at.
     CaseId, 16
+}
+binary_id! {
+    /// An act that waits for another person's approval.
+    ProposalId, 16
 }
 binary_id! {
     /// A receipt: a UUID of version 7, so that new ones stand side by side in an index.

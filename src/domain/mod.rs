@@ -6,6 +6,7 @@ pub mod embedding;
 pub mod finger;
 pub mod finger_quality;
 pub mod footage;
+pub mod four_eyes;
 pub mod id;
 pub mod iin;
 pub mod likelihood;

@@ -10,6 +10,8 @@ use super::error::GatewayError;
 use super::footage::confirm_deleted;
 use super::kek_rotation::KekWrite;
 use super::locks::LockWrite;
+use super::people::{PeopleWrite, Person, require_another};
+use super::proposal::ProposalWrite;
 use super::register::put_register;
 use super::request::{Actor, Logged};
 use super::sensor::SensorWrite;
@@ -90,8 +92,8 @@ pub(super) enum Write {
     ConfirmDeleted(Vec<u64>),
     /// Proposes to activate somebody who is pending.
     ProposeActivation(Box<ActivationProposalRow>),
-    /// Uses up this very proposal, as long as it counts.
-    TakeProposal(Box<ActivationProposalRow>),
+    /// Uses up this very proposal, as long as it counts, by another person: a name and a key.
+    TakeProposal(Box<ActivationProposalRow>, PrincipalName, Digest),
     /// Takes away whatever was proposed once.
     DropProposal(CustomerId),
     /// Puts a version of a register in force, next after the one that is.
@@ -106,6 +108,10 @@ pub(super) enum Write {
     RefuseSamePerson(CustomerId),
     /// Changes the register of sensors.
     Sensor(Box<SensorWrite>),
+    /// Changes the register of people.
+    People(PeopleWrite),
+    /// Keeps or ends a proposal.
+    Proposal(ProposalWrite),
 }
 
 /// An act on its way into the ledger.
@@ -225,7 +231,9 @@ impl Write {
             }
             Self::ConfirmDeleted(indices) => confirm_deleted(unit, indices, slot).await?,
             Self::ProposeActivation(row) => activation::propose(unit, row, slot).await?,
-            Self::TakeProposal(row) => activation::take(unit, row, slot.now).await?,
+            Self::TakeProposal(row, name, key) => {
+                activation::take(unit, row, Person::of(name, key), slot.now).await?;
+            }
             Self::DropProposal(customer) => {
                 unit.delete_activation_proposal(customer).await?;
             }
@@ -233,6 +241,8 @@ impl Write {
             Self::ProposeCase(id, proposal) => propose_case(unit, id, proposal, slot).await?,
             Self::CloseCase(id, approval) => close_case(unit, id, approval, slot).await?,
             Self::Sensor(write) => write.apply(unit, slot).await?,
+            Self::People(write) => write.apply(unit, slot).await?,
+            Self::Proposal(write) => write.apply(unit, slot).await?,
             Self::Lock(write) => return write.apply(unit, slot).await,
             Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
             Self::SetMoved(key, moved_minor, currency) => {
@@ -401,9 +411,8 @@ async fn approve_unable(
     if unit.unable(&row.customer).await?.as_ref() != Some(row) {
         return Err(GatewayError::State("another proposal was made in between"));
     }
-    if row.proposed_by == *name || row.proposed_key == *key {
-        return Err(GatewayError::State("whoever proposes does not approve"));
-    }
+    let first = Person::of(&row.proposed_by, &row.proposed_key);
+    require_another(unit, first, Person::of(name, key)).await?;
     if !unit.approve_unable(&row.customer, now).await? {
         return Err(GatewayError::State("nothing is proposed for the customer"));
     }

@@ -10,6 +10,7 @@ use super::Gateway;
 use super::act::{ActJob, Write, receipt_actor};
 use super::customer::Templates;
 use super::error::GatewayError;
+use super::people::{Person, require_another};
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, Slot, Step};
 use super::templates::IMPRESSIONS_MIN;
@@ -84,7 +85,11 @@ impl Gateway {
         }
         self.require_impressions(&templates)?;
         let first = match (self.open_proposal(customer).await?, reference) {
-            (Some(row), _) if row.proposed_by == actor.name || row.proposed_key == actor.spki => {
+            // Before the search; who is another person is looked up where the proposal is used up.
+            (Some(row), _)
+                if Person::of(&row.proposed_by, &row.proposed_key)
+                    .is(&Person::of(&actor.name, &actor.spki)) =>
+            {
                 return Err(GatewayError::State(
                     "the activation waits for a second person, with another name and another key",
                 ));
@@ -208,7 +213,7 @@ impl Gateway {
                     "index": position.index,
                 },
             });
-            writes.push(Write::TakeProposal(Box::new(row)));
+            writes.push(Write::TakeProposal(Box::new(row), actor.name.clone(), actor.spki));
             self.perform_recorded(act, &record, writes).await
         } else {
             writes.push(Write::DropProposal(*customer));
@@ -301,15 +306,17 @@ pub(super) async fn propose(
     Ok(unit.put_activation_proposal(&row).await?)
 }
 
-/// Uses a proposal up, if it is still the one that was seen, and counts.
+/// Uses a proposal up, if it is still the one that was seen, and counts, and this is another person.
 pub(super) async fn take(
     unit: &mut dyn UnitOfWork,
     row: &ActivationProposalRow,
+    second: Person<'_>,
     now: UnixMillis,
 ) -> Result<(), GatewayError> {
     if now >= ends(row) || unit.activation_proposal(&row.customer).await?.as_ref() != Some(row) {
         return Err(GatewayError::State("the first person's call counts no more"));
     }
+    require_another(unit, Person::of(&row.proposed_by, &row.proposed_key), second).await?;
     unit.delete_activation_proposal(&row.customer).await?;
     Ok(())
 }

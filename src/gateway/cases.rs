@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use super::Gateway;
 use super::act::{Act, Write};
 use super::error::GatewayError;
+use super::people::{Person, require_another};
 use super::request::Actor;
 use super::sequencer::Slot;
 use super::verification_job::VerificationJob;
 use crate::crypto::{length_prefixed, sha256};
 use crate::domain::case::{CaseKind, CaseStatus, Resolution};
 use crate::domain::decision::{Decision, Outcome};
-use crate::domain::id::{CaseId, CustomerId};
+use crate::domain::id::{CaseId, CustomerId, PrincipalName};
 use crate::domain::time::UnixMillis;
 use crate::domain::working_days::WorkingEnd;
 use crate::policy::{CaseBegun, Confirmation, Facts};
@@ -263,9 +264,13 @@ pub(super) async fn close(
     let proposal = row.proposal.as_ref();
     let proposal = proposal.filter(|proposal| proposal.resolution == approval.resolution);
     let proposal = proposal.ok_or(GatewayError::State("this was not proposed"))?;
-    if proposal.by == approval.by || proposal.key == approval.key {
-        return Err(GatewayError::State("another person must approve"));
-    }
+    let first = PrincipalName::try_from(proposal.by.as_str());
+    let second = PrincipalName::try_from(approval.by.as_str());
+    let (Ok(first), Ok(second)) = (first, second) else {
+        return Err(GatewayError::broken("a case was decided by nobody"));
+    };
+    let first = Person::of(&first, &proposal.key);
+    require_another(unit, first, Person::of(&second, &approval.key)).await?;
     let (status, closed_at) = (approval.resolution.status(), Some(slot.now));
     Ok(unit.put_case(&CaseRow { status, closed_at, ..row }).await?)
 }

@@ -8,11 +8,13 @@ use super::act::{Act, DIFFERENT_PEOPLE, SAME_PERSON, Write, receipt_actor};
 use super::activation::SecondPerson;
 use super::error::GatewayError;
 use super::locks::LockWrite;
+use super::proposal::{Acted, Content as Proposed};
 use super::request::{
     Actor, BindToken, Consent, ConsentTerm, CreateCustomer, CustomerAnswer, DuplicateResolution,
     Logged,
 };
 use crate::crypto::random_bytes;
+use crate::domain::four_eyes::TwoPersonAct;
 use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{OpaqueToken, TokenKind};
@@ -157,25 +159,47 @@ impl Gateway {
         self.perform(act, writes).await.map(drop)
     }
 
-    /// Destroys a customer's keys and everything sealed under them. Receipts stay; nothing links
-    /// them to the person any more.
+    /// Destroys a customer's keys and everything sealed under them, or proposes it where that takes two
+    /// people. Receipts stay; nothing links them to the person any more.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::NotFound`] when there is no such customer; [`GatewayError::Store`] when they are erased
-    /// and that could not be remembered outside the database: the same call again remembers it.
+    /// [`GatewayError::NotFound`] when there is no such customer; [`GatewayError::Exists`] when it is proposed
+    /// already; [`GatewayError::Store`] when they are erased and that could not be remembered outside the
+    /// database: the same call again remembers it.
     pub async fn erase(
         &self,
         actor: &Actor,
         customer: &CustomerId,
-    ) -> Result<Logged, GatewayError> {
-        let subject = match self.subject_of(customer).await {
-            Ok(subject) => subject,
+    ) -> Result<Acted<Logged>, GatewayError> {
+        let act = TwoPersonAct::Erasure;
+        if !self.settings.four_eyes.covers(act) {
+            return self.erase_now(actor, customer, Vec::new()).await.map(Acted::Done);
+        }
+        let subject = self.subject_to_erase(customer).await?;
+        let asked = self.propose_act(actor, act, Some(*customer), subject, Proposed::Nothing);
+        Ok(Acted::Waits(Box::new(asked.await?)))
+    }
+
+    /// The pseudonym of somebody who is to be erased; whoever is erased is remembered so.
+    async fn subject_to_erase(&self, customer: &CustomerId) -> Result<String, GatewayError> {
+        match self.subject_of(customer).await {
+            Ok(subject) => Ok(subject),
             Err(error) => {
                 self.mark_if_erased(customer).await?;
-                return Err(error);
+                Err(error)
             }
-        };
+        }
+    }
+
+    /// Erases, after these writes.
+    pub(super) async fn erase_now(
+        &self,
+        actor: &Actor,
+        customer: &CustomerId,
+        mut writes: Vec<Write>,
+    ) -> Result<Logged, GatewayError> {
+        let subject = self.subject_to_erase(customer).await?;
         let _turn = self.activation.lock().await;
         let content = Content::Erasure(Erasure {
             actor: receipt_actor(actor),
@@ -186,7 +210,8 @@ impl Gateway {
             reason: "customer_request".to_owned(),
         });
         let tries = self.vault.tries_of_customer(&self.settings.tenant, customer);
-        let writes = vec![Write::Erase(*customer), Write::Lock(LockWrite::ForgetTries(tries))];
+        writes.push(Write::Erase(*customer));
+        writes.push(Write::Lock(LockWrite::ForgetTries(tries)));
         let performed = self.perform_as(content, None, writes).await;
         self.refresh_gallery(customer).await?;
         let logged = performed?;

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use super::Gateway;
 use super::act::{Act, Write, receipt_actor};
 use super::error::GatewayError;
+use super::proposal::{Acted, Content as Proposed};
 use super::request::{Actor, Logged};
 use crate::crypto::sha256;
 use crate::domain::finger::{FingerPosition, FingerView, Minutia};
+use crate::domain::four_eyes::TwoPersonAct;
 use crate::domain::id::{CaptureId, CustomerId};
 use crate::domain::modality::Modality;
 use crate::interchange::{ExportedView, Maker, MinutiaeRecord, foreign_model};
 use crate::matching::{PreparedView, Scratch, TEMPLATE_CAPTURES_MAX};
 use crate::receipt::{Administration, Content};
+use crate::store::CaptureRow;
 
 /// Fewest minutiae of a view that is taken over: as many as a capture must have.
 const MINUTIAE_MIN: usize = 12;
@@ -39,7 +42,8 @@ impl std::fmt::Debug for ExportedTemplate {
 }
 
 impl Gateway {
-    /// Takes another system's views of a finger over, in place of captures.
+    /// Takes another system's views of a finger over, in place of captures, or proposes it where that takes
+    /// two people.
     ///
     /// # Errors
     ///
@@ -52,7 +56,7 @@ impl Gateway {
         position: FingerPosition,
         record: &[u8],
         maker: &str,
-    ) -> Result<Vec<CaptureId>, GatewayError> {
+    ) -> Result<Acted<Vec<CaptureId>>, GatewayError> {
         let views = self.foreign_views(position, record, maker)?;
         let subject = self.subject_of(customer).await?;
         let keys = self.customer_keys(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
@@ -62,18 +66,37 @@ impl Gateway {
         if rows.iter().any(|row| row.modality == modality) {
             return Err(GatewayError::State("the finger has captures already"));
         }
-        let mut captures = Vec::with_capacity(views.len());
-        let mut writes = Vec::with_capacity(views.len());
-        for view in &views {
-            let row = self.sealed_capture(&keys, customer, modality, &view.to_bytes())?;
-            captures.push(row.id);
-            writes.push(Write::InsertCapture(Box::new(row), TEMPLATE_CAPTURES_MAX));
+        let sealed = views
+            .iter()
+            .map(|view| self.sealed_capture(&keys, customer, modality, &view.to_bytes()));
+        let rows = sealed.collect::<Result<Vec<_>, _>>()?;
+        let act = TwoPersonAct::TemplateImport;
+        if self.settings.four_eyes.covers(act) {
+            let content = Proposed::Captures(rows);
+            let asked = self.propose_act(actor, act, Some(*customer), subject, content).await?;
+            return Ok(Acted::Waits(Box::new(asked)));
         }
+        let captures = rows.iter().map(|row| row.id).collect();
+        let rows = rows.into_iter().map(Box::new);
+        let writes = rows.map(|row| Write::InsertCapture(row, TEMPLATE_CAPTURES_MAX)).collect();
         let act = Act { act: "template_imported", actor, subject: Some(subject), terminal: None };
         let performed = self.perform(act, writes).await;
         self.refresh_gallery(customer).await?;
         performed?;
-        Ok(captures)
+        Ok(Acted::Done(captures))
+    }
+
+    /// Refuses views of a finger that was captured since they were proposed.
+    pub(super) async fn require_no_captures(
+        &self,
+        customer: &CustomerId,
+        views: &[CaptureRow],
+    ) -> Result<(), GatewayError> {
+        let held = self.store.captures(customer).await?;
+        if held.iter().any(|row| views.iter().any(|view| view.modality == row.modality)) {
+            return Err(GatewayError::State("the finger has captures already"));
+        }
+        Ok(())
     }
 
     /// The views of a record, if all are of one finger and can be compared.

@@ -6,6 +6,7 @@ use super::act::{Act, Write, receipt_actor};
 use super::attempts::UNDER_WAY_MAX_MS;
 use super::confirmation::Signed;
 use super::error::GatewayError;
+use super::people::{Person, require_another};
 use super::request::{Actor, Logged};
 use super::sequencer::Slot;
 use crate::crypto::{Digest, length_prefixed, sha256};
@@ -270,9 +271,7 @@ async fn unlock(
     let first = row.proposal.filter(|first| slot.now < ends(first));
     let first =
         first.ok_or(GatewayError::State("nobody proposed to unlock it, or too long ago"))?;
-    if first.by == *name || first.key == *key {
-        return Err(GatewayError::State("another person must approve"));
-    }
+    require_another(unit, Person::of(&first.by, &first.key), Person::of(name, key)).await?;
     unit.delete_biometric_lock(subject).await?;
     unit.forget_tries(subject, slot.now.plus_millis(-UNDER_WAY_MAX_MS)).await?;
     Ok(())

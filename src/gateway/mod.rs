@@ -40,8 +40,10 @@ mod lookalikes;
 mod oversight;
 mod pack_job;
 mod packs;
+mod people;
 mod policy;
 mod postbox;
+mod proposal;
 mod record;
 mod reference;
 mod reference_files;
@@ -77,6 +79,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::crypto::Entropy;
+use crate::domain::four_eyes::FourEyes;
 use crate::domain::id::{TenantId, TerminalId};
 use crate::domain::turnover::BankZone;
 use crate::face::FacePipeline;
@@ -90,8 +93,8 @@ use crate::vault::Vault;
 pub use crate::ledger::{LogPosition, Origin};
 pub use crate::receipt::{KeyUse, LedgerPlace, LedgerState};
 pub use crate::store::{
-    CaseEvidenceRow, CaseFile, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow,
-    RegisterRow, SensorKeyRow,
+    CaseEvidenceRow, CaseFile, CaseRow, Closure, EntryFilter, FootageFilter, FootageState,
+    PrincipalRow, ProposalRow, ProposedRow, RegisterRow, SensorKeyRow,
 };
 pub use activation::{Activation, SecondPerson};
 pub use audit::{AuditRecord, Entry, Redeem};
@@ -111,8 +114,10 @@ pub use key_change::{HALF_YEARS_AHEAD, PreparedKey};
 pub use key_store::{KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError};
 pub use keyring::{Installed, Keyring, KeyringError};
 pub use locks::{BiometricLocks, HolderWish, biometric_lock_message};
+pub use people::{NewPrincipal, RootAct, root_act_message};
 pub use policy::ActivePack;
 pub use postbox::{Postbox, PostboxAnswer, PostboxError};
+pub use proposal::{Acted, Proposal};
 pub use record::LookedBy;
 pub use reference::{ReferenceError, ReferenceSource};
 pub use reference_files::{FileReferences, reference_name};
@@ -134,6 +139,7 @@ use decoy::Decoy;
 use incidents::Incidents;
 use ledger_view::{LedgerView, keep_checkpoint};
 use packs::Packs;
+use people::Told;
 use roll_over::Signing;
 use sequencer::{Sequencer, SequencerHandle};
 use under_way::UnderWay;
@@ -194,6 +200,8 @@ pub struct Settings {
     pub build: crate::crypto::Digest,
     /// Whether an activation needs two people where no source of references is configured.
     pub two_people: bool,
+    /// Which acts are proposed by one person and approved by another.
+    pub four_eyes: FourEyes,
     /// How long a challenge may be used.
     pub challenge_ttl_ms: i64,
     /// How long a receipt may be acted on.
@@ -224,6 +232,7 @@ pub struct Gateway {
     erased: Arc<dyn ErasedRecord>,
     vision: VisionPool,
     packs: Arc<Packs>,
+    people: Told,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     references: Option<Arc<dyn ReferenceSource>>,
@@ -334,6 +343,7 @@ impl Gateway {
         let packs = Packs::new(Arc::clone(&store), Arc::clone(&view), Arc::clone(&keyring), pack);
         let gateway = Arc::new(Self {
             packs: Arc::new(packs),
+            people: Told::default(),
             decoy,
             vision: VisionPool::new(faces, fingers, parts.settings.vision),
             rate: RateLimiter::keyed(Quota::per_minute(
@@ -431,7 +441,7 @@ async fn note_ledgers(store: &dyn Store, keyring: &Keyring) -> Result<(), Gatewa
     Ok(())
 }
 
-/// Keeps a checkpoint at each interval, enters incidents and locks, and forgets challenges that nobody
+/// Keeps a checkpoint at each interval, enters incidents, locks and the ends of proposals, and forgets challenges that nobody
 /// can use and tries that count no more.
 async fn clerk(gateway: std::sync::Weak<Gateway>) {
     /// A challenge is kept this long after it expired, so that a replay is told from a guess.
@@ -460,6 +470,9 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
             }
             if let Err(error) = gateway.enter_locks().await {
                 tracing::error!(code = error.code(), error = %error, "a lock is not entered yet");
+            }
+            if let Err(error) = gateway.expire_proposals().await {
+                tracing::error!(code = error.code(), error = %error, "a proposal's end is not entered yet");
             }
             gateway.warn_of_missing_ledger(now);
             if let Err(error) = gateway.settle_keys().await {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::error::GatewayError;
 use super::packs::{ACTIVATED, Packs, activation_details};
+use super::people::{Person, require_another};
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use crate::crypto::{Digest, PublicKey, length_prefixed, sha256};
 use crate::domain::id::{PrincipalName, ReceiptId};
@@ -146,9 +147,9 @@ async fn approve(
     signed: &Signed,
 ) -> Result<Said, GatewayError> {
     let row = unit.pack(hash).await?.ok_or(GatewayError::NotFound("policy pack"))?;
-    if row.proposed.name == signed.name || row.proposed.key == signed.key {
-        return Err(GatewayError::State("who proposed a policy pack cannot approve it"));
-    }
+    let (first, second) = (row.proposed.key.fingerprint(), signed.key.fingerprint());
+    let first = Person::of(&row.proposed.name, &first);
+    require_another(unit, first, Person::of(&signed.name, &second)).await?;
     if row.expires_at < slot.now {
         return Err(GatewayError::State("the proposal has expired"));
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::activation::SecondPerson;
 use super::envelope::Envelope;
 use super::locks::BiometricLocks;
+use super::proposal::Proposal;
 use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::Digest;
 use crate::domain::decision::Outcome;
@@ -318,6 +319,8 @@ pub struct BindToken {
 pub struct CaptureAnswer {
     /// The capture, if it was taken.
     pub capture: Option<CaptureId>,
+    /// Set where it is good enough and another person must approve it.
+    pub proposal: Option<Box<Proposal>>,
     /// The quality components, named as OFIQ names them.
     pub quality: Vec<QualityComponent>,
     /// Why it was not taken.

@@ -8,6 +8,7 @@ use super::act::{Write, receipt_actor};
 use super::confirmation::{Answering, Confirmed, Pending};
 use super::confirming::{Kept, confirmation_message};
 use super::error::GatewayError;
+use super::people::{Person, require_another};
 use super::request::{Actor, Logged};
 use super::sequencer::Slot;
 use crate::crypto::{Digest, length_prefixed, sha256};
@@ -177,9 +178,7 @@ pub(super) async fn require_second(
     if row.proposal.as_ref() != Some(first) {
         return Err(GatewayError::State("another teller agreed in between"));
     }
-    if first.by == *name || first.key == *key {
-        return Err(GatewayError::State("whoever proposes does not approve"));
-    }
+    require_another(unit, Person::of(&first.by, &first.key), Person::of(name, key)).await?;
     require_marked(unit, &row).await
 }
 

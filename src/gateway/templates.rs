@@ -9,14 +9,16 @@ use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::Gateway;
-use super::act::{Act, Write};
+use super::act::{Act, Write, receipt_actor};
 use super::customer::{OpenedCaptures, Templates};
 use super::error::GatewayError;
-use super::request::{Actor, Capture, CaptureAnswer, QualityComponent};
-use crate::crypto::random_bytes;
+use super::proposal::Content as Proposed;
+use super::request::{Actor, Capture, CaptureAnswer, Logged, QualityComponent};
+use crate::crypto::{Digest, random_bytes};
 use crate::domain::embedding::FaceEmbedding;
 use crate::domain::finger::FingerView;
 use crate::domain::finger_quality::FingerQualityReport;
+use crate::domain::four_eyes::TwoPersonAct;
 use crate::domain::id::{CaptureId, CustomerId};
 use crate::domain::modality::Modality;
 use crate::domain::quality::{Bar, QualityReport};
@@ -27,6 +29,7 @@ use crate::matching::{
     FingerGallery, FingerMatcher, Hit, Matcher, PreparedView, Scratch, TEMPLATE_CAPTURES_MAX,
     Template,
 };
+use crate::receipt::{Administration, Content};
 use crate::store::{CaptureRow, CustomerStatus};
 use crate::vault::CustomerKeys;
 
@@ -71,16 +74,56 @@ impl Gateway {
         let considered = self.consider(modality, capture, earlier).await?;
         let Considered { plain, quality, reasons } = considered;
         let Some(plain) = plain else {
-            return Ok(CaptureAnswer { capture: None, quality, reasons });
+            return Ok(CaptureAnswer { capture: None, proposal: None, quality, reasons });
         };
         let row = self.sealed_capture(&keys, customer, modality, &plain)?;
         let id = row.id;
+        let act = TwoPersonAct::FurtherCapture;
+        if self.settings.four_eyes.covers(act) && self.can_be_verified(customer).await? {
+            let content = Proposed::Captures(vec![row]);
+            let asked = self.propose_act(actor, act, Some(*customer), subject, content).await?;
+            let proposal = Some(Box::new(asked));
+            return Ok(CaptureAnswer { capture: None, proposal, quality, reasons });
+        }
         let act = Act { act: "capture_added", actor, subject: Some(subject), terminal: None };
         let writes = vec![Write::InsertCapture(Box::new(row), TEMPLATE_CAPTURES_MAX)];
         let performed = self.perform(act, writes).await;
         self.refresh_gallery(customer).await?;
         performed?;
-        Ok(CaptureAnswer { capture: Some(id), quality, reasons })
+        Ok(CaptureAnswer { capture: Some(id), proposal: None, quality, reasons })
+    }
+
+    /// Whether what is added to somebody's template counts at once. Held with `activation`, so that nobody
+    /// becomes active in between.
+    async fn can_be_verified(&self, customer: &CustomerId) -> Result<bool, GatewayError> {
+        let status = self.store.customer(customer).await?.map(|row| row.status);
+        Ok(matches!(status, Some(CustomerStatus::Active | CustomerStatus::Suspended)))
+    }
+
+    /// Adds captures that two people agreed on.
+    pub(super) async fn insert_agreed(
+        &self,
+        actor: &Actor,
+        customer: &CustomerId,
+        word: &'static str,
+        rows: Vec<CaptureRow>,
+        close: Write,
+        commit: Digest,
+    ) -> Result<Logged, GatewayError> {
+        let subject = Some(self.subject_of(customer).await?);
+        let _turn = self.activation.lock().await;
+        let mut writes = vec![close];
+        let captures = rows.into_iter().map(Box::new);
+        writes.extend(captures.map(|row| Write::InsertCapture(row, TEMPLATE_CAPTURES_MAX)));
+        let content = Content::Administration(Administration {
+            act: word.to_owned(),
+            actor: receipt_actor(actor),
+            subject,
+            details: Some(commit.labelled()),
+        });
+        let performed = self.perform_as(content, None, writes).await;
+        self.refresh_gallery(customer).await?;
+        performed
     }
 
     /// Whether a capture can join the earlier ones: good enough, and of the same person.

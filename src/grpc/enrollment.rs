@@ -7,12 +7,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::{answer, capture, noun, request as asked};
+use super::convert::{answer, capture, noun, proposal, request as asked};
 use super::peer::{AdminPermit, EnrollerPermit};
 use super::status;
 use crate::domain::id::CustomerId;
 use crate::gateway::request::Actor;
-use crate::gateway::{ExportedTemplate, Gateway, GatewayError};
+use crate::gateway::{Acted, ExportedTemplate, Gateway, GatewayError};
 use crate::proto;
 use crate::proto::enrollment_service_server::EnrollmentService;
 
@@ -158,12 +158,13 @@ impl EnrollmentService for Enrollment {
     ) -> Result<Response<proto::AddCaptureResponse>, Status> {
         let permit = EnrollerPermit::of(request.extensions())?;
         let (customer, modality, capture, language) = asked::add_capture(request.into_inner())?;
-        let added = self
+        let mut added = self
             .carry_through(permit.actor(), |gateway, actor| async move {
                 gateway.add_capture(&actor, &customer, modality, capture).await
             })
             .await?;
-        Ok(Response::new(answer::capture(added, language)))
+        let waits = added.proposal.take().map(|waits| proposal::proposal(&self.0, *waits));
+        Ok(Response::new(answer::capture(added, waits.transpose()?, language)))
     }
 
     async fn activate(
@@ -287,8 +288,15 @@ impl EnrollmentService for Enrollment {
                 gateway.import_template(&actor, &customer, position, &record, &maker).await
             })
             .await?;
-        Ok(Response::new(proto::ImportTemplateResponse {
-            capture_ids: captures.iter().map(ToString::to_string).collect(),
+        Ok(Response::new(match captures {
+            Acted::Done(captures) => proto::ImportTemplateResponse {
+                capture_ids: captures.iter().map(ToString::to_string).collect(),
+                proposal: None,
+            },
+            Acted::Waits(waits) => proto::ImportTemplateResponse {
+                capture_ids: Vec::new(),
+                proposal: Some(proposal::proposal(&self.0, *waits)?),
+            },
         }))
     }
 
@@ -319,14 +327,21 @@ impl EnrollmentService for Enrollment {
         let permit = AdminPermit::of(request.extensions())?;
         let proto::EraseRequest { customer_id } = request.into_inner();
         let customer = noun::customer_id(&customer_id)?;
-        let entry = self
+        let erased = self
             .carry_through(permit.actor(), |gateway, actor| async move {
                 gateway.erase(&actor, &customer).await
             })
             .await?;
-        Ok(Response::new(proto::EraseResponse {
-            receipt_jws: entry.jws().as_bytes().to_vec(),
-            position: Some(answer::position(&entry)),
+        Ok(Response::new(match erased {
+            Acted::Done(entry) => proto::EraseResponse {
+                receipt_jws: entry.jws().as_bytes().to_vec(),
+                position: Some(answer::position(&entry)),
+                proposal: None,
+            },
+            Acted::Waits(waits) => proto::EraseResponse {
+                proposal: Some(proposal::proposal(&self.0, *waits)?),
+                ..proto::EraseResponse::default()
+            },
         }))
     }
 

@@ -12,6 +12,8 @@ mod key;
 pub mod limits;
 pub mod peer;
 mod policy;
+mod principal;
+mod proposal;
 mod receipt;
 pub mod reference;
 mod register;

@@ -17,7 +17,8 @@ use tower::{Layer, Service};
 
 use super::{caller, status};
 use crate::crypto::Digest;
-use crate::domain::id::{TenantId, TerminalId};
+use crate::domain::four_eyes::StaffRole;
+use crate::domain::id::{PrincipalName, TenantId, TerminalId};
 use crate::gateway::request::Actor;
 use crate::gateway::{CallingTerminal, Gateway};
 use crate::pki::{PeerIdentity, Role, identify};
@@ -48,7 +49,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 92] = [
+pub const ACCESS: [(&str, Access); 98] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -116,6 +117,12 @@ pub const ACCESS: [(&str, Access); 92] = [
     ("/tulga.v1.SensorService/ResumeSensor", ADMIN),
     ("/tulga.v1.SensorService/RevokeSensor", ADMIN),
     ("/tulga.v1.SensorService/ListSensors", ADMIN),
+    ("/tulga.v1.PrincipalService/RegisterPrincipal", ADMIN),
+    ("/tulga.v1.PrincipalService/RevokePrincipal", ADMIN),
+    ("/tulga.v1.PrincipalService/ListPrincipals", AUDITOR),
+    ("/tulga.v1.ProposalService/ListProposals", ENROLLER),
+    ("/tulga.v1.ProposalService/ApproveProposal", ENROLLER),
+    ("/tulga.v1.ProposalService/WithdrawProposal", ENROLLER),
     ("/tulga.v1.KeyService/ListKeys", ADMIN),
     ("/tulga.v1.KeyService/PrepareKey", ADMIN),
     ("/tulga.v1.KeyService/InstallRegister", ADMIN),
@@ -155,12 +162,21 @@ pub fn may_call(method: &str, role: Option<Role>) -> Option<bool> {
     })
 }
 
-/// The registered terminals, as far as the door needs them.
+/// The registered terminals and people, as far as the door needs them.
 #[async_trait::async_trait]
 pub trait Terminals: Send + Sync + 'static {
     /// Whether `terminal` is registered with this public key and not revoked. An error is the reason
     /// of the error table.
     async fn admits(&self, terminal: &TerminalId, key: Digest) -> Result<bool, &'static str>;
+
+    /// Whether a person is registered in this role, under this name, with this key, and not revoked. An error
+    /// is the reason of the error table.
+    async fn admits_person(
+        &self,
+        role: StaffRole,
+        name: &PrincipalName,
+        key: Digest,
+    ) -> Result<bool, &'static str>;
 
     /// Somebody was turned away at the door: a terminal, where the certificate names one.
     fn turned_away(&self, terminal: Option<&TerminalId>, reason: &'static str);
@@ -172,6 +188,19 @@ impl Terminals for Gateway {
         self.admits_terminal(terminal, &key).await.map_err(|error| {
             // Nobody is admitted while the register cannot be read, or who asks too often; the caller
             // may come again.
+            status::reason_and_field(&error).0
+        })
+    }
+
+    async fn admits_person(
+        &self,
+        role: StaffRole,
+        name: &PrincipalName,
+        key: Digest,
+    ) -> Result<bool, &'static str> {
+        Gateway::admits_person(self, role, name, &key).await.map_err(|error| {
+            // A row that no entry tells of is somebody's doing: the log must say so.
+            drop(status::refuse(error.code(), &error));
             status::reason_and_field(&error).0
         })
     }
@@ -328,6 +357,16 @@ impl Door {
             let calling = CallingTerminal { id: terminal, spki };
             request.extensions_mut().insert(TerminalPermit(calling));
         }
+        // The authority's word is not enough for a person: who they are stands in the ledger.
+        if let Some(role) = StaffRole::from_word(principal.role.as_str())
+            && !self
+                .terminals
+                .admits_person(role, &principal.name, spki)
+                .await
+                .map_err(status::of)?
+        {
+            return refused("DEV_UNKNOWN");
+        }
         let actor = Actor { role: principal.role.as_str(), name: principal.name, spki };
         request.extensions_mut().insert(Admitted { role: principal.role, actor });
         Ok(())
@@ -438,6 +477,7 @@ mod tests {
                     "Erase" | "ResolveDuplicate" | "ExportTemplate" | "ProposeUnlock"
                     | "ApproveUnlock",
                 )
+                | ("PrincipalService", "RegisterPrincipal" | "RevokePrincipal")
                 | ("FootageService", "PlaceHold" | "LiftHold" | "ConfirmDeleted")
                 | ("CaseService", "ProposeResolution" | "ApproveResolution")
                 | (
@@ -445,11 +485,12 @@ mod tests {
                     | "TerminalService",
                     _,
                 ) => &[Admin],
-                ("EnrollmentService" | "TellerService", _) => &[Enroller, Admin],
-                ("AuditService", "GetEvidence" | "Replay") => &[Auditor],
-                ("AuditService" | "CaseService", _) | ("FootageService", "ListFootage") => {
-                    &[Auditor, Admin]
+                ("EnrollmentService" | "ProposalService" | "TellerService", _) => {
+                    &[Enroller, Admin]
                 }
+                ("AuditService", "GetEvidence" | "Replay") => &[Auditor],
+                ("AuditService" | "CaseService" | "PrincipalService", _)
+                | ("FootageService", "ListFootage") => &[Auditor, Admin],
                 ("ReportService", _) => &[Oversight, Auditor],
                 ("ReceiptService", _) => &[Host],
                 ("ConfirmationService", _) => &[AppBackend],

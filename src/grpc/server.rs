@@ -27,6 +27,8 @@ use super::key::KeyDesk;
 use super::limits::{EnvelopeLayer, Limits};
 use super::peer::{Door, DoorLayer};
 use super::policy::PolicyDesk;
+use super::principal::PrincipalDesk;
+use super::proposal::ProposalDesk;
 use super::receipt::Receipts;
 use super::register::RegisterDesk;
 use super::report::Reports;
@@ -44,6 +46,8 @@ use crate::proto::enrollment_service_server::EnrollmentServiceServer;
 use crate::proto::footage_service_server::FootageServiceServer;
 use crate::proto::key_service_server::KeyServiceServer;
 use crate::proto::policy_service_server::PolicyServiceServer;
+use crate::proto::principal_service_server::PrincipalServiceServer;
+use crate::proto::proposal_service_server::ProposalServiceServer;
 use crate::proto::receipt_service_server::ReceiptServiceServer;
 use crate::proto::register_service_server::RegisterServiceServer;
 use crate::proto::report_service_server::ReportServiceServer;
@@ -181,6 +185,12 @@ impl Site {
         let sensors = SensorServiceServer::new(SensorDesk(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
+        let principals = PrincipalServiceServer::new(PrincipalDesk(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
+        let proposals = ProposalServiceServer::new(ProposalDesk(gateway()))
+            .max_decoding_message_size(message_bytes_max)
+            .max_encoding_message_size(answer_bytes_max);
         let registers = RegisterServiceServer::new(RegisterDesk(gateway()))
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(answer_bytes_max);
@@ -206,6 +216,8 @@ impl Site {
                 .add_service(tellers)
                 .add_service(terminals)
                 .add_service(sensors)
+                .add_service(principals)
+                .add_service(proposals)
                 .add_service(registers)
                 .add_service(cases)
         })

@@ -4,6 +4,7 @@ use std::fmt;
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer;
 
 use crate::crypto::{Digest, sha256};
@@ -167,6 +168,17 @@ pub fn identify(certificate_der: &[u8]) -> Result<PeerIdentity, IdentityError> {
     };
     let principal = Principal::try_from(uri).map_err(IdentityError::Principal)?;
     Ok(PeerIdentity { principal, spki: sha256(certificate.tbs_certificate.subject_pki.raw) })
+}
+
+/// Reads who a certificate in PEM speaks for, as [`identify`] does: the first one of several.
+///
+/// # Errors
+///
+/// [`IdentityError`] for what is no certificate in PEM, and whatever [`identify`] refuses.
+pub fn identify_pem(certificate_pem: &str) -> Result<PeerIdentity, IdentityError> {
+    let first = Pem::iter_from_buffer(certificate_pem.as_bytes()).next();
+    let pem = first.and_then(Result::ok).filter(|pem| pem.label == "CERTIFICATE");
+    identify(&pem.ok_or(IdentityError::Certificate)?.contents)
 }
 
 /// A certificate that says nobody's name.

@@ -15,5 +15,7 @@ pub use authority::{
     Authority, CsrError, IssueError, IssuedCertificate, KeyedCertificate, Validity,
 };
 pub use directory::{Directory, DirectoryError};
-pub use identity::{IdentityError, InvalidPrincipal, PeerIdentity, Principal, Role, identify};
+pub use identity::{
+    IdentityError, InvalidPrincipal, PeerIdentity, Principal, Role, identify, identify_pem,
+};
 pub use request::TerminalRequest;

@@ -21,6 +21,8 @@ pub mod memory;
 mod movements;
 mod packs;
 mod past;
+mod principals;
+mod proposals;
 mod registers;
 mod rows;
 mod sensors;
@@ -57,6 +59,8 @@ pub use ledgers::{ClosedLedgerRow, LedgerReads, LedgerWrites};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf};
 pub use packs::{ActivationRow, PackRow, PackShelf, PackSignature, Packs};
 pub use past::{Links, Past};
+pub use principals::{PrincipalReads, PrincipalRow, PrincipalWrites};
+pub use proposals::{Closure, ProposalReads, ProposalWrites, ProposedRow};
 pub use registers::{RegisterQuestion, RegisterReads, RegisterRow, RegisterValueRow, Registers};
 pub use rows::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
@@ -86,6 +90,8 @@ pub trait Store:
     + KekReads
     + WitnessReads
     + SensorReads
+    + PrincipalReads
+    + ProposalReads
     + std::fmt::Debug
     + ActivationQuestions
     + AttemptQuestions
@@ -192,6 +198,8 @@ pub trait UnitOfWork:
     + KekWrites
     + WitnessWrites
     + SensorWrites
+    + PrincipalWrites
+    + ProposalWrites
     + Attempts
 {
     /// Makes everything durable (synced to the disk) before it returns.

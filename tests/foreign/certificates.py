@@ -111,8 +111,8 @@ def call(channel, method, request=b""):
         return error.code().name, known[0] if known else None
 
 
-def cases(ours, terminal):
-    """What is shown, and what must come of it."""
+def cases(ours, terminal, registered):
+    """What is shown, and what must come of it; `registered` is the key of an administrator who is."""
     name = ours.certificate.subject
     self_signed = Authority.made(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "self")]))
     foreign = Authority.made(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "another authority")]))
@@ -120,7 +120,8 @@ def cases(ours, terminal):
     unheard_of = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
     fake, fake_key = terminal.issue([uri(ADMIN)])
     chained = fake + terminal.certificate.public_bytes(ser.Encoding.PEM)
-    yield "an administrator", ours.issue([uri(ADMIN)]), GOOD
+    yield "an administrator", ours.issue([uri(ADMIN)], key=registered), GOOD
+    yield "an administrator whom nobody registered", ours.issue([uri(ADMIN)]), UNKNOWN
     yield "nobody", (None, None), UNKNOWN
     for role in ("auditor", "enroller", "host", "terminal", "policy-author"):
         yield f"the role {role}", ours.issue([uri(f"spiffe://{TENANT}/{role}/dev")]), NOT_ALLOWED
@@ -137,7 +138,7 @@ def cases(ours, terminal):
     short = rsa.generate_private_key(65537, 1024)
     yield "RSA of 1024 bits", ours.issue([uri(ADMIN)], key=short), NO_HANDSHAKE
     for what, names in names_that_say_nobody():
-        yield what, ours.issue(names, common_name="admin"), UNKNOWN
+        yield what, ours.issue(names, key=registered, common_name="admin"), UNKNOWN
 
 
 def names_that_say_nobody():
@@ -165,7 +166,7 @@ def names_that_say_nobody():
         yield f"the URI {text!r}", [uri(text)]
 
 
-def revoked(gateway, ours, pki, terminal_id, faults):
+def revoked(gateway, ours, pki, terminal_id, registered, faults):
     """A terminal's certificate works until the register says no more, on open connections too."""
     def expect(what, got, expected):
         if got != expected:
@@ -183,7 +184,7 @@ def revoked(gateway, ours, pki, terminal_id, faults):
     expect("a terminal that revokes", call(open_before, REVOKE_TERMINAL), NOT_ALLOWED)
     # Field 1 of the message: the terminal's name.
     name = terminal_id.encode()
-    admin = gateway.connect(*ours.issue([uri(ADMIN)]))
+    admin = gateway.connect(*ours.issue([uri(ADMIN)], key=registered))
     expect("the revocation", call(admin, REVOKE_TERMINAL, bytes([10, len(name)]) + name), GOOD)
     expect("a revoked terminal, connected before", call(open_before, GET_TIME), UNKNOWN)
     expect("a revoked terminal", call(gateway.connect(certificate, key), GET_TIME), UNKNOWN)
@@ -197,16 +198,17 @@ def main():
     clients = pki / "clients"
     terminal = Authority.read(clients, f"terminal-{terminal_id}.pem", f"terminal-{terminal_id}.key")
     gateway = Gateway(address, (pki / "ca.pem").read_bytes())
+    registered = Authority.read(clients, "admin-dev.pem", "admin-dev.key").key
     faults, shown = [], 0
-    for what, (certificate, key), expected in cases(ours, terminal):
+    for what, (certificate, key), expected in cases(ours, terminal, registered):
         with gateway.connect(certificate, key) as channel:
             got = call(channel, LIST_TERMINALS)
         if got != expected:
             faults.append(f"{what}: {got}, and not {expected}")
         shown += 1
-    revoked(gateway, ours, pki, terminal_id, faults)
+    revoked(gateway, ours, pki, terminal_id, registered, faults)
     # What was refused in the handshake was not refused because nobody was there.
-    with gateway.connect(*ours.issue([uri(ADMIN)])) as channel:
+    with gateway.connect(*ours.issue([uri(ADMIN)], key=registered)) as channel:
         if call(channel, LIST_TERMINALS) != GOOD:
             faults.append("the gateway answers nobody in the end")
     if faults:

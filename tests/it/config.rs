@@ -111,6 +111,32 @@ fn keys_may_live_in_a_token_that_is_whole_or_refused() {
     }
 }
 
+#[test]
+fn what_takes_two_people_is_known_and_waits_longer_than_its_delay() {
+    use tulga::domain::four_eyes::TwoPersonAct::{Erasure, FurtherCapture, TemplateImport};
+    let of = |text: &str| Config::from_toml(text).map(|config| config.four_eyes);
+    let by_default = of("").unwrap();
+    assert!([Erasure, FurtherCapture, TemplateImport].iter().all(|act| by_default.covers(*act)));
+    assert_eq!((by_default.delay_ms(Erasure), by_default.expires_ms), (0, 72 * 3_600_000));
+    let nothing = of("[four_eyes]\nacts = []\n").unwrap();
+    assert!(!nothing.covers(Erasure));
+    let day = of("[four_eyes]\nexpires_hours = 48\ndelay_s = { erasure = 86400 }\n").unwrap();
+    assert_eq!((day.delay_ms(Erasure), day.expires_ms), (86_400_000, 172_800_000));
+    for (text, key) in [
+        ("acts = ['erasure', 'unlock']", "four_eyes.acts"),
+        ("expires_hours = 0", "four_eyes.expires_hours"),
+        ("expires_hours = 721", "four_eyes.expires_hours"),
+        ("expires_hours = 1\ndelay_s = { principal_registration = 3600 }", "four_eyes.delay_s"),
+    ] {
+        let Err(ConfigError::Faults(faults)) = of(&format!("[four_eyes]\n{text}\n")) else {
+            panic!("taken: {text}");
+        };
+        // A proposal that expires at once is at fault by its delay too.
+        assert!(faults.faults().iter().any(|fault| fault.key == key), "{text}");
+    }
+    assert!(matches!(of("[four_eyes.delay_s]\nunlock = 1\n"), Err(ConfigError::Malformed(_))));
+}
+
 const WITHOUT_DEFAULT: [(&str, &str); 12] = [
     ("paths", "policy_dir"),
     ("identity", "origin"),

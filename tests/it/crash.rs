@@ -2,6 +2,7 @@
 //! was counted stays counted.
 
 mod acts;
+mod agreed;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -13,12 +13,16 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tulga::clock::{Clock as _, SystemClock};
 use tulga::crypto::Digest;
+use tulga::domain::four_eyes::StaffRole;
 use tulga::domain::id::{PrincipalName, TenantId, TerminalId};
 use tulga::domain::time::UnixMillis;
 use tulga::grpc::limits::Limits;
 use tulga::grpc::peer::{ACCESS, Door, Terminals, may_call};
 use tulga::grpc::server::{Ended, ServeError, Site, TlsMaterial};
 use tulga::pki::{Authority, KeyedCertificate, Role, Validity, identify};
+
+/// Whom nobody registered, though a certificate of the authority names them.
+const STRANGER: &str = "stranger";
 
 /// One registered terminal key.
 struct OneKey(TerminalId, Digest);
@@ -27,6 +31,15 @@ struct OneKey(TerminalId, Digest);
 impl Terminals for OneKey {
     async fn admits(&self, terminal: &TerminalId, key: Digest) -> Result<bool, &'static str> {
         Ok(*terminal == self.0 && key == self.1)
+    }
+
+    async fn admits_person(
+        &self,
+        _role: StaffRole,
+        name: &PrincipalName,
+        _key: Digest,
+    ) -> Result<bool, &'static str> {
+        Ok(name.as_str() != STRANGER)
     }
 
     fn turned_away(&self, _terminal: Option<&TerminalId>, _reason: &'static str) {}
@@ -174,7 +187,28 @@ async fn every_method_and_every_role_meet_at_the_door() {
             walked += 1;
         }
     }
-    assert_eq!(walked, 9 * 86);
+    assert_eq!(walked, 9 * 92);
+}
+
+#[tokio::test]
+async fn a_certificate_alone_makes_nobody_a_person_of_the_bank() {
+    let running = start(Limits::default()).await;
+    let leaf = Validity::of_leaf(now());
+    for role in Role::ALL.into_iter().filter(|role| *role != Role::Terminal) {
+        let stranger = running.authority.issue_client(role, &name(STRANGER), leaf).unwrap();
+        let channel = running.connect(Some(&stranger)).await.unwrap();
+        let may = |(method, _): &&(&str, _)| {
+            method.starts_with("/tulga.") && may_call(method, Some(role)) == Some(true)
+        };
+        let (method, _) = ACCESS.iter().find(may).unwrap();
+        let status = call(&channel, method).await.unwrap_err();
+        let expected = match StaffRole::from_word(role.as_str()) {
+            Some(_) => (Code::Unauthenticated, "DEV_UNKNOWN"),
+            // A system's key opens what its role may.
+            None => (Code::Unimplemented, "REQ_UNKNOWN_METHOD"),
+        };
+        assert_eq!((status.code(), reason(&status).as_str()), expected, "{role:?}");
+    }
 }
 
 #[tokio::test]

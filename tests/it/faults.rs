@@ -22,8 +22,10 @@ use tulga::capture::{DecodeLimits, DecodedImage, encode_png};
 use tulga::clock::ManualClock;
 use tulga::crypto::{Digest, PublicKey, SeededEntropy, Signer};
 use tulga::domain::decision::Outcome;
+use tulga::domain::four_eyes::StaffRole;
 use tulga::domain::id::{
     Attempt, Challenge, CustomerId, HostTransactionId, PrincipalName, TenantId, TerminalId,
+    UnitName,
 };
 use tulga::domain::iin::Iin;
 use tulga::domain::modality::Modality;
@@ -41,7 +43,8 @@ use tulga::gateway::request::{
 use tulga::gateway::{
     CallingTerminal, CertificateAuthority, ExportOptions, FileGuard, Gateway, GatewayError,
     GuardError, HeadGuard, IssueError, KeyEvent, KeyRegisterFiles, KeyStore, KeyStoreError,
-    Keyring, Parts, Redeem, Settings, SignedHead, Tasks, TerminalCertificate, VisionLimits,
+    Keyring, NewPrincipal, Parts, Redeem, RootAct, Settings, SignedHead, Tasks,
+    TerminalCertificate, VisionLimits, root_act_message,
 };
 use tulga::ledger::LedgerNames;
 use tulga::policy::PolicyPack;
@@ -502,6 +505,25 @@ impl Rig {
         .await
     }
 
+    /// Registers people on the root key's word, each in a unit of their own; again for who is there is nothing.
+    pub async fn pin(&self, people: &[&Actor]) {
+        for person in people {
+            let person = NewPrincipal {
+                role: StaffRole::from_word(person.role).unwrap(),
+                name: person.name.clone(),
+                unit: UnitName::try_from(person.name.as_str()).unwrap(),
+                spki: person.spki,
+            };
+            let tenant = TenantId::try_from("bank-a").unwrap();
+            let message = root_act_message(&tenant, RootAct::Pin, std::slice::from_ref(&person));
+            let signature = self.keys.root.sign(&message).unwrap();
+            match self.gateway().pin_principals(vec![person], &signature).await {
+                Ok(_) | Err(GatewayError::Exists(_)) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.running.as_ref().unwrap().0
     }
@@ -668,6 +690,11 @@ fn settings() -> Settings {
         capture_seen_ms: 0,
         build: Digest::new([8; 32]),
         two_people: false,
+        four_eyes: tulga::domain::four_eyes::FourEyes {
+            acts: BTreeSet::new(),
+            delay_ms: std::collections::BTreeMap::new(),
+            expires_ms: 72 * 3_600_000,
+        },
         challenge_ttl_ms: CHALLENGE_TTL_MS,
         receipt_valid_ms: RECEIPT_VALID_MS,
         deadline: Duration::from_mins(1),

@@ -61,6 +61,7 @@ mod page;
 mod page_cases;
 mod policy;
 mod process;
+mod proposals;
 mod reasons;
 mod receipts;
 mod reconcile;

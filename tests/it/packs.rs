@@ -378,6 +378,14 @@ async fn nobody_approves_alone_or_in_another_role() {
     let refused = alone.approve_pack(approval(&good, &own)).await.unwrap_err();
     assert_eq!(
         (refused.code(), reason(&refused).as_str()),
+        (Code::Unauthenticated, "DEV_UNKNOWN"),
+        "whom nobody registered"
+    );
+    // Registered, it is the author's name still.
+    site.pinned(&both, "operations").await;
+    let refused = alone.approve_pack(approval(&good, &own)).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
         (Code::FailedPrecondition, "REQ_STATE")
     );
     people.approver.approve_pack(approval(&good, &people.approver_key)).await.unwrap();

@@ -56,6 +56,7 @@ impl Person {
 }
 
 async fn signed(rig: &Rig, files: &PackFiles) -> Digest {
+    rig.pin(&[&author().actor, &approver().actor]).await;
     author().proposes(rig, files).await.unwrap();
     approver().approves(rig, files).await.unwrap();
     files.hash()

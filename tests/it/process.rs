@@ -25,13 +25,23 @@ pub struct Gateway {
 }
 
 impl Home {
+    /// Where one person erases and adds captures: what takes two has tests of its own.
     pub fn new() -> Self {
+        Self::configured("[four_eyes]\nacts = []\n")
+    }
+
+    /// Where these take two people, as they do by default.
+    pub fn by_two() -> Self {
+        Self::configured("")
+    }
+
+    fn configured(four_eyes: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\ndeadline_ms = 60000\n\
              [paths]\ndata_dir = \"{}\"\nmodels_dir = \"{}\"\n\
              [rate]\nper_terminal_per_minute = 1000000\n\
-             [sensors]\ncapture_seen_hours = 0\n\
+             [sensors]\ncapture_seen_hours = 0\n{four_eyes}\
              [ledger]\ncheckpoint_interval_ms = 60000\n",
             dir.path().join("data").display(),
             Path::new(env!("CARGO_MANIFEST_DIR")).join("models").display(),

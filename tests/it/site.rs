@@ -12,14 +12,16 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic_types::StatusExt as _;
-use tulga::app::{App, DataDir};
+use tulga::app::{App, DataDir, signed_by_root};
 use tulga::clock::{Clock, SystemClock};
 use tulga::config::Config;
-use tulga::domain::id::PrincipalName;
+use tulga::domain::four_eyes::StaffRole;
+use tulga::domain::id::{PrincipalName, UnitName};
 use tulga::domain::time::UnixMillis;
-use tulga::gateway::Gateway;
+use tulga::gateway::request::Logged;
+use tulga::gateway::{Gateway, GatewayError, NewPrincipal, RootAct};
 use tulga::grpc::server::Ended;
-use tulga::pki::{Directory, Role};
+use tulga::pki::{Directory, KeyedCertificate, Role, identify};
 use tulga::proto;
 use tulga::proto::enrollment_service_client::EnrollmentServiceClient;
 use tulga::proto::terminal_service_client::TerminalServiceClient;
@@ -27,6 +29,7 @@ use tulga::proto::terminal_service_client::TerminalServiceClient;
 /// A gateway that serves, and its data folder.
 pub struct Site {
     dir: TempDir,
+    config: Config,
     /// Without a connection; it does not keep the gateway from draining.
     pub gateway: Weak<Gateway>,
     address: String,
@@ -57,9 +60,21 @@ impl Site {
     /// As [`Self::again`], where a capture is known again for so many hours: elsewhere the tests show the
     /// same photographs again and again.
     pub async fn knowing(dir: TempDir, hours: u32, more: &str, clock: Arc<dyn Clock>) -> Self {
+        // Elsewhere one person erases and adds captures: what takes two has tests of its own.
+        Self::by_two(dir, hours, "acts = []", more, clock).await
+    }
+
+    /// As [`Self::knowing`], with what the configuration says of acts that take two people.
+    pub async fn by_two(
+        dir: TempDir,
+        hours: u32,
+        four_eyes: &str,
+        more: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let config = Config::from_toml(&format!(
-            "[server]\ndeadline_ms = 60000\n[sensors]\ncapture_seen_hours = {hours}\n[paths]\ndata_dir = '{}'\nmodels_dir = '{}'\n{more}",
+            "[server]\ndeadline_ms = 60000\n[sensors]\ncapture_seen_hours = {hours}\n[four_eyes]\n{four_eyes}\n[paths]\ndata_dir = '{}'\nmodels_dir = '{}'\n{more}",
             dir.path().join("data").display(),
             root.join("models").display(),
         ))
@@ -75,7 +90,7 @@ impl Site {
             };
             app.serve(listener, stop).await
         });
-        Self { dir, gateway, address, stop, ended }
+        Self { dir, config, gateway, address, stop, ended }
     }
 
     /// The gateway's data folder.
@@ -111,16 +126,45 @@ impl Site {
         self.connect(&certificate, &key).await
     }
 
-    /// Somebody else of the bank's staff, with a certificate of the development authority.
+    /// Somebody else of the bank's staff, registered, in a unit of their own.
     pub async fn named(&self, role: Role, name: &str) -> Channel {
-        let pki = DataDir::at(self.data()).pki();
+        let stranger = self.certified(role, name);
+        self.pinned(&stranger, name).await;
+        self.connect(&stranger.certificate_pem, &stranger.key_pem).await
+    }
+
+    /// A certificate of the development authority, of somebody who is not registered.
+    pub fn certified(&self, role: Role, name: &str) -> KeyedCertificate {
+        let pki = self.pki();
         let name = PrincipalName::try_from(name).unwrap();
-        let tenant = Config::from_toml("").unwrap().identity.tenant;
-        let authority = pki.load_authority(tenant).unwrap();
-        pki.create_client(&authority, role, &name, SystemClock.now()).unwrap();
-        let certificate = pki.read_certificate(&pki.client_path(role, &name)).unwrap();
-        let key = pki.read_key(&pki.client_key_path(role, &name)).unwrap();
-        self.connect(&certificate, &key).await
+        let authority = pki.load_authority(self.config.identity.tenant.clone()).unwrap();
+        pki.create_client(&authority, role, &name, SystemClock.now()).unwrap()
+    }
+
+    /// Registers somebody on the root key's word.
+    pub async fn pinned(&self, certificate: &KeyedCertificate, unit: &str) {
+        let identity = identify(&certificate.certificate_der).unwrap();
+        let person = NewPrincipal {
+            role: StaffRole::from_word(identity.principal.role.as_str()).unwrap(),
+            name: identity.principal.name,
+            unit: UnitName::try_from(unit).unwrap(),
+            spki: identity.spki,
+        };
+        self.root_act(RootAct::Pin, vec![person]).await.unwrap();
+    }
+
+    /// What the root key's holder does to people.
+    pub async fn root_act(
+        &self,
+        act: RootAct,
+        people: Vec<NewPrincipal>,
+    ) -> Result<Logged, GatewayError> {
+        let signature = signed_by_root(&self.config, None, act, &people).unwrap();
+        let gateway = self.gateway.upgrade().unwrap();
+        match act {
+            RootAct::Pin => gateway.pin_principals(people, &signature).await,
+            RootAct::Unpin => gateway.unpin_principals(people, &signature).await,
+        }
     }
 
     /// Registers a terminal as a vendor does: its own key, a signing request, a certificate back.

@@ -14,6 +14,7 @@ mod movements;
 mod oversight;
 mod packs;
 mod past;
+mod people;
 mod registers;
 mod sensors;
 mod sqlite_file;
@@ -85,6 +86,10 @@ use self::past::{
     an_activation_is_remembered_and_a_resumption_is_none, an_open_pair_is_seen_from_both_sides,
     cards_that_have_not_expired_are_counted, others_and_other_terminals_are_counted_once_each,
     refusals_are_counted_since, somebody_is_linked_by_account_card_or_terminal,
+};
+use self::people::{
+    a_key_of_a_person_is_registered_once_and_revoked_once,
+    a_proposal_is_closed_once_and_its_content_goes,
 };
 use self::registers::{
     a_register_counts_by_its_highest_version,
@@ -180,6 +185,8 @@ on_every_store!(
     a_sensors_key_is_registered_once_and_changes_in_what_changes,
     sensors_keys_come_by_name_in_pages_and_by_sensor_and_age,
     a_capture_is_known_again_until_its_end,
+    a_key_of_a_person_is_registered_once_and_revoked_once,
+    a_proposal_is_closed_once_and_its_content_goes,
     the_head_moves_from_where_it_is_only,
     entries_come_in_order_in_pages_and_by_filter,
     a_gap_among_the_leaves_is_noticed,

@@ -24,6 +24,7 @@ use crate::proto::case_service_client::CaseServiceClient;
 use crate::proto::customer_reference::Reference;
 use crate::proto::enrollment_service_client::EnrollmentServiceClient;
 use crate::proto::policy_service_client::PolicyServiceClient;
+use crate::proto::proposal_service_client::ProposalServiceClient;
 use crate::proto::register_service_client::RegisterServiceClient;
 use crate::proto::terminal_service_client::TerminalServiceClient;
 use crate::proto::verification_service_client::VerificationServiceClient;
@@ -248,7 +249,13 @@ impl Scene<'_, '_> {
     async fn guests(&mut self, owner: &str, leaving: [&String; 2]) -> Result<()> {
         for customer_id in leaving {
             let customer_id = customer_id.clone();
-            self.desk.erase(proto::EraseRequest { customer_id }).await?;
+            let asked = proto::EraseRequest { customer_id };
+            // Proposed by one person, it is done when another one of another unit approves.
+            if let Some(waits) = self.desk.erase(asked).await?.into_inner().proposal {
+                let second = self.stage.channel(Role::Admin, SECOND_PERSON).await?;
+                let approval = proto::ApproveProposalRequest { proposal_id: waits.proposal_id };
+                ProposalServiceClient::new(second).approve_proposal(approval).await?;
+            }
         }
         let request = proto::BindTokenRequest {
             customer_id: owner.to_owned(),

@@ -313,10 +313,10 @@ reasons! {
     DevUnknown => ReasonRow {
         code: "DEV_UNKNOWN",
         family: ReasonFamily::Device,
-        meaning: "No certificate was shown, or its key belongs to no registered terminal.",
+        meaning: "No certificate was shown, or its key belongs to no registered terminal or person.",
         customer: CustomerText::OTHER_TERMINAL,
-        operator: "Register the terminal, or find out who is calling.",
-        probable_cause: "A terminal not registered yet, revoked, or a stranger.",
+        operator: "Register the terminal or the person, or find out who is calling.",
+        probable_cause: "A terminal or a person not registered yet, revoked, or a stranger.",
         retryable: false,
         disclosable: false,
         iso8583_field39: "58",

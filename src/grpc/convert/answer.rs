@@ -159,13 +159,18 @@ pub fn duplicate((customer, strength_db): (CustomerId, i64)) -> proto::Duplicate
 }
 
 /// What became of a capture offered for enrolment.
-pub fn capture(answer: CaptureAnswer, language: Language) -> proto::AddCaptureResponse {
-    let CaptureAnswer { capture, quality, reasons } = answer;
+pub fn capture(
+    answer: CaptureAnswer,
+    proposal: Option<proto::Proposal>,
+    language: Language,
+) -> proto::AddCaptureResponse {
+    let CaptureAnswer { capture, proposal: _, quality, reasons } = answer;
     proto::AddCaptureResponse {
         capture_id: capture.map(|id| id.to_string()).unwrap_or_default(),
         accepted: capture.is_some(),
         quality: quality.into_iter().map(proto::QualityComponent::from).collect(),
         reasons: self::reasons(reasons, language),
+        proposal,
     }
 }
 

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod capture;
 pub mod case;
 pub mod noun;
+pub mod proposal;
 pub mod register;
 mod replay;
 pub mod request;

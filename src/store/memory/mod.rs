@@ -12,6 +12,8 @@ mod ledgers;
 mod movements;
 mod packs;
 mod past;
+mod principals;
+mod proposals;
 mod registers;
 mod sensors;
 mod unable;
@@ -35,8 +37,8 @@ use super::{
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
 use crate::domain::id::{
-    CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, ReceiptId, SensorKeyId,
-    TerminalId,
+    CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, ProposalId, ReceiptId,
+    SensorKeyId, TerminalId,
 };
 use crate::domain::register::Register;
 use crate::domain::time::UnixMillis;
@@ -171,6 +173,8 @@ struct State {
     witnessed: BTreeMap<String, super::WitnessedRow>,
     timestamps: BTreeMap<(String, u64), super::TimestampRow>,
     sensor_keys: BTreeMap<SensorKeyId, super::SensorKeyRow>,
+    principals: BTreeMap<Digest, super::PrincipalRow>,
+    proposals: BTreeMap<ProposalId, super::ProposedRow>,
     /// Until when a capture may not come again.
     seen_captures: BTreeMap<Digest, UnixMillis>,
 }
@@ -513,6 +517,7 @@ impl UnitOfWork for MemoryUnit {
         state.forget_confirmations(id);
         state.activation_proposals.remove(id);
         state.forget_locks(id);
+        state.forget_proposals(id);
         let customer = state.customers.get_mut(id);
         let Some(row) = customer.filter(|row| row.status != CustomerStatus::Erased) else {
             return Ok(false);

@@ -19,6 +19,8 @@ mod movements;
 mod packs;
 mod parse;
 mod past;
+mod principals;
+mod proposals;
 mod read;
 mod registers;
 mod sensors;

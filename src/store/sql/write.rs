@@ -181,6 +181,7 @@ impl UnitOfWork for SqlUnit {
             "DELETE FROM activation_proposals WHERE customer = $1",
             "DELETE FROM biometric_locks WHERE customer = $1",
             "DELETE FROM holder_locks WHERE customer = $1",
+            "UPDATE proposals SET content = x'' WHERE customer = $1",
             "DELETE FROM duplicates WHERE customer = $1 OR other = $1",
             "DELETE FROM case_lookalikes WHERE other = $1 \
              OR case_id IN (SELECT id FROM cases WHERE customer = $1)",

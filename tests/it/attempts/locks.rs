@@ -23,6 +23,7 @@ async fn one_administrator_unlocks_nobody_and_two_do() {
     let bank = Bank::open("delay_after_failures = 2\nlock_after_failures = 2").await;
     let gateway = bank.rig.gateway();
     let (one, two) = (administrator("one", 21), administrator("two", 22));
+    bank.rig.pin(&[&one, &two]).await;
     let customer = &bank.customer;
     bank.fails(1).await;
     assert!(is_state(gateway.propose_unlock(&one, customer).await), "nothing is locked");

@@ -230,7 +230,7 @@ async fn activate(channel: Channel, packs: Vec<String>, said: Arc<Said>) {
 }
 
 /// Twelve digits that nobody has: the month is 00.
-fn iin_of_nobody(number: u32) -> String {
+pub fn iin_of_nobody(number: u32) -> String {
     let (day, rest) = (number / 10_000, number % 10_000);
     (10..70)
         .map(|end| format!("0000{day:02}{}{rest:04}{}", end / 10, end % 10))

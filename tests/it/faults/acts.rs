@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tulga::crypto::Digest;
 use tulga::domain::decision::Outcome;
-use tulga::domain::id::Attempt;
+use tulga::domain::four_eyes::{ProposalState, StaffRole};
+use tulga::domain::id::{Attempt, PrincipalName, UnitName};
 use tulga::domain::money::Currency;
 use tulga::domain::transaction::CashOutcome;
-use tulga::gateway::request::{Answer, ReportOutcome};
-use tulga::gateway::{EntryFilter, Gateway, GatewayError};
+use tulga::gateway::request::{Actor, Answer, ReportOutcome};
+use tulga::gateway::{EntryFilter, Gateway, GatewayError, NewPrincipal};
 
 use super::{FAULTS, Rig, business_date, demo, enroller, terminal};
 
@@ -107,6 +109,64 @@ async fn every_fault_at_every_step_of_an_act_leaves_it_done_once() {
     }
     let struck: u32 = table.values().map(|row| row.0).sum();
     assert!(struck >= 30, "only {struck} faults struck");
+}
+
+fn administrator(name: &str, key: u8) -> Actor {
+    let name = PrincipalName::try_from(name).unwrap();
+    Actor { role: "admin", name, spki: Digest::new([key; 32]) }
+}
+
+/// Every fault at every step of an approval: the act is done and its proposal closed, or neither, and asking
+/// again tells or does it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_fault_at_every_step_of_an_approval_leaves_it_done_once_or_waiting() {
+    let mut struck = 0;
+    for fault in FAULTS {
+        for step in 0.. {
+            let rig = Rig::new().await;
+            let gateway = rig.gateway();
+            let (one, two) = (administrator("one", 21), administrator("two", 22));
+            rig.pin(&[&one, &two]).await;
+            let new = NewPrincipal {
+                role: StaffRole::Auditor,
+                name: PrincipalName::try_from("new").unwrap(),
+                unit: UnitName::try_from("branch").unwrap(),
+                spki: Digest::new([23; 32]),
+            };
+            let id = gateway.propose_principal(&one, new.clone()).await.unwrap().row.id;
+            let before = size(&rig).await;
+            rig.store.fail_after(step, fault);
+            let first = gateway.approve_proposal(&two, &id).await;
+            if !rig.store.script_is_done() {
+                first.unwrap();
+                break;
+            }
+            struck += 1;
+            let at = format!("{fault:?} at {step}");
+            let (state, row) = (
+                gateway.proposal(&id).await.unwrap().state,
+                gateway
+                    .principals(None, 10)
+                    .await
+                    .unwrap()
+                    .into_iter()
+                    .any(|row| row.spki == new.spki),
+            );
+            assert_eq!(state == ProposalState::Done, row, "{at}: half done");
+            assert_eq!(size(&rig).await, before + usize::from(row), "{at}: its entry");
+            let again = gateway.approve_proposal(&two, &id).await;
+            match (&first, row, &again) {
+                (Ok(_) | Err(GatewayError::Store(_)), true, Err(GatewayError::State(_)))
+                | (Err(GatewayError::Store(_)), false, Ok(_)) => {}
+                other => panic!("{at}: {other:?}"),
+            }
+            assert_eq!(gateway.proposal(&id).await.unwrap().state, ProposalState::Done, "{at}");
+            assert_eq!(size(&rig).await, before + 1, "{at}: one act, one entry");
+            assert!(gateway.admits_person(new.role, &new.name, &new.spki).await.unwrap(), "{at}");
+            rig.audited().await;
+        }
+    }
+    assert!(struck >= 15, "only {struck} faults struck");
 }
 
 async fn size(rig: &Rig) -> usize {

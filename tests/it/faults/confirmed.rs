@@ -147,6 +147,7 @@ impl Marked {
         let rig = Rig::by(PolicyPack::load(&pack).unwrap()).await;
         let gateway = rig.gateway();
         let (one, two) = (staff("one", 5), staff("two", 6));
+        rig.pin(&[&one, &two]).await;
         let iin = Iin::try_from("000000300017").unwrap();
         let request = CreateCustomer { iin, consent: consent() };
         let customer = gateway.create_customer(&one, request).await.unwrap();

@@ -1,0 +1,379 @@
+//! Acts that take two people: proposed by one, done when another one approves.
+//!
+//! The transaction that closes a proposal is the one in which the act is done, so it is done once or not at
+//! all. A proposal never changes: what is approved is what was proposed. The delay between the two is time
+//! for others to see it, and to withdraw it.
+
+mod content;
+
+use std::sync::Arc;
+
+use super::Gateway;
+use super::act::{Write, receipt_actor};
+use super::error::GatewayError;
+use super::people::{PeopleWrite, Person, REGISTERED, require_another};
+use super::request::{Actor, Logged};
+use super::sequencer::Slot;
+use crate::crypto::random_bytes;
+use crate::domain::four_eyes::{ProposalState, StaffRole, TwoPersonAct};
+use crate::domain::id::{CustomerId, PrincipalName, ProposalId};
+use crate::domain::time::UnixMillis;
+use crate::matching::TEMPLATE_CAPTURES_MAX;
+use crate::receipt::{Administration, Content as Said};
+use crate::store::{Closure, ProposedRow, UnitOfWork};
+
+pub(super) use content::{Content, commit_of};
+
+/// Most proposals that may wait.
+const OPEN_MAX: u64 = 1000;
+
+/// Most proposals that the clerk closes at once.
+const EXPIRED_MAX: u32 = 100;
+
+/// A proposal, as people look at it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proposal {
+    /// The proposal.
+    pub row: ProposedRow,
+    /// Where it stands now.
+    pub state: ProposalState,
+    /// What is proposed about the subject, in words; empty once it is closed.
+    pub what: String,
+}
+
+/// An act that one person asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Acted<T> {
+    /// It is done.
+    Done(T),
+    /// Another person must approve it.
+    Waits(Box<Proposal>),
+}
+
+impl Gateway {
+    /// Proposes an act. Its exact content is kept, and the entry commits to it.
+    pub(super) async fn propose_act(
+        &self,
+        actor: &Actor,
+        act: TwoPersonAct,
+        customer: Option<CustomerId>,
+        subject: String,
+        content: Content,
+    ) -> Result<Proposal, GatewayError> {
+        let id = ProposalId::new(random_bytes(&*self.entropy)?);
+        let four_eyes = &self.settings.four_eyes;
+        let now = self.clock.now();
+        let row = ProposedRow {
+            id,
+            act,
+            customer,
+            subject: subject.clone(),
+            commit: commit_of(&id, act, &content),
+            content: content.to_bytes(),
+            proposed_by: actor.name.clone(),
+            proposed_key: actor.spki,
+            // These four are set once the entry has its place.
+            proposed_at: now,
+            index: 0,
+            not_before: now,
+            expires_at: now,
+            closed: None,
+        };
+        let said = Said::Administration(Administration {
+            act: proposed_word(act).to_owned(),
+            actor: receipt_actor(actor),
+            subject: Some(subject),
+            details: Some(row.commit.labelled()),
+        });
+        let write = ProposalWrite::Open {
+            row: Box::new(row),
+            delay_ms: four_eyes.delay_ms(act),
+            expires_ms: four_eyes.expires_ms,
+        };
+        self.perform_as(said, None, vec![Write::Proposal(write)]).await?;
+        self.proposal(&id).await
+    }
+
+    /// A proposal.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::NotFound`] when there is none.
+    pub async fn proposal(&self, id: &ProposalId) -> Result<Proposal, GatewayError> {
+        let row = self.store.proposal(id).await?.ok_or(GatewayError::NotFound("proposal"))?;
+        self.describe_proposal(row)
+    }
+
+    /// Proposals in the order of their entries, after the given place; `open` leaves out those that wait no
+    /// more.
+    ///
+    /// # Errors
+    ///
+    /// What the store cannot do.
+    pub async fn proposals(
+        &self,
+        open: bool,
+        after: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Proposal>, GatewayError> {
+        let rows = self.store.proposals(open, after, limit).await?;
+        rows.into_iter().map(|row| self.describe_proposal(row)).collect()
+    }
+
+    fn describe_proposal(&self, row: ProposedRow) -> Result<Proposal, GatewayError> {
+        let state = match row.state() {
+            ProposalState::Open if self.clock.now() >= row.expires_at => ProposalState::Expired,
+            state => state,
+        };
+        // Of an erased customer nothing is left of it.
+        let what = if row.content.is_empty() { String::new() } else { Content::of(&row)?.words() };
+        Ok(Proposal { row, state, what })
+    }
+
+    /// Another person approves a proposal, and what it proposes is done.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::State`] when it may not be approved: too early, too late, closed, by the same person or
+    /// one of the same unit; and whatever the act itself cannot do.
+    pub async fn approve_proposal(
+        self: &Arc<Self>,
+        actor: &Actor,
+        id: &ProposalId,
+    ) -> Result<Logged, GatewayError> {
+        let row = self.open_row(id).await?;
+        require_role(actor, row.act)?;
+        self.require_both_told(&row, actor).await?;
+        if row.content.is_empty() {
+            // An erasure took it.
+            return Err(GatewayError::NotFound("customer"));
+        }
+        let content = Content::of(&row)?;
+        let (act, commit, subject) = (row.act, row.commit, row.subject.clone());
+        let (proposal, customer) = (row.id, row.customer);
+        let close = self.close_write(row, ProposalState::Done, Some(actor));
+        let customer = || customer.ok_or(GatewayError::broken("a proposal is about nobody"));
+        let (word, write) = match (act, content) {
+            (TwoPersonAct::Erasure, Content::Nothing) => {
+                return self.erase_now(actor, &customer()?, vec![close]).await;
+            }
+            (TwoPersonAct::FurtherCapture, Content::Captures(rows)) => {
+                return self
+                    .insert_agreed(actor, &customer()?, "capture_added", rows, close, commit)
+                    .await;
+            }
+            (TwoPersonAct::TemplateImport, Content::Captures(rows)) => {
+                self.require_no_captures(&customer()?, &rows).await?;
+                return self
+                    .insert_agreed(actor, &customer()?, "template_imported", rows, close, commit)
+                    .await;
+            }
+            (TwoPersonAct::PrincipalRegistration, Content::Person(person)) => {
+                (REGISTERED, PeopleWrite::Register(vec![person], Some(proposal)))
+            }
+            (TwoPersonAct::PrincipalRevocation, Content::Person(person)) => {
+                ("principal_revoked", PeopleWrite::Revoke(vec![person.spki]))
+            }
+            _ => return Err(GatewayError::broken("a proposal's content is another act's")),
+        };
+        let said = Said::Administration(Administration {
+            act: word.to_owned(),
+            actor: receipt_actor(actor),
+            subject: Some(subject),
+            details: Some(commit.labelled()),
+        });
+        self.perform_as(said, None, vec![close, Write::People(write)]).await
+    }
+
+    /// Who the two are stands in the ledger, or they are nobody.
+    async fn require_both_told(
+        &self,
+        row: &ProposedRow,
+        second: &Actor,
+    ) -> Result<(), GatewayError> {
+        for key in [&row.proposed_key, &second.spki] {
+            if let Some(person) = self.store.principal(key).await? {
+                self.require_told(&person).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever proposed it takes a proposal back, or an administrator stops it.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::State`] when it waits no more, or is somebody else's.
+    pub async fn withdraw_proposal(
+        &self,
+        actor: &Actor,
+        id: &ProposalId,
+    ) -> Result<Logged, GatewayError> {
+        let row = self.open_row(id).await?;
+        let is_theirs = row.proposed_by == actor.name && row.proposed_key == actor.spki;
+        if !is_theirs && actor.role != StaffRole::Admin.as_str() {
+            return Err(GatewayError::State(
+                "only whoever proposed it, or an administrator, withdraws a proposal",
+            ));
+        }
+        let said = Said::Administration(Administration {
+            act: "proposal_withdrawn".to_owned(),
+            actor: receipt_actor(actor),
+            subject: Some(row.subject.clone()),
+            details: Some(row.commit.labelled()),
+        });
+        let close = self.close_write(row, ProposalState::Withdrawn, Some(actor));
+        self.perform_as(said, None, vec![close]).await
+    }
+
+    /// Enters that nobody approved in time, and destroys what was proposed; the clerk does it each minute.
+    ///
+    /// # Errors
+    ///
+    /// What the store or the ledger cannot do; the clerk does it later.
+    pub async fn expire_proposals(&self) -> Result<(), GatewayError> {
+        for row in self.store.proposals_expired(self.clock.now(), EXPIRED_MAX).await? {
+            let said = Said::Administration(Administration {
+                act: "proposal_expired".to_owned(),
+                actor: self.signing.own_actor(&self.open_ledger()?)?,
+                subject: Some(row.subject.clone()),
+                details: Some(row.commit.labelled()),
+            });
+            let close = self.close_write(row, ProposalState::Expired, None);
+            self.perform_as(said, None, vec![close]).await?;
+        }
+        Ok(())
+    }
+
+    async fn open_row(&self, id: &ProposalId) -> Result<ProposedRow, GatewayError> {
+        let row = self.store.proposal(id).await?.ok_or(GatewayError::NotFound("proposal"))?;
+        if row.closed.is_some() {
+            return Err(WAITS_NO_MORE);
+        }
+        Ok(row)
+    }
+
+    fn close_write(&self, row: ProposedRow, state: ProposalState, by: Option<&Actor>) -> Write {
+        let by = by.map(|actor| (actor.name.clone(), actor.spki));
+        // When and by which entry is known once that has its place.
+        let closure = Closure { state, by, at: self.clock.now(), index: 0 };
+        Write::Proposal(ProposalWrite::Close(Box::new(row), closure))
+    }
+}
+
+const WAITS_NO_MORE: GatewayError =
+    GatewayError::State("the proposal is done, withdrawn or expired");
+
+/// Who erases and registers people may approve it; captures are the enrollers' work too.
+fn require_role(actor: &Actor, act: TwoPersonAct) -> Result<(), GatewayError> {
+    let is_admin = actor.role == StaffRole::Admin.as_str();
+    let may = match act {
+        TwoPersonAct::FurtherCapture | TwoPersonAct::TemplateImport => {
+            is_admin || actor.role == StaffRole::Enroller.as_str()
+        }
+        TwoPersonAct::Erasure
+        | TwoPersonAct::PrincipalRegistration
+        | TwoPersonAct::PrincipalRevocation => is_admin,
+    };
+    if may { Ok(()) } else { Err(GatewayError::State("an administrator must approve this")) }
+}
+
+const fn proposed_word(act: TwoPersonAct) -> &'static str {
+    match act {
+        TwoPersonAct::Erasure => "erasure_proposed",
+        TwoPersonAct::FurtherCapture => "capture_proposed",
+        TwoPersonAct::TemplateImport => "template_import_proposed",
+        TwoPersonAct::PrincipalRegistration => "principal_proposed",
+        TwoPersonAct::PrincipalRevocation => "principal_revocation_proposed",
+    }
+}
+
+/// One write about a proposal.
+pub(super) enum ProposalWrite {
+    /// Keeps one; it may be approved after so many milliseconds, and waits so many.
+    Open { row: Box<ProposedRow>, delay_ms: i64, expires_ms: i64 },
+    /// Ends this very one.
+    Close(Box<ProposedRow>, Closure),
+}
+
+impl ProposalWrite {
+    pub async fn apply(&self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<(), GatewayError> {
+        match self {
+            Self::Open { row, delay_ms, expires_ms } => {
+                let row = ProposedRow {
+                    proposed_at: slot.now,
+                    index: slot.place,
+                    not_before: slot.now.plus_millis(*delay_ms),
+                    expires_at: slot.now.plus_millis(*expires_ms),
+                    ..ProposedRow::clone(row)
+                };
+                open(unit, &row, slot.now).await
+            }
+            Self::Close(row, closure) => {
+                let closure = Closure { at: slot.now, index: slot.place, ..closure.clone() };
+                close(unit, row, &closure).await
+            }
+        }
+    }
+}
+
+async fn open(
+    unit: &mut dyn UnitOfWork,
+    row: &ProposedRow,
+    now: UnixMillis,
+) -> Result<(), GatewayError> {
+    if unit.proposals_open().await? >= OPEN_MAX {
+        return Err(GatewayError::State("too many proposals wait for an approval"));
+    }
+    let mut same = unit.proposals_about(row.act, &row.subject).await?;
+    same.retain(|other| now < other.expires_at);
+    // Captures add up; of anything else two proposals are one.
+    let most = match row.act {
+        TwoPersonAct::FurtherCapture | TwoPersonAct::TemplateImport => TEMPLATE_CAPTURES_MAX,
+        TwoPersonAct::Erasure
+        | TwoPersonAct::PrincipalRegistration
+        | TwoPersonAct::PrincipalRevocation => 1,
+    };
+    if same.len() >= most {
+        return Err(GatewayError::Exists("proposal"));
+    }
+    Ok(unit.insert_proposal(row).await?)
+}
+
+async fn close(
+    unit: &mut dyn UnitOfWork,
+    seen: &ProposedRow,
+    closure: &Closure,
+) -> Result<(), GatewayError> {
+    // A proposal never changes but to be closed.
+    let row = unit.proposal(&seen.id).await?.ok_or(GatewayError::NotFound("proposal"))?;
+    if row != *seen || row.closed.is_some() {
+        return Err(WAITS_NO_MORE);
+    }
+    match (closure.state, &closure.by) {
+        (ProposalState::Done, Some((name, key))) => {
+            require_approval(unit, &row, name, key, closure.at).await?;
+        }
+        (ProposalState::Withdrawn, Some(_)) => {}
+        (ProposalState::Expired, None) if closure.at >= row.expires_at => {}
+        _ => return Err(GatewayError::broken("a proposal does not end like this")),
+    }
+    if unit.close_proposal(&row.id, closure).await? { Ok(()) } else { Err(WAITS_NO_MORE) }
+}
+
+async fn require_approval(
+    unit: &mut dyn UnitOfWork,
+    row: &ProposedRow,
+    name: &PrincipalName,
+    key: &crate::crypto::Digest,
+    now: UnixMillis,
+) -> Result<(), GatewayError> {
+    if now < row.not_before {
+        return Err(GatewayError::State("the proposal may not be approved yet"));
+    }
+    if now >= row.expires_at {
+        return Err(GatewayError::State("the proposal has expired"));
+    }
+    let first = Person::of(&row.proposed_by, &row.proposed_key);
+    require_another(unit, first, Person::of(name, key)).await
+}

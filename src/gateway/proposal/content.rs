@@ -1,0 +1,199 @@
+//! What exactly is proposed, as it is kept until it is done.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::from_slice;
+
+use crate::crypto::{Digest, length_prefixed, sha256};
+use crate::domain::four_eyes::{StaffRole, TwoPersonAct};
+use crate::domain::id::{CaptureId, CustomerId, PrincipalName, ProposalId, UnitName};
+use crate::domain::modality::Modality;
+use crate::domain::time::UnixMillis;
+use crate::gateway::error::GatewayError;
+use crate::gateway::people::NewPrincipal;
+use crate::store::{CaptureRow, ProposedRow};
+
+/// What is to be done, beside whom it is about.
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::gateway) enum Content {
+    /// Nothing but the act itself.
+    Nothing,
+    /// Captures, sealed to where they will be kept.
+    Captures(Vec<CaptureRow>),
+    /// A person of the staff.
+    Person(NewPrincipal),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Kept {
+    Nothing,
+    Captures(Vec<KeptCapture>),
+    Person { role: String, name: String, unit: String, spki: String },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptCapture {
+    id: String,
+    of: String,
+    sealed: String,
+    created_at: i64,
+}
+
+/// What the entries of a proposal and of the act commit to. A capture in it is sealed, and so says nothing.
+pub(in crate::gateway) fn commit_of(
+    id: &ProposalId,
+    act: TwoPersonAct,
+    content: &Content,
+) -> Digest {
+    let content = match content {
+        Content::Person(person) => {
+            NewPrincipal::particulars(std::slice::from_ref(person)).as_bytes().to_vec()
+        }
+        other => other.to_bytes(),
+    };
+    let act = act.as_str().as_bytes();
+    sha256(&length_prefixed(&[b"tulga-proposal-v1", id.as_bytes(), act, &content]))
+}
+
+impl Content {
+    /// What a proposal that waits proposes.
+    pub fn of(row: &ProposedRow) -> Result<Self, GatewayError> {
+        let kept: Kept = from_slice(&row.content)
+            .map_err(|cause| GatewayError::internal("the content of a proposal", cause))?;
+        let content = kept.parsed(row.customer);
+        content.ok_or(GatewayError::broken("the content of a proposal does not parse"))
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let kept = match self {
+            Self::Nothing => Kept::Nothing,
+            Self::Captures(rows) => Kept::Captures(rows.iter().map(KeptCapture::of).collect()),
+            Self::Person(NewPrincipal { role, name, unit, spki }) => Kept::Person {
+                role: role.as_str().to_owned(),
+                name: name.to_string(),
+                unit: unit.to_string(),
+                spki: spki.hex(),
+            },
+        };
+        // Texts and numbers alone: nothing of it can fail to be written.
+        serde_json::to_vec(&kept).unwrap_or_default()
+    }
+
+    /// What people are shown of it.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Nothing => String::new(),
+            Self::Captures(rows) => {
+                let of: Vec<_> = rows.iter().map(|row| row.modality.characteristic()).collect();
+                of.join(", ")
+            }
+            Self::Person(person) => person.spki.labelled(),
+        }
+    }
+}
+
+impl Kept {
+    fn parsed(self, customer: Option<CustomerId>) -> Option<Content> {
+        Some(match self {
+            Self::Nothing => Content::Nothing,
+            Self::Captures(kept) => {
+                let customer = customer?;
+                let rows = kept.into_iter().map(|capture| capture.parsed(customer));
+                Content::Captures(rows.collect::<Option<_>>()?)
+            }
+            Self::Person { role, name, unit, spki } => Content::Person(NewPrincipal {
+                role: StaffRole::from_word(&role)?,
+                name: PrincipalName::try_from(name.as_str()).ok()?,
+                unit: UnitName::try_from(unit.as_str()).ok()?,
+                spki: Digest::from_hex(&spki).ok()?,
+            }),
+        })
+    }
+}
+
+impl KeptCapture {
+    fn of(row: &CaptureRow) -> Self {
+        Self {
+            id: row.id.to_string(),
+            of: row.modality.characteristic().to_owned(),
+            sealed: STANDARD.encode(&row.sealed),
+            created_at: row.created_at.get(),
+        }
+    }
+
+    fn parsed(self, customer: CustomerId) -> Option<CaptureRow> {
+        Some(CaptureRow {
+            id: CaptureId::from_hex(&self.id)?,
+            customer,
+            modality: Modality::from_characteristic(&self.of)?,
+            sealed: STANDARD.decode(self.sealed).ok()?,
+            created_at: UnixMillis::new(self.created_at),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::finger::FingerPosition;
+
+    fn row(act: TwoPersonAct, content: &Content) -> ProposedRow {
+        let at = UnixMillis::new(1);
+        ProposedRow {
+            id: ProposalId::new([1; 16]),
+            act,
+            customer: Some(CustomerId::new([2; 16])),
+            subject: "somebody".to_owned(),
+            content: content.to_bytes(),
+            commit: commit_of(&ProposalId::new([1; 16]), act, content),
+            proposed_by: PrincipalName::try_from("one").unwrap(),
+            proposed_key: Digest::new([3; 32]),
+            proposed_at: at,
+            index: 1,
+            not_before: at,
+            expires_at: at,
+            closed: None,
+        }
+    }
+
+    #[test]
+    fn what_is_proposed_is_kept_as_it_is_and_each_content_has_a_commitment_of_its_own() {
+        let capture = |modality| CaptureRow {
+            id: CaptureId::new([4; 16]),
+            customer: CustomerId::new([2; 16]),
+            modality,
+            sealed: vec![0, 255, 7],
+            created_at: UnixMillis::new(5),
+        };
+        let person = |unit: &str| {
+            Content::Person(NewPrincipal {
+                role: StaffRole::Admin,
+                name: PrincipalName::try_from("two").unwrap(),
+                unit: UnitName::try_from(unit).unwrap(),
+                spki: Digest::new([6; 32]),
+            })
+        };
+        let finger = Modality::Finger(FingerPosition::ALL[0]);
+        let contents = [
+            Content::Nothing,
+            Content::Captures(vec![capture(Modality::Face)]),
+            Content::Captures(vec![capture(finger), capture(finger)]),
+            person("operations"),
+            person("control"),
+        ];
+        let mut commits = std::collections::BTreeSet::new();
+        for content in &contents {
+            for act in TwoPersonAct::ALL {
+                let row = row(act, content);
+                assert!(Content::of(&row).unwrap() == *content);
+                assert!(commits.insert(row.commit));
+            }
+        }
+        let mut broken = row(TwoPersonAct::Erasure, &Content::Nothing);
+        broken.content = b"{\"person\":{}}".to_vec();
+        assert!(Content::of(&broken).is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! The people who may act in the bank's name, and what they propose.
+
+use tulga::domain::four_eyes::{ProposalState, StaffRole, TwoPersonAct};
+use tulga::domain::id::{PrincipalName, ProposalId, UnitName};
+use tulga::domain::time::UnixMillis;
+use tulga::store::{Closure, PrincipalRow, ProposedRow, Store, StoreError};
+
+use super::fixtures::{add_customer, customer_id, digest, write};
+
+fn principal(number: u8, name: &str, index: u64) -> PrincipalRow {
+    PrincipalRow {
+        spki: digest(number),
+        role: StaffRole::ALL[usize::from(number) % StaffRole::ALL.len()],
+        name: PrincipalName::try_from(name).unwrap(),
+        unit: UnitName::try_from("operations").unwrap(),
+        registered_at: UnixMillis::new(i64::from(number)),
+        index,
+        proposal: (number % 2 == 0).then(|| ProposalId::new([number; 16])),
+        revoked: None,
+    }
+}
+
+pub async fn a_key_of_a_person_is_registered_once_and_revoked_once(store: &dyn Store) {
+    let rows = [principal(1, "one", 7), principal(2, "two", 7), principal(3, "one", 8)];
+    write(store, async |unit| {
+        for row in rows.iter().rev() {
+            unit.insert_principal(row).await?;
+        }
+        assert_eq!(unit.principal(&rows[0].spki).await?, Some(rows[0].clone()));
+        let named = unit.principals_named(&rows[0].name).await?;
+        assert_eq!(named, [rows[0].clone(), rows[2].clone()]);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let again = PrincipalRow { name: rows[1].name.clone(), ..rows[0].clone() };
+    let again = write(store, async |unit| unit.insert_principal(&again).await).await;
+    assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+    assert_eq!(store.principals(None, 2).await.unwrap(), rows[..2]);
+    assert_eq!(store.principals(Some(&rows[1].spki), 2).await.unwrap(), rows[2..]);
+    assert_eq!(store.principals_of_entry(7).await.unwrap(), rows[..2]);
+    assert_eq!(store.principal(&digest(9)).await.unwrap(), None);
+
+    let at = UnixMillis::new(50);
+    for (key, expected) in [(digest(1), true), (digest(1), false), (digest(9), false)] {
+        let done = write(store, async |unit| unit.revoke_principal(&key, at, 9).await).await;
+        assert_eq!(done.unwrap(), expected);
+    }
+    let revoked = PrincipalRow { revoked: Some((at, 9)), ..rows[0].clone() };
+    assert_eq!(store.principal(&digest(1)).await.unwrap(), Some(revoked.clone()));
+    // What was revoked stays known: the key is never registered again.
+    let again = write(store, async |unit| unit.insert_principal(&rows[0]).await).await;
+    assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+    assert_eq!(store.principals(None, 1).await.unwrap(), [revoked]);
+}
+
+fn proposed(number: u8, customer: Option<u8>) -> ProposedRow {
+    let at = |ms: i64| UnixMillis::new(i64::from(number) * 100 + ms);
+    ProposedRow {
+        id: ProposalId::new([number; 16]),
+        act: TwoPersonAct::ALL[usize::from(number) % TwoPersonAct::ALL.len()],
+        customer: customer.map(customer_id),
+        subject: "subject".into(),
+        content: vec![number; 20],
+        commit: digest(number),
+        proposed_by: PrincipalName::try_from("one").unwrap(),
+        proposed_key: digest(number),
+        proposed_at: at(0),
+        index: u64::from(number) + 10,
+        not_before: at(1),
+        expires_at: at(50),
+        closed: None,
+    }
+}
+
+pub async fn a_proposal_is_closed_once_and_its_content_goes(store: &dyn Store) {
+    for number in 1..=2 {
+        add_customer(store, number).await;
+    }
+    let rows = [proposed(1, Some(1)), proposed(2, Some(2)), proposed(3, None), proposed(6, None)];
+    write(store, async |unit| {
+        for row in rows.iter().rev() {
+            unit.insert_proposal(row).await?;
+        }
+        assert_eq!(unit.proposals_open().await?, 4);
+        assert_eq!(unit.proposal(&rows[0].id).await?, Some(rows[0].clone()));
+        // The same act about the same subject, in the order of the entries.
+        let about = unit.proposals_about(rows[0].act, "subject").await?;
+        assert_eq!(about, [rows[0].clone(), rows[3].clone()]);
+        assert_eq!(unit.proposals_about(rows[0].act, "nobody").await?, []);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let again = write(store, async |unit| unit.insert_proposal(&rows[0]).await).await;
+    assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+    let nobodys = proposed(7, Some(9));
+    let refused = write(store, async |unit| unit.insert_proposal(&nobodys).await).await;
+    assert!(matches!(refused, Err(StoreError::Inconsistent { .. })), "{refused:?}");
+    assert_eq!(store.proposals(false, None, 2).await.unwrap(), rows[..2]);
+    assert_eq!(store.proposals(false, Some(rows[1].index), 9).await.unwrap(), rows[2..]);
+    let over = store.proposals_expired(UnixMillis::new(250), 9).await.unwrap();
+    assert_eq!(over, rows[..2]);
+    assert_eq!(store.proposals_expired(UnixMillis::new(250), 1).await.unwrap(), rows[..1]);
+
+    let who = Some((PrincipalName::try_from("two").unwrap(), digest(9)));
+    let done = |state, by| Closure { state, by, at: UnixMillis::new(70), index: 70 };
+    let ends = [
+        (0, done(ProposalState::Done, who.clone())),
+        (2, done(ProposalState::Withdrawn, who)),
+        (3, done(ProposalState::Expired, None)),
+    ];
+    for (place, closure) in &ends {
+        let id = rows[*place].id;
+        for expected in [true, false] {
+            let closed = write(store, async |unit| unit.close_proposal(&id, closure).await).await;
+            assert_eq!(closed.unwrap(), expected);
+        }
+        let closed = ProposedRow {
+            content: Vec::new(),
+            closed: Some(closure.clone()),
+            ..rows[*place].clone()
+        };
+        assert_eq!(closed.state(), closure.state);
+        assert_eq!(store.proposal(&id).await.unwrap(), Some(closed));
+    }
+    assert_eq!(store.proposals(true, None, 9).await.unwrap(), rows[1..2]);
+    let (nobody, closure) = (ProposalId::new([9; 16]), &ends[0].1);
+    let none = write(store, async |unit| unit.close_proposal(&nobody, closure).await).await;
+    assert!(!none.unwrap());
+    // An erasure takes what was proposed about the customer with it.
+    let (two, at) = (customer_id(2), UnixMillis::new(80));
+    write(store, async |unit| unit.erase_customer(&two, at).await).await.unwrap();
+    let left = store.proposal(&rows[1].id).await.unwrap().unwrap();
+    assert_eq!((left.content.len(), left.closed), (0, None));
+}
