@@ -6,12 +6,14 @@ use super::Gateway;
 use super::activation;
 use super::cases::{close as close_case, propose as propose_case};
 use super::confirmation::APP_KEYS_MAX;
+use super::enrolment_capture::SignedCapture;
 use super::error::GatewayError;
 use super::footage::confirm_deleted;
 use super::kek_rotation::KekWrite;
 use super::locks::LockWrite;
 use super::register::put_register;
 use super::request::{Actor, Logged};
+use super::sealing::CaptureKeyWrite;
 use super::sensor::SensorWrite;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::teller::{propose as propose_exception, require_second as require_second_teller};
@@ -106,6 +108,10 @@ pub(super) enum Write {
     RefuseSamePerson(CustomerId),
     /// Changes the register of sensors.
     Sensor(Box<SensorWrite>),
+    /// Puts a key that captures are sealed to in the place of the others.
+    CaptureKey(Box<CaptureKeyWrite>),
+    /// Refuses a capture whose signature counts no more, or that was seen before, and notes it.
+    Signed(Box<SignedCapture>),
 }
 
 /// An act on its way into the ledger.
@@ -233,6 +239,8 @@ impl Write {
             Self::ProposeCase(id, proposal) => propose_case(unit, id, proposal, slot).await?,
             Self::CloseCase(id, approval) => close_case(unit, id, approval, slot).await?,
             Self::Sensor(write) => write.apply(unit, slot).await?,
+            Self::CaptureKey(write) => write.apply(unit, slot).await?,
+            Self::Signed(write) => write.apply(unit, slot).await?,
             Self::Lock(write) => return write.apply(unit, slot).await,
             Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
             Self::SetMoved(key, moved_minor, currency) => {

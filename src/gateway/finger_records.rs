@@ -53,6 +53,8 @@ impl Gateway {
         record: &[u8],
         maker: &str,
     ) -> Result<Vec<CaptureId>, GatewayError> {
+        // No sensor signed what another system extracted.
+        self.require_unsigned_enrolment().await?;
         let views = self.foreign_views(position, record, maker)?;
         let subject = self.subject_of(customer).await?;
         let keys = self.customer_keys(customer).await?.ok_or(GatewayError::NotFound("customer"))?;

@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 92] = [
+pub const ACCESS: [(&str, Access); 94] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -65,6 +65,7 @@ pub const ACCESS: [(&str, Access); 92] = [
     ("/tulga.v1.EnrollmentService/ProposeUnable", ENROLLER),
     ("/tulga.v1.EnrollmentService/ApproveUnable", ENROLLER),
     ("/tulga.v1.EnrollmentService/ClearUnable", ENROLLER),
+    ("/tulga.v1.EnrollmentService/BeginAddCapture", ENROLLER),
     ("/tulga.v1.EnrollmentService/AddCapture", ENROLLER),
     ("/tulga.v1.EnrollmentService/Activate", ENROLLER),
     ("/tulga.v1.EnrollmentService/GetCustomer", ENROLLER),
@@ -122,6 +123,7 @@ pub const ACCESS: [(&str, Access); 92] = [
     ("/tulga.v1.KeyService/BeginKekRotation", ADMIN),
     ("/tulga.v1.KeyService/RewrapKeys", ADMIN),
     ("/tulga.v1.KeyService/RetireKeks", ADMIN),
+    ("/tulga.v1.KeyService/RotateCaptureKey", ADMIN),
     ("/tulga.v1.PolicyService/ProposePack", POLICY_AUTHOR),
     ("/tulga.v1.PolicyService/ApprovePack", POLICY_APPROVER),
     ("/tulga.v1.PolicyService/ActivatePack", POLICY_ACTIVATOR),

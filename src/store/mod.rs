@@ -23,6 +23,7 @@ mod packs;
 mod past;
 mod registers;
 mod rows;
+mod sealing;
 mod sensors;
 mod shelf;
 pub mod sql;
@@ -63,6 +64,7 @@ pub use rows::{
     CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
     RedemptionRow, TerminalKeyRow, TokenRow,
 };
+pub use sealing::{CaptureKeyRow, EnrolmentChallengeRow, SealingReads, SealingWrites};
 pub use sensors::{SensorKeyRow, SensorReads, SensorWrites};
 pub use shelf::{FileShelves, Shelves, shelf_of};
 pub use unable::{Unable, UnableQuestions, UnableRow};
@@ -86,6 +88,7 @@ pub trait Store:
     + KekReads
     + WitnessReads
     + SensorReads
+    + SealingReads
     + std::fmt::Debug
     + ActivationQuestions
     + AttemptQuestions
@@ -192,6 +195,7 @@ pub trait UnitOfWork:
     + KekWrites
     + WitnessWrites
     + SensorWrites
+    + SealingWrites
     + Attempts
 {
     /// Makes everything durable (synced to the disk) before it returns.

@@ -13,6 +13,7 @@ mod movements;
 mod packs;
 mod past;
 mod registers;
+mod sealing;
 mod sensors;
 mod unable;
 mod verifications;
@@ -35,8 +36,8 @@ use super::{
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
 use crate::domain::id::{
-    CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, ReceiptId, SensorKeyId,
-    TerminalId,
+    CaptureId, CaptureKeyId, CaseId, CaseReference, ConfirmationId, CustomerId, ReceiptId,
+    SensorKeyId, TerminalId,
 };
 use crate::domain::register::Register;
 use crate::domain::time::UnixMillis;
@@ -171,6 +172,8 @@ struct State {
     witnessed: BTreeMap<String, super::WitnessedRow>,
     timestamps: BTreeMap<(String, u64), super::TimestampRow>,
     sensor_keys: BTreeMap<SensorKeyId, super::SensorKeyRow>,
+    capture_keys: BTreeMap<CaptureKeyId, super::CaptureKeyRow>,
+    enrolment_challenges: BTreeMap<Digest, super::EnrolmentChallengeRow>,
     /// Until when a capture may not come again.
     seen_captures: BTreeMap<Digest, UnixMillis>,
 }
@@ -512,6 +515,7 @@ impl UnitOfWork for MemoryUnit {
         state.case_lookalikes.retain(|(case, other)| other != id && !is_theirs(case));
         state.forget_confirmations(id);
         state.activation_proposals.remove(id);
+        state.enrolment_challenges.retain(|_, row| row.customer != *id);
         state.forget_locks(id);
         let customer = state.customers.get_mut(id);
         let Some(row) = customer.filter(|row| row.status != CustomerStatus::Erased) else {

@@ -21,6 +21,7 @@ mod parse;
 mod past;
 mod read;
 mod registers;
+mod sealing;
 mod sensors;
 mod unable;
 mod verifications;
