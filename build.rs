@@ -37,13 +37,14 @@ const FILES: [&str; 18] = [
 const CALLED: &str = "tulga/v1/reference.proto";
 
 /// Pictures stay views into the message that they came in.
-const VIEWS: [&str; 6] = [
+const VIEWS: [&str; 7] = [
     ".tulga.v1.AddCaptureRequest.image",
     ".tulga.v1.BulkImportRequest.images",
     ".tulga.v1.Capture.image",
     ".tulga.v1.GetPortraitResponse.portrait",
     ".tulga.v1.ImportFinger.image",
     ".tulga.v1.ImportTemplateRequest.record",
+    ".tulga.v1.SealedImage.sealed",
 ];
 
 /// Messages that hold what must never be printed; `src/proto.rs` gives them a blind `Debug`.

@@ -343,7 +343,7 @@ async fn verify_in_process(gateway: &Arc<Gateway>, id: &str, picture: &Bytes) {
         host_id,
         business_date,
         attempt,
-        captures: vec![Capture { image, declared: Declared::default() }],
+        captures: vec![Capture { image, declared: Declared::default() }.into()],
         footage: None,
         envelopes: Vec::new(),
     };

@@ -213,6 +213,7 @@ pub(super) async fn enroll(channel: Channel, person: Person) -> Result<Enrolled,
             finger_position,
             pixels_per_inch: capture.pixels_per_inch,
             raw_size: capture.raw_size,
+            ..AddCaptureRequest::default()
         };
         let answer = client.add_capture(request).await?.into_inner();
         captures.push((

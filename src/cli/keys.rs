@@ -1,4 +1,5 @@
-//! `tulga keys list|rotate|revoke|install|rotate-kek|retire-kek`: keys, changed while the gateway serves.
+//! `tulga keys list|rotate|revoke|install|rotate-kek|retire-kek|rotate-capture-key`: keys, changed while the
+//! gateway serves.
 //!
 //! The root key is used here, never in the gateway. Before it signs anything the register in force is
 //! verified with it, so that a gateway in wrong hands cannot have a register of its own signed.
@@ -14,6 +15,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::client::{ClientArgs, connect, explain, reason_of};
+use super::keys_capture::RotateCaptureKey;
 use super::keys_kek::{RetireKek, RotateKek};
 use super::{REFUSED, runtime};
 use crate::app::{DataDir, root_key};
@@ -45,6 +47,8 @@ pub(super) enum Command {
     RotateKek(RotateKek),
     /// Destroy the old key-encryption keys that nothing is wrapped under
     RetireKek(RetireKek),
+    /// Make a new key that captures are sealed to
+    RotateCaptureKey(RotateCaptureKey),
 }
 
 #[derive(Debug, clap::Args)]
@@ -118,6 +122,7 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
         }
         Command::RotateKek(args) => args.client(),
         Command::RetireKek(args) => args.client(),
+        Command::RotateCaptureKey(args) => args.client(),
     };
     let pki = DataDir::at(&config.paths.data_dir).pki();
     let address = client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
@@ -131,6 +136,7 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
             Command::Install(args) => desk.install_folder(args).await,
             Command::RotateKek(args) => args.run(&mut desk.client).await,
             Command::RetireKek(args) => args.run(&mut desk.client).await,
+            Command::RotateCaptureKey(args) => args.run(&mut desk.client).await,
         };
         match done {
             Ok(()) => Ok(ExitCode::SUCCESS),

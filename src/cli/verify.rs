@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 
 use super::characteristic::{PictureOf, characteristic};
 use super::client::{ClientArgs, connect, explain};
+use super::seal::seal;
 use super::{REFUSED, runtime};
 use crate::app::DataDir;
 use crate::clock::{Clock as _, SystemClock};
@@ -22,8 +23,9 @@ use crate::pki::Role;
 use crate::proto::customer_reference::Reference;
 use crate::proto::verification_service_client::VerificationServiceClient;
 use crate::proto::{
-    BankFacts, BeginCaptureRequest, Capture, Characteristic, Consent, CustomerReference, Decision,
-    HolderVerification, Operation, Outcome, Transaction, VerifyRequest,
+    BankFacts, BeginCaptureRequest, BeginCaptureResponse, Capture, Characteristic, Consent,
+    CustomerReference, Decision, HolderVerification, Operation, Outcome, Transaction,
+    VerifyRequest,
 };
 
 #[derive(Debug, clap::Args)]
@@ -60,6 +62,9 @@ pub(super) struct Args {
     /// Language of the texts: kk, ru or en
     #[arg(long, default_value = "en")]
     language: String,
+    /// Seal the captures to the gateway, so that nothing on the way reads them
+    #[arg(long)]
+    seal: bool,
     /// File to write the receipt to
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
@@ -90,11 +95,13 @@ pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
     };
     runtime()?.block_on(async {
         let channel = connect(&pki, &address, Role::Terminal, &args.terminal).await?;
-        let decision = async {
-            let challenge = visit.begin(channel.clone()).await?;
-            visit.verify_all(channel, challenge, args.attempt, captures).await
+        let opened = match visit.opened(channel.clone()).await {
+            Ok(opened) => opened,
+            Err(status) => return Ok(refused(&status)),
         };
-        match decision.await {
+        let captures =
+            if args.seal { seal(config, &args.terminal, &opened, captures)? } else { captures };
+        match visit.verify_all(channel, opened.challenge, args.attempt, captures).await {
             Ok(decision) => {
                 if let Some(path) = &args.receipt {
                     std::fs::write(path, &decision.receipt_jws)
@@ -105,12 +112,14 @@ pub(super) fn run(config: &Config, args: Args) -> Result<ExitCode> {
                     matches!(decision.outcome(), Outcome::Approved | Outcome::ApprovedCapped);
                 Ok(if approved { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
             }
-            Err(status) => {
-                eprintln!("tulga: no decision, do not pay. {}", explain(&status));
-                Ok(ExitCode::from(REFUSED))
-            }
+            Err(status) => Ok(refused(&status)),
         }
     })
+}
+
+fn refused(status: &Status) -> ExitCode {
+    eprintln!("tulga: no decision, do not pay. {}", explain(status));
+    ExitCode::from(REFUSED)
 }
 
 /// Somebody at a terminal who wants something done with cash.
@@ -163,6 +172,11 @@ impl Visit {
 
     /// Asks for a challenge.
     pub async fn begin(&self, channel: Channel) -> Result<Vec<u8>, Status> {
+        Ok(self.opened(channel).await?.challenge)
+    }
+
+    /// Asks for a challenge; the whole answer.
+    pub async fn opened(&self, channel: Channel) -> Result<BeginCaptureResponse, Status> {
         let mut captured = self.characteristics.iter().map(|it| Characteristic::from(*it));
         let first = captured.next().unwrap_or_default();
         let request = BeginCaptureRequest {
@@ -176,11 +190,7 @@ impl Visit {
             holder_verification: self.holder.into(),
             language: self.language.clone(),
         };
-        Ok(VerificationServiceClient::new(channel)
-            .begin_capture(request)
-            .await?
-            .into_inner()
-            .challenge)
+        Ok(VerificationServiceClient::new(channel).begin_capture(request).await?.into_inner())
     }
 
     /// Sends the capture.

@@ -1,10 +1,12 @@
-//! Digests, HMAC, AEAD, signatures, randomness: the only user of ring and of PKCS#11.
+//! Digests, HMAC, AEAD, HPKE, signatures, randomness: the only user of ring, of hpke and of PKCS#11.
 
 mod aead;
 #[cfg(feature = "gateway")]
 mod certificate;
 mod digest;
 mod entropy;
+#[cfg(feature = "gateway")]
+mod hybrid;
 mod key_pair;
 #[cfg(feature = "gateway")]
 mod locked;
@@ -19,6 +21,8 @@ pub use digest::{Digest, InvalidDigest, MacKey, Sha256, sha256, sha384};
 #[cfg(any(test, feature = "test-support"))]
 pub use entropy::SeededEntropy;
 pub use entropy::{Entropy, EntropyError, SystemEntropy, random_bytes};
+#[cfg(feature = "gateway")]
+pub use hybrid::{HYBRID_OVERHEAD_BYTES, HYBRID_SUITE, OpeningKey, seal_to};
 pub use key_pair::{Ed25519Key, P256Key, read_private_key};
 #[cfg(feature = "gateway")]
 pub use locked::Locked;

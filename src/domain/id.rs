@@ -102,6 +102,10 @@ text_id! {
     SensorKeyId
 }
 text_id! {
+    /// The name of a key that captures are sealed to.
+    CaptureKeyId
+}
+text_id! {
     /// A case at the bank for which something is kept, as its register of cases calls it.
     CaseReference
 }

@@ -6,6 +6,7 @@ use super::Gateway;
 use super::activation;
 use super::cases::{close as close_case, propose as propose_case};
 use super::confirmation::APP_KEYS_MAX;
+use super::enrolment_capture::SignedCapture;
 use super::error::GatewayError;
 use super::footage::confirm_deleted;
 use super::kek_rotation::KekWrite;
@@ -14,6 +15,7 @@ use super::people::{PeopleWrite, Person, require_another};
 use super::proposal::ProposalWrite;
 use super::register::put_register;
 use super::request::{Actor, Logged};
+use super::sealing::CaptureKeyWrite;
 use super::sensor::SensorWrite;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::teller::{propose as propose_exception, require_second as require_second_teller};
@@ -112,6 +114,10 @@ pub(super) enum Write {
     People(PeopleWrite),
     /// Keeps or ends a proposal.
     Proposal(ProposalWrite),
+    /// Puts a key that captures are sealed to in the place of the others.
+    CaptureKey(Box<CaptureKeyWrite>),
+    /// Refuses a capture whose signature counts no more, or that was seen before, and notes it.
+    Signed(Box<SignedCapture>),
 }
 
 /// An act on its way into the ledger.
@@ -243,6 +249,8 @@ impl Write {
             Self::Sensor(write) => write.apply(unit, slot).await?,
             Self::People(write) => write.apply(unit, slot).await?,
             Self::Proposal(write) => write.apply(unit, slot).await?,
+            Self::CaptureKey(write) => write.apply(unit, slot).await?,
+            Self::Signed(write) => write.apply(unit, slot).await?,
             Self::Lock(write) => return write.apply(unit, slot).await,
             Self::RevokeKeys(terminal) => revoke_keys(unit, terminal, slot.now).await?,
             Self::SetMoved(key, moved_minor, currency) => {

@@ -399,6 +399,7 @@ impl Gateway {
             kept_hash,
             looked_by,
             signed_by,
+            sealed_to,
             shown: _,
         } = kept;
         // Without a capture nothing is compared, so no lock of a biometric stands against it.
@@ -418,6 +419,7 @@ impl Gateway {
             request_hash: sha256(&length_prefixed(&[b"tulga-final-v1", id.as_bytes()])),
             challenge_hash: challenge_hash.as_deref().map(digest_from_hex).transpose()?,
             signed_by,
+            sealed_to,
             capture_indices: Vec::new(),
             session,
             attempts_key: digest_from_hex(&attempts_key)?,

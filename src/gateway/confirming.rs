@@ -95,6 +95,9 @@ pub(super) struct Kept {
     /// What signed the captures.
     #[serde(default)]
     pub signed_by: SignedBy,
+    /// The keys that the captures were sealed to, where all of them were.
+    #[serde(default)]
+    pub sealed_to: Option<String>,
     pub shown: Shown,
 }
 
@@ -332,6 +335,7 @@ impl VerificationJob {
             kept_hash: self.kept_hash.as_ref().map(Digest::hex),
             looked_by: self.looked_by.clone(),
             signed_by: self.signed_by.clone(),
+            sealed_to: self.sealed_to.clone(),
             shown: Shown {
                 operation: self.session.operation()?.as_str().to_owned(),
                 amount_minor: self.session.amount_minor,

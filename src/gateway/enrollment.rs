@@ -177,7 +177,8 @@ impl Gateway {
             return self.erase_now(actor, customer, Vec::new()).await.map(Acted::Done);
         }
         let subject = self.subject_to_erase(customer).await?;
-        let asked = self.propose_act(actor, act, Some(*customer), subject, Proposed::Nothing);
+        let asked =
+            self.propose_act(actor, act, Some(*customer), subject, Proposed::Nothing, vec![]);
         Ok(Acted::Waits(Box::new(asked.await?)))
     }
 

@@ -22,8 +22,8 @@ use crate::domain::id::{Challenge, SensorId, SensorKeyId, TerminalId};
 use crate::domain::modality::Modality;
 use crate::domain::sensor::{SensorKeyStanding, SensorModality, SensorVerdict, TrustLevel};
 use crate::domain::time::UnixMillis;
-use crate::policy::DeviceLevel;
-use crate::store::{SensorKeyRow, UnitOfWork};
+use crate::policy::{Bars, DeviceLevel};
+use crate::store::{EnrolmentChallengeRow, SensorKeyRow, UnitOfWork};
 
 /// What a sensor says of its captures, with its signature.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,12 +42,23 @@ pub struct Envelope {
     pub signature: Vec<u8>,
 }
 
+/// What something is captured for: what is signed or sealed for the one counts for nothing in the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CaptureFor {
+    /// A transaction at a terminal.
+    Verification,
+    /// A customer's template, at an enroller's desk.
+    Enrolment,
+}
+
 /// What an envelope binds its captures to.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound<'a> {
+    /// What they are captured for.
+    pub purpose: CaptureFor,
     /// The challenge that they answer.
     pub challenge: &'a Challenge,
-    /// SHA-256 of the answer of `BeginCapture`, as it was sent.
+    /// SHA-256 of the answer of `BeginCapture` or `BeginEnrolmentCapture`, as it was sent.
     pub answer: &'a Digest,
     /// The terminal.
     pub terminal: &'a TerminalId,
@@ -61,10 +72,14 @@ pub struct Bound<'a> {
 #[must_use]
 pub fn envelope_message(envelope: &Envelope, bound: &Bound<'_>) -> Vec<u8> {
     let Envelope { sensor, key_id, counter, captured_at, verdict, signature: _ } = envelope;
-    let Bound { challenge, answer, terminal, modality, captures } = bound;
+    let Bound { purpose, challenge, answer, terminal, modality, captures } = bound;
+    let context: &[u8] = match purpose {
+        CaptureFor::Verification => b"tulga-capture-v1",
+        CaptureFor::Enrolment => b"tulga-enrolment-capture-v1",
+    };
     let (counter, captured_at) = (counter.to_be_bytes(), captured_at.get().to_be_bytes());
     let mut fields: Vec<&[u8]> = vec![
-        b"tulga-capture-v1",
+        context,
         challenge.as_bytes(),
         answer.as_bytes(),
         terminal.as_str().as_bytes(),
@@ -99,6 +114,12 @@ pub enum DeviceFault {
     /// The captures were decided on before.
     #[error("a capture was decided on before")]
     Replay,
+    /// A sealed capture does not open: which of its parts is wrong is told to nobody.
+    #[error("a sealed capture does not open in this call")]
+    Sealed,
+    /// The pack wants captures sealed to the gateway.
+    #[error("the rules want captures sealed to the gateway")]
+    Unsealed,
 }
 
 impl DeviceFault {
@@ -112,6 +133,8 @@ impl DeviceFault {
             Self::Counter => "DEV_COUNTER",
             Self::Unsigned => "DEV_UNSIGNED",
             Self::Replay => "DEV_REPLAY",
+            Self::Sealed => "DEV_SEALED",
+            Self::Unsealed => "DEV_UNSEALED",
         }
     }
 }
@@ -202,6 +225,18 @@ impl SignedBy {
         seals.collect()
     }
 
+    /// Refuses where a key counts no more.
+    pub async fn require_counting(
+        &self,
+        unit: &mut dyn UnitOfWork,
+        now: UnixMillis,
+    ) -> Result<(), GatewayError> {
+        for seal in &self.0 {
+            counting(unit.sensor_key(&seal.key()?).await?, now)?;
+        }
+        Ok(())
+    }
+
     /// Moves the counters of the keys, each of which must still count.
     pub async fn take_counters(
         &self,
@@ -240,12 +275,13 @@ impl Gateway {
         session: &Session,
         terminal: &TerminalId,
         request: &Verify,
+        captures: &[Capture],
         now: UnixMillis,
     ) -> Result<SignedBy, GatewayError> {
         if request.envelopes.is_empty() {
             return Ok(SignedBy::default());
         }
-        let mut kinds = by_kind(&session.modalities()?, &request.captures);
+        let mut kinds = by_kind(&session.modalities()?, captures);
         if kinds.len() != request.envelopes.len() {
             let problem = "there must be one for each kind of what was captured, or none";
             return Err(GatewayError::Invalid { field: "envelopes", problem });
@@ -254,24 +290,54 @@ impl Gateway {
         let answer = session.answer()?.ok_or(GatewayError::Stale)?;
         let mut seals = Vec::with_capacity(request.envelopes.len());
         for envelope in &request.envelopes {
-            let row = self.store.sensor_key(&envelope.key_id).await?;
-            let row = row.filter(|row| row.sensor == envelope.sensor && row.terminal == *terminal);
+            let row = self.key_of_envelope(envelope, terminal).await?;
             let kind = row.as_ref().and_then(|row| kinds.remove(&row.modality));
             let shown = kind.ok_or(DeviceFault::UnknownSensor)?;
             let row = counting(row, now)?;
             let bound = Bound {
+                purpose: CaptureFor::Verification,
                 challenge: &request.challenge,
                 answer: &answer,
                 terminal,
                 modality: row.modality,
                 captures: &shown,
             };
-            let message = envelope_message(envelope, &bound);
-            let verdict = row.key.verify_either_form(&message, &envelope.signature);
-            verdict.map_err(|_| DeviceFault::Signature)?;
-            seals.push(Seal::of(&row, envelope, &message));
+            seals.push(checked(envelope, &row, &bound)?);
         }
         Ok(SignedBy(seals))
+    }
+
+    /// Checks everything of the envelope of one capture at enrolment but its counter.
+    pub(super) async fn check_enrolment_envelope(
+        &self,
+        row: &EnrolmentChallengeRow,
+        challenge: &Challenge,
+        envelope: &Envelope,
+        capture: &Capture,
+        now: UnixMillis,
+    ) -> Result<SignedBy, GatewayError> {
+        let EnrolmentChallengeRow { terminal, modality, answer, .. } = row;
+        let key = self.key_of_envelope(envelope, terminal).await?;
+        let key = counting(key.filter(|key| key.modality == kind_of(*modality)), now)?;
+        let bound = Bound {
+            purpose: CaptureFor::Enrolment,
+            challenge,
+            answer,
+            terminal,
+            modality: key.modality,
+            captures: &[sha256(&capture.image)],
+        };
+        Ok(SignedBy(vec![checked(envelope, &key, &bound)?]))
+    }
+
+    /// The key that an envelope names, if it is of the sensor it names, at this terminal.
+    async fn key_of_envelope(
+        &self,
+        envelope: &Envelope,
+        terminal: &TerminalId,
+    ) -> Result<Option<SensorKeyRow>, GatewayError> {
+        let row = self.store.sensor_key(&envelope.key_id).await?;
+        Ok(row.filter(|row| row.sensor == envelope.sensor && row.terminal == *terminal))
     }
 
     /// The keyed hashes by which captures are known again; none where the gateway is not to know them.
@@ -313,9 +379,8 @@ impl VerificationJob {
             return Ok(());
         }
         require_level(self.signed_by.level(), self.pack.bars().capture_signed)?;
-        for seal in &self.signed_by.0 {
-            counting(unit.sensor_key(&seal.key()?).await?, slot.now)?;
-        }
+        require_sealed(self.sealed_to.is_some(), self.pack.bars())?;
+        self.signed_by.require_counting(unit, slot.now).await?;
         if matches!(self.stage, Stage::Answered(_)) {
             return Ok(());
         }
@@ -335,15 +400,36 @@ pub(super) fn require_level(level: DeviceLevel, least: DeviceLevel) -> Result<()
     if level >= least { Ok(()) } else { Err(DeviceFault::Unsigned) }
 }
 
+/// Refuses captures that anybody on the way could read, where a pack wants them sealed.
+pub(super) fn require_sealed(are_sealed: bool, bars: &Bars) -> Result<(), DeviceFault> {
+    if are_sealed || !bars.capture_sealed { Ok(()) } else { Err(DeviceFault::Unsealed) }
+}
+
+/// The envelope with what its signature was found to cover.
+fn checked(
+    envelope: &Envelope,
+    row: &SensorKeyRow,
+    bound: &Bound<'_>,
+) -> Result<Seal, DeviceFault> {
+    let message = envelope_message(envelope, bound);
+    let verdict = row.key.verify_either_form(&message, &envelope.signature);
+    verdict.map_err(|_| DeviceFault::Signature)?;
+    Ok(Seal::of(row, envelope, &message))
+}
+
+/// The kind of sensor that takes a capture.
+const fn kind_of(modality: Modality) -> SensorModality {
+    match modality {
+        Modality::Face => SensorModality::Face,
+        Modality::Finger(_) => SensorModality::Finger,
+    }
+}
+
 /// The hashes of the captures, by which kind of sensor takes them.
 fn by_kind(modalities: &[Modality], captures: &[Capture]) -> BTreeMap<SensorModality, Vec<Digest>> {
     let mut kinds = BTreeMap::<_, Vec<_>>::new();
     for (modality, capture) in modalities.iter().zip(captures) {
-        let kind = match modality {
-            Modality::Face => SensorModality::Face,
-            Modality::Finger(_) => SensorModality::Finger,
-        };
-        kinds.entry(kind).or_default().push(sha256(&capture.image));
+        kinds.entry(kind_of(*modality)).or_default().push(sha256(&capture.image));
     }
     kinds
 }
@@ -369,6 +455,7 @@ mod tests {
 
     fn message(envelope: &Envelope, captures: &[Digest]) -> Vec<u8> {
         let bound = Bound {
+            purpose: CaptureFor::Verification,
             challenge: &Challenge::new([3; 32]),
             answer: &sha256(b"the answer"),
             terminal: &TerminalId::try_from("ATM-1").unwrap(),

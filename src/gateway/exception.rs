@@ -129,6 +129,7 @@ impl Gateway {
             request_hash,
             challenge_hash: None,
             signed_by: SignedBy::default(),
+            sealed_to: None,
             capture_indices: Vec::new(),
             attempts_key,
             attempts,

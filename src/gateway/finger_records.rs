@@ -57,6 +57,8 @@ impl Gateway {
         record: &[u8],
         maker: &str,
     ) -> Result<Acted<Vec<CaptureId>>, GatewayError> {
+        // No sensor signed what another system extracted.
+        self.require_unsigned_enrolment().await?;
         let views = self.foreign_views(position, record, maker)?;
         let subject = self.subject_of(customer).await?;
         let keys = self.customer_keys(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
@@ -73,7 +75,8 @@ impl Gateway {
         let act = TwoPersonAct::TemplateImport;
         if self.settings.four_eyes.covers(act) {
             let content = Proposed::Captures(rows);
-            let asked = self.propose_act(actor, act, Some(*customer), subject, content).await?;
+            let asked =
+                self.propose_act(actor, act, Some(*customer), subject, content, vec![]).await?;
             return Ok(Acted::Waits(Box::new(asked)));
         }
         let captures = rows.iter().map(|row| row.id).collect();

@@ -43,6 +43,8 @@ impl Gateway {
         row: ImportRow,
     ) -> Result<Imported, GatewayError> {
         let ImportRow { customer, tokens, captures } = row;
+        // Pictures of a file are signed by nobody.
+        self.require_unsigned_enrolment().await?;
         let mut imported = Imported {
             customer: self.create_customer(actor, customer).await?,
             status: CustomerStatus::Pending,
@@ -67,7 +69,7 @@ impl Gateway {
             self.bind_token(actor, BindToken { customer, kind, token, expires_at }).await?;
         }
         for (modality, capture) in captures {
-            let answer = self.add_capture(actor, &customer, modality, capture).await?;
+            let answer = self.add_capture(actor, &customer, modality, capture.into()).await?;
             imported.captures += usize::from(answer.capture.is_some());
             imported.reasons.extend(answer.reasons);
         }

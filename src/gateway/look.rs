@@ -10,7 +10,7 @@ use super::customer::{Enrolled, Templates};
 use super::error::GatewayError;
 use super::guest::GuestIs;
 use super::kept_captures::ComparedWith;
-use super::request::{BeginCapture, Capture};
+use super::request::{BeginCapture, Capture, SentCapture};
 use super::session::Session;
 use super::templates::IMPRESSIONS_MIN;
 use super::verification_job::Seen;
@@ -200,7 +200,7 @@ impl Gateway {
 /// Whether there is one capture of each characteristic, declared as such a one may be.
 pub(super) fn check_captures(
     modalities: &[Modality],
-    captures: &[Capture],
+    captures: &[SentCapture],
 ) -> Result<(), GatewayError> {
     if modalities.len() != captures.len() {
         return Err(GatewayError::Invalid {

@@ -14,6 +14,7 @@ mod confirming;
 mod customer;
 mod decoy;
 mod enrollment;
+mod enrolment_capture;
 mod envelope;
 mod erased;
 mod error;
@@ -55,6 +56,7 @@ mod retention;
 mod reversal;
 mod roll_over;
 mod same_call;
+mod sealing;
 mod sensor;
 mod sequencer;
 mod session;
@@ -100,7 +102,7 @@ pub use activation::{Activation, SecondPerson};
 pub use audit::{AuditRecord, Entry, Redeem};
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
-pub use envelope::{Bound, DeviceFault, Envelope, envelope_message};
+pub use envelope::{Bound, CaptureFor, DeviceFault, Envelope, envelope_message};
 pub use erased::{ErasedError, ErasedRecord, FileErased};
 pub use error::GatewayError;
 pub use evidence::Evidence;
@@ -126,6 +128,9 @@ pub use replay::{Agreement, Compared, Replay, ReplayEnd, Verdict};
 pub use report::{MakeReport, ReportFormat, ReportKind, ReportPiece, SealedReport};
 pub use retention::{RetentionPlan, RetentionRun};
 pub use reversal::Reverse;
+pub use sealing::{
+    CAPTURE_KEY_OVERLAP_MS_MAX, CaptureKey, SealedFor, capture_key_message, sealing_info,
+};
 pub use sensor::{NewSensor, NewSensorKey, OVERLAP_MS_MAX};
 pub use teller::ExceptionsOf;
 pub use terminal::{CertificateAuthority, IssueError, TerminalCertificate};
@@ -246,6 +251,8 @@ pub struct Gateway {
     /// The tree of the closed ledger that was asked for last.
     closed_tree: Mutex<Option<(Origin, Tree)>>,
     incidents: Incidents,
+    /// What was signed about the key that captures are sealed to.
+    signed: sealing::Signed,
     sequencer: SequencerHandle,
     gallery: RwLock<Everybody>,
     /// Held over an activation's search and insertion, so that one person activated twice at one
@@ -375,9 +382,11 @@ impl Gateway {
             view,
             closed_tree: Mutex::new(None),
             incidents: Incidents::default(),
+            signed: sealing::Signed::default(),
         });
         gateway.open_vault().await?;
         gateway.apply_erased().await?;
+        gateway.settle_capture_keys().await?;
         gateway.load_gallery().await?;
         gateway.open_packs().await?;
         gateway.settle_keys().await?;
@@ -483,6 +492,8 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
                 unit.delete_challenges(now.plus_millis(-CHALLENGE_KEPT_MS)).await?;
                 unit.delete_confirmations(now.plus_millis(-CONFIRMATION_KEPT_MS)).await?;
                 unit.forget_captures(now).await?;
+                unit.forget_capture_keys(now).await?;
+                unit.forget_enrolment_challenges(now).await?;
                 unit.delete_tries(now.plus_millis(-TryLimits::COUNTS_MAX_MS)).await?;
                 unit.delete_locks_of_nobody(now.plus_millis(-TryLimits::COUNTS_MAX_MS)).await?;
                 unit.commit().await

@@ -386,7 +386,7 @@ impl Gateway {
             return Err(GatewayError::Exists("registered key"));
         }
         let (act, subject) = (TwoPersonAct::PrincipalRegistration, person.subject());
-        self.propose_act(actor, act, None, subject, Proposed::Person(person)).await
+        self.propose_act(actor, act, None, subject, Proposed::Person(person), vec![]).await
     }
 
     /// Proposes to revoke somebody's key.
@@ -404,7 +404,7 @@ impl Gateway {
         let row = row.ok_or(GatewayError::NotFound("registered key"))?;
         let person = NewPrincipal::from(&row);
         let (act, subject) = (TwoPersonAct::PrincipalRevocation, person.subject());
-        self.propose_act(actor, act, None, subject, Proposed::Person(person)).await
+        self.propose_act(actor, act, None, subject, Proposed::Person(person), vec![]).await
     }
 }
 

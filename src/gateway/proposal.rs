@@ -59,6 +59,7 @@ impl Gateway {
         customer: Option<CustomerId>,
         subject: String,
         content: Content,
+        beside: Vec<Write>,
     ) -> Result<Proposal, GatewayError> {
         let id = ProposalId::new(random_bytes(&*self.entropy)?);
         let four_eyes = &self.settings.four_eyes;
@@ -90,7 +91,9 @@ impl Gateway {
             delay_ms: four_eyes.delay_ms(act),
             expires_ms: four_eyes.expires_ms,
         };
-        self.perform_as(said, None, vec![Write::Proposal(write)]).await?;
+        let mut writes = beside;
+        writes.push(Write::Proposal(write));
+        self.perform_as(said, None, writes).await?;
         self.proposal(&id).await
     }
 

@@ -101,6 +101,8 @@ impl VerificationJob {
             "looked_by": self.looked_by,
             // Sensors' envelopes over the captures, where they are signed.
             "signed_by": self.signed_by.in_audit_record(),
+            // The keys that the captures were sealed to, where nobody on the way could read them.
+            "sealed_to": self.sealed_to,
             // Over a salt that lies with the captures: nobody can try pictures against it.
             "evidence": self.kept_hash.as_ref().map(Digest::labelled),
             "confirmation": confirming.in_audit_record(slot),

@@ -6,12 +6,14 @@ use super::activation::SecondPerson;
 use super::envelope::Envelope;
 use super::locks::BiometricLocks;
 use super::proposal::Proposal;
+use super::sealing::CaptureKey;
 use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::Digest;
 use crate::domain::decision::Outcome;
 use crate::domain::footage::Footage;
 use crate::domain::id::{
-    Attempt, CaptureId, Challenge, CustomerId, HostTransactionId, PrincipalName, ReceiptId,
+    Attempt, CaptureId, CaptureKeyId, Challenge, CustomerId, HostTransactionId, PrincipalName,
+    ReceiptId, SensorId, TerminalId,
 };
 use crate::domain::iin::Iin;
 use crate::domain::modality::Modality;
@@ -70,6 +72,8 @@ pub struct IssuedChallenge {
     pub expires_at: UnixMillis,
     /// Tries left for this transaction.
     pub attempts_left: u32,
+    /// What the capture may be sealed to; none while nothing can be signed.
+    pub capture_key: Option<CaptureKey>,
 }
 
 /// A terminal sends a capture.
@@ -84,11 +88,103 @@ pub struct Verify {
     /// Which try.
     pub attempt: Attempt,
     /// What was captured, in the order of [`BeginCapture::modalities`].
-    pub captures: Vec<Capture>,
+    pub captures: Vec<SentCapture>,
     /// The camera's clip, where the terminal names it.
     pub footage: Option<Footage>,
     /// What sensors signed about the captures: one for each kind of them, or none.
     pub envelopes: Vec<Envelope>,
+}
+
+/// One capture as it was sent: open, or sealed to the gateway.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SentCapture {
+    /// The picture.
+    pub picture: Picture,
+    /// What it is said to be.
+    pub declared: Declared,
+}
+
+/// A picture as it was sent.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Picture {
+    /// The encoded picture.
+    Open(Bytes),
+    /// The encoded picture, which nobody on the way can read.
+    Sealed(SealedPicture),
+}
+
+/// A picture that is sealed to the gateway.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedPicture {
+    /// To which of its keys.
+    pub key_id: CaptureKeyId,
+    /// The sensor that sealed it; none where the terminal's PC did.
+    pub sensor: Option<SensorId>,
+    /// The encapsulated key, followed by the ciphertext with its tag.
+    pub sealed: Bytes,
+}
+
+impl From<Capture> for SentCapture {
+    fn from(capture: Capture) -> Self {
+        let Capture { image, declared } = capture;
+        Self { picture: Picture::Open(image), declared }
+    }
+}
+
+impl std::fmt::Debug for Picture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Open(image) => write!(f, "Picture({} bytes)", image.len()),
+            Self::Sealed(sealed) => sealed.fmt(f),
+        }
+    }
+}
+
+impl std::fmt::Debug for SealedPicture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SealedPicture({} bytes to {})", self.sealed.len(), self.key_id)
+    }
+}
+
+/// An enroller asks for a challenge for one capture of a customer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BeginEnrolmentCapture {
+    /// Of whom.
+    pub customer: CustomerId,
+    /// The desk's terminal, at which the sensor is.
+    pub terminal: TerminalId,
+    /// What will be captured.
+    pub modality: Modality,
+}
+
+/// A challenge for one capture of a customer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EnrolmentChallenge {
+    /// Single use.
+    pub challenge: Challenge,
+    /// Until when.
+    pub expires_at: UnixMillis,
+    /// What it is for: the answer says it, so that the sensor signs it.
+    pub of: BeginEnrolmentCapture,
+    /// What the capture may be sealed to; none while nothing can be signed.
+    pub capture_key: Option<CaptureKey>,
+}
+
+/// A capture that an enroller offers for a template.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OfferedCapture {
+    /// The capture.
+    pub capture: SentCapture,
+    /// The challenge that it answers; none where it is neither signed nor sealed.
+    pub challenge: Option<Challenge>,
+    /// What the desk's sensor signed about it.
+    pub envelope: Option<Envelope>,
+}
+
+impl From<Capture> for OfferedCapture {
+    fn from(capture: Capture) -> Self {
+        Self { capture: capture.into(), challenge: None, envelope: None }
+    }
 }
 
 /// One capture as it came.
@@ -125,6 +221,14 @@ impl Declared {
     #[must_use]
     pub const fn suits_a_finger(&self) -> bool {
         self.media_type.is_none() || self.finger_kind.is_some()
+    }
+}
+
+impl Verify {
+    /// Whether every capture is sealed to the gateway.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.captures.iter().all(|capture| matches!(capture.picture, Picture::Sealed(_)))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::envelope::Envelope;
 use super::footage::footage_bytes;
-use super::request::{Capture, Declared, Verify};
+use super::request::{Declared, Picture, SealedPicture, SentCapture, Verify};
 use crate::capture::{FingerImageKind, MediaType};
 use crate::crypto::{Digest, length_prefixed, sha256};
+use crate::domain::id::SensorId;
 
 /// The hash of everything that a call of `Verify` says.
 pub(super) fn request_hash(request: &Verify) -> Digest {
@@ -41,19 +42,29 @@ fn envelope_bytes(envelope: &Envelope) -> Vec<u8> {
     ])
 }
 
-fn capture_bytes(capture: &Capture) -> Vec<u8> {
-    let Capture { image, declared } = capture;
+fn capture_bytes(capture: &SentCapture) -> Vec<u8> {
+    let SentCapture { picture, declared } = capture;
     let Declared { media_type, finger_kind, pixels_per_inch, raw_size } = declared;
     let bytes = |number: Option<u32>| number.map_or_else(Vec::new, |it| it.to_be_bytes().to_vec());
     let (width, height) = raw_size.unzip();
     let numbers = [pixels_per_inch.map(u32::from), width, height].map(bytes);
     let [pixels_per_inch, width, height] = &numbers;
-    length_prefixed(&[
+    let mut fields = vec![
         media_type.map_or("", MediaType::as_str).as_bytes(),
         finger_kind.map_or("", FingerImageKind::as_str).as_bytes(),
         pixels_per_inch,
         width,
         height,
-        sha256(image).as_bytes(),
-    ])
+    ];
+    let hash = match picture {
+        Picture::Open(image) => sha256(image),
+        // What was sent is told apart by its bytes: nothing is opened to know a call again.
+        Picture::Sealed(SealedPicture { key_id, sensor, sealed }) => {
+            let sensor = sensor.as_ref().map_or("", SensorId::as_str);
+            fields.extend([b"sealed", key_id.as_str().as_bytes(), sensor.as_bytes()]);
+            sha256(sealed)
+        }
+    };
+    fields.push(hash.as_bytes());
+    length_prefixed(&fields)
 }

@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 use super::Gateway;
 use super::act::{Act, Write, receipt_actor};
 use super::customer::{OpenedCaptures, Templates};
+use super::enrolment_capture::Offered;
 use super::error::GatewayError;
 use super::proposal::Content as Proposed;
-use super::request::{Actor, Capture, CaptureAnswer, Logged, QualityComponent};
+use super::request::{Actor, Capture, CaptureAnswer, Logged, OfferedCapture, QualityComponent};
 use crate::crypto::{Digest, random_bytes};
 use crate::domain::embedding::FaceEmbedding;
 use crate::domain::finger::FingerView;
@@ -53,13 +54,14 @@ impl Gateway {
     /// # Errors
     ///
     /// [`GatewayError::State`] when the template has the most captures, and [`GatewayError::Invalid`] for a
-    /// finger where the gateway has no model for fingers.
+    /// finger where the gateway has no model for fingers; [`GatewayError::Stale`] and [`GatewayError::Device`]
+    /// for a challenge or an envelope that does not count, before anything is looked at.
     pub async fn add_capture(
         self: &Arc<Self>,
         actor: &Actor,
         customer: &CustomerId,
         modality: Modality,
-        capture: Capture,
+        offered: OfferedCapture,
     ) -> Result<CaptureAnswer, GatewayError> {
         let subject = self.subject_of(customer).await?;
         let keys = self.customer_keys(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
@@ -70,6 +72,8 @@ impl Gateway {
         if rows.len() >= TEMPLATE_CAPTURES_MAX {
             return Err(GatewayError::State("the customer has the most captures a template takes"));
         }
+        let Offered { capture, signed } =
+            self.take_offered(actor, customer, modality, offered).await?;
         let earlier = self.open_captures(&keys, &rows)?;
         let considered = self.consider(modality, capture, earlier).await?;
         let Considered { plain, quality, reasons } = considered;
@@ -78,16 +82,27 @@ impl Gateway {
         };
         let row = self.sealed_capture(&keys, customer, modality, &plain)?;
         let id = row.id;
+        let terminal = signed.as_ref().map(|signed| signed.terminal.clone());
+        let envelope = signed.as_ref().and_then(|signed| signed.by.envelope());
+        let beside = signed.iter().map(|it| Write::Signed(Box::new(self.signed_capture(it))));
+        let mut writes: Vec<Write> = beside.collect();
         let act = TwoPersonAct::FurtherCapture;
         if self.settings.four_eyes.covers(act) && self.can_be_verified(customer).await? {
             let content = Proposed::Captures(vec![row]);
-            let asked = self.propose_act(actor, act, Some(*customer), subject, content).await?;
+            let asked =
+                self.propose_act(actor, act, Some(*customer), subject, content, writes).await?;
             let proposal = Some(Box::new(asked));
             return Ok(CaptureAnswer { capture: None, proposal, quality, reasons });
         }
-        let act = Act { act: "capture_added", actor, subject: Some(subject), terminal: None };
-        let writes = vec![Write::InsertCapture(Box::new(row), TEMPLATE_CAPTURES_MAX)];
-        let performed = self.perform(act, writes).await;
+        let content = Content::Administration(Administration {
+            act: "capture_added".to_owned(),
+            actor: receipt_actor(actor),
+            subject: Some(subject),
+            // What the desk's sensor signed, where it did.
+            details: envelope,
+        });
+        writes.push(Write::InsertCapture(Box::new(row), TEMPLATE_CAPTURES_MAX));
+        let performed = self.perform_as(content, terminal, writes).await;
         self.refresh_gallery(customer).await?;
         performed?;
         Ok(CaptureAnswer { capture: Some(id), proposal: None, quality, reasons })

@@ -10,17 +10,18 @@ use super::answer::KeptAnswer;
 use super::attempts::{Asking, Tried};
 use super::confirming::Stage;
 use super::enrollment::check_consent;
-use super::envelope::{SignedBy, require_level};
+use super::envelope::{CaptureFor, SignedBy, require_level, require_sealed};
 use super::error::GatewayError;
 use super::evidence::KeptEvidence;
 use super::footage::{Keep, check_footage, clip_row, commit_of, new_salt};
 use super::kept_captures::KeptCaptures;
 use super::look::{Looked, check_captures};
 use super::request::{
-    Answer, BeginCapture, FootageSalt, IssuedChallenge, Logged, ReportOutcome, ReportedOutcome,
-    Salts, Verify,
+    Answer, BeginCapture, Capture, FootageSalt, IssuedChallenge, Logged, ReportOutcome,
+    ReportedOutcome, Salts, Verify,
 };
 use super::same_call::request_hash;
+use super::sealing::{Call, Opened};
 use super::sequencer::{AwaitRecord, Job, NewEntry, Slot, Step};
 use super::session::{NamedBy, Resolved, Session};
 use super::under_way::Found;
@@ -31,7 +32,7 @@ use crate::domain::id::{Challenge, ReceiptId, TerminalId};
 use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey, TokenKind};
-use crate::policy::PolicyPack;
+use crate::policy::{Bars, DeviceLevel, PolicyPack};
 use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
 use crate::store::{ChallengeRow, ChallengeState, ClipRow, DecisionRow, OutcomeRow, UnitOfWork};
 use crate::vault::Place;
@@ -67,6 +68,10 @@ struct Debited {
     attempts_key: Digest,
     attempts: u32,
     pack: Arc<PolicyPack>,
+    /// As they are read: what was sealed is open.
+    captures: Vec<Capture>,
+    /// The keys that they were sealed to, where all of them were.
+    sealed_to: Option<String>,
     signed_by: SignedBy,
     /// By which the captures are known again.
     capture_indices: Vec<Digest>,
@@ -105,7 +110,8 @@ impl Gateway {
         let hash = sha256(challenge.as_bytes());
         let expires_at = now.plus_millis(self.settings.challenge_ttl_ms);
         let attempts_left = pack.bars().attempts_max.saturating_sub(attempts);
-        let issued = IssuedChallenge { challenge, expires_at, attempts_left };
+        let capture_key = self.capture_key().await?;
+        let issued = IssuedChallenge { challenge, expires_at, attempts_left, capture_key };
         session.answered(&answer_bytes(&issued));
         let plain = zeroize::Zeroizing::new(
             serde_json::to_vec(&session)
@@ -409,10 +415,23 @@ impl Gateway {
         }
         check_captures(&session.modalities()?, &request.captures)?;
         // All of it before a pixel is looked at, and before anything is used up.
-        let signed_by = self.check_envelopes(&session, &key.terminal, request, *arrived_at).await?;
         let pack = self.packs.current(self.clock.now()).await?;
-        require_level(signed_by.level(), pack.bars().capture_signed)?;
-        let capture_indices = self.capture_indices(&request.captures);
+        require_sealed(request.is_sealed(), pack.bars())?;
+        let answer = session.answer()?;
+        let call = Call {
+            purpose: CaptureFor::Verification,
+            challenge: &request.challenge,
+            answer: answer.as_ref(),
+            terminal: &key.terminal,
+            envelopes: &request.envelopes,
+        };
+        let opened = self.unseal_captures(call, &request.captures, *arrived_at).await?;
+        let Opened { captures, sealed_to } = opened;
+        let checked =
+            self.check_envelopes(&session, &key.terminal, request, &captures, *arrived_at);
+        let signed_by = checked.await?;
+        require_level(signed_by.level(), least_level(&session, pack.bars()))?;
+        let capture_indices = self.capture_indices(&captures);
         self.refuse_seen(&capture_indices, *arrived_at).await?;
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &key.terminal);
         let bars = pack.bars();
@@ -432,7 +451,17 @@ impl Gateway {
         let tried = self.debit_try(&mut *unit, asking).await?;
         signed_by.take_counters(&mut *unit, *arrived_at).await?;
         unit.commit().await?;
-        Ok(Debited { session, attempts_key, attempts, pack, signed_by, capture_indices, tried })
+        Ok(Debited {
+            session,
+            attempts_key,
+            attempts,
+            pack,
+            captures,
+            sealed_to,
+            signed_by,
+            capture_indices,
+            tried,
+        })
     }
 
     /// Gives a try back after a technical failure; the challenge stays used. Never when a decision
@@ -467,11 +496,13 @@ impl Gateway {
             attempts_key,
             attempts,
             pack,
+            captures,
+            sealed_to,
             signed_by,
             capture_indices,
             tried,
         } = debited;
-        let Verify { captures, challenge, footage, .. } = request;
+        let Verify { challenge, footage, .. } = request;
         let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
         // Beyond the last try, and while a delay or a lock runs, nothing is compared: the answer must not
         // depend on the face.
@@ -508,6 +539,7 @@ impl Gateway {
             request_hash,
             challenge_hash: Some(sha256(challenge.as_bytes())),
             signed_by,
+            sealed_to,
             capture_indices,
             attempts_key,
             attempts,
@@ -594,6 +626,14 @@ impl Gateway {
             self.settings.tenant.as_str(),
             hash.as_bytes(),
         )
+    }
+}
+
+/// How well captures must be signed: a guest is enrolled from theirs.
+fn least_level(session: &Session, bars: &Bars) -> DeviceLevel {
+    match session.guest {
+        Some(_) => bars.capture_signed.max(bars.enrolment_capture_signed),
+        None => bars.capture_signed,
     }
 }
 

@@ -188,6 +188,8 @@ pub(super) struct VerificationJob {
     pub challenge_hash: Option<Digest>,
     /// What signed the captures.
     pub signed_by: SignedBy,
+    /// The keys that the captures were sealed to, where all of them were.
+    pub sealed_to: Option<String>,
     /// By which the captures are known again; none for a decision on captures of an earlier one.
     pub capture_indices: Vec<Digest>,
     pub session: Session,

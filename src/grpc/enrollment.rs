@@ -152,15 +152,26 @@ impl EnrollmentService for Enrollment {
         Ok(Response::new(proto::ClearUnableResponse {}))
     }
 
+    async fn begin_add_capture(
+        &self,
+        request: Request<proto::BeginAddCaptureRequest>,
+    ) -> Result<Response<proto::BeginAddCaptureResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let asked = asked::begin_add_capture(request.into_inner())?;
+        let begun =
+            self.0.begin_enrolment_capture(permit.actor(), asked, answer::add_begun_bytes).await?;
+        Ok(Response::new(begun.into()))
+    }
+
     async fn add_capture(
         &self,
         request: Request<proto::AddCaptureRequest>,
     ) -> Result<Response<proto::AddCaptureResponse>, Status> {
         let permit = EnrollerPermit::of(request.extensions())?;
-        let (customer, modality, capture, language) = asked::add_capture(request.into_inner())?;
+        let (customer, modality, offered, language) = asked::add_capture(request.into_inner())?;
         let mut added = self
             .carry_through(permit.actor(), |gateway, actor| async move {
-                gateway.add_capture(&actor, &customer, modality, capture).await
+                gateway.add_capture(&actor, &customer, modality, offered).await
             })
             .await?;
         let waits = added.proposal.take().map(|waits| proposal::proposal(&self.0, *waits));

@@ -112,6 +112,20 @@ impl KeyService for KeyDesk {
         });
         Ok(Response::new(proto::RetireKeksResponse { keks: keks.collect() }))
     }
+
+    async fn rotate_capture_key(
+        &self,
+        request: Request<proto::RotateCaptureKeyRequest>,
+    ) -> Result<Response<proto::RotateCaptureKeyResponse>, Status> {
+        let permit = AdminPermit::of(request.extensions())?;
+        let proto::RotateCaptureKeyRequest { overlap_s } = request.into_inner();
+        let overlap_ms = i64::from(overlap_s) * 1_000;
+        let (id, entry) = self.0.rotate_capture_key(permit.actor(), overlap_ms).await?;
+        Ok(Response::new(proto::RotateCaptureKeyResponse {
+            key_id: id.to_string(),
+            receipt_jws: jws(Some(&entry)),
+        }))
+    }
 }
 
 fn jws(entry: Option<&Logged>) -> Vec<u8> {

@@ -37,7 +37,7 @@ const fn retry(reason: &'static str, code: Code, after_ms: u64, message: &'stati
 }
 
 /// The error table: every reason that a status can carry.
-pub const TABLE: [Row; 27] = [
+pub const TABLE: [Row; 29] = [
     row("REQ_INVALID", Code::InvalidArgument, "a field of the request is missing or wrong"),
     row("REQ_MALFORMED", Code::InvalidArgument, "the message is not valid protobuf"),
     row("REQ_TOO_LARGE", Code::InvalidArgument, "the message is larger than the limit"),
@@ -81,6 +81,16 @@ pub const TABLE: [Row; 27] = [
         "DEV_REPLAY",
         Code::FailedPrecondition,
         "these bytes were decided on before; capture again with the same attempt",
+    ),
+    row(
+        "DEV_SEALED",
+        Code::FailedPrecondition,
+        "the sealed capture does not open in this call; begin again with the same attempt",
+    ),
+    row(
+        "DEV_UNSEALED",
+        Code::FailedPrecondition,
+        "the capture must be sealed to the gateway; call the operator",
     ),
     row("REQ_STATE", Code::FailedPrecondition, "this cannot be done in the present state"),
     row("REQ_NOT_FOUND", Code::NotFound, "there is no such thing"),

@@ -114,6 +114,10 @@ pub struct Bars {
     pub accept_back_end_word: bool,
     /// How well captures must be signed: less well they are refused before they are looked at.
     pub capture_signed: DeviceLevel,
+    /// How well captures for a template must be signed; where any must be, nothing is imported either.
+    pub enrolment_capture_signed: DeviceLevel,
+    /// Whether captures must be sealed to the gateway: what others on the way could read is refused.
+    pub capture_sealed: bool,
     /// How many failures a customer and a terminal may have beyond one transaction.
     pub tries: TryLimits,
     amount_max_minor: HashMap<Currency, AmountMinor>,
@@ -585,6 +589,10 @@ struct RawBars {
     /// None for a pack that says nothing of it, and decided on unsigned captures when it was written.
     #[serde(default = "unsigned")]
     capture_signed: String,
+    #[serde(default = "unsigned")]
+    enrolment_capture_signed: String,
+    #[serde(default)]
+    capture_sealed: bool,
     #[serde(default)]
     tries: RawTryLimits,
     amount_max_minor: BTreeMap<String, i64>,
@@ -595,6 +603,14 @@ const UNSIGNED: &str = "none";
 
 fn unsigned() -> String {
     UNSIGNED.to_owned()
+}
+
+/// The least level that a word of a pack asks.
+fn level(word: &str) -> Option<DeviceLevel> {
+    match word {
+        UNSIGNED => Some(DeviceLevel::Certificate),
+        word => DeviceLevel::from_word(word).filter(|it| *it != DeviceLevel::Certificate),
+    }
 }
 
 const fn two_minutes_s() -> u32 {
@@ -665,11 +681,10 @@ impl RawBars {
         if !(1..=SECONDS_MAX).contains(&self.capture_fresh_s) {
             return Err(PackError::Field("bars.capture_fresh_s"));
         }
-        let capture_signed = match self.capture_signed.as_str() {
-            UNSIGNED => Some(DeviceLevel::Certificate),
-            word => DeviceLevel::from_word(word).filter(|it| *it != DeviceLevel::Certificate),
-        };
-        let capture_signed = capture_signed.ok_or(PackError::Field("bars.capture_signed"))?;
+        let capture_signed =
+            level(&self.capture_signed).ok_or(PackError::Field("bars.capture_signed"))?;
+        let enrolment_capture_signed = level(&self.enrolment_capture_signed)
+            .ok_or(PackError::Field("bars.enrolment_capture_signed"))?;
         let mut amount_max_minor = HashMap::new();
         for (currency, max) in &self.amount_max_minor {
             let currency = Currency::try_from(currency.as_str());
@@ -687,6 +702,8 @@ impl RawBars {
             capture_fresh_s: self.capture_fresh_s,
             accept_back_end_word: self.accept_back_end_word,
             capture_signed,
+            enrolment_capture_signed,
+            capture_sealed: self.capture_sealed,
             tries: self.tries.check()?,
             amount_max_minor,
         })

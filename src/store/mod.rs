@@ -25,6 +25,7 @@ mod principals;
 mod proposals;
 mod registers;
 mod rows;
+mod sealing;
 mod sensors;
 mod shelf;
 pub mod sql;
@@ -67,6 +68,7 @@ pub use rows::{
     CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
     RedemptionRow, TerminalKeyRow, TokenRow,
 };
+pub use sealing::{CaptureKeyRow, EnrolmentChallengeRow, SealingReads, SealingWrites};
 pub use sensors::{SensorKeyRow, SensorReads, SensorWrites};
 pub use shelf::{FileShelves, Shelves, shelf_of};
 pub use unable::{Unable, UnableQuestions, UnableRow};
@@ -92,6 +94,7 @@ pub trait Store:
     + SensorReads
     + PrincipalReads
     + ProposalReads
+    + SealingReads
     + std::fmt::Debug
     + ActivationQuestions
     + AttemptQuestions
@@ -200,6 +203,7 @@ pub trait UnitOfWork:
     + SensorWrites
     + PrincipalWrites
     + ProposalWrites
+    + SealingWrites
     + Attempts
 {
     /// Makes everything durable (synced to the disk) before it returns.

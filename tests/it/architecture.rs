@@ -67,6 +67,7 @@ const ANY: &[&str] = &["*"];
 const FENCES: &[(&str, &[&str])] = &[
     ("ring", &["crypto"]),
     ("cryptoki", &["crypto"]),
+    ("hpke", &["crypto"]),
     ("tract_onnx", &["inference"]),
     ("ndarray", &["inference", "face", "fingerprint"]),
     ("image", &["capture"]),

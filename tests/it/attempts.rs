@@ -114,7 +114,7 @@ impl Bank {
             host_id: id,
             business_date: business_date(),
             attempt: Attempt::try_from(1).unwrap(),
-            captures: vec![capture],
+            captures: vec![capture.into()],
             envelopes: Vec::new(),
             footage: None,
         };

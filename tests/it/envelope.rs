@@ -30,30 +30,31 @@ type Terminal = VerificationServiceClient<Channel>;
 type Office = SensorServiceClient<Channel>;
 
 /// A camera with a key, at a terminal.
-struct Camera {
-    terminal: &'static str,
-    sensor: &'static str,
-    key_id: &'static str,
-    key: Device,
+pub struct Camera {
+    pub terminal: &'static str,
+    pub sensor: &'static str,
+    pub key_id: &'static str,
+    pub key: Device,
 }
 
 /// Everything that a sensor signs, by the words of `docs/sensors.md` and by none of the gateway's code.
 #[derive(Clone)]
-struct Said {
-    challenge: Vec<u8>,
-    answer: Vec<u8>,
-    terminal: String,
-    sensor: String,
-    key_id: String,
-    modality: &'static str,
-    captures: Vec<Bytes>,
-    verdict: proto::SensorVerdict,
-    counter: u64,
-    captured_at_ms: i64,
+pub struct Said {
+    pub context: &'static str,
+    pub challenge: Vec<u8>,
+    pub answer: Vec<u8>,
+    pub terminal: String,
+    pub sensor: String,
+    pub key_id: String,
+    pub modality: &'static str,
+    pub captures: Vec<Bytes>,
+    pub verdict: proto::SensorVerdict,
+    pub counter: u64,
+    pub captured_at_ms: i64,
 }
 
 impl Said {
-    fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         let verdict = match self.verdict {
             proto::SensorVerdict::Unspecified => "none",
             proto::SensorVerdict::Live => "live",
@@ -63,7 +64,7 @@ impl Said {
         let (counter, at) = (self.counter.to_be_bytes(), self.captured_at_ms.to_be_bytes());
         let captures: Vec<_> = self.captures.iter().map(|image| sha256(image)).collect();
         let mut fields: Vec<&[u8]> = vec![
-            b"tulga-capture-v1",
+            self.context.as_bytes(),
             &self.challenge,
             answer.as_bytes(),
             self.terminal.as_bytes(),
@@ -78,11 +79,16 @@ impl Said {
 }
 
 impl Camera {
-    fn new(terminal: &'static str, sensor: &'static str, key_id: &'static str, seed: u8) -> Self {
+    pub fn new(
+        terminal: &'static str,
+        sensor: &'static str,
+        key_id: &'static str,
+        seed: u8,
+    ) -> Self {
         Self { terminal, sensor, key_id, key: Device::ed25519(seed) }
     }
 
-    fn sensor_key(&self, level: proto::SensorLevel) -> proto::SensorKey {
+    pub fn sensor_key(&self, level: proto::SensorLevel) -> proto::SensorKey {
         proto::SensorKey {
             key_id: self.key_id.into(),
             public_key_pem: spki_pem(&PublicKey::from_spki_der(&self.key.spki()).unwrap()),
@@ -90,7 +96,7 @@ impl Camera {
         }
     }
 
-    fn registration(&self, level: proto::SensorLevel) -> proto::RegisterSensorRequest {
+    pub fn registration(&self, level: proto::SensorLevel) -> proto::RegisterSensorRequest {
         proto::RegisterSensorRequest {
             terminal_id: self.terminal.into(),
             sensor_id: self.sensor.into(),
@@ -101,8 +107,9 @@ impl Camera {
         }
     }
 
-    fn says(&self, opened: &proto::BeginCaptureResponse, counter: u64, image: &Bytes) -> Said {
+    pub fn says(&self, opened: &proto::BeginCaptureResponse, counter: u64, image: &Bytes) -> Said {
         Said {
+            context: "tulga-capture-v1",
             challenge: opened.challenge.clone(),
             answer: opened.encode_to_vec(),
             terminal: self.terminal.into(),
@@ -117,7 +124,7 @@ impl Camera {
     }
 
     /// The envelope of what was said, with a signature over `signed`.
-    fn signs(&self, said: &Said, signed: &Said) -> proto::CaptureEnvelope {
+    pub fn signs(&self, said: &Said, signed: &Said) -> proto::CaptureEnvelope {
         proto::CaptureEnvelope {
             sensor_id: said.sensor.clone(),
             key_id: said.key_id.clone(),
@@ -129,7 +136,7 @@ impl Camera {
     }
 
     /// The request of a terminal that does as it should.
-    fn request(
+    pub fn request(
         &self,
         id: &str,
         opened: &proto::BeginCaptureResponse,
@@ -146,7 +153,7 @@ async fn opened(terminal: &mut Terminal, id: &str) -> proto::BeginCaptureRespons
     terminal.begin_capture(begin(id, CARD)).await.unwrap().into_inner()
 }
 
-async fn office(site: &Site) -> Office {
+pub async fn office(site: &Site) -> Office {
     SensorServiceClient::new(site.staff(Role::Admin).await)
 }
 
@@ -155,7 +162,7 @@ async fn refused(terminal: &mut Terminal, request: proto::VerifyRequest) -> Stri
 }
 
 /// What the auditor finds of a decision.
-async fn record(site: &Site, decision: &proto::Decision) -> Value {
+pub async fn record(site: &Site, decision: &proto::Decision) -> Value {
     let mut auditor = AuditServiceClient::new(site.staff(Role::Auditor).await);
     let index = decision.position.as_ref().unwrap().index;
     let request = proto::GetAuditRecordRequest { index, ..Default::default() };
@@ -239,7 +246,8 @@ async fn a_signed_capture_is_approved_and_its_receipt_names_the_sensor() {
 type Swap = fn(&mut Said);
 
 /// Each field of what is signed, changed.
-const SWAPS: [(&str, Swap); 11] = [
+const SWAPS: [(&str, Swap); 12] = [
+    ("purpose", |s| s.context = "tulga-enrolment-capture-v1"),
     ("challenge", |s| s.challenge = vec![1; 32]),
     ("answer", |s| s.answer.push(0)),
     ("terminal", |s| s.terminal = "ATM-2".into()),
@@ -317,7 +325,7 @@ async fn whatever_is_swapped_is_refused_before_a_pixel_is_looked_at() {
     assert_eq!(approved.attempts_left, 2, "what was refused counted as an attempt");
     drop((terminal, elsewhere, admin));
     let incidents = incidents_of(site).await;
-    assert_eq!(incidents["DEV_SIGNATURE"], 13);
+    assert_eq!(incidents["DEV_SIGNATURE"], 14);
     assert_eq!(incidents["DEV_SENSOR_UNKNOWN"], 3);
 }
 
@@ -552,7 +560,7 @@ async fn what_was_decided_on_is_not_decided_on_again_for_a_day() {
 }
 
 /// Another file of the same picture: with a comment behind the first marker.
-fn taken_anew(name: &str, comment: &str) -> Bytes {
+pub fn taken_anew(name: &str, comment: &str) -> Bytes {
     let file = demo(name);
     let length = u16::try_from(comment.len() + 2).unwrap().to_be_bytes();
     [&file[..2], &[0xff, 0xfe], &length, comment.as_bytes(), &file[2..]].concat().into()

@@ -468,7 +468,7 @@ impl Rig {
         gateway.bind_token(&actor, bind).await.unwrap();
         let added = {
             let capture = Capture { image: demo("obama.jpg"), declared: Declared::default() };
-            gateway.add_capture(&actor, &customer, Modality::Face, capture).await.unwrap()
+            gateway.add_capture(&actor, &customer, Modality::Face, capture.into()).await.unwrap()
         };
         assert!(added.capture.is_some());
         gateway.activate(&actor, &customer).await.unwrap();
@@ -565,7 +565,7 @@ impl Rig {
             host_id: HostTransactionId::try_from(id).unwrap(),
             business_date: business_date(),
             attempt: Attempt::try_from(attempt).unwrap(),
-            captures: vec![Capture { image, declared: Declared::default() }],
+            captures: vec![Capture { image, declared: Declared::default() }.into()],
             footage: None,
             envelopes: Vec::new(),
         };

@@ -31,6 +31,7 @@ mod crash;
 mod disk_faults;
 mod door;
 mod durability;
+mod enrolment_capture;
 mod envelope;
 mod exception;
 #[cfg(feature = "test-support")]
@@ -71,6 +72,7 @@ mod replay;
 mod reports;
 mod rules;
 mod samples;
+mod sealed;
 mod site;
 mod store;
 mod strength;

@@ -16,6 +16,7 @@ mod packs;
 mod past;
 mod people;
 mod registers;
+mod sealing;
 mod sensors;
 mod sqlite_file;
 
@@ -97,6 +98,10 @@ use self::registers::{
     values_of_a_register_come_in_pages_and_old_versions_go,
 };
 
+use self::sealing::{
+    a_key_that_captures_are_sealed_to_opens_until_its_end_and_is_destroyed_then,
+    an_enrolments_challenge_is_used_once_and_goes_with_its_end_or_the_customer,
+};
 use self::sensors::{
     a_capture_is_known_again_until_its_end,
     a_sensors_key_is_registered_once_and_changes_in_what_changes,
@@ -187,6 +192,8 @@ on_every_store!(
     a_capture_is_known_again_until_its_end,
     a_key_of_a_person_is_registered_once_and_revoked_once,
     a_proposal_is_closed_once_and_its_content_goes,
+    a_key_that_captures_are_sealed_to_opens_until_its_end_and_is_destroyed_then,
+    an_enrolments_challenge_is_used_once_and_goes_with_its_end_or_the_customer,
     the_head_moves_from_where_it_is_only,
     entries_come_in_order_in_pages_and_by_filter,
     a_gap_among_the_leaves_is_noticed,

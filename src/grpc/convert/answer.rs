@@ -11,13 +11,13 @@ use crate::domain::reason::{Language, NextScreen, Reason};
 use crate::domain::reference::SecondPersonReason;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{Operation, TokenKind};
-use crate::gateway::SecondPerson;
 use crate::gateway::request::{
-    Answer, CaptureAnswer, CustomerAnswer, FootageSalt, IssuedChallenge, Logged, QualityComponent,
-    Salts,
+    Answer, BeginEnrolmentCapture, CaptureAnswer, CustomerAnswer, EnrolmentChallenge, FootageSalt,
+    IssuedChallenge, Logged, QualityComponent, Salts,
 };
 use crate::gateway::{Awaited, Pending, Shown};
 use crate::gateway::{BiometricLocks, LogPosition};
+use crate::gateway::{CaptureKey, SecondPerson};
 use crate::proto;
 
 impl From<UnixMillis> for proto::Instant {
@@ -28,14 +28,50 @@ impl From<UnixMillis> for proto::Instant {
 
 impl From<IssuedChallenge> for proto::BeginCaptureResponse {
     fn from(issued: IssuedChallenge) -> Self {
-        let IssuedChallenge { challenge, expires_at, attempts_left } = issued;
+        let IssuedChallenge { challenge, expires_at, attempts_left, capture_key } = issued;
         Self {
             challenge: challenge.as_bytes().to_vec(),
             expires_at: Some(expires_at.into()),
             prompts: Vec::new(),
             attempts_left,
+            capture_key: capture_key.map(proto::CaptureKey::from),
         }
     }
+}
+
+impl From<CaptureKey> for proto::CaptureKey {
+    fn from(key: CaptureKey) -> Self {
+        let CaptureKey { id, public_key, until, kid, signature } = key;
+        Self {
+            key_id: id.to_string(),
+            public_key: public_key.to_vec(),
+            seal_until: Some(until.into()),
+            signed_by: kid,
+            signature,
+        }
+    }
+}
+
+impl From<EnrolmentChallenge> for proto::BeginAddCaptureResponse {
+    fn from(issued: EnrolmentChallenge) -> Self {
+        let EnrolmentChallenge { challenge, expires_at, of, capture_key } = issued;
+        let BeginEnrolmentCapture { customer, terminal, modality } = of;
+        let proto::Characteristic { modality, finger_position } = modality.into();
+        Self {
+            challenge: challenge.as_bytes().to_vec(),
+            expires_at: Some(expires_at.into()),
+            customer_id: customer.to_string(),
+            terminal_id: terminal.to_string(),
+            modality,
+            finger_position,
+            capture_key: capture_key.map(proto::CaptureKey::from),
+        }
+    }
+}
+
+/// The bytes of the answer to `BeginAddCapture`, of which sensors sign the hash.
+pub fn add_begun_bytes(issued: &EnrolmentChallenge) -> Vec<u8> {
+    proto::BeginAddCaptureResponse::from(issued.clone()).encode_to_vec()
 }
 
 /// The bytes of the answer to `BeginCapture`, of which sensors sign the hash.

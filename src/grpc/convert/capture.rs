@@ -4,11 +4,13 @@
 
 use bytes::Bytes;
 
-use super::noun::{instant, named, present};
+use super::noun::{instant, named, present, text};
 use crate::capture::{FingerImageKind, MediaType};
+use crate::crypto::HYBRID_OVERHEAD_BYTES;
 use crate::domain::finger::FingerPosition;
+use crate::domain::id::{CaptureKeyId, SensorId};
 use crate::domain::modality::Modality;
-use crate::gateway::request::{Capture, Declared};
+use crate::gateway::request::{Capture, Declared, Picture, SealedPicture, SentCapture};
 use crate::grpc::status::InvalidField;
 use crate::proto;
 
@@ -63,7 +65,7 @@ pub fn modalities(
 pub fn captures(
     first: Option<proto::Capture>,
     further: Vec<proto::Capture>,
-) -> Result<Vec<Capture>, InvalidField> {
+) -> Result<Vec<SentCapture>, InvalidField> {
     if further.len() > FURTHER_MAX {
         return Err(InvalidField::wrong("further", "there are more than 3"));
     }
@@ -72,8 +74,8 @@ pub fn captures(
     std::iter::once(Ok(first)).chain(further).collect()
 }
 
-/// The encoded picture of a capture, and what the terminal says it is.
-fn capture(wire: proto::Capture) -> Result<Capture, InvalidField> {
+/// The picture of a capture, and what the terminal says it is.
+fn capture(wire: proto::Capture) -> Result<SentCapture, InvalidField> {
     let proto::Capture {
         image,
         media_type,
@@ -83,6 +85,7 @@ fn capture(wire: proto::Capture) -> Result<Capture, InvalidField> {
         counter,
         pixels_per_inch,
         raw_size,
+        sealed,
     } = wire;
     let unsigned = |path, empty: bool| {
         if empty {
@@ -100,7 +103,49 @@ fn capture(wire: proto::Capture) -> Result<Capture, InvalidField> {
     }
     let said = Said { media_type, pixels_per_inch, raw_size };
     let declared = said.declared(["capture.media_type", "capture.pixels_per_inch"])?;
-    Ok(Capture { image: picture("capture.image", image)?, declared })
+    Ok(SentCapture { picture: sent(CAPTURE, image, sealed)?, declared })
+}
+
+/// The paths of a picture that may be sealed.
+#[derive(Clone, Copy)]
+pub struct PicturePaths {
+    pub image: &'static str,
+    pub key_id: &'static str,
+    pub sensor_id: &'static str,
+    pub sealed: &'static str,
+}
+
+const CAPTURE: PicturePaths = PicturePaths {
+    image: "capture.image",
+    key_id: "capture.sealed.key_id",
+    sensor_id: "capture.sealed.sensor_id",
+    sealed: "capture.sealed.sealed",
+};
+
+/// A picture, open or sealed; whether it opens is found out where it is opened.
+pub fn sent(
+    paths: PicturePaths,
+    image: Bytes,
+    sealed: Option<proto::SealedImage>,
+) -> Result<Picture, InvalidField> {
+    let Some(wire) = sealed else { return picture(paths.image, image).map(Picture::Open) };
+    if !image.is_empty() {
+        return Err(InvalidField::wrong(
+            paths.image,
+            "it is sealed, and must not be sent open too",
+        ));
+    }
+    let proto::SealedImage { key_id, sensor_id, sealed } = wire;
+    if sealed.len() <= HYBRID_OVERHEAD_BYTES {
+        let problem = "it is no encapsulated key of 32 bytes with a ciphertext behind it";
+        return Err(InvalidField::wrong(paths.sealed, problem));
+    }
+    let sensor = (!sensor_id.is_empty()).then(|| text::<SensorId>(paths.sensor_id, &sensor_id));
+    Ok(Picture::Sealed(SealedPicture {
+        key_id: text::<CaptureKeyId>(paths.key_id, &key_id)?,
+        sensor: sensor.transpose()?,
+        sealed,
+    }))
 }
 
 /// A picture about which nothing is said.
@@ -230,5 +275,35 @@ mod tests {
             assert_eq!(captures(Some(wire), Vec::new()).unwrap_err().path, path);
         }
         assert_eq!(captures(None, Vec::new()).unwrap_err().path, "capture");
+    }
+
+    #[test]
+    fn a_sealed_capture_is_refused_by_its_path() {
+        type Spoil = fn(&mut proto::Capture, &mut proto::SealedImage);
+        let good = || proto::SealedImage {
+            key_id: "capture-1".into(),
+            sensor_id: "CAM-1".into(),
+            sealed: vec![7; HYBRID_OVERHEAD_BYTES + 1].into(),
+        };
+        let take = |spoil: Spoil| {
+            let (mut wire, mut sealed) = (proto::Capture::default(), good());
+            spoil(&mut wire, &mut sealed);
+            wire.sealed = Some(sealed);
+            captures(Some(wire), Vec::new())
+        };
+        let taken = take(|_, s| s.sensor_id.clear()).unwrap();
+        assert!(matches!(&taken[0].picture, Picture::Sealed(it) if it.sensor.is_none()));
+        assert!(take(|c, _| c.media_type = Some("image/png".into())).is_ok());
+        let cases: [(&str, Spoil); 6] = [
+            ("capture.image", |c, _| c.image = "\u{1}".into()),
+            ("capture.sealed.key_id", |_, s| s.key_id.clear()),
+            ("capture.sealed.key_id", |_, s| s.key_id = "a b".into()),
+            ("capture.sealed.sensor_id", |_, s| s.sensor_id = "a b".into()),
+            ("capture.sealed.sealed", |_, s| s.sealed = Bytes::new()),
+            ("capture.sealed.sealed", |_, s| s.sealed.truncate(HYBRID_OVERHEAD_BYTES)),
+        ];
+        for (path, spoil) in cases {
+            assert_eq!(take(spoil).unwrap_err().path, path);
+        }
     }
 }

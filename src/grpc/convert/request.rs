@@ -12,8 +12,9 @@ use crate::domain::reason::Language;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey, OpaqueToken, Operation};
 use crate::gateway::request::{
-    BeginCapture, BindToken, Capture, Consent, ConsentTerm, CreateCustomer, DuplicateResolution,
-    ImportRow, ReportOutcome, RequestException, Verify,
+    BeginCapture, BeginEnrolmentCapture, BindToken, Capture, Consent, ConsentTerm, CreateCustomer,
+    DuplicateResolution, ImportRow, OfferedCapture, ReportOutcome, RequestException, SentCapture,
+    Verify,
 };
 use crate::gateway::{ExceptionsOf, HolderWish, Redeem, Reverse, Signed};
 use crate::grpc::status::InvalidField;
@@ -325,10 +326,30 @@ fn import_finger(wire: proto::ImportFinger) -> Result<(Modality, Capture), Inval
     Ok((Modality::Finger(position), impression))
 }
 
+/// An enroller asks for a challenge for a capture.
+pub fn begin_add_capture(
+    wire: proto::BeginAddCaptureRequest,
+) -> Result<BeginEnrolmentCapture, InvalidField> {
+    let proto::BeginAddCaptureRequest { customer_id, terminal_id, modality, finger_position } =
+        wire;
+    Ok(BeginEnrolmentCapture {
+        customer: noun::customer_id(&customer_id)?,
+        terminal: noun::terminal_id(&terminal_id)?,
+        modality: face_or(modality, finger_position)?,
+    })
+}
+
+/// What a capture for a template is of; not stated: the face.
+fn face_or(modality: i32, finger_position: i32) -> Result<Modality, InvalidField> {
+    let unstated = i32::from(proto::Modality::Unspecified);
+    let stated = if modality == unstated { proto::Modality::Face.into() } else { modality };
+    capture::modality(stated, finger_position)
+}
+
 /// A picture for an enrolment.
 pub fn add_capture(
     wire: proto::AddCaptureRequest,
-) -> Result<(CustomerId, Modality, Capture, Language), InvalidField> {
+) -> Result<(CustomerId, Modality, OfferedCapture, Language), InvalidField> {
     let proto::AddCaptureRequest {
         customer_id,
         image,
@@ -338,18 +359,27 @@ pub fn add_capture(
         finger_position,
         pixels_per_inch,
         raw_size,
+        challenge,
+        envelope,
+        sealed,
     } = wire;
-    let modality = if modality == proto::Modality::Unspecified as i32 {
-        capture::modality(proto::Modality::Face.into(), finger_position)?
-    } else {
-        capture::modality(modality, finger_position)?
+    let modality = face_or(modality, finger_position)?;
+    let needs_challenge = envelope.is_some() || sealed.is_some();
+    let challenge = match (challenge.is_empty(), needs_challenge) {
+        (true, false) => None,
+        (true, true) => return Err(InvalidField::missing("challenge")),
+        (false, true) => Some(noun::challenge(&challenge)?),
+        (false, false) => {
+            let problem = "with a challenge the capture must be signed or sealed";
+            return Err(InvalidField::wrong("envelope", problem));
+        }
     };
-    let mut taken = capture::undeclared("image", image)?;
+    let picture = capture::sent(ADDED, image, sealed)?;
     let said = capture::Said { media_type, pixels_per_inch, raw_size };
-    taken.declared = said.declared(["media_type", "pixels_per_inch"])?;
+    let declared = said.declared(["media_type", "pixels_per_inch"])?;
     let suits = match modality {
-        Modality::Face => taken.declared.suits_a_face(),
-        _ => taken.declared.suits_a_finger(),
+        Modality::Face => declared.suits_a_face(),
+        _ => declared.suits_a_finger(),
     };
     if !suits {
         return Err(InvalidField::wrong(
@@ -357,8 +387,20 @@ pub fn add_capture(
             "the picture is declared as one of something else",
         ));
     }
-    Ok((noun::customer_id(&customer_id)?, modality, taken, noun::language(&language)?))
+    let offered = OfferedCapture {
+        capture: SentCapture { picture, declared },
+        challenge,
+        envelope: envelope.map(sensor::envelope).transpose()?,
+    };
+    Ok((noun::customer_id(&customer_id)?, modality, offered, noun::language(&language)?))
 }
+
+const ADDED: capture::PicturePaths = capture::PicturePaths {
+    image: "image",
+    key_id: "sealed.key_id",
+    sensor_id: "sealed.sensor_id",
+    sealed: "sealed.sealed",
+};
 
 /// What a suspected duplicate turned out to be.
 pub fn duplicate_resolution(wire: i32) -> Result<DuplicateResolution, InvalidField> {

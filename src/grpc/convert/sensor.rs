@@ -25,7 +25,8 @@ pub fn envelopes(wire: Vec<proto::CaptureEnvelope>) -> Result<Vec<Envelope>, Inv
     wire.into_iter().map(envelope).collect()
 }
 
-fn envelope(wire: proto::CaptureEnvelope) -> Result<Envelope, InvalidField> {
+/// What a sensor signed; its paths are those of `Verify`, where there are several.
+pub fn envelope(wire: proto::CaptureEnvelope) -> Result<Envelope, InvalidField> {
     let proto::CaptureEnvelope { sensor_id, key_id, counter, captured_at_ms, verdict, signature } =
         wire;
     if !(1..=COUNTER_MAX).contains(&counter) {

@@ -15,6 +15,7 @@ mod past;
 mod principals;
 mod proposals;
 mod registers;
+mod sealing;
 mod sensors;
 mod unable;
 mod verifications;
@@ -37,8 +38,8 @@ use super::{
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;
 use crate::domain::id::{
-    CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, ProposalId, ReceiptId,
-    SensorKeyId, TerminalId,
+    CaptureId, CaptureKeyId, CaseId, CaseReference, ConfirmationId, CustomerId, ProposalId,
+    ReceiptId, SensorKeyId, TerminalId,
 };
 use crate::domain::register::Register;
 use crate::domain::time::UnixMillis;
@@ -175,6 +176,8 @@ struct State {
     sensor_keys: BTreeMap<SensorKeyId, super::SensorKeyRow>,
     principals: BTreeMap<Digest, super::PrincipalRow>,
     proposals: BTreeMap<ProposalId, super::ProposedRow>,
+    capture_keys: BTreeMap<CaptureKeyId, super::CaptureKeyRow>,
+    enrolment_challenges: BTreeMap<Digest, super::EnrolmentChallengeRow>,
     /// Until when a capture may not come again.
     seen_captures: BTreeMap<Digest, UnixMillis>,
 }
@@ -516,6 +519,7 @@ impl UnitOfWork for MemoryUnit {
         state.case_lookalikes.retain(|(case, other)| other != id && !is_theirs(case));
         state.forget_confirmations(id);
         state.activation_proposals.remove(id);
+        state.enrolment_challenges.retain(|_, row| row.customer != *id);
         state.forget_locks(id);
         state.forget_proposals(id);
         let customer = state.customers.get_mut(id);

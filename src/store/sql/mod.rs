@@ -23,6 +23,7 @@ mod principals;
 mod proposals;
 mod read;
 mod registers;
+mod sealing;
 mod sensors;
 mod unable;
 mod verifications;

@@ -179,6 +179,7 @@ impl UnitOfWork for SqlUnit {
             "DELETE FROM unable WHERE customer = $1",
             "DELETE FROM guests WHERE customer = $1",
             "DELETE FROM activation_proposals WHERE customer = $1",
+            "DELETE FROM enrolment_challenges WHERE customer = $1",
             "DELETE FROM biometric_locks WHERE customer = $1",
             "DELETE FROM holder_locks WHERE customer = $1",
             "UPDATE proposals SET content = x'' WHERE customer = $1",

@@ -333,6 +333,7 @@ const VALUES = {
     kek_rotation_begun: ["Шифрлау кілтін ауыстыру басталды", "Начата смена ключа шифрования ключей", "A new key-encryption key took over"],
     kek_rotated: ["Шифрлау кілті ауыстырылды", "Ключ шифрования ключей сменён", "The key-encryption key was rotated"],
     kek_retired: ["Ескі шифрлау кілті жойылды", "Старый ключ шифрования ключей уничтожен", "An old key-encryption key was destroyed"],
+    capture_key_rotated: ["Суреттерді мөрлейтін кілт ауыстырылды", "Сменён ключ, которым запечатывают снимки", "The key that captures are sealed to was changed"],
     customer_created: ["Клиент тіркелді", "Клиент зарегистрирован", "A customer was enrolled"],
     customer_activated: ["Клиент белсендірілді", "Клиент активирован", "A customer was activated"],
     activation_proposed: ["Белсендіру ұсынылды", "Предложена активация", "An activation was proposed"],
