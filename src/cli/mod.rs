@@ -88,7 +88,7 @@ enum Command {
     Enroll(enroll::Args),
     /// Activate a customer whom somebody else enrolled and who waits for a second person
     Activate(activate::Args),
-    /// Unlock customers whom too many failures locked
+    /// Unlock customers whom too many failures locked, and end consents that are withdrawn
     #[command(subcommand)]
     Customer(customer::Command),
     /// Verify a person at a terminal, as the terminal would

@@ -11,6 +11,7 @@ mod audit;
 mod cases;
 mod confirmation;
 mod confirming;
+mod consent;
 mod customer;
 mod decoy;
 mod enrollment;
@@ -90,13 +91,14 @@ use crate::vault::Vault;
 pub use crate::ledger::{LogPosition, Origin};
 pub use crate::receipt::{KeyUse, LedgerPlace, LedgerState};
 pub use crate::store::{
-    CaseEvidenceRow, CaseFile, CaseRow, EntryFilter, FootageFilter, FootageState, ProposalRow,
-    RegisterRow, SensorKeyRow,
+    CaseEvidenceRow, CaseFile, CaseRow, ConsentCause, ConsentRow, EntryFilter, FootageFilter,
+    FootageState, ProposalRow, RegisterRow, SensorKeyRow,
 };
 pub use activation::{Activation, SecondPerson};
 pub use audit::{AuditRecord, Entry, Redeem};
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
+pub use consent::Withdrawal;
 pub use envelope::{Bound, DeviceFault, Envelope, envelope_message};
 pub use erased::{ErasedError, ErasedRecord, FileErased};
 pub use error::GatewayError;
@@ -119,7 +121,7 @@ pub use reference_files::{FileReferences, reference_name};
 pub use register::{ListedRow, ListedValue, RegisterDiff, RegisterDraft, Repeated};
 pub use replay::{Agreement, Compared, Replay, ReplayEnd, Verdict};
 pub use report::{MakeReport, ReportFormat, ReportKind, ReportPiece, SealedReport};
-pub use retention::{RetentionPlan, RetentionRun};
+pub use retention::{LapsingConsent, RetentionPlan, RetentionRun, RetentionWork};
 pub use reversal::Reverse;
 pub use sensor::{NewSensor, NewSensorKey, OVERLAP_MS_MAX};
 pub use teller::ExceptionsOf;
@@ -370,6 +372,7 @@ impl Gateway {
         gateway.apply_erased().await?;
         gateway.load_gallery().await?;
         gateway.open_packs().await?;
+        gateway.settle_consents().await?;
         gateway.settle_keys().await?;
         let witnesses = gateway.start_witnesses().await?;
         let timestamps = gateway.start_timestamps(parts.timestamping);

@@ -9,6 +9,7 @@ use super::Gateway;
 use super::answer::KeptAnswer;
 use super::attempts::{Asking, Tried};
 use super::confirming::Stage;
+use super::decoy::Decoy;
 use super::enrollment::check_consent;
 use super::envelope::{SignedBy, require_level};
 use super::error::GatewayError;
@@ -382,6 +383,9 @@ impl Gateway {
                 (self.store.customer_by_iin(&index).await?, None, index, NamedBy::Iin)
             }
         };
+        // Whose consent does not hold is nobody here; the same is asked of the store whoever it is.
+        let consents = self.consents(customer.as_ref().unwrap_or(&Decoy::ID), now).await?;
+        let customer = customer.filter(|_| consents);
         let nobody = self.vault.pseudonym_of_nobody(tenant, &index);
         let number = (named_by == NamedBy::Iin).then_some(index);
         Ok(Resolved { customer, token, number, nobody, named_by })

@@ -12,6 +12,7 @@ use super::Settings;
 use super::answer::KeptAnswer;
 use super::attempts::Tried;
 use super::confirming::{Confirming, Stage, refused_for};
+use super::consent::holds;
 use super::customer::standing_of;
 use super::envelope::SignedBy;
 use super::error::GatewayError;
@@ -416,7 +417,9 @@ impl VerificationJob {
             None => true,
         };
         let status = unit.customer(&id).await?.map(|row| standing_of(row.status));
-        let standing = status.filter(|_| leads_there).unwrap_or(CustomerStanding::Unknown);
+        let consents = holds(unit, &id, slot.now).await?;
+        let standing =
+            status.filter(|_| leads_there && consents).unwrap_or(CustomerStanding::Unknown);
         if standing != CustomerStanding::Active {
             self.standing = standing;
         }

@@ -48,7 +48,7 @@ const POLICY_READER: Access =
     Access::Roles(&[Role::PolicyAuthor, Role::PolicyApprover, Role::Admin, Role::Auditor]);
 
 /// Every method that can be called, and by whom.
-pub const ACCESS: [(&str, Access); 92] = [
+pub const ACCESS: [(&str, Access); 93] = [
     ("/tulga.v1.VerificationService/BeginCapture", TERMINAL),
     ("/tulga.v1.VerificationService/Verify", TERMINAL),
     ("/tulga.v1.VerificationService/AwaitDecision", TERMINAL),
@@ -75,6 +75,7 @@ pub const ACCESS: [(&str, Access); 92] = [
     ("/tulga.v1.EnrollmentService/ImportTemplate", ENROLLER),
     ("/tulga.v1.EnrollmentService/ExportTemplate", ADMIN),
     ("/tulga.v1.EnrollmentService/Erase", ADMIN),
+    ("/tulga.v1.EnrollmentService/WithdrawConsent", ENROLLER),
     ("/tulga.v1.EnrollmentService/ResolveDuplicate", ADMIN),
     ("/tulga.v1.EnrollmentService/ProposeUnlock", ADMIN),
     ("/tulga.v1.EnrollmentService/ApproveUnlock", ADMIN),
@@ -92,7 +93,7 @@ pub const ACCESS: [(&str, Access); 92] = [
     ("/tulga.v1.FootageService/PlaceHold", ADMIN),
     ("/tulga.v1.FootageService/LiftHold", ADMIN),
     ("/tulga.v1.FootageService/ConfirmDeleted", ADMIN),
-    ("/tulga.v1.RetentionService/PlanRetention", ADMIN),
+    ("/tulga.v1.RetentionService/PlanRetention", AUDITOR),
     ("/tulga.v1.RetentionService/RunRetention", ADMIN),
     ("/tulga.v1.ReportService/MakeReport", REPORTER),
     ("/tulga.v1.ReceiptService/Redeem", HOST),

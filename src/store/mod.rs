@@ -11,6 +11,7 @@ mod activations;
 mod attempts;
 mod cases;
 mod confirmations;
+mod consents;
 mod evidence;
 mod footage;
 mod guests;
@@ -21,6 +22,7 @@ pub mod memory;
 mod movements;
 mod packs;
 mod past;
+mod prints;
 mod registers;
 mod rows;
 mod sensors;
@@ -46,6 +48,9 @@ pub use confirmations::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
     Confirmations, PendingOf, TellerProposal,
 };
+pub use consents::{
+    ConsentCause, ConsentEnd, ConsentReads, ConsentRow, Consents, LapsedConsent, Stays,
+};
 pub use evidence::{EvidenceCounts, EvidenceReads, EvidenceRow, Evidences};
 pub use footage::{
     ClipRow, FootageCounts, FootageDuty, FootageFilter, FootageReads, FootageRow, FootageState,
@@ -57,6 +62,7 @@ pub use ledgers::{ClosedLedgerRow, LedgerReads, LedgerWrites};
 pub use movements::{MovedRow, MovementRow, Movements, MovementsOf};
 pub use packs::{ActivationRow, PackRow, PackShelf, PackSignature, Packs};
 pub use past::{Links, Past};
+pub use prints::{FacePrintRow, PrintReads, Prints};
 pub use registers::{RegisterQuestion, RegisterReads, RegisterRow, RegisterValueRow, Registers};
 pub use rows::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
@@ -79,6 +85,8 @@ pub trait Store:
     + VerificationReads
     + FootageReads
     + EvidenceReads
+    + ConsentReads
+    + PrintReads
     + CaseReads
     + RegisterReads
     + PackShelf
@@ -184,6 +192,8 @@ pub trait UnitOfWork:
     + Verifications
     + Footages
     + Evidences
+    + Consents
+    + Prints
     + Activations
     + Packs
     + Registers
@@ -234,8 +244,8 @@ pub trait UnitOfWork:
         status: CustomerStatus,
         at: UnixMillis,
     ) -> Result<bool, StoreError>;
-    /// Destroys a customer's keys, captures, tokens, confirmations, sealed record and IIN index, and marks
-    /// it erased.
+    /// Destroys a customer's keys, captures, prints, tokens, confirmations, consent, sealed record and IIN
+    /// index, and marks it erased.
     async fn erase_customer(&mut self, id: &CustomerId, at: UnixMillis)
     -> Result<bool, StoreError>;
     /// The customer that a token stands for at `now`, inside this transaction.

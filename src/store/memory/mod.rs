@@ -4,6 +4,7 @@ mod activations;
 mod attempts;
 mod cases;
 mod confirmations;
+mod consents;
 mod evidence;
 mod footage;
 mod guests;
@@ -12,6 +13,7 @@ mod ledgers;
 mod movements;
 mod packs;
 mod past;
+mod prints;
 mod registers;
 mod sensors;
 mod unable;
@@ -145,6 +147,8 @@ struct State {
     final_decisions: BTreeMap<DecisionKey, DecisionRow>,
     app_keys: BTreeMap<Digest, AppKeyRow>,
     unable: BTreeMap<CustomerId, UnableRow>,
+    consents: BTreeMap<CustomerId, super::ConsentRow>,
+    face_prints: BTreeMap<CaptureId, super::FacePrintRow>,
     /// By try and party.
     tries: BTreeMap<(Digest, Digest), attempts::Debited>,
     biometric_locks: BTreeMap<Digest, super::LockRow>,
@@ -513,6 +517,8 @@ impl UnitOfWork for MemoryUnit {
         state.forget_confirmations(id);
         state.activation_proposals.remove(id);
         state.forget_locks(id);
+        state.consents.remove(id);
+        state.face_prints.retain(|_, row| row.customer != *id);
         let customer = state.customers.get_mut(id);
         let Some(row) = customer.filter(|row| row.status != CustomerStatus::Erased) else {
             return Ok(false);

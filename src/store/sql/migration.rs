@@ -30,6 +30,7 @@ const STEPS: &[(&str, &str)] = &steps![
     "0012_sensors",
     "0013_attempts",
     "0014_keks",
+    "0016_consents",
 ];
 
 /// The table that says which steps were done.

@@ -181,6 +181,8 @@ impl UnitOfWork for SqlUnit {
             "DELETE FROM activation_proposals WHERE customer = $1",
             "DELETE FROM biometric_locks WHERE customer = $1",
             "DELETE FROM holder_locks WHERE customer = $1",
+            "DELETE FROM consents WHERE customer = $1",
+            "DELETE FROM face_prints WHERE customer = $1",
             "DELETE FROM duplicates WHERE customer = $1 OR other = $1",
             "DELETE FROM case_lookalikes WHERE other = $1 \
              OR case_id IN (SELECT id FROM cases WHERE customer = $1)",
