@@ -13,6 +13,7 @@ mod audit_report;
 pub mod audit_verify;
 mod audit_words;
 mod bench;
+mod camera;
 mod characteristic;
 mod check_config;
 mod client;

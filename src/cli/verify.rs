@@ -22,8 +22,9 @@ use crate::pki::Role;
 use crate::proto::customer_reference::Reference;
 use crate::proto::verification_service_client::VerificationServiceClient;
 use crate::proto::{
-    BankFacts, BeginCaptureRequest, Capture, Characteristic, Consent, CustomerReference, Decision,
-    HolderVerification, Operation, Outcome, Transaction, VerifyRequest,
+    BankFacts, BeginCaptureRequest, BeginCaptureResponse, Capture, Characteristic, Consent,
+    CustomerReference, Decision, HolderVerification, Operation, Outcome, Transaction,
+    VerifyRequest,
 };
 
 #[derive(Debug, clap::Args)]
@@ -163,6 +164,11 @@ impl Visit {
 
     /// Asks for a challenge.
     pub async fn begin(&self, channel: Channel) -> Result<Vec<u8>, Status> {
+        Ok(self.open(channel).await?.challenge)
+    }
+
+    /// Asks for a challenge; the whole answer, which a sensor signs.
+    pub async fn open(&self, channel: Channel) -> Result<BeginCaptureResponse, Status> {
         let mut captured = self.characteristics.iter().map(|it| Characteristic::from(*it));
         let first = captured.next().unwrap_or_default();
         let request = BeginCaptureRequest {
@@ -176,11 +182,7 @@ impl Visit {
             holder_verification: self.holder.into(),
             language: self.language.clone(),
         };
-        Ok(VerificationServiceClient::new(channel)
-            .begin_capture(request)
-            .await?
-            .into_inner()
-            .challenge)
+        Ok(VerificationServiceClient::new(channel).begin_capture(request).await?.into_inner())
     }
 
     /// Sends the capture.

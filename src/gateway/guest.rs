@@ -237,7 +237,7 @@ fn compare_guests(
         Acquisition::Refused(refusal) => {
             Ok(GuestSeen { seen: refused_face(&refusal), known: None, embedding: None })
         }
-        Acquisition::Usable(Probe { embedding, quality, liveness }) => {
+        Acquisition::Usable(Probe { embedding, quality, liveness, print: _ }) => {
             let mut best: Option<(usize, WeighedFace)> = None;
             for (place, guest) in known.iter().enumerate() {
                 let weighed = matcher

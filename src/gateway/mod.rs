@@ -38,6 +38,7 @@ mod ledgers;
 mod locks;
 mod look;
 mod lookalikes;
+mod near_duplicates;
 mod oversight;
 mod pack_job;
 mod packs;
@@ -473,6 +474,7 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
                 unit.delete_challenges(now.plus_millis(-CHALLENGE_KEPT_MS)).await?;
                 unit.delete_confirmations(now.plus_millis(-CONFIRMATION_KEPT_MS)).await?;
                 unit.forget_captures(now).await?;
+                unit.forget_face_prints(now).await?;
                 unit.delete_tries(now.plus_millis(-TryLimits::COUNTS_MAX_MS)).await?;
                 unit.delete_locks_of_nobody(now.plus_millis(-TryLimits::COUNTS_MAX_MS)).await?;
                 unit.commit().await

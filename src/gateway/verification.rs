@@ -17,6 +17,7 @@ use super::evidence::KeptEvidence;
 use super::footage::{Keep, check_footage, clip_row, commit_of, new_salt};
 use super::kept_captures::KeptCaptures;
 use super::look::{Looked, check_captures};
+use super::near_duplicates::NEAR_DUPLICATE;
 use super::request::{
     Answer, BeginCapture, FootageSalt, IssuedChallenge, Logged, ReportOutcome, ReportedOutcome,
     Salts, Verify,
@@ -485,6 +486,8 @@ impl Gateway {
         let looked = self.look_at(&session, &pack, may_compare, &terminal.id, captures);
         let looked = timeout_at(deadline, looked).await.map_err(|_| GatewayError::Deadline)??;
         let Looked { mut seen, standing, subject, keys, guest, face: _, compared_with } = looked;
+        let is_near = seen.near_duplicate;
+        let face_print = self.sealed_print(session.customer()?, keys.as_ref(), &seen)?;
         if signed_by.is_suspected() {
             seen.suspected_by_sensor();
         }
@@ -528,13 +531,19 @@ impl Gateway {
             clip,
             evidence,
             kept_hash,
+            face_print,
             looked_by: Some(self.looked_by()),
             salts: Salts { transaction: random_bytes(&*self.entropy)?, footage: footage_salt },
             audit_salt: random_bytes(&*self.entropy)?,
             deadline,
         };
+        let at = job.terminal.id.clone();
         // On the heap: with the job in it the future is large.
-        Box::pin(self.decided_by(job, Which::First)).await
+        let answer = Box::pin(self.decided_by(job, Which::First)).await?;
+        if is_near {
+            self.count_incident(Some(&at), NEAR_DUPLICATE);
+        }
+        Ok(answer)
     }
 
     /// The row of the footage that a terminal named, and the salt of its commitment.
