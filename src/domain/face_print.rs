@@ -1,6 +1,6 @@
 //! How an aligned face looks, coarsely: by it a picture is known again that was altered a little.
 
-/// The signs of the coarsest waves in an aligned face: 256 bits, the first of which is always 0.
+/// The signs of the coarsest waves in an aligned face: 144 bits, the first of which is always 0.
 ///
 /// It is no template: pictures of one person that were taken at different times differ about as much as those
 /// of two people. It is personal data all the same.
@@ -9,7 +9,7 @@ pub struct FacePrint([u8; Self::BYTES]);
 
 impl FacePrint {
     /// Its length.
-    pub const BYTES: usize = 32;
+    pub const BYTES: usize = 18;
 
     /// Most bits in which a picture differs from one that it was made of by encoding, scaling or brightening it
     /// anew; `docs/sensors.md` has how often it does, and how often other pictures of the same person do not.
@@ -48,7 +48,7 @@ impl std::fmt::Debug for FacePrint {
 
 /// Bytes that are no print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a face's print has 32 bytes")]
+#[error("a face's print has 18 bytes")]
 pub struct InvalidFacePrint;
 
 impl TryFrom<&[u8]> for FacePrint {
@@ -73,7 +73,7 @@ mod tests {
             FacePrint::new(bytes)
         };
         let none = print(0);
-        for bits in [0, 1, 8, 255, 256] {
+        for bits in [0, 1, 8, 143, 144] {
             assert_eq!((none.distance(&print(bits)), print(bits).distance(&none)), (bits, bits));
         }
         assert!(print(FacePrint::NEAR_MAX).is_near(&none));
@@ -84,7 +84,7 @@ mod tests {
     fn a_print_is_read_back_from_its_bytes_and_says_nothing_of_itself() {
         let print = FacePrint::new([7; FacePrint::BYTES]);
         assert_eq!(FacePrint::try_from(&print.as_bytes()[..]), Ok(print));
-        assert_eq!(FacePrint::try_from(&[7; 31][..]), Err(InvalidFacePrint));
+        assert_eq!(FacePrint::try_from(&[7; 17][..]), Err(InvalidFacePrint));
         assert_eq!(format!("{print:?}"), "FacePrint(…)");
     }
 }

@@ -174,7 +174,7 @@ async fn every_method_and_every_role_meet_at_the_door() {
             walked += 1;
         }
     }
-    assert_eq!(walked, 9 * 86);
+    assert_eq!(walked, 9 * 87);
 }
 
 #[tokio::test]

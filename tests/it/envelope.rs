@@ -617,8 +617,7 @@ async fn the_shipped_packs_of_countries_take_signed_captures_only() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies").join(pack);
         let more =
             format!("policy_dir = '{}'\n[rate]\nper_terminal_per_minute = 10000\n", dir.display());
-        let clock = Arc::new(ManualClock::new(SystemClock.now()));
-        let site = Site::at(&more, Arc::clone(&clock) as _).await;
+        let site = Site::with(&more).await;
         site.enroll(IIN, CARD, &["obama.jpg", "obama3.jpg"]).await;
         let mut terminal = VerificationServiceClient::new(site.terminal("ATM-1").await);
         let camera = Camera::new("ATM-1", "CAM-1", "cam-1-soft", 7);

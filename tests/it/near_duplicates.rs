@@ -31,10 +31,10 @@ static PIPELINE: LazyLock<FacePipeline> = LazyLock::new(|| {
 });
 
 /// A picture made of another one.
-type Copy = fn(&DynamicImage) -> Vec<u8>;
+type Made = fn(&DynamicImage) -> Vec<u8>;
 
 /// What somebody does to a picture who has it and wants other bytes.
-const COPIES: [(&str, Copy); 8] = [
+const COPIES: [(&str, Made); 8] = [
     ("JPEG at quality 90", |it| jpeg(it, 90)),
     ("JPEG at quality 50", |it| jpeg(it, 50)),
     ("PNG", |it| {

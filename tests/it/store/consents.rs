@@ -5,8 +5,7 @@ use tulga::domain::id::CaptureId;
 use tulga::domain::time::UnixMillis;
 use tulga::domain::transaction::TokenKind;
 use tulga::store::{
-    ConsentCause, ConsentEnd, ConsentRow, CustomerStatus, FacePrintRow, LapsedConsent, Stays,
-    Store, UnitOfWork,
+    ConsentCause, ConsentEnd, ConsentRow, CustomerStatus, FacePrintRow, LapsedConsent, Stays, Store,
 };
 
 use super::cases::case;
@@ -141,7 +140,7 @@ pub async fn prints_come_newest_first_and_go_with_their_time_and_customer(store:
     add_customer(store, 1).await;
     add_customer(store, 2).await;
     let rows = [print(1, 1, 10, 100), print(2, 1, 20, 110), print(3, 1, 30, 120)];
-    write(store, async |unit: &mut dyn UnitOfWork| {
+    write(store, async |unit| {
         for row in rows.iter().chain([&print(4, 2, 5, 500)]) {
             unit.insert_face_print(row).await?;
         }
