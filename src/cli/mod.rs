@@ -13,6 +13,7 @@ mod audit_report;
 pub mod audit_verify;
 mod audit_words;
 mod bench;
+mod camera;
 mod characteristic;
 mod check_config;
 mod client;
@@ -92,7 +93,7 @@ enum Command {
     Enroll(enroll::Args),
     /// Activate a customer whom somebody else enrolled and who waits for a second person
     Activate(activate::Args),
-    /// Unlock customers whom too many failures locked, and erase customers
+    /// Unlock and erase customers, and end consents that are withdrawn
     #[command(subcommand)]
     Customer(customer::Command),
     /// Verify a person at a terminal, as the terminal would

@@ -3,6 +3,7 @@
 pub mod case;
 pub mod decision;
 pub mod embedding;
+pub mod face_print;
 pub mod finger;
 pub mod finger_quality;
 pub mod footage;

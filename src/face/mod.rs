@@ -12,6 +12,7 @@ mod detect;
 mod embed;
 mod geometry;
 mod liveness;
+mod print;
 mod quality;
 mod raster;
 
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::capture::DecodedImage;
 use crate::domain::embedding::{FaceEmbedding, InvalidEmbedding, Making, ModelId};
+use crate::domain::face_print::FacePrint;
 use crate::domain::liveness::LivenessScore;
 use crate::domain::quality::{QualityRefusal, QualityReport};
 use crate::inference::{Isa, ManifestError, ModelManifest, RunError};
@@ -87,6 +89,8 @@ pub struct Probe {
     pub quality: QualityReport,
     /// The liveness models' mean; `None` when the operator has added none.
     pub liveness: Option<LivenessScore>,
+    /// How it looks, coarsely.
+    pub print: FacePrint,
 }
 
 /// Why a picture cannot be used.
@@ -335,6 +339,7 @@ impl FacePipeline {
         Ok(Acquisition::Usable(Probe {
             liveness: self.score_liveness(&usable)?,
             embedding: self.embed(&usable, making)?,
+            print: print::print(&usable.0.chip),
             quality: usable.0.report,
         }))
     }

@@ -6,6 +6,7 @@ use super::Gateway;
 use super::activation;
 use super::cases::{close as close_case, propose as propose_case};
 use super::confirmation::APP_KEYS_MAX;
+use super::consent::{EndsConsent, erase_ended, require_consent};
 use super::enrolment_capture::SignedCapture;
 use super::error::GatewayError;
 use super::footage::confirm_deleted;
@@ -30,8 +31,8 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
-    ActivationProposalRow, AppKeyRow, CaptureRow, ConfirmationAnswer, CustomerKeyRow, CustomerRow,
-    CustomerStatus, DuplicateRow, ProposalRow, RedemptionRow, RegisterRow, StoreError,
+    ActivationProposalRow, AppKeyRow, CaptureRow, ConfirmationAnswer, ConsentRow, CustomerKeyRow,
+    CustomerRow, CustomerStatus, DuplicateRow, ProposalRow, RedemptionRow, RegisterRow, StoreError,
     TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
 };
 
@@ -56,6 +57,12 @@ pub(super) enum Write {
     /// Moves a customer from one of the statuses to another.
     SetStatus(CustomerId, &'static [CustomerStatus], CustomerStatus),
     Erase(CustomerId),
+    /// Ends a consent, or finds the entry that did.
+    EndConsent(Box<EndsConsent>),
+    /// Erases somebody whose consent has ended, once nothing of them must be kept.
+    EraseEnded(CustomerId),
+    /// Keeps what is known of a new customer's consent without opening it.
+    PutConsent(ConsentRow),
     /// Erases somebody whom a restored database brought back; their cases stay.
     EraseAgain(CustomerId),
     /// Notes what becomes of a key-encryption key.
@@ -169,12 +176,12 @@ impl Write {
             Self::InsertCustomer(row, key) => {
                 exists("customer", unit.insert_customer(row, key).await)?;
             }
-            Self::InsertToken(row) => insert_token(unit, row).await?,
+            Self::InsertToken(row) => insert_token(unit, row, slot.now).await?,
             Self::DeleteToken(index, customer) => {
                 found("token", unit.delete_token(index, customer).await?)?;
             }
             Self::InsertCapture(row, captures_max) => {
-                insert_capture(unit, row, *captures_max).await?;
+                insert_capture(unit, row, *captures_max, slot.now).await?;
             }
             Self::DeleteCapture(id, customer) => {
                 delete_capture(unit, id, customer, slot.now).await?;
@@ -189,6 +196,9 @@ impl Write {
             }
             Self::SetStatus(id, from, to) => set_status(unit, id, from, *to, slot.now).await?,
             Self::Erase(id) => erase(unit, id, slot.now).await?,
+            Self::EndConsent(ends) => return ends.apply(unit, slot).await,
+            Self::EraseEnded(id) => erase_ended(unit, id, slot).await?,
+            Self::PutConsent(row) => unit.put_consent(row).await?,
             Self::EraseAgain(id) => found("customer", unit.erase_customer(id, slot.now).await?)?,
             Self::Kek(write) => write.apply(unit, slot.now).await?,
             Self::InsertFirstTerminalKey(row) => {
@@ -207,7 +217,7 @@ impl Write {
             Self::RequireSecondTeller(id, first, name, key) => {
                 require_second_teller(unit, id, first, name, key).await?;
             }
-            Self::InsertAppKey(row) => insert_app_key(unit, row).await?,
+            Self::InsertAppKey(row) => insert_app_key(unit, row, slot.now).await?,
             Self::DeleteAppKey(fingerprint, customer) => {
                 found("key", unit.delete_app_key(fingerprint, customer).await?)?;
             }
@@ -219,6 +229,7 @@ impl Write {
             Self::ProposeUnable(row) => {
                 let customer = unit.customer(&row.customer).await?;
                 found("customer", customer.is_some_and(|it| it.status != CustomerStatus::Erased))?;
+                require_consent(unit, &row.customer, slot.now).await?;
                 exists("mark of inability", unit.put_unable(row).await)?;
             }
             Self::ApproveUnable(row, name, key) => {
@@ -319,7 +330,12 @@ async fn set_moved(
     Ok(None)
 }
 
-async fn insert_token(unit: &mut dyn UnitOfWork, row: &TokenRow) -> Result<(), GatewayError> {
+async fn insert_token(
+    unit: &mut dyn UnitOfWork,
+    row: &TokenRow,
+    now: UnixMillis,
+) -> Result<(), GatewayError> {
+    require_consent(unit, &row.customer, now).await?;
     let customer = unit.customer(&row.customer).await?;
     if customer.is_some_and(|customer| customer.status == CustomerStatus::Guest) {
         return Err(GatewayError::State("a guest has no tokens"));
@@ -338,12 +354,15 @@ async fn set_status(
     if !from.contains(&customer.status) {
         return Err(GatewayError::State("the customer's status does not allow it"));
     }
+    if to == ACTIVE {
+        require_consent(unit, id, now).await?;
+    }
     unit.set_customer_status(id, to, now).await?;
     Ok(())
 }
 
 /// Erasing and enrolling again must not lift a hold.
-async fn erase(
+pub(super) async fn erase(
     unit: &mut dyn UnitOfWork,
     id: &CustomerId,
     now: UnixMillis,
@@ -359,7 +378,9 @@ async fn insert_capture(
     unit: &mut dyn UnitOfWork,
     row: &CaptureRow,
     captures_max: usize,
+    now: UnixMillis,
 ) -> Result<(), GatewayError> {
+    require_consent(unit, &row.customer, now).await?;
     let customer = unit.customer(&row.customer).await?.ok_or(GatewayError::NotFound("customer"))?;
     let rows = unit.captures(&row.customer).await?;
     let captures = rows.iter().filter(|other| other.modality == row.modality).count();
@@ -371,7 +392,10 @@ async fn insert_capture(
     let may = match customer.status {
         CustomerStatus::Pending => true,
         CustomerStatus::Active | CustomerStatus::Suspended => captures > 0,
-        CustomerStatus::PendingDuplicate | CustomerStatus::Guest | CustomerStatus::Erased => false,
+        CustomerStatus::PendingDuplicate
+        | CustomerStatus::Guest
+        | CustomerStatus::Withdrawn
+        | CustomerStatus::Erased => false,
     };
     if !may {
         return Err(GatewayError::State("the customer's status does not allow it"));
@@ -416,6 +440,7 @@ async fn approve_unable(
     key: &Digest,
     now: UnixMillis,
 ) -> Result<(), GatewayError> {
+    require_consent(unit, &row.customer, now).await?;
     if unit.unable(&row.customer).await?.as_ref() != Some(row) {
         return Err(GatewayError::State("another proposal was made in between"));
     }
@@ -446,9 +471,14 @@ async fn move_without_captures(
     Ok(())
 }
 
-async fn insert_app_key(unit: &mut dyn UnitOfWork, row: &AppKeyRow) -> Result<(), GatewayError> {
+async fn insert_app_key(
+    unit: &mut dyn UnitOfWork,
+    row: &AppKeyRow,
+    now: UnixMillis,
+) -> Result<(), GatewayError> {
     let customer = unit.customer(&row.customer).await?;
     found("customer", customer.is_some_and(|row| row.status != CustomerStatus::Erased))?;
+    require_consent(unit, &row.customer, now).await?;
     if unit.app_keys(&row.customer).await?.len() >= APP_KEYS_MAX {
         return Err(GatewayError::State("the customer has the most device keys"));
     }

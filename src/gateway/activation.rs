@@ -72,6 +72,7 @@ impl Gateway {
         customer: &CustomerId,
     ) -> Result<Activation, GatewayError> {
         let subject = self.subject_of(customer).await?;
+        self.require_consent(customer).await?;
         self.require_pending(customer).await?;
         // The second person is not asked to wait for the source again: the first one's doubt stands.
         let reference = match self.open_proposal(customer).await? {
@@ -230,15 +231,21 @@ impl Gateway {
         templates: Templates,
     ) -> Result<Vec<DuplicateRow>, GatewayError> {
         let found_at = self.clock.now();
-        let others = self.search(templates).await?.into_iter().filter(|hit| hit.key != *customer);
-        let rows = others.map(|hit| DuplicateRow {
-            customer: *customer,
-            other: hit.key,
-            strength_db: hit.strength.db(),
-            found_at,
-            resolution: None,
-        });
-        Ok(rows.collect())
+        let mut rows = Vec::new();
+        for hit in self.search(templates).await? {
+            // Nobody is compared with whose consent holds no more.
+            if hit.key == *customer || !self.consents(&hit.key, found_at).await? {
+                continue;
+            }
+            rows.push(DuplicateRow {
+                customer: *customer,
+                other: hit.key,
+                strength_db: hit.strength.db(),
+                found_at,
+                resolution: None,
+            });
+        }
+        Ok(rows)
     }
 
     /// Writes and logs an act whose particulars auditors may read: the entry commits to them, with salt.

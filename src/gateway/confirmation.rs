@@ -437,6 +437,7 @@ impl Gateway {
             clip: None,
             evidence: None,
             kept_hash: kept_hash.as_deref().map(digest_from_hex).transpose()?,
+            face_print: None,
             looked_by,
             audit_salt: random_bytes(&*self.entropy)?,
             deadline,

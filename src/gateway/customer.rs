@@ -97,7 +97,12 @@ impl Gateway {
         let captures_max = of.len() * TEMPLATE_CAPTURES_MAX;
         let id = customer.unwrap_or(&Decoy::ID);
         let row = self.store.customer(id).await?;
-        let keys = self.customer_keys(id).await?;
+        // Nothing of them is opened whose consent does not hold: they are nobody.
+        let keys = if self.consents(id, self.clock.now()).await? {
+            self.customer_keys(id).await?
+        } else {
+            None
+        };
         let mut captures = self.store.captures(id).await?;
         captures.retain(|row| of.contains(&row.modality));
         let (Some(row), Some(keys)) = (row, keys) else {
@@ -251,6 +256,6 @@ pub(super) const fn standing_of(status: CustomerStatus) -> CustomerStanding {
         CustomerStatus::Suspended => CustomerStanding::Suspended,
         CustomerStatus::Pending | CustomerStatus::PendingDuplicate => CustomerStanding::NotActive,
         CustomerStatus::Guest => CustomerStanding::Guest,
-        CustomerStatus::Erased => CustomerStanding::Unknown,
+        CustomerStatus::Withdrawn | CustomerStatus::Erased => CustomerStanding::Unknown,
     }
 }

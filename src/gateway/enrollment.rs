@@ -19,7 +19,7 @@ use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{OpaqueToken, TokenKind};
 use crate::receipt::{Content, Erasure};
-use crate::store::{CustomerRow, CustomerStatus, TokenRow};
+use crate::store::{ConsentRow, CustomerRow, CustomerStatus, TokenRow};
 use crate::vault::Place;
 
 impl Gateway {
@@ -60,7 +60,10 @@ impl Gateway {
         };
         let subject = Some(keys.pseudonym(tenant, &id));
         let act = Act { act: "customer_created", actor, subject, terminal: None };
-        self.perform(act, vec![Write::InsertCustomer(Box::new(row), key_row)]).await?;
+        let consent = ConsentRow { customer: id, until: ends_at(&consent), end: None };
+        let writes =
+            vec![Write::InsertCustomer(Box::new(row), key_row), Write::PutConsent(consent)];
+        self.perform(act, writes).await?;
         Ok(id)
     }
 
@@ -264,6 +267,7 @@ impl Gateway {
             duplicates: open.map(|duplicate| duplicate.other).collect(),
             needs_second_person: proposal.as_ref().map(SecondPerson::of),
             locks: self.locks_of(&row.id).await?,
+            consent: self.store.consent(&row.id).await?,
         })
     }
 

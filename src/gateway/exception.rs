@@ -146,6 +146,7 @@ impl Gateway {
             clip: None,
             evidence: None,
             kept_hash: None,
+            face_print: None,
             looked_by: None,
             audit_salt: random_bytes(&*self.entropy)?,
             deadline,

@@ -55,6 +55,7 @@ impl VerificationJob {
             case_open: self.case_open(unit, customer, slot).await?,
             shared_face: self.shared_face(unit, customer).await?,
             face_of_another: !self.lookalikes(unit, slot).await?.is_empty(),
+            near_duplicate: self.seen.near_duplicate,
             footage_named: self.clip.is_some()
                 || self.first(unit).await?.is_some_and(|it| it.is_named),
             bank: self.bank(slot)?,

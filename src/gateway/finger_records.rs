@@ -61,6 +61,7 @@ impl Gateway {
         self.require_unsigned_enrolment().await?;
         let views = self.foreign_views(position, record, maker)?;
         let subject = self.subject_of(customer).await?;
+        self.require_consent(customer).await?;
         let keys = self.customer_keys(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
         let _turn = self.activation.lock().await;
         let modality = Modality::Finger(position);
@@ -156,6 +157,7 @@ impl Gateway {
         position: FingerPosition,
     ) -> Result<ExportedTemplate, GatewayError> {
         let subject = self.subject_of(customer).await?;
+        self.require_consent(customer).await?;
         let keys = self.customer_keys(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
         let rows = self.store.captures(customer).await?;
         let mut opened = self.open_captures(&keys, &rows)?;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Gateway;
+use super::consent::consent_row;
 use super::customer::TemplateCapture;
 use super::enrollment::consent_json;
 use super::error::GatewayError;
@@ -31,7 +32,9 @@ use crate::domain::turnover::{BankZone, Window};
 use crate::face::{Acquisition, FacePipeline, Probe};
 use crate::matching::{Matcher, Template, WeighedFace};
 use crate::policy::CustomerStanding;
-use crate::store::{CaptureRow, CustomerKeyRow, CustomerRow, CustomerStatus, GuestRow, UnitOfWork};
+use crate::store::{
+    CaptureRow, ConsentRow, CustomerKeyRow, CustomerRow, CustomerStatus, GuestRow, UnitOfWork,
+};
 use crate::vault::Place;
 
 /// A depositor who would be a guest, as the sealed session keeps them.
@@ -67,6 +70,7 @@ pub(super) struct NewGuest {
     key: CustomerKeyRow,
     capture: CaptureRow,
     guest: GuestRow,
+    consent: ConsentRow,
 }
 
 /// What a picture shows of a guest.
@@ -136,7 +140,11 @@ impl Gateway {
     /// The guests who gave this number, with their templates.
     async fn known_guests(&self, kept: &KeptGuest) -> Result<Vec<KnownGuest>, GatewayError> {
         let mut known = Vec::new();
+        let now = self.clock.now();
         for id in self.store.guests(&kept.number_index()?).await? {
+            if !self.consents(&id, now).await? {
+                continue;
+            }
             let Some(keys) = self.customer_keys(&id).await? else { continue };
             let captures = self.open_captures(&keys, &self.store.captures(&id).await?)?;
             if let Some(template) = self.templates(&captures)?.face {
@@ -186,8 +194,10 @@ impl Gateway {
             terminal: terminal.clone(),
             at: now,
         };
+        let consent = consent_row(id, kept.record.as_bytes());
+        let consent = consent.ok_or(GatewayError::broken("a guest's consent does not parse"))?;
         let subject = keys.pseudonym(tenant, &id);
-        Ok(NewGuest { id, subject, customer, key, capture, guest })
+        Ok(NewGuest { id, subject, customer, key, capture, guest, consent })
     }
 }
 
@@ -208,6 +218,7 @@ impl NewGuest {
     /// Writes the guest.
     pub async fn insert(&self, unit: &mut dyn UnitOfWork) -> Result<(), GatewayError> {
         unit.insert_customer(&self.customer, &self.key).await?;
+        unit.put_consent(&self.consent).await?;
         unit.insert_capture(&self.capture).await?;
         Ok(unit.insert_guest(&self.guest).await?)
     }
@@ -226,7 +237,7 @@ fn compare_guests(
         Acquisition::Refused(refusal) => {
             Ok(GuestSeen { seen: refused_face(&refusal), known: None, embedding: None })
         }
-        Acquisition::Usable(Probe { embedding, quality, liveness }) => {
+        Acquisition::Usable(Probe { embedding, quality, liveness, print: _ }) => {
             let mut best: Option<(usize, WeighedFace)> = None;
             for (place, guest) in known.iter().enumerate() {
                 let weighed = matcher

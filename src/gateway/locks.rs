@@ -5,6 +5,7 @@ use super::Gateway;
 use super::act::{Act, Write, receipt_actor};
 use super::attempts::UNDER_WAY_MAX_MS;
 use super::confirmation::Signed;
+use super::consent::holds;
 use super::error::GatewayError;
 use super::people::{Person, require_another};
 use super::request::{Actor, Logged};
@@ -14,7 +15,7 @@ use crate::domain::id::{CustomerId, PrincipalName};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::CustomerReference;
 use crate::receipt::{Administration, Content};
-use crate::store::{CustomerStatus, HolderLockRow, LockRow, UnitOfWork, UnlockProposal};
+use crate::store::{HolderLockRow, LockRow, UnitOfWork, UnlockProposal};
 
 /// How long a first administrator's word waits for the second's.
 const SECOND_PERSON_WITHIN_MS: i64 = 24 * 3_600_000;
@@ -284,8 +285,8 @@ async fn set_by_holder(
     app_key: Option<&Digest>,
     slot: &Slot,
 ) -> Result<Option<u64>, GatewayError> {
-    let customer = unit.customer(&row.customer).await?;
-    if customer.is_none_or(|customer| customer.status == CustomerStatus::Erased) {
+    // A customer without a consent is nobody to whoever calls from outside the bank.
+    if !holds(unit, &row.customer, slot.now).await? {
         return Err(GatewayError::NotFound("customer"));
     }
     let keys = unit.app_keys(&row.customer).await?;

@@ -133,6 +133,7 @@ impl Gateway {
         let asked = captures.iter().map(|(modality, _)| *modality).collect::<Vec<_>>();
         let enrolled = self.enrolled(customer.as_ref(), &asked).await?;
         let Enrolled { standing, subject, keys, mut templates, captures: of_template } = enrolled;
+        let earlier = self.earlier_prints(customer.as_ref(), keys.as_ref(), &asked).await?;
         // What is announced is what rules and the receipt tell: all of it must have been compared.
         let is_enrolled = captures.iter().all(|(modality, _)| templates.has(*modality));
         let standing = match standing {
@@ -145,7 +146,8 @@ impl Gateway {
         let compared_with = customer.filter(|_| may_compare && !of_template.is_empty());
         let compared_with =
             compared_with.map(|customer| ComparedWith { customer, captures: of_template });
-        let (seen, face) = self.look_beside(captures, templates, required_db).await?;
+        let (mut seen, face) = self.look_beside(captures, templates, required_db).await?;
+        seen.compared_with_earlier(&earlier);
         let face = face.filter(|_| may_compare);
         Ok(Looked { seen, standing, subject, keys, guest: None, face, compared_with })
     }
@@ -232,7 +234,7 @@ fn compare_face(
     let acquired = pipeline.probe(picture);
     match acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))? {
         Acquisition::Refused(refusal) => Ok(Part::refused(refused_face(&refusal))),
-        Acquisition::Usable(Probe { embedding, quality, liveness }) => {
+        Acquisition::Usable(Probe { embedding, quality, liveness, print }) => {
             let incomparable = |cause| GatewayError::internal("comparison", cause);
             let weighed = if let Some(template) = template {
                 Some(matcher.weigh(&embedding, template).map_err(incomparable)?)
@@ -242,7 +244,8 @@ fn compare_face(
             };
             let scores = weighed.map(|weighed| face_scores(&weighed, liveness));
             let weight = weighed.map(|WeighedFace { strength, ratio, .. }| (strength, ratio));
-            let seen = Seen::usable(liveness, face_measures(&quality));
+            let mut seen = Seen::usable(liveness, face_measures(&quality));
+            seen.print = Some(print);
             let scores = scores.unwrap_or_default();
             Ok(Part { seen, weight, scores, face: Some(embedding) })
         }

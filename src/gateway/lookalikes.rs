@@ -6,6 +6,7 @@
 
 use super::Gateway;
 use super::act::DIFFERENT_PEOPLE;
+use super::consent::holds;
 use super::error::GatewayError;
 use super::look::Looked;
 use super::sequencer::Slot;
@@ -72,6 +73,7 @@ impl VerificationJob {
         for other in self.seen.others()? {
             let status = unit.customer(&other).await?.map(|row| row.status);
             if status == Some(CustomerStatus::Active)
+                && holds(unit, &other, slot.now).await?
                 && unit.is_linked(&other, &links, since).await?
                 && !are_told_apart(unit, &customer, &other).await?
             {

@@ -11,6 +11,7 @@ mod audit;
 mod cases;
 mod confirmation;
 mod confirming;
+mod consent;
 mod customer;
 mod decoy;
 mod enrollment;
@@ -38,6 +39,7 @@ mod ledgers;
 mod locks;
 mod look;
 mod lookalikes;
+mod near_duplicates;
 mod oversight;
 mod pack_job;
 mod packs;
@@ -95,13 +97,14 @@ use crate::vault::Vault;
 pub use crate::ledger::{LogPosition, Origin};
 pub use crate::receipt::{KeyUse, LedgerPlace, LedgerState};
 pub use crate::store::{
-    CaseEvidenceRow, CaseFile, CaseRow, Closure, EntryFilter, FootageFilter, FootageState,
-    PrincipalRow, ProposalRow, ProposedRow, RegisterRow, SensorKeyRow,
+    CaseEvidenceRow, CaseFile, CaseRow, Closure, ConsentCause, ConsentRow, EntryFilter,
+    FootageFilter, FootageState, PrincipalRow, ProposalRow, ProposedRow, RegisterRow, SensorKeyRow,
 };
 pub use activation::{Activation, SecondPerson};
 pub use audit::{AuditRecord, Entry, Redeem};
 pub use confirmation::{Awaited, Confirmed, Pending, Signed, app_key_message};
 pub use confirming::{Shown, confirmation_message};
+pub use consent::Withdrawal;
 pub use envelope::{Bound, CaptureFor, DeviceFault, Envelope, envelope_message};
 pub use erased::{ErasedError, ErasedRecord, FileErased};
 pub use error::GatewayError;
@@ -126,7 +129,7 @@ pub use reference_files::{FileReferences, reference_name};
 pub use register::{ListedRow, ListedValue, RegisterDiff, RegisterDraft, Repeated};
 pub use replay::{Agreement, Compared, Replay, ReplayEnd, Verdict};
 pub use report::{MakeReport, ReportFormat, ReportKind, ReportPiece, SealedReport};
-pub use retention::{RetentionPlan, RetentionRun};
+pub use retention::{LapsingConsent, RetentionPlan, RetentionRun, RetentionWork};
 pub use reversal::Reverse;
 pub use sealing::{
     CAPTURE_KEY_OVERLAP_MS_MAX, CaptureKey, SealedFor, capture_key_message, sealing_info,
@@ -389,6 +392,7 @@ impl Gateway {
         gateway.settle_capture_keys().await?;
         gateway.load_gallery().await?;
         gateway.open_packs().await?;
+        gateway.settle_consents().await?;
         gateway.settle_keys().await?;
         let witnesses = gateway.start_witnesses().await?;
         let timestamps = gateway.start_timestamps(parts.timestamping);
@@ -494,6 +498,7 @@ async fn clerk(gateway: std::sync::Weak<Gateway>) {
                 unit.forget_captures(now).await?;
                 unit.forget_capture_keys(now).await?;
                 unit.forget_enrolment_challenges(now).await?;
+                unit.forget_face_prints(now).await?;
                 unit.delete_tries(now.plus_millis(-TryLimits::COUNTS_MAX_MS)).await?;
                 unit.delete_locks_of_nobody(now.plus_millis(-TryLimits::COUNTS_MAX_MS)).await?;
                 unit.commit().await

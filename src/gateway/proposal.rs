@@ -51,7 +51,8 @@ pub enum Acted<T> {
 }
 
 impl Gateway {
-    /// Proposes an act. Its exact content is kept, and the entry commits to it.
+    /// Proposes an act. Its exact content is kept, and the entry commits to it; what is written beside it is
+    /// written at once.
     pub(super) async fn propose_act(
         &self,
         actor: &Actor,

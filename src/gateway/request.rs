@@ -24,7 +24,7 @@ use crate::domain::transaction::{
     CashOutcome, CustomerReference, HolderVerification, OpaqueToken, TokenKind, Transaction,
 };
 use crate::ledger::LogPosition;
-use crate::store::CustomerStatus;
+use crate::store::{ConsentRow, CustomerStatus};
 
 /// Who acts in the office: a name, a role, a certificate's key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -465,6 +465,8 @@ pub struct CustomerAnswer {
     pub needs_second_person: Option<SecondPerson>,
     /// What keeps comparisons from approving.
     pub locks: BiometricLocks,
+    /// Until when the consent holds, and what became of it; none once they are erased.
+    pub consent: Option<ConsentRow>,
 }
 
 /// One row of a bulk import.

@@ -1,23 +1,28 @@
-//! The retention clerk: destroys evidence whose time is over, and says where the footage stands.
+//! The retention clerk: enters consents whose term is over, erases whose time to be kept is over, destroys
+//! evidence whose time is over, and says where the footage stands.
 //!
-//! Destroying a picture's key and the erasure entry are one transaction. Its file is unreadable from
-//! then on and is removed after it; a crash in between leaves work for the next run and nothing else.
+//! What is due is found out in one place, for a run and for whoever asks what a run would do. Each thing done
+//! and its entry are one transaction, in which it is asked once more whether it is due; a crash in between
+//! leaves work for the next run and nothing else. The file of a picture is unreadable once its key is
+//! destroyed, and is removed after it.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::Gateway;
+use super::consent::NOTHING_DUE;
 use super::error::GatewayError;
 use super::evidence::unavailable;
 use super::footage::ERASED_AT_ONCE_MAX;
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, NewEntry, Slot, Step};
-use crate::domain::id::ReceiptId;
+use crate::domain::id::{CustomerId, ReceiptId};
 use crate::domain::time::UnixMillis;
 use crate::receipt::{self, Content, Erasure, IndexRange, ReceiptDraft, rid_text};
-use crate::store::{EvidenceCounts, FootageCounts, UnitOfWork};
+use crate::store::{ConsentRow, EvidenceCounts, FootageCounts, LapsedConsent, UnitOfWork};
 
 /// A file without a row this long after it was written is of a call that never came to a decision.
 const ORPHAN_AGE: Duration = Duration::from_hours(1);
@@ -31,23 +36,71 @@ const FILES_AT_ONCE: u32 = 500;
 /// What is due.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RetentionPlan {
-    /// When this was found out.
+    /// As of when.
     pub time: UnixMillis,
+    /// What a run would do then.
+    pub work: RetentionWork,
     /// Captures.
     pub evidence: EvidenceCounts,
     /// Clips.
     pub footage: FootageCounts,
 }
 
-/// What a run did.
+/// What a run would do, or did: each in the order in which it is done.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct RetentionWork {
+    /// Consents whose term is over: their ends are entered.
+    pub consents: Vec<LapsingConsent>,
+    /// Customers whose consent has ended and of whom nothing must be kept any more: they are erased.
+    pub customers: Vec<CustomerId>,
+    /// Decisions whose captures have been kept for their time: the captures are destroyed.
+    pub evidence: Vec<u64>,
+    /// Whether there is more than is told here.
+    pub is_cut: bool,
+}
+
+/// A consent whose term is over.
 #[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LapsingConsent {
+    /// Whose.
+    pub customer: CustomerId,
+    /// When it ended.
+    pub until: UnixMillis,
+    /// Until when something of them is kept; the same instant where nothing is.
+    pub keep_until: UnixMillis,
+}
+
+/// What a run did.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct RetentionRun {
+    /// What it did.
+    pub work: RetentionWork,
     /// Captures destroyed.
     pub destroyed: u64,
     /// Files removed.
     pub files_removed: u64,
-    /// The erasure entries.
+    /// The entries, of ends and erasures.
     pub entries: Vec<Logged>,
+}
+
+/// Most of each kind that a plan tells, that is done before what is due is asked anew, and that a run tells.
+const WORK_MAX: usize = 10_000;
+
+impl RetentionWork {
+    const fn is_empty(&self) -> bool {
+        self.consents.is_empty() && self.customers.is_empty() && self.evidence.is_empty()
+    }
+}
+
+/// Adds as much as is told.
+fn tell<T>(told: &mut Vec<T>, more: impl IntoIterator<Item = T>, is_cut: &mut bool) {
+    for one in more {
+        if told.len() < WORK_MAX {
+            told.push(one);
+        } else {
+            *is_cut = true;
+        }
+    }
 }
 
 /// Destroys the keys of some captures whose time is over.
@@ -56,26 +109,27 @@ struct RetireJob {
     actor: receipt::Actor,
     issuer: String,
     tenant: String,
-    destroyed: Arc<std::sync::atomic::AtomicU64>,
+    /// What the plan found due: nothing else is destroyed.
+    planned: Vec<u64>,
+    destroyed: Arc<Mutex<Vec<u64>>>,
 }
-
-/// What a [`RetireJob`] is refused with when another run was quicker.
-const NOTHING_DUE: &str = "nothing is due";
 
 #[async_trait]
 impl Job for RetireJob {
     async fn run(&mut self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<Step, GatewayError> {
-        let at_once = u32::try_from(ERASED_AT_ONCE_MAX).unwrap_or(u32::MAX);
-        let due = unit.evidence_due(slot.now, at_once).await?;
+        // A hold may have been placed since, and another run may have been quicker.
+        let at_once = u32::try_from(2 * ERASED_AT_ONCE_MAX).unwrap_or(u32::MAX);
+        let due: BTreeSet<_> = unit.evidence_due(slot.now, at_once).await?.into_iter().collect();
+        let due: Vec<_> = self.planned.iter().copied().filter(|it| due.contains(it)).collect();
         if due.is_empty() {
             return Err(GatewayError::State(NOTHING_DUE));
         }
         for index in &due {
             unit.destroy_evidence(*index).await?;
         }
-        let count = u64::try_from(due.len()).unwrap_or(u64::MAX);
+        let evidence = IndexRange::covering(due.iter().map(|at| slot.ledgers.position(*at)));
         // Set, not added to: a job may run more than once.
-        self.destroyed.store(count, std::sync::atomic::Ordering::SeqCst);
+        *self.destroyed.lock().unwrap_or_else(PoisonError::into_inner) = due;
         Ok(Step::Append(Box::new(NewEntry {
             receipt: self.receipt,
             terminal: None,
@@ -90,7 +144,7 @@ impl Job for RetireJob {
                     subject: None,
                     bodies: Vec::new(),
                     footage: Vec::new(),
-                    evidence: IndexRange::covering(due.iter().map(|at| slot.ledgers.position(*at))),
+                    evidence,
                     reason: "retention".to_owned(),
                 }),
             },
@@ -104,21 +158,49 @@ impl Job for RetireJob {
 }
 
 impl Gateway {
-    /// What a run would destroy now, and where the footage stands.
+    /// What a run would do at an instant, now where none is given, if nothing else happened until then; and
+    /// where the footage would stand.
     ///
     /// # Errors
     ///
-    /// What the store cannot do.
-    pub async fn plan_retention(&self) -> Result<RetentionPlan, GatewayError> {
-        let time = self.clock.now();
+    /// [`GatewayError::Invalid`] for an instant that has passed, and what the store cannot do.
+    pub async fn plan_retention(
+        &self,
+        at: Option<UnixMillis>,
+    ) -> Result<RetentionPlan, GatewayError> {
+        let now = self.clock.now();
+        if at.is_some_and(|at| at < now) {
+            return Err(GatewayError::Invalid { field: "at", problem: "it is in the past" });
+        }
+        let time = at.unwrap_or(now);
         Ok(RetentionPlan {
             time,
+            work: self.due(time).await?,
             evidence: self.store.evidence_counts(time).await?,
             footage: self.store.footage_counts(time).await?,
         })
     }
 
-    /// Destroys what is due; by nobody's order it is the gateway's own act.
+    /// What is due at an instant. A run does this and nothing else, so that what is planned is what is done.
+    async fn due(&self, at: UnixMillis) -> Result<RetentionWork, GatewayError> {
+        let limit = u32::try_from(WORK_MAX).unwrap_or(u32::MAX);
+        let lapsed = self.store.lapsed_consents(at, limit).await?;
+        let over = self.store.customers_to_erase(at, limit).await?;
+        let evidence = self.store.evidence_due(at, limit).await?;
+        let is_cut = [lapsed.len(), over.len(), evidence.len()].contains(&WORK_MAX);
+        let pack = self.packs.current(at).await?;
+        let (mut consents, mut customers) = (Vec::new(), BTreeSet::from_iter(over));
+        for LapsedConsent { consent: ConsentRow { customer, until, .. }, has_case } in lapsed {
+            let keep_until = pack.after_consent().keep_until(until);
+            if keep_until <= at && !has_case {
+                customers.insert(customer);
+            }
+            consents.push(LapsingConsent { customer, until, keep_until });
+        }
+        Ok(RetentionWork { consents, customers: customers.into_iter().collect(), evidence, is_cut })
+    }
+
+    /// Does what is due; by nobody's order it is the gateway's own act.
     ///
     /// # Errors
     ///
@@ -126,28 +208,71 @@ impl Gateway {
     pub async fn run_retention(&self, actor: Option<&Actor>) -> Result<RetentionRun, GatewayError> {
         // Two at once would do no harm, only each other's work.
         let _turn = self.retention.lock().await;
-        let mut run = RetentionRun { destroyed: 0, files_removed: 0, entries: Vec::new() };
-        while self.store.evidence_counts(self.clock.now()).await?.due > 0 {
-            let destroyed = Arc::default();
-            let job = RetireJob {
-                receipt: self.new_receipt()?,
-                actor: match actor {
-                    Some(actor) => super::act::receipt_actor(actor),
-                    None => self.signing.own_actor(&self.open_ledger()?)?,
-                },
-                issuer: self.settings.issuer.clone(),
-                tenant: self.settings.tenant.as_str().to_owned(),
-                destroyed: Arc::clone(&destroyed),
-            };
-            match self.sequencer.submit(Box::new(job)).await {
-                Ok(logged) => run.entries.push(logged),
-                Err(GatewayError::State(NOTHING_DUE)) => break,
-                Err(error) => return Err(error),
+        let mut run = RetentionRun::default();
+        loop {
+            let due = self.due(self.clock.now()).await?;
+            let before = run.entries.len();
+            if !due.is_empty() {
+                self.carry_out(due, actor, &mut run).await?;
             }
-            run.destroyed += destroyed.load(std::sync::atomic::Ordering::SeqCst);
+            if run.entries.len() == before {
+                break;
+            }
         }
         run.files_removed = self.remove_files().await? + self.remove_orphans().await?;
         Ok(run)
+    }
+
+    /// Does what a plan says, each behind its entry. What has been overtaken in between is left out.
+    async fn carry_out(
+        &self,
+        due: RetentionWork,
+        actor: Option<&Actor>,
+        run: &mut RetentionRun,
+    ) -> Result<(), GatewayError> {
+        let RetentionRun { work, destroyed, files_removed: _, entries } = run;
+        for lapsing in due.consents {
+            match self.expire_consent(self.clerk_or(actor)?, &lapsing.customer).await {
+                Ok(entry) => entries.push(entry),
+                Err(GatewayError::State(_) | GatewayError::NotFound(_)) => continue,
+                Err(error) => return Err(error),
+            }
+            tell(&mut work.consents, [lapsing], &mut work.is_cut);
+        }
+        for customer in due.customers {
+            if let Some(entry) = self.erase_if_due(self.clerk_or(actor)?, &customer).await? {
+                entries.push(entry);
+                tell(&mut work.customers, [customer], &mut work.is_cut);
+            }
+        }
+        for planned in due.evidence.chunks(ERASED_AT_ONCE_MAX) {
+            let gone = Arc::default();
+            let job = RetireJob {
+                receipt: self.new_receipt()?,
+                actor: self.clerk_or(actor)?,
+                issuer: self.settings.issuer.clone(),
+                tenant: self.settings.tenant.as_str().to_owned(),
+                planned: planned.to_vec(),
+                destroyed: Arc::clone(&gone),
+            };
+            match self.sequencer.submit(Box::new(job)).await {
+                Ok(entry) => entries.push(entry),
+                Err(GatewayError::State(NOTHING_DUE)) => continue,
+                Err(error) => return Err(error),
+            }
+            let gone = std::mem::take(&mut *gone.lock().unwrap_or_else(PoisonError::into_inner));
+            *destroyed += u64::try_from(gone.len()).unwrap_or(u64::MAX);
+            tell(&mut work.evidence, gone, &mut work.is_cut);
+        }
+        Ok(())
+    }
+
+    /// Who is said to have done it.
+    fn clerk_or(&self, actor: Option<&Actor>) -> Result<receipt::Actor, GatewayError> {
+        match actor {
+            Some(actor) => Ok(super::act::receipt_actor(actor)),
+            None => self.signing.own_actor(&self.open_ledger()?),
+        }
     }
 
     /// Removes the files of captures whose keys are destroyed.
@@ -206,12 +331,14 @@ pub(super) async fn clerk(gateway: std::sync::Weak<Gateway>, interval: Duration)
     loop {
         let Some(gateway) = gateway.upgrade() else { return };
         match gateway.run_retention(None).await {
-            Ok(run) if run.destroyed + run.files_removed > 0 => {
-                let RetentionRun { destroyed, files_removed, .. } = run;
+            Ok(run) if run.files_removed > 0 || !run.entries.is_empty() => {
+                let RetentionRun { work, destroyed, files_removed, .. } = run;
                 tracing::info!(
+                    consents = work.consents.len(),
+                    customers = work.customers.len(),
                     destroyed,
                     files_removed,
-                    "evidence whose time is over is destroyed"
+                    "what is kept no longer than it must is ended, erased and destroyed"
                 );
             }
             Ok(_) => {}
@@ -219,7 +346,7 @@ pub(super) async fn clerk(gateway: std::sync::Weak<Gateway>, interval: Duration)
                 tracing::error!(code = error.code(), error = %error, "the retention clerk failed");
             }
         }
-        match gateway.plan_retention().await {
+        match gateway.plan_retention(None).await {
             Ok(RetentionPlan { footage: FootageCounts { due, missing, on_hold }, .. }) => {
                 tracing::info!(due, missing, on_hold, "footage");
             }

@@ -64,6 +64,7 @@ impl Gateway {
         offered: OfferedCapture,
     ) -> Result<CaptureAnswer, GatewayError> {
         let subject = self.subject_of(customer).await?;
+        self.require_consent(customer).await?;
         let keys = self.customer_keys(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
         // Two captures at once would each be compared without the other.
         let _turn = self.activation.lock().await;

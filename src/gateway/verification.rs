@@ -9,6 +9,7 @@ use super::Gateway;
 use super::answer::KeptAnswer;
 use super::attempts::{Asking, Tried};
 use super::confirming::Stage;
+use super::decoy::Decoy;
 use super::enrollment::check_consent;
 use super::envelope::{CaptureFor, SignedBy, require_level, require_sealed};
 use super::error::GatewayError;
@@ -16,6 +17,7 @@ use super::evidence::KeptEvidence;
 use super::footage::{Keep, check_footage, clip_row, commit_of, new_salt};
 use super::kept_captures::KeptCaptures;
 use super::look::{Looked, check_captures};
+use super::near_duplicates::NEAR_DUPLICATE;
 use super::request::{
     Answer, BeginCapture, Capture, FootageSalt, IssuedChallenge, Logged, ReportOutcome,
     ReportedOutcome, Salts, Verify,
@@ -388,6 +390,9 @@ impl Gateway {
                 (self.store.customer_by_iin(&index).await?, None, index, NamedBy::Iin)
             }
         };
+        // Whose consent does not hold is nobody here; the same is asked of the store whoever it is.
+        let consents = self.consents(customer.as_ref().unwrap_or(&Decoy::ID), now).await?;
+        let customer = customer.filter(|_| consents);
         let nobody = self.vault.pseudonym_of_nobody(tenant, &index);
         let number = (named_by == NamedBy::Iin).then_some(index);
         Ok(Resolved { customer, token, number, nobody, named_by })
@@ -512,6 +517,8 @@ impl Gateway {
         let looked = self.look_at(&session, &pack, may_compare, &terminal.id, captures);
         let looked = timeout_at(deadline, looked).await.map_err(|_| GatewayError::Deadline)??;
         let Looked { mut seen, standing, subject, keys, guest, face: _, compared_with } = looked;
+        let is_near = seen.near_duplicate;
+        let face_print = self.sealed_print(session.customer()?, keys.as_ref(), &seen)?;
         if signed_by.is_suspected() {
             seen.suspected_by_sensor();
         }
@@ -556,13 +563,19 @@ impl Gateway {
             clip,
             evidence,
             kept_hash,
+            face_print,
             looked_by: Some(self.looked_by()),
             salts: Salts { transaction: random_bytes(&*self.entropy)?, footage: footage_salt },
             audit_salt: random_bytes(&*self.entropy)?,
             deadline,
         };
+        let at = job.terminal.id.clone();
         // On the heap: with the job in it the future is large.
-        Box::pin(self.decided_by(job, Which::First)).await
+        let answer = Box::pin(self.decided_by(job, Which::First)).await?;
+        if is_near {
+            self.count_incident(Some(&at), NEAR_DUPLICATE);
+        }
+        Ok(answer)
     }
 
     /// The row of the footage that a terminal named, and the salt of its commitment.

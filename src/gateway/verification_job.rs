@@ -12,6 +12,7 @@ use super::Settings;
 use super::answer::KeptAnswer;
 use super::attempts::Tried;
 use super::confirming::{Confirming, Stage, refused_for};
+use super::consent::holds;
 use super::customer::standing_of;
 use super::envelope::SignedBy;
 use super::error::GatewayError;
@@ -27,6 +28,7 @@ use super::session::{Session, customer_from_hex};
 use super::verification::{CallingTerminal, Which, answer_place};
 use crate::crypto::{Digest, Entropy};
 use crate::domain::decision::{Decision, Outcome};
+use crate::domain::face_print::FacePrint;
 use crate::domain::id::{CustomerId, ReceiptId};
 use crate::domain::liveness::LivenessScore;
 use crate::domain::modality::Captured;
@@ -41,7 +43,7 @@ use crate::receipt::{
     Bio, Cap, Content, Exception, Policy, ReceiptDraft, ReportingTerminal, Salt, Terminal,
     TransactionFields, Txn, Verification, audit_commit, rid_text, transaction_commit,
 };
-use crate::store::{ClipRow, DecisionRow, MovementRow, RegisterRow, UnitOfWork};
+use crate::store::{ClipRow, DecisionRow, FacePrintRow, MovementRow, RegisterRow, UnitOfWork};
 use crate::vault::{CustomerKeys, Place, Vault};
 
 /// What the models saw, reduced to what rules and the audit record may hold: it may be kept, sealed, to
@@ -62,6 +64,12 @@ pub(super) struct Seen {
     /// searched.
     #[serde(default)]
     others: Option<Vec<String>>,
+    /// Whether the face differs by little from one that was shown for the person a short while ago.
+    #[serde(default)]
+    pub(super) near_duplicate: bool,
+    /// How the face looks; it is kept apart, for a day.
+    #[serde(skip)]
+    pub(super) print: Option<FacePrint>,
 }
 
 impl Seen {
@@ -101,7 +109,10 @@ impl Seen {
             quality,
             scores: _,
             others: _,
+            near_duplicate: _,
+            print,
         } = other;
+        self.print = self.print.or(print);
         let unsaid = refused.into_iter().filter(|code| !self.refused.contains(code));
         let unsaid = unsaid.collect::<Vec<_>>();
         self.refused.extend(unsaid);
@@ -134,7 +145,15 @@ impl Seen {
             quality: None,
             scores: None,
             others: None,
+            near_duplicate: false,
+            print: None,
         }
+    }
+
+    /// Holds the face against those that were shown for the person a short while ago.
+    pub fn compared_with_earlier(&mut self, earlier: &[FacePrint]) {
+        self.near_duplicate =
+            self.print.is_some_and(|print| earlier.iter().any(|other| other.is_near(&print)));
     }
 
     /// Whether it looks alive, by a pack's bar.
@@ -216,6 +235,8 @@ pub(super) struct VerificationJob {
     pub evidence: Option<KeptEvidence>,
     /// The hash of the captures that are kept of the attempt, by this decision or by its first one.
     pub kept_hash: Option<Digest>,
+    /// How the face looks, sealed under the customer's key; none where it is not to be known again.
+    pub face_print: Option<FacePrintRow>,
     /// What looked at the captures; none where nothing was captured.
     pub looked_by: Option<LookedBy>,
     /// Opens the receipt's commitment to the audit record; for auditors only.
@@ -392,6 +413,12 @@ impl VerificationJob {
         for (rule, until) in begun.into_iter().filter(|_| self.is_them(facts)) {
             unit.put_cap(&customer, &rule, until).await?;
         }
+        // Nothing is sealed under a key that was destroyed while the picture was looked at.
+        if let Some(print) = &self.face_print
+            && holds(unit, &customer, slot.now).await?
+        {
+            unit.insert_face_print(print).await?;
+        }
         let is_withdrawal = self.session.operation()? == Operation::CashWithdrawal;
         if is_withdrawal && decision.outcome() == Outcome::Denied {
             unit.insert_refusal(&customer, slot.now).await?;
@@ -418,7 +445,9 @@ impl VerificationJob {
             None => true,
         };
         let status = unit.customer(&id).await?.map(|row| standing_of(row.status));
-        let standing = status.filter(|_| leads_there).unwrap_or(CustomerStanding::Unknown);
+        let consents = holds(unit, &id, slot.now).await?;
+        let standing =
+            status.filter(|_| leads_there && consents).unwrap_or(CustomerStanding::Unknown);
         if standing != CustomerStanding::Active {
             self.standing = standing;
         }

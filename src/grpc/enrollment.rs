@@ -12,7 +12,7 @@ use super::peer::{AdminPermit, EnrollerPermit};
 use super::status;
 use crate::domain::id::CustomerId;
 use crate::gateway::request::Actor;
-use crate::gateway::{Acted, ExportedTemplate, Gateway, GatewayError};
+use crate::gateway::{Acted, ExportedTemplate, Gateway, GatewayError, Withdrawal};
 use crate::proto;
 use crate::proto::enrollment_service_server::EnrollmentService;
 
@@ -266,6 +266,29 @@ impl EnrollmentService for Enrollment {
         Ok(Response::new(proto::ApproveUnlockResponse {
             receipt_jws: entry.jws().as_bytes().to_vec(),
             position: Some(answer::position(&entry)),
+        }))
+    }
+
+    async fn withdraw_consent(
+        &self,
+        request: Request<proto::WithdrawConsentRequest>,
+    ) -> Result<Response<proto::WithdrawConsentResponse>, Status> {
+        let permit = EnrollerPermit::of(request.extensions())?;
+        let proto::WithdrawConsentRequest { customer_id, evidence_ref } = request.into_inner();
+        let customer = noun::customer_id(&customer_id)?;
+        let evidence_ref = noun::sentence("evidence_ref", evidence_ref)?;
+        let withdrawal = self
+            .carry_through(permit.actor(), |gateway, actor| async move {
+                gateway.withdraw_consent(&actor, &customer, &evidence_ref).await
+            })
+            .await?;
+        let Withdrawal { entry, erasure, kept_until, waits_for_case } = withdrawal;
+        Ok(Response::new(proto::WithdrawConsentResponse {
+            receipt_jws: entry.jws().as_bytes().to_vec(),
+            position: Some(answer::position(&entry)),
+            erasure_position: erasure.as_ref().map(answer::position),
+            kept_until: kept_until.map(Into::into),
+            waits_for_case,
         }))
     }
 

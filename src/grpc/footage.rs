@@ -10,7 +10,7 @@ use super::status::InvalidField;
 use crate::gateway::request::Logged;
 use crate::gateway::{
     ERASED_AT_ONCE_MAX, FootageFilter, FootageState, Gateway, OpenedDuty, RetentionPlan,
-    RetentionRun,
+    RetentionRun, RetentionWork,
 };
 use crate::proto;
 use crate::proto::footage_service_server::FootageService;
@@ -153,9 +153,10 @@ impl RetentionService for Retention {
         &self,
         request: Request<proto::PlanRetentionRequest>,
     ) -> Result<Response<proto::RetentionPlan>, Status> {
-        AdminPermit::of(request.extensions())?;
-        let proto::PlanRetentionRequest {} = request.into_inner();
-        Ok(Response::new(plan(self.0.plan_retention().await?)))
+        AuditorPermit::of(request.extensions())?;
+        let proto::PlanRetentionRequest { at } = request.into_inner();
+        let at = noun::instant_or_empty("at", &at)?;
+        Ok(Response::new(self.plan(self.0.plan_retention(at).await?)?))
     }
 
     async fn run_retention(
@@ -169,26 +170,46 @@ impl RetentionService for Retention {
         // It goes on when the caller goes away: what is due is due whoever asked.
         let run = tokio::spawn(async move { gateway.run_retention(Some(&actor)).await });
         let run = run.await.map_err(|error| super::status::refuse("SYS_INTERNAL", &error))?;
-        let RetentionRun { destroyed, files_removed, entries } = run?;
+        let RetentionRun { work, destroyed, files_removed, entries } = run?;
         Ok(Response::new(proto::RunRetentionResponse {
             evidence_destroyed: destroyed,
             files_removed,
             positions: entries.iter().map(answer::position).collect(),
-            plan: Some(plan(self.0.plan_retention().await?)),
+            plan: Some(self.plan(self.0.plan_retention(None).await?)?),
+            work: Some(self.work(work)?),
         }))
     }
 }
 
-fn plan(plan: RetentionPlan) -> proto::RetentionPlan {
-    let RetentionPlan { time, evidence, footage } = plan;
-    proto::RetentionPlan {
-        time: Some(time.into()),
-        evidence_due: evidence.due,
-        evidence_on_hold: evidence.on_hold,
-        evidence_kept: evidence.kept,
-        footage_due: footage.due,
-        footage_missing: footage.missing,
-        footage_on_hold: footage.on_hold,
+impl Retention {
+    fn plan(&self, plan: RetentionPlan) -> Result<proto::RetentionPlan, Status> {
+        let RetentionPlan { time, work, evidence, footage } = plan;
+        Ok(proto::RetentionPlan {
+            time: Some(time.into()),
+            evidence_due: evidence.due,
+            evidence_on_hold: evidence.on_hold,
+            evidence_kept: evidence.kept,
+            footage_due: footage.due,
+            footage_missing: footage.missing,
+            footage_on_hold: footage.on_hold,
+            work: Some(self.work(work)?),
+        })
+    }
+
+    fn work(&self, work: RetentionWork) -> Result<proto::RetentionWork, Status> {
+        let RetentionWork { consents, customers, evidence, is_cut } = work;
+        let consents = consents.into_iter().map(|lapsing| proto::LapsingConsent {
+            customer_id: lapsing.customer.to_string(),
+            until: Some(lapsing.until.into()),
+            kept_until: Some(lapsing.keep_until.into()),
+        });
+        let position = |place| Ok::<_, Status>(answer::log_position(self.0.position(place)?));
+        Ok(proto::RetentionWork {
+            consents: consents.collect(),
+            customer_ids: customers.iter().map(ToString::to_string).collect(),
+            evidence: evidence.into_iter().map(position).collect::<Result<_, _>>()?,
+            is_cut,
+        })
     }
 }
 

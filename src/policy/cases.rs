@@ -144,6 +144,8 @@ pub(super) struct RawFacts {
     #[serde(default)]
     face_of_another: bool,
     #[serde(default)]
+    near_duplicate: bool,
+    #[serde(default)]
     footage_named: bool,
     #[serde(default)]
     cards: i64,
@@ -259,6 +261,7 @@ impl RawFacts {
             case_open: self.case_open,
             shared_face: self.shared_face,
             face_of_another: self.face_of_another,
+            near_duplicate: self.near_duplicate,
             footage_named: self.footage_named,
             bank,
             capped: capped(&self.capped).ok_or("capped")?,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::facts::DeviceLevel;
 use super::pack::{Described, PolicyPack};
 
 /// The page, in Markdown.
@@ -30,6 +31,20 @@ fn write_page(page: &mut String, pack: &PolicyPack) -> std::fmt::Result {
         bars.attempts_max,
         bars.liveness_min_e4,
     )?;
+    let signed = match bars.capture_signed {
+        DeviceLevel::Certificate => "need not be signed",
+        DeviceLevel::SoftwareKey => "are signed by their sensor, with any key",
+        DeviceLevel::SecureElement => "are signed by their sensor, with a key in a secure element",
+    };
+    let law = pack.after_consent();
+    let stays = match (law.keep_days, law.keep_templates) {
+        (0, _) => "nothing is kept".to_owned(),
+        (days, false) => format!("the record is kept for {days} days ({})", law.legal_basis),
+        (days, true) => {
+            format!("record and templates are kept for {days} days ({})", law.legal_basis)
+        }
+    };
+    writeln!(page, "Captures {signed}. When a consent has ended, {stays}.\n")?;
     writeln!(page, "Amounts are in minor units. Of all rules that hold the gravest decides.\n")?;
     writeln!(page, "| rule | what follows | reason | law | decides |")?;
     writeln!(page, "| --- | --- | --- | --- | --- |")?;

@@ -67,6 +67,8 @@ pub struct Facts {
     /// Whether the face in front of the terminal looks like another active person's, who moved cash here
     /// lately. It is found out only where a rule in force asks it.
     pub face_of_another: bool,
+    /// Whether the face differs by little from one that was shown for the person in the last day.
+    pub near_duplicate: bool,
     /// Whether the terminal named the footage.
     pub footage_named: bool,
     /// What the bank said about the account and the transaction.
@@ -106,6 +108,7 @@ impl Facts {
             case_open: false,
             shared_face: false,
             face_of_another: false,
+            near_duplicate: false,
             footage_named: false,
             bank: BankFacts::default(),
             capped: BTreeMap::new(),

@@ -53,6 +53,7 @@ impl Facts {
             case_open,
             shared_face,
             face_of_another,
+            near_duplicate,
             footage_named,
             bank,
             capped,
@@ -88,6 +89,7 @@ impl Facts {
             ("case_open", case_open),
             ("shared_face", shared_face),
             (Self::FACE_OF_ANOTHER, face_of_another),
+            ("near_duplicate", near_duplicate),
             ("footage_named", footage_named),
         ];
         for (name, _) in flags.into_iter().filter(|(_, holds)| **holds) {
@@ -297,6 +299,7 @@ mod tests {
             case_open: true,
             shared_face: true,
             face_of_another: true,
+            near_duplicate: true,
             footage_named: true,
             bank: BankFacts {
                 business: BusinessClass::Small,

@@ -16,6 +16,7 @@
 //! decision INCONCLUSIVE: Cedar itself would drop that rule, and a dropped `forbid` approves. A
 //! capture that cannot be used is INCONCLUSIVE before any rule is asked.
 
+mod after_consent;
 mod asked;
 mod calendar;
 mod cases;
@@ -32,6 +33,7 @@ mod rule;
 mod signing;
 mod view;
 
+pub use after_consent::AfterConsent;
 pub use calendar::CalendarError;
 pub use cases::{CaseError, CaseFailure};
 pub use decide::{decide, decide_by_cedar};

@@ -12,6 +12,7 @@ use cedar_policy::{
 };
 use serde::Deserialize;
 
+use super::after_consent::{AfterConsent, RawAfterConsent};
 use super::asked::Asked;
 use super::calendar;
 use super::cases::{self, CaseError};
@@ -39,6 +40,7 @@ pub struct PolicyPack {
     effective_until: Option<UnixMillis>,
     bars: Bars,
     retention: Retention,
+    after_consent: AfterConsent,
     hash: Digest,
     entities: Entities,
     permits: PolicySet,
@@ -202,6 +204,7 @@ impl PolicyPack {
             version: manifest.version,
             bars: manifest.bars.check()?,
             retention: manifest.retention.check()?,
+            after_consent: manifest.consent.check()?,
             jurisdiction: manifest.jurisdiction,
             effective_from,
             effective_until,
@@ -307,6 +310,12 @@ impl PolicyPack {
     #[must_use]
     pub const fn retention(&self) -> Retention {
         self.retention
+    }
+
+    /// What a law wants kept of somebody whose consent has ended.
+    #[must_use]
+    pub const fn after_consent(&self) -> &AfterConsent {
+        &self.after_consent
     }
 
     /// How many of its own cases it passed when it was loaded.
@@ -559,6 +568,8 @@ struct RawManifest {
     effective_until: Option<String>,
     #[serde(default)]
     retention: RawRetention,
+    #[serde(default)]
+    consent: RawAfterConsent,
     bars: RawBars,
     #[serde(default)]
     rules: BTreeMap<String, RawRule>,

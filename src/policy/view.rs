@@ -61,6 +61,7 @@ const FACTS: &[(&str, Source)] = &[
     ("case_open", Source::Bool(|facts| facts.case_open)),
     ("shared_face", Source::Bool(|facts| facts.shared_face)),
     (Facts::FACE_OF_ANOTHER, Source::Bool(|facts| facts.face_of_another)),
+    ("near_duplicate", Source::Bool(|facts| facts.near_duplicate)),
     ("footage_named", Source::Bool(|facts| facts.footage_named)),
     (
         "registers",

@@ -52,6 +52,9 @@ pub trait EvidenceReads: Send + Sync {
         limit: u32,
     ) -> Result<Vec<EvidenceRow>, StoreError>;
 
+    /// As [`Evidences::evidence_due`], from committed state.
+    async fn evidence_due(&self, now: UnixMillis, limit: u32) -> Result<Vec<u64>, StoreError>;
+
     /// How many captures there are of each kind at an instant.
     async fn evidence_counts(&self, now: UnixMillis) -> Result<EvidenceCounts, StoreError>;
 }

@@ -11,6 +11,7 @@ mod activations;
 mod attempts;
 mod cases;
 mod confirmations;
+mod consents;
 mod evidence;
 mod footage;
 mod guests;
@@ -22,6 +23,7 @@ mod movements;
 mod packs;
 mod past;
 mod principals;
+mod prints;
 mod proposals;
 mod registers;
 mod rows;
@@ -49,6 +51,9 @@ pub use confirmations::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
     Confirmations, PendingOf, TellerProposal,
 };
+pub use consents::{
+    ConsentCause, ConsentEnd, ConsentReads, ConsentRow, Consents, LapsedConsent, Stays,
+};
 pub use evidence::{EvidenceCounts, EvidenceReads, EvidenceRow, Evidences};
 pub use footage::{
     ClipRow, FootageCounts, FootageDuty, FootageFilter, FootageReads, FootageRow, FootageState,
@@ -61,6 +66,7 @@ pub use movements::{MovedRow, MovementRow, Movements, MovementsOf};
 pub use packs::{ActivationRow, PackRow, PackShelf, PackSignature, Packs};
 pub use past::{Links, Past};
 pub use principals::{PrincipalReads, PrincipalRow, PrincipalWrites};
+pub use prints::{FacePrintRow, PrintReads, Prints};
 pub use proposals::{Closure, ProposalReads, ProposalWrites, ProposedRow};
 pub use registers::{RegisterQuestion, RegisterReads, RegisterRow, RegisterValueRow, Registers};
 pub use rows::{
@@ -85,6 +91,8 @@ pub trait Store:
     + VerificationReads
     + FootageReads
     + EvidenceReads
+    + ConsentReads
+    + PrintReads
     + CaseReads
     + RegisterReads
     + PackShelf
@@ -193,6 +201,8 @@ pub trait UnitOfWork:
     + Verifications
     + Footages
     + Evidences
+    + Consents
+    + Prints
     + Activations
     + Packs
     + Registers
@@ -246,8 +256,8 @@ pub trait UnitOfWork:
         status: CustomerStatus,
         at: UnixMillis,
     ) -> Result<bool, StoreError>;
-    /// Destroys a customer's keys, captures, tokens, confirmations, sealed record and IIN index, and marks
-    /// it erased.
+    /// Destroys a customer's keys, captures, prints, tokens, confirmations, consent, sealed record and IIN
+    /// index, and marks it erased.
     async fn erase_customer(&mut self, id: &CustomerId, at: UnixMillis)
     -> Result<bool, StoreError>;
     /// The customer that a token stands for at `now`, inside this transaction.

@@ -36,18 +36,21 @@ pub enum CustomerStatus {
     Suspended,
     /// A guest: may pay in to somebody else's account, and nothing else.
     Guest,
+    /// The consent has ended, and something must be kept yet: nothing may be done with it.
+    Withdrawn,
     /// Keys destroyed.
     Erased,
 }
 
 impl CustomerStatus {
     /// Every status.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Pending,
         Self::PendingDuplicate,
         Self::Active,
         Self::Suspended,
         Self::Guest,
+        Self::Withdrawn,
         Self::Erased,
     ];
 
@@ -60,6 +63,7 @@ impl CustomerStatus {
             Self::Active => "active",
             Self::Suspended => "suspended",
             Self::Guest => "guest",
+            Self::Withdrawn => "withdrawn",
             Self::Erased => "erased",
         }
     }

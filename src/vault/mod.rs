@@ -236,6 +236,12 @@ impl Vault {
         self.index(&[b"erased", tenant.as_str().as_bytes(), customer.as_bytes()])
     }
 
+    /// The keyed hash by which a customer who withdrew their consent is remembered, outside the database.
+    #[must_use]
+    pub fn withdrawn_mark(&self, tenant: &TenantId, customer: &CustomerId) -> Digest {
+        self.index(&[b"withdrawn", tenant.as_str().as_bytes(), customer.as_bytes()])
+    }
+
     fn index(&self, fields: &[&[u8]]) -> Digest {
         self.ring().own().index.mac(fields)
     }

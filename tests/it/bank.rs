@@ -26,6 +26,7 @@ use tulga::proto::enrollment_service_client::EnrollmentServiceClient;
 use tulga::proto::terminal_service_client::TerminalServiceClient;
 use tulga::proto::verification_service_client::VerificationServiceClient;
 
+use crate::rules::{SIGNED, UNSIGNED, replace};
 use crate::site::{Site, begin, demo, verify};
 
 pub const IIN: &str = "000000300017";
@@ -234,11 +235,12 @@ impl Device {
     }
 }
 
-/// The pack `kz-2026` with lines added to its bars.
+/// The pack `kz-2026` with lines added to its bars, which takes unsigned captures.
 pub fn pack_with(bars: &str) -> TempDir {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/kz-2026");
     let to = tempfile::tempdir().unwrap();
     copy(&from, to.path());
+    replace(to.path(), "pack.toml", SIGNED, UNSIGNED);
     if bars.is_empty() {
         return to;
     }

@@ -618,6 +618,39 @@ async fn unsigned_captures_are_refused_where_the_pack_wants_signed_ones() {
     }
 }
 
+/// What each shipped pack wants of captures, as it ships: the countries' a signature, `dev` none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shipped_packs_of_countries_take_signed_captures_only() {
+    for (pack, currency) in [("kz-2026", "KZT"), ("ru-cbr-2025-09", "RUB"), ("in-aeps", "INR")] {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies").join(pack);
+        let more =
+            format!("policy_dir = '{}'\n[rate]\nper_terminal_per_minute = 10000\n", dir.display());
+        let site = Site::with(&more).await;
+        site.enroll(IIN, CARD, &["obama.jpg", "obama3.jpg"]).await;
+        let mut terminal = VerificationServiceClient::new(site.terminal("ATM-1").await);
+        let camera = Camera::new("ATM-1", "CAM-1", "cam-1-soft", 7);
+        let mut admin = office(&site).await;
+        admin.register_sensor(camera.registration(proto::SensorLevel::SoftwareKey)).await.unwrap();
+        let mut asked = begin("T1", CARD);
+        let transaction = asked.transaction.as_mut().unwrap();
+        transaction.amount_minor = 100_000;
+        transaction.currency = currency.into();
+        transaction.account_currency = currency.into();
+        let begun = terminal.begin_capture(asked).await.unwrap().into_inner();
+        let unsigned = verify("T1", 1, &begun.challenge, demo("obama2.jpg"));
+        assert_eq!(refused(&mut terminal, unsigned).await, "DEV_UNSIGNED", "{pack}");
+        // It cost neither the challenge nor a try.
+        let request = camera.request("T1", &begun, 1, demo("obama2.jpg"));
+        let decision = terminal.verify(request).await.unwrap().into_inner();
+        let approvals = [proto::Outcome::Approved, proto::Outcome::ApprovedCapped];
+        assert!(approvals.contains(&decision.outcome()), "{pack}: {:?}", decision.reasons);
+        drop((terminal, admin));
+        site.finish().await;
+    }
+    let dev = tulga::policy::PolicyPack::embedded_dev().unwrap();
+    assert_eq!(dev.bars().capture_signed, tulga::policy::DeviceLevel::Certificate);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sensors_are_kept_at_the_command_line() {
     let site = Site::start().await;

@@ -379,6 +379,8 @@ pub struct Rig {
     attempts: AtomicU32,
     /// The ledgers that the keys may sign.
     origins: Vec<&'static str>,
+    /// How long a capture is known again; elsewhere the tests show the same photographs again and again.
+    capture_seen_ms: i64,
 }
 
 /// Keys that never change.
@@ -429,6 +431,11 @@ impl Rig {
 
     /// By another pack, and with models whose runs are counted apart.
     pub async fn looking(pack: PolicyPack, faces: FacePipeline) -> Self {
+        Self::knowing(pack, faces, 0).await
+    }
+
+    /// As [`Self::looking`], where a capture is known again for so long.
+    pub async fn knowing(pack: PolicyPack, faces: FacePipeline, capture_seen_ms: i64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut rig = Self {
             store: MemoryStore::default(),
@@ -442,6 +449,7 @@ impl Rig {
             running: None,
             attempts: 0.into(),
             origins: vec![ORIGIN],
+            capture_seen_ms,
         };
         rig.running = Some(rig.open().await.unwrap());
         rig
@@ -500,7 +508,7 @@ impl Rig {
             timestamping: None,
             authority: Arc::new(NoAuthority),
             keyring: Keyring::open(files, keys, &[]).unwrap(),
-            settings: settings(),
+            settings: Settings { capture_seen_ms: self.capture_seen_ms, ..settings() },
         })
         .await
     }

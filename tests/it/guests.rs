@@ -1,7 +1,5 @@
 //! Both sides known: somebody whom the bank does not know pays in to a customer's account.
 
-use std::path::Path;
-
 use tulga::pki::Role;
 use tulga::proto;
 use tulga::proto::Outcome::{Approved, Denied, Held, StepUp};
@@ -9,7 +7,7 @@ use tulga::proto::customer_reference::Reference;
 use tulga::proto::enrollment_service_client::EnrollmentServiceClient;
 use tulga::receipt::{self, Content};
 
-use crate::rules::{Ask, Bank, bind, said};
+use crate::rules::{Ask, Bank, bind, said, unsigned};
 use crate::site::{begin, consent, field, reason};
 
 const STRANGER: &str = "000000300029";
@@ -100,8 +98,8 @@ async fn a_guest_is_nothing_else(bank: &mut Bank) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_terminal_enrols_so_many_guests_in_a_day_and_many_people_on_one_account_are_held() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/kz-2026");
-    let mut bank = Bank::with_config(&dir, 1, "[guests]\nper_terminal_per_day = 4\n").await;
+    let pack = unsigned("kz-2026");
+    let mut bank = Bank::with_config(pack.path(), 1, "[guests]\nper_terminal_per_day = 4\n").await;
     bind(&bank, proto::TokenKind::Account, ACCOUNT).await;
     let numbers = ["000000300029", "000000300030", "000000300042", "000000300054"];
     for (number, iin) in numbers.into_iter().enumerate() {

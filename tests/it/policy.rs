@@ -474,7 +474,7 @@ prop_compose! {
         business in prop::sample::select(BusinessClass::ALL.to_vec()),
         other_banks_month_minor in any_sum(),
         confirmation in prop::sample::select(Confirmation::ALL.to_vec()),
-        flags in any::<[bool; 6]>(),
+        flags in any::<[bool; 7]>(),
         guest in prop::bool::weighted(0.1),
         runs in any::<bool>(),
     ) -> Facts {
@@ -502,6 +502,7 @@ prop_compose! {
             case_open: flags[2],
             shared_face: flags[3],
             face_of_another: flags[5],
+            near_duplicate: flags[6],
             bank: BankFacts {
                 business,
                 other_banks_month_minor,

@@ -1,7 +1,6 @@
 //! KZ-15: reference images at enrolment, from a folder and from a service; and the second person whom a
 //! doubt calls for.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -31,7 +30,7 @@ use tulga::proto::get_portrait_response::Answer;
 use tulga::proto::reference_service_server::{ReferenceService, ReferenceServiceServer};
 use tulga::proto::verification_service_client::VerificationServiceClient;
 
-use crate::rules::{Ask, CARD, IIN, said};
+use crate::rules::{Ask, CARD, IIN, said, unsigned};
 use crate::site::{Site, consent, demo, reason};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -53,11 +52,10 @@ fn folder(portraits: &[(&str, &str, Bytes)]) -> TempDir {
     dir
 }
 
-fn by_folder(dir: &TempDir) -> String {
-    let pack = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/kz-2026");
+fn by_folder(dir: &TempDir, pack: &TempDir) -> String {
     format!(
         "policy_dir = '{}'\n[rate]\nper_terminal_per_minute = 10000\n[reference]\ndir = '{}'\n",
-        pack.display(),
+        pack.path().display(),
         dir.path().display()
     )
 }
@@ -163,7 +161,7 @@ async fn record(site: &Site, act: &str) -> serde_json::Value {
 async fn kz_15_a_reference_that_matches_activates_and_the_first_days_are_capped() {
     let dir = folder(&[(IIN, "jpg", demo("obama2.jpg"))]);
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
-    let site = Site::at(&by_folder(&dir), Arc::clone(&clock) as _).await;
+    let site = Site::at(&by_folder(&dir, &unsigned("kz-2026")), Arc::clone(&clock) as _).await;
     // `enroll` asserts that the one call made the customer active.
     site.enroll(IIN, CARD, &["obama.jpg", "obama3.jpg"]).await;
     let all = acts(&site).await;
@@ -185,7 +183,7 @@ async fn kz_15_a_reference_that_matches_activates_and_the_first_days_are_capped(
 async fn kz_15_a_reference_of_somebody_else_needs_a_second_person() {
     let dir = folder(&[(IIN, "jpg", demo("biden.jpg"))]);
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
-    let site = Site::at(&by_folder(&dir), Arc::clone(&clock) as _).await;
+    let site = Site::at(&by_folder(&dir, &unsigned("kz-2026")), Arc::clone(&clock) as _).await;
     let mut desk = Desk::new(site.staff(Role::Enroller).await);
     let mut namesake = Desk::new(site.staff(Role::Admin).await);
     let mut second = Desk::new(site.named(Role::Enroller, "desk-2").await);
@@ -270,7 +268,7 @@ async fn kz_15_without_a_usable_reference_two_people_decide_and_an_import_says_s
         (IIN_B, "png", encode_png(&grey).unwrap().into()),
         (IIN_C, "jpg", Bytes::from_static(b"no picture")),
     ]);
-    let site = Site::with(&by_folder(&dir)).await;
+    let site = Site::with(&by_folder(&dir, &unsigned("kz-2026"))).await;
     let mut desk = Desk::new(site.staff(Role::Enroller).await);
     let mut second = Desk::new(site.named(Role::Enroller, "desk-2").await);
     let row = proto::BulkImportRequest {

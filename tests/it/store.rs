@@ -4,6 +4,7 @@ mod activations;
 mod attempts;
 mod cases;
 mod confirmations;
+mod consents;
 #[cfg(feature = "test-support")]
 mod faults;
 mod fixtures;
@@ -53,6 +54,11 @@ use self::confirmations::{
     a_tellers_word_is_replaced_until_there_is_an_answer,
     a_terminal_stands_where_it_was_last_said_to,
     what_waits_comes_in_the_order_of_the_ledger_until_its_time_is_over,
+};
+use self::consents::{
+    a_blocked_customer_keeps_what_must_stay_and_nothing_else,
+    a_consent_is_found_lapsed_over_and_gone,
+    prints_come_newest_first_and_go_with_their_time_and_customer,
 };
 use self::fixtures::{
     add_customer, capture, challenge, customer, customer_id, decision, digest, duplicate, entry,
@@ -133,6 +139,9 @@ macro_rules! on_every_store {
 }
 
 on_every_store!(
+    a_consent_is_found_lapsed_over_and_gone,
+    a_blocked_customer_keeps_what_must_stay_and_nothing_else,
+    prints_come_newest_first_and_go_with_their_time_and_customer,
     a_try_counts_until_it_is_given_back_or_forgotten,
     a_biometric_lock_is_entered_proposed_about_and_goes_with_the_customer,
     locks_of_nobody_go_once_they_are_old_and_entered,

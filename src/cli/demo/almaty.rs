@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use tonic::Status;
 use tonic::transport::Channel;
 
+use super::super::camera::Camera;
 use super::super::policy_desk;
 use super::super::terminal;
 use super::super::verify::Visit;
@@ -50,6 +51,7 @@ struct Scene<'a, 's> {
     stage: &'a mut Stage<'s>,
     album: &'a Album,
     terminal: Channel,
+    camera: Camera,
     desk: EnrollmentServiceClient<Channel>,
     second_desk: EnrollmentServiceClient<Channel>,
     app_back_end: Channel,
@@ -73,7 +75,11 @@ pub(super) async fn play(
         place: PLACE.to_owned(),
     };
     TerminalServiceClient::new(admin.clone()).set_terminal_place(place).await?;
+    // These rules take signed captures only.
+    let camera = Camera::new(TERMINAL)?;
+    camera.register(admin.clone()).await?;
     let mut scene = Scene {
+        camera,
         terminal: stage.channel(Role::Terminal, TERMINAL).await?,
         desk: EnrollmentServiceClient::new(admin),
         second_desk: EnrollmentServiceClient::new(stage.channel(Role::Admin, SECOND_PERSON).await?),
@@ -334,17 +340,20 @@ impl Scene<'_, '_> {
 
     async fn collins(&mut self, what: &str, expected: &'static str, visit: &Visit) -> Result<()> {
         let image = &self.album.astronaut;
-        self.stage.visit(what, expected, visit, &self.terminal, image).await.map(drop)
+        let machine = (&self.terminal, &self.camera);
+        self.stage.signed_visit(what, expected, visit, machine, image).await.map(drop)
     }
 
     async fn obama(&mut self, what: &str, expected: &'static str, visit: &Visit) -> Result<()> {
         let image = &self.album.obama3;
-        self.stage.visit(what, expected, visit, &self.terminal, image).await.map(drop)
+        let machine = (&self.terminal, &self.camera);
+        self.stage.signed_visit(what, expected, visit, machine, image).await.map(drop)
     }
 
     async fn biden(&mut self, what: &str, expected: &'static str, visit: &Visit) -> Result<()> {
         let image = &self.album.biden;
-        self.stage.visit(what, expected, visit, &self.terminal, image).await.map(drop)
+        let machine = (&self.terminal, &self.camera);
+        self.stage.signed_visit(what, expected, visit, machine, image).await.map(drop)
     }
 
     /// The final decision of a transaction that waited for a telephone.

@@ -9,6 +9,7 @@ use serde_json::json;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use super::super::camera::Camera;
 use super::super::client::{connect, explain, reason_of};
 use super::super::enroll::Enrolled;
 use super::super::verify::Visit;
@@ -17,6 +18,7 @@ use crate::domain::turnover::BankZone;
 use crate::pki::{Directory, Role};
 use crate::proto;
 use crate::proto::audit_service_client::AuditServiceClient;
+use crate::proto::verification_service_client::VerificationServiceClient;
 use crate::proto::{Consent, Decision, Outcome, consent};
 
 /// One thing that happened, and what the script says of it.
@@ -184,6 +186,24 @@ impl<'a> Stage<'a> {
     ) -> Result<Option<Decision>> {
         let challenge = visit.begin(terminal.clone()).await?;
         let call = visit.verify(terminal.clone(), challenge, 1, image.to_vec());
+        self.play(what, expected, call).await
+    }
+
+    /// A transaction of one capture that the terminal's camera signs.
+    pub async fn signed_visit(
+        &mut self,
+        what: &str,
+        expected: &'static str,
+        visit: &Visit,
+        (terminal, camera): (&Channel, &Camera),
+        image: &[u8],
+    ) -> Result<Option<Decision>> {
+        let opened = visit.opened(terminal.clone()).await?;
+        let envelope = camera.sign(&opened, image)?;
+        let mut request = visit.capture(opened.challenge, 1, image.to_vec());
+        request.envelopes = vec![envelope];
+        let mut terminal = VerificationServiceClient::new(terminal.clone());
+        let call = async { Ok(terminal.verify(request).await?.into_inner()) };
         self.play(what, expected, call).await
     }
 

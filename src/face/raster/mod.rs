@@ -68,6 +68,26 @@ impl Chip {
         (luma, width)
     }
 
+    /// Mean brightness, 0 to 255, of each of `cells` × `cells` squares that cover the picture; row-major.
+    pub(super) fn brightness(&self, cells: usize) -> Vec<f32> {
+        let (luma, width) = self.luma(0.0);
+        let edge = |cell: usize| cell * width / cells.max(1);
+        let mut means = Vec::with_capacity(cells * cells);
+        for row in 0..cells {
+            for column in 0..cells {
+                let (mut sum, mut count) = (0.0f32, 0.0f32);
+                for y in edge(row)..edge(row + 1) {
+                    for x in edge(column)..edge(column + 1) {
+                        sum += luma[y * width + x];
+                        count += 1.0;
+                    }
+                }
+                means.push(sum / count.max(1.0));
+            }
+        }
+        means
+    }
+
     /// Mean brightness of the face, 0 to 1, and mean square of the Laplacian of its brightness.
     pub(super) fn brightness_and_detail(&self) -> (f32, f32) {
         let (luma, width) = self.luma(FACE_INSET);

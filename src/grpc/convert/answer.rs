@@ -16,7 +16,7 @@ use crate::gateway::request::{
     IssuedChallenge, Logged, QualityComponent, Salts,
 };
 use crate::gateway::{Awaited, Pending, Shown};
-use crate::gateway::{BiometricLocks, LogPosition};
+use crate::gateway::{BiometricLocks, ConsentCause, ConsentRow, LogPosition};
 use crate::gateway::{CaptureKey, SecondPerson};
 use crate::proto;
 
@@ -229,6 +229,7 @@ impl From<CustomerAnswer> for proto::Customer {
             duplicates,
             needs_second_person,
             locks,
+            consent,
         } = answer;
         Self {
             customer_id: id.to_string(),
@@ -241,7 +242,23 @@ impl From<CustomerAnswer> for proto::Customer {
             duplicate_ids: duplicates.into_iter().map(|id| id.to_string()).collect(),
             needs_second_person: needs_second_person.map(proto::NeedsSecondPerson::from),
             biometric_locks: biometric_locks(locks),
+            consent: consent.map(consent_state),
         }
+    }
+}
+
+fn consent_state(row: ConsentRow) -> proto::ConsentState {
+    let ConsentRow { customer: _, until, end } = row;
+    let ended_by = match end.map(|end| end.cause) {
+        None => proto::ConsentEndCause::Unspecified,
+        Some(ConsentCause::Withdrawn) => proto::ConsentEndCause::Withdrawn,
+        Some(ConsentCause::Expired) => proto::ConsentEndCause::Expired,
+    };
+    proto::ConsentState {
+        until: Some(until.into()),
+        ended_by: ended_by.into(),
+        ended_at: end.map(|end| end.at.into()),
+        kept_until: end.map(|end| end.keep_until.into()),
     }
 }
 

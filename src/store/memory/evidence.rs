@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{MemoryStore, MemoryUnit, at_most, insert};
+use super::{MemoryStore, MemoryUnit, State, at_most, insert};
 use crate::domain::id::ReceiptId;
 use crate::domain::time::UnixMillis;
 use crate::store::{
@@ -30,6 +30,19 @@ impl Kept {
     }
 }
 
+impl State {
+    fn evidence_due(&self, now: UnixMillis, limit: u32) -> Vec<u64> {
+        let rows = self.evidence.values().map(|kept| &kept.row);
+        let mut due: Vec<_> = rows
+            .filter(|row| row.wrapped.is_some() && row.keep_until <= now)
+            .filter(|row| !self.is_held(row.index))
+            .map(|row| (row.keep_until, row.index))
+            .collect();
+        due.sort_unstable();
+        at_most(due.into_iter().map(|(_, index)| index), limit)
+    }
+}
+
 #[async_trait]
 impl EvidenceReads for MemoryStore {
     async fn evidence(&self, index: u64) -> Result<Option<EvidenceRow>, StoreError> {
@@ -52,6 +65,10 @@ impl EvidenceReads for MemoryStore {
                 && after.is_none_or(|after| kept.row.index > after)
         });
         Ok(at_most(rows.map(|kept| kept.row.clone()), limit))
+    }
+
+    async fn evidence_due(&self, now: UnixMillis, limit: u32) -> Result<Vec<u64>, StoreError> {
+        Ok(self.read()?.evidence_due(now, limit))
     }
 
     async fn evidence_counts(&self, now: UnixMillis) -> Result<EvidenceCounts, StoreError> {
@@ -81,17 +98,7 @@ impl Evidences for MemoryUnit {
     }
 
     async fn evidence_due(&mut self, now: UnixMillis, limit: u32) -> Result<Vec<u64>, StoreError> {
-        let state = self.state()?;
-        let mut due: Vec<_> = state
-            .evidence
-            .values()
-            .map(|kept| &kept.row)
-            .filter(|row| row.wrapped.is_some() && row.keep_until <= now)
-            .filter(|row| !state.is_held(row.index))
-            .map(|row| (row.keep_until, row.index))
-            .collect();
-        due.sort_unstable();
-        Ok(at_most(due.into_iter().map(|(_, index)| index), limit))
+        Ok(self.state()?.evidence_due(now, limit))
     }
 
     async fn destroy_evidence(&mut self, index: u64) -> Result<bool, StoreError> {

@@ -4,6 +4,7 @@ mod activations;
 mod attempts;
 mod cases;
 mod confirmations;
+mod consents;
 mod evidence;
 mod footage;
 mod guests;
@@ -13,6 +14,7 @@ mod movements;
 mod packs;
 mod past;
 mod principals;
+mod prints;
 mod proposals;
 mod registers;
 mod sealing;
@@ -148,6 +150,8 @@ struct State {
     final_decisions: BTreeMap<DecisionKey, DecisionRow>,
     app_keys: BTreeMap<Digest, AppKeyRow>,
     unable: BTreeMap<CustomerId, UnableRow>,
+    consents: BTreeMap<CustomerId, super::ConsentRow>,
+    face_prints: BTreeMap<CaptureId, super::FacePrintRow>,
     /// By try and party.
     tries: BTreeMap<(Digest, Digest), attempts::Debited>,
     biometric_locks: BTreeMap<Digest, super::LockRow>,
@@ -522,6 +526,8 @@ impl UnitOfWork for MemoryUnit {
         state.enrolment_challenges.retain(|_, row| row.customer != *id);
         state.forget_locks(id);
         state.forget_proposals(id);
+        state.consents.remove(id);
+        state.face_prints.retain(|_, row| row.customer != *id);
         let customer = state.customers.get_mut(id);
         let Some(row) = customer.filter(|row| row.status != CustomerStatus::Erased) else {
             return Ok(false);

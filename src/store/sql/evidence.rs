@@ -11,6 +11,10 @@ use crate::domain::id::ReceiptId;
 use crate::domain::time::UnixMillis;
 use crate::store::{EvidenceCounts, EvidenceReads, EvidenceRow, Evidences, StoreError};
 
+const SELECT_DUE: &str = "SELECT entry_index FROM evidence e WHERE wrapped IS NOT NULL AND keep_until <= $1 \
+     AND NOT EXISTS (SELECT 1 FROM legal_holds h WHERE h.decision = e.entry_index) \
+     ORDER BY keep_until, entry_index LIMIT $2";
+
 impl Fields<'_> {
     fn evidence(&self) -> Result<EvidenceRow, StoreError> {
         Ok(EvidenceRow {
@@ -51,6 +55,11 @@ impl EvidenceReads for SqliteStore {
         parsed("evidence", &self.many(statement).await?, Fields::evidence)
     }
 
+    async fn evidence_due(&self, now: UnixMillis, limit: u32) -> Result<Vec<u64>, StoreError> {
+        let statement = query(SELECT_DUE).bind(now.get()).bind(i64::from(limit));
+        parsed("evidence", &self.many(statement).await?, |fields| fields.natural("entry_index"))
+    }
+
     async fn evidence_counts(&self, now: UnixMillis) -> Result<EvidenceCounts, StoreError> {
         let sql = "SELECT 0 AS key, \
                    COALESCE(SUM(CASE WHEN keep_until > $1 THEN 1 ELSE 0 END), 0) AS kept, \
@@ -88,10 +97,7 @@ impl Evidences for SqlUnit {
     }
 
     async fn evidence_due(&mut self, now: UnixMillis, limit: u32) -> Result<Vec<u64>, StoreError> {
-        let sql = "SELECT entry_index FROM evidence e WHERE wrapped IS NOT NULL AND keep_until <= $1 \
-                   AND NOT EXISTS (SELECT 1 FROM legal_holds h WHERE h.decision = e.entry_index) \
-                   ORDER BY keep_until, entry_index LIMIT $2";
-        let statement = query(sql).bind(now.get()).bind(i64::from(limit));
+        let statement = query(SELECT_DUE).bind(now.get()).bind(i64::from(limit));
         let rows = statement.all(self.connection())?;
         rows.iter().map(|row| Fields::of("evidence", row).natural("entry_index")).collect()
     }

@@ -31,6 +31,7 @@ const STEPS: &[(&str, &str)] = &steps![
     "0013_attempts",
     "0014_keks",
     "0015_people",
+    "0016_consents",
     "0017_sealing",
 ];
 

@@ -183,6 +183,8 @@ impl UnitOfWork for SqlUnit {
             "DELETE FROM biometric_locks WHERE customer = $1",
             "DELETE FROM holder_locks WHERE customer = $1",
             "UPDATE proposals SET content = x'' WHERE customer = $1",
+            "DELETE FROM consents WHERE customer = $1",
+            "DELETE FROM face_prints WHERE customer = $1",
             "DELETE FROM duplicates WHERE customer = $1 OR other = $1",
             "DELETE FROM case_lookalikes WHERE other = $1 \
              OR case_id IN (SELECT id FROM cases WHERE customer = $1)",

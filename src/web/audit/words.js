@@ -327,6 +327,7 @@ const VALUES = {
     restored_database: ["Қалпына келтірілген дерекқор", "Восстановленная база данных", "A restored database"],
     customer_request: ["Клиенттің өтініші", "Просьба клиента", "The customer’s request"],
     retention: ["Сақтау мерзімі бітті", "Истёк срок хранения", "The time of keeping is over"],
+    consent_ended: ["Келісім аяқталды", "Согласие прекращено", "The consent has ended"],
   },
   act: {
     ledger_opened: ["Журнал ашылды", "Журнал открыт", "The ledger was opened"],
@@ -334,6 +335,8 @@ const VALUES = {
     kek_rotated: ["Шифрлау кілті ауыстырылды", "Ключ шифрования ключей сменён", "The key-encryption key was rotated"],
     kek_retired: ["Ескі шифрлау кілті жойылды", "Старый ключ шифрования ключей уничтожен", "An old key-encryption key was destroyed"],
     capture_key_rotated: ["Суреттерді мөрлейтін кілт ауыстырылды", "Сменён ключ, которым запечатывают снимки", "The key that captures are sealed to was changed"],
+    consent_withdrawn: ["Клиент келісімін қайтарып алды", "Клиент отозвал согласие", "A customer withdrew their consent"],
+    consent_expired: ["Келісімнің мерзімі бітті", "Срок согласия истёк", "The term of a consent is over"],
     customer_created: ["Клиент тіркелді", "Клиент зарегистрирован", "A customer was enrolled"],
     customer_activated: ["Клиент белсендірілді", "Клиент активирован", "A customer was activated"],
     activation_proposed: ["Белсендіру ұсынылды", "Предложена активация", "An activation was proposed"],

@@ -9,6 +9,7 @@ use tulga::clock::Clock as _;
 use tulga::crypto::{Ed25519Key, Signer as _, sha256};
 use tulga::gateway::request::Actor;
 use tulga::gateway::{HolderWish, Signed, app_key_message, biometric_lock_message};
+use tulga::store::{ConsentRow, Store as _};
 
 use super::*;
 use crate::faults::enroller;
@@ -209,6 +210,48 @@ impl Bank {
         let back_end = Actor { role: "app-backend", ..enroller() };
         let signed = Some(Signed { key: id, signature });
         gateway.set_biometric_lock(&back_end, &card(CARD), &wish, signed).await.unwrap();
+    }
+}
+
+/// Where captures are known again no two may have the same bytes; what stands behind a picture's end is not looked
+/// at.
+fn with_tail(face: &'static str, tail: u8) -> Shown {
+    let shown = Shown::face(face);
+    let image = [shown.image.as_ref(), &[tail]].concat().into();
+    Shown { image, ..shown }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_cannot_tell_whose_consent_has_ended_or_who_was_there_before() {
+    let limits = "delay_after_failures = 50\nlock_after_failures = 60";
+    let rig = Rig::knowing(pack(limits, ""), with_liveness(true), 86_400_000).await;
+    let customer = rig.enrol().await;
+    let bank = Bank { rig, customer, transactions: 0.into() };
+    let unknown = |tail| with_tail(WRONG, tail).of(card("card-of-nobody"));
+    let (first, inside) = bank.sees(&unknown(1)).await;
+    assert_eq!(inside, ["SUB_UNKNOWN", "MAT_NO_MATCH"]);
+    // Session, keys, five captures, kept answer, eight prints.
+    assert_eq!((first.model_passes, first.vault_opens), (5, 16));
+    let mut seen = vec![("unknown, again", bank.sees(&unknown(2)).await, "SUB_UNKNOWN")];
+    // Ten times, so that there are more earlier faces than are compared.
+    for tail in 3..13 {
+        seen.push(("another's face", bank.sees(&with_tail(WRONG, tail)).await, "MAT_NO_MATCH"));
+    }
+    let now = bank.rig.clock.now();
+    let lapsed = ConsentRow { customer, until: now, end: None };
+    let mut unit = bank.rig.store.begin().await.unwrap();
+    unit.put_consent(&lapsed).await.unwrap();
+    unit.commit().await.unwrap();
+    seen.push(("term over", bank.sees(&with_tail(RIGHT, 20)).await, "SUB_UNKNOWN"));
+    let held = ConsentRow { until: now.plus_millis(1_000_000), ..lapsed };
+    let mut unit = bank.rig.store.begin().await.unwrap();
+    unit.put_consent(&held).await.unwrap();
+    unit.commit().await.unwrap();
+    bank.rig.gateway().withdraw_consent(&enroller(), &customer, "archive/7").await.unwrap();
+    seen.push(("withdrawn", bank.sees(&with_tail(RIGHT, 21)).await, "SUB_UNKNOWN"));
+    for (name, (what, inside), expected) in seen {
+        assert_eq!(inside[0], expected, "{name}");
+        assert_eq!(what, first, "{name}");
     }
 }
 

@@ -1,13 +1,12 @@
 //! Faults at each step of a confirmation: nothing is confirmed, decided or approved twice, and whoever
 //! repeats the call finds what was made.
 
-use std::path::Path;
-
 use tulga::crypto::{Ed25519Key, Signer as _};
 use tulga::gateway::request::RequestException;
 use tulga::gateway::{Awaited, Pending, Signed, app_key_message, confirmation_message};
 
 use super::*;
+use crate::rules::unsigned;
 
 /// Each fault at each step of the three calls, and the call again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -143,8 +142,8 @@ struct Marked {
 
 impl Marked {
     async fn new() -> Self {
-        let pack = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/kz-2026");
-        let rig = Rig::by(PolicyPack::load(&pack).unwrap()).await;
+        let pack = unsigned("kz-2026");
+        let rig = Rig::by(PolicyPack::load(pack.path()).unwrap()).await;
         let gateway = rig.gateway();
         let (one, two) = (staff("one", 5), staff("two", 6));
         rig.pin(&[&one, &two]).await;

@@ -16,7 +16,7 @@ const fn at(ms: i64) -> UnixMillis {
     UnixMillis::new(ms)
 }
 
-fn case(number: u8, customer: u8, score: u32) -> CaseRow {
+pub fn case(number: u8, customer: u8, score: u32) -> CaseRow {
     CaseRow {
         id: CaseId::new([number; 16]),
         customer: customer_id(customer),
