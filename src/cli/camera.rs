@@ -10,7 +10,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::crypto::{Ed25519Key, Signer as _, SystemEntropy, sha256, spki_pem};
 use crate::domain::id::{Challenge, SensorId, SensorKeyId, TerminalId};
 use crate::domain::sensor::{SensorModality, SensorVerdict};
-use crate::gateway::{Bound, Envelope, envelope_message};
+use crate::gateway::{Bound, CaptureFor, Envelope, envelope_message};
 use crate::proto;
 use crate::proto::sensor_service_client::SensorServiceClient;
 
@@ -74,6 +74,7 @@ impl Camera {
             signature: Vec::new(),
         };
         let bound = Bound {
+            purpose: CaptureFor::Verification,
             challenge: &challenge,
             answer: &answer,
             terminal: &self.terminal,
