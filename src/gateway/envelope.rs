@@ -378,7 +378,8 @@ impl VerificationJob {
             // Nothing was captured.
             return Ok(());
         }
-        require_level(self.signed_by.level(), self.pack.bars().capture_signed)?;
+        let least = least_level(&self.session, self.pack.bars());
+        require_level(self.signed_by.level(), least)?;
         require_sealed(self.sealed_to.is_some(), self.pack.bars())?;
         self.signed_by.require_counting(unit, slot.now).await?;
         if matches!(self.stage, Stage::Answered(_)) {
@@ -392,6 +393,14 @@ impl VerificationJob {
             unit.note_capture(index, until).await?;
         }
         Ok(())
+    }
+}
+
+/// How well captures must be signed: a guest is enrolled from theirs.
+pub(super) fn least_level(session: &Session, bars: &Bars) -> DeviceLevel {
+    match session.guest {
+        Some(_) => bars.capture_signed.max(bars.enrolment_capture_signed),
+        None => bars.capture_signed,
     }
 }
 

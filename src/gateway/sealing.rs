@@ -158,31 +158,35 @@ impl Gateway {
     pub(super) async fn capture_key(&self) -> Result<Option<CaptureKey>, GatewayError> {
         let row = self.current_capture_key().await?;
         let row = row.ok_or(GatewayError::broken("no key to seal captures to"))?;
-        let own = self.open_ledger().and_then(|origin| self.keyring.own_key(&origin));
-        let signed = own.and_then(|own| {
-            let now = self.clock.now();
-            let mut held = self.signed.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let still = held.as_ref().filter(|held| {
-                let left_ms = held.until.get().saturating_sub(now.get());
-                held.id == row.id
-                    && held.kid == own.kid
-                    && (SIGNED_MS / 2..=SIGNED_MS).contains(&left_ms)
-            });
-            if let Some(still) = still {
-                return Ok(still.clone());
-            }
-            let until = now.plus_millis(SIGNED_MS);
-            let issuer = &self.settings.issuer;
-            let message = capture_key_message(issuer, &row.id, &row.public_key, until);
-            let signature = own.signer.sign(&message)?;
-            let CaptureKeyRow { id, public_key, .. } = row;
-            Ok(held.insert(CaptureKey { id, public_key, until, kid: own.kid, signature }).clone())
-        });
-        Ok(signed
-            .inspect_err(|error| {
+        match self.vouch_for(row) {
+            Ok(key) => Ok(Some(key)),
+            Err(error) => {
                 tracing::warn!(code = error.code(), error = %error, "no key to seal captures to is given out");
-            })
-            .ok())
+                Ok(None)
+            }
+        }
+    }
+
+    /// The key with a signature by whatever signs receipts now: the one of before, while it is young.
+    fn vouch_for(&self, row: CaptureKeyRow) -> Result<CaptureKey, GatewayError> {
+        let own = self.keyring.own_key(&self.open_ledger()?)?;
+        let now = self.clock.now();
+        let mut held = self.signed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_young = |key: &&CaptureKey| {
+            let left_ms = key.until.get().saturating_sub(now.get());
+            let may_be_left_ms = SIGNED_MS / 2..=SIGNED_MS;
+            key.id == row.id && key.kid == own.kid && may_be_left_ms.contains(&left_ms)
+        };
+        if let Some(key) = held.as_ref().filter(is_young) {
+            return Ok(key.clone());
+        }
+        let until = now.plus_millis(SIGNED_MS);
+        let CaptureKeyRow { id, public_key, .. } = row;
+        let message = capture_key_message(&self.settings.issuer, &id, &public_key, until);
+        let signature = own.signer.sign(&message)?;
+        let key = CaptureKey { id, public_key, until, kid: own.kid, signature };
+        *held = Some(key.clone());
+        Ok(key)
     }
 
     /// Opens the captures of a call that are sealed, each bounded before it is opened.

@@ -11,7 +11,7 @@ use super::attempts::{Asking, Tried};
 use super::confirming::Stage;
 use super::decoy::Decoy;
 use super::enrollment::check_consent;
-use super::envelope::{CaptureFor, SignedBy, require_level, require_sealed};
+use super::envelope::{CaptureFor, SignedBy, least_level, require_level, require_sealed};
 use super::error::GatewayError;
 use super::evidence::KeptEvidence;
 use super::footage::{Keep, check_footage, clip_row, commit_of, new_salt};
@@ -34,7 +34,7 @@ use crate::domain::id::{Challenge, ReceiptId, TerminalId};
 use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey, TokenKind};
-use crate::policy::{Bars, DeviceLevel, PolicyPack};
+use crate::policy::PolicyPack;
 use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
 use crate::store::{ChallengeRow, ChallengeState, ClipRow, DecisionRow, OutcomeRow, UnitOfWork};
 use crate::vault::Place;
@@ -639,14 +639,6 @@ impl Gateway {
             self.settings.tenant.as_str(),
             hash.as_bytes(),
         )
-    }
-}
-
-/// How well captures must be signed: a guest is enrolled from theirs.
-fn least_level(session: &Session, bars: &Bars) -> DeviceLevel {
-    match session.guest {
-        Some(_) => bars.capture_signed.max(bars.enrolment_capture_signed),
-        None => bars.capture_signed,
     }
 }
 

@@ -15,7 +15,7 @@ pub fn verify(bytes: &[u8]) -> bool {
 #[must_use]
 pub fn other(which: u8, bytes: &[u8]) -> bool {
     let Ok(terminal) = TerminalId::try_from("ATM-1") else { return false };
-    match which % 8 {
+    match which % 10 {
         0 => sound(bytes, request::begin_capture),
         1 => sound(bytes, request::request_exception),
         2 => sound(bytes, request::report_outcome),
@@ -23,7 +23,9 @@ pub fn other(which: u8, bytes: &[u8]) -> bool {
         4 => sound(bytes, request::reverse),
         5 => sound(bytes, request::create_customer),
         6 => sound(bytes, request::import_row),
-        _ => sound(bytes, |wire| request::decision_key(&terminal, wire)),
+        7 => sound(bytes, |wire| request::decision_key(&terminal, wire)),
+        8 => sound(bytes, request::begin_add_capture),
+        _ => sound(bytes, request::add_capture),
     }
 }
 

@@ -232,6 +232,19 @@ fn requests() -> Vec<Seed> {
                 request.further = vec![request.capture.clone().unwrap()];
             }),
         ),
+        (
+            "sealed",
+            captured(|request| {
+                let capture = request.capture.as_mut().unwrap();
+                capture.image.clear();
+                capture.sealed = Some(sealed());
+            }),
+        ),
+        (
+            "sealed-and-open",
+            captured(|request| request.capture.as_mut().unwrap().sealed = Some(sealed())),
+        ),
+        ("signed", captured(|request| request.envelopes = vec![envelope()])),
         ("no-capture", captured(|request| request.capture = None)),
         ("no-challenge", captured(|request| request.challenge.clear())),
         ("long-challenge", captured(|request| request.challenge = vec![1; 200])),
@@ -241,6 +254,22 @@ fn requests() -> Vec<Seed> {
         ("empty", Vec::new()),
     ];
     of("verify_request", verify_requests).chain(of("parse_envelope", envelopes())).collect()
+}
+
+fn sealed() -> proto::SealedImage {
+    let (key_id, sensor_id) = ("capture-1".into(), "CAM-1".into());
+    proto::SealedImage { key_id, sensor_id, sealed: vec![7; 60].into() }
+}
+
+fn envelope() -> proto::CaptureEnvelope {
+    proto::CaptureEnvelope {
+        sensor_id: "CAM-1".into(),
+        key_id: "cam-1".into(),
+        counter: 7,
+        captured_at_ms: 1_795_226_594_123,
+        verdict: proto::SensorVerdict::Live.into(),
+        signature: vec![7; 64],
+    }
 }
 
 fn envelopes() -> Vec<(&'static str, Vec<u8>)> {
@@ -288,6 +317,23 @@ fn envelopes() -> Vec<(&'static str, Vec<u8>)> {
     // Twelve digits of nobody: the month is 00.
     let customer =
         proto::CreateCustomerRequest { iin: "000000300017".into(), consent: Some(consent()) };
+    let begin_add = proto::BeginAddCaptureRequest {
+        customer_id: "07".repeat(16),
+        terminal_id: "DESK-1".into(),
+        modality: proto::Modality::Finger.into(),
+        finger_position: 2,
+    };
+    let added = |change: fn(&mut proto::AddCaptureRequest)| {
+        let mut request = proto::AddCaptureRequest {
+            customer_id: "07".repeat(16),
+            language: "en".into(),
+            challenge: vec![7; 32],
+            sealed: Some(sealed()),
+            ..proto::AddCaptureRequest::default()
+        };
+        change(&mut request);
+        request.encode_to_vec()
+    };
     vec![
         ("begin", tagged(0, &|| begin("T-1", "card-1").encode_to_vec())),
         ("begin-iin", tagged(0, &|| iin("000000300017"))),
@@ -301,6 +347,18 @@ fn envelopes() -> Vec<(&'static str, Vec<u8>)> {
         ("customer", tagged(5, &|| customer.encode_to_vec())),
         ("import-nothing", tagged(6, &Vec::new)),
         ("decision", tagged(7, &|| key.encode_to_vec())),
+        ("begin-add", tagged(8, &|| begin_add.encode_to_vec())),
+        ("add", tagged(9, &|| added(|_| ()))),
+        ("add-signed", tagged(9, &|| added(|request| request.envelope = Some(envelope())))),
+        (
+            "add-no-challenge",
+            tagged(9, &|| {
+                added(|request| {
+                    request.challenge.clear();
+                    request.envelope = Some(envelope());
+                })
+            }),
+        ),
         ("wrong-kind", tagged(2, &|| key.encode_to_vec())),
         ("empty", Vec::new()),
     ]
