@@ -107,6 +107,8 @@ mod tests {
             "FootageService",
             "KeyService",
             "PolicyService",
+            "PrincipalService",
+            "ProposalService",
             "ReceiptService",
             "ReportService",
             "RetentionService",

@@ -123,6 +123,7 @@ mod tests {
         ];
         let mut revoked = keys.clone();
         revoked[1].status = KeyStatus::Revoked;
+        revoked[1].origins[0].last_index = Some(9);
         let register = KeyRegister::new(keys).unwrap();
         let take = |key: &proto::CaptureKey, now| trusted(&register, ISSUER, key, now);
         let good = given_out(2, "receipt-1");

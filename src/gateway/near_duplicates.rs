@@ -4,8 +4,8 @@
 //! The very same bytes are refused ([`super::envelope`]); somebody who encodes, scales or brightens them anew
 //! sends other bytes of the same picture. That raises an incident and is a fact for the rules; by itself it
 //! denies nothing, since a person who stands very still before a good camera looks alike twice. What is
-//! compared is kept sealed under the customer's key, for as long as captures are known again, and goes with
-//! them.
+//! compared, faces that matched and no others, is kept sealed under the customer's key, for as long as captures
+//! are known again, and goes with them.
 
 use super::Gateway;
 use super::decoy::Decoy;
@@ -25,7 +25,7 @@ pub(super) const NEAR_DUPLICATE: &str = "DEV_NEAR_DUPLICATE";
 const EARLIER_MAX: u32 = 8;
 
 impl Gateway {
-    /// The prints of the faces that were shown for a customer a short while ago. As often something sealed is
+    /// The prints of a customer's faces that were shown a short while ago. As often something sealed is
     /// opened for nobody, and for somebody who was not here.
     pub(super) async fn earlier_prints(
         &self,

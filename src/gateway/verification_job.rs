@@ -413,8 +413,10 @@ impl VerificationJob {
         for (rule, until) in begun.into_iter().filter(|_| self.is_them(facts)) {
             unit.put_cap(&customer, &rule, until).await?;
         }
-        // Nothing is sealed under a key that was destroyed while the picture was looked at.
+        // Others' faces would crowd out those that a copy could be made of; and nothing is sealed under a key that
+        // was destroyed while the picture was looked at.
         if let Some(print) = &self.face_print
+            && self.is_them(facts)
             && holds(unit, &customer, slot.now).await?
         {
             unit.insert_face_print(print).await?;

@@ -137,8 +137,9 @@ async fn a_near_duplicate_is_an_incident_and_a_fact_for_a_day_and_denies_nothing
     let first = shown("T1", CARD, demo("obama2.jpg").to_vec()).await;
     let other = shown("T2", CARD, demo("obama3.jpg").to_vec()).await;
     let copied = shown("T3", CARD, jpeg(&photograph, 80)).await;
-    // For another customer it was never shown, and of nobody nothing is kept.
+    // Of somebody else's face and of nobody nothing is kept: it would crowd out what a copy could be made of.
     let elsewhere = shown("T4", "card-biden", jpeg(&photograph, 81)).await;
+    let elsewhere_again = shown("T8", "card-biden", jpeg(&photograph, 85)).await;
     let nobody = shown("T5", "card-of-nobody", jpeg(&photograph, 82)).await;
     let nobody_again = shown("T6", "card-of-nobody", jpeg(&photograph, 83)).await;
     clock.advance_millis(DAY_MS + 1_000);
@@ -148,6 +149,7 @@ async fn a_near_duplicate_is_an_incident_and_a_fact_for_a_day_and_denies_nothing
         (&other, false),
         (&copied, true),
         (&elsewhere, false),
+        (&elsewhere_again, false),
         (&nobody, false),
         (&nobody_again, false),
         (&next_day, false),

@@ -13,7 +13,8 @@ use super::simple::{Keep, Window};
 use super::strip::Strip;
 use super::winograd::{self, PLACES, Winograd};
 
-/// A step's work, packed. Nothing here but a [`Strip`] depends on the size of the picture.
+/// A step's work, packed. Nothing here but a [`Strip`] depends on the size of the picture; a convolution that is
+/// [`Packed::Winograd`] for one size is so for all.
 #[derive(Debug)]
 pub(super) enum Packed {
     Import,
@@ -336,5 +337,41 @@ fn greatest(window: Window, lanes: &Lanes) -> Option<Aligned> {
     match window.keep {
         Keep::Both(first) => Some(lanes.spread(&vec![1.0; first])),
         Keep::Greatest | Keep::Mean => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::isa::Isa;
+    use super::*;
+
+    #[test]
+    fn a_convolution_of_3x3_has_fewer_products_where_each_weight_serves_enough_quads() {
+        let Some(vectors) = Vectors::of(Isa::best()) else { return };
+        let is_winograd = |channels: usize, side: usize, stride: usize| {
+            let extent = Extent { height: side, width: side, channels };
+            let to = Extent { height: side / stride, width: side / stride, channels };
+            let convolution = Convolution {
+                weights: vec![0.5; channels * channels * 9],
+                bias: vec![0.0; channels],
+                activation: Activation::Linear,
+                kernel: [3, 3],
+                stride: [stride; 2],
+                dilation: [1, 1],
+                padding: [1, 1],
+                pooled: false,
+            };
+            let mut program =
+                Program { picture: extent, values: vec![], steps: vec![], exports: vec![] };
+            let from = program.value(extent);
+            program.push(Work::Dense(convolution), vec![from], to);
+            matches!(pack_work(&program, &program.steps[0], vectors), Packed::Winograd { .. })
+        };
+        assert!(is_winograd(32, 35, 1));
+        assert!(is_winograd(64, 17, 1));
+        assert!(!is_winograd(32, 34, 2), "a stride leaves results out");
+        assert!(!is_winograd(8, 35, 1), "half of what is multiplied would be padding");
+        assert!(!is_winograd(32, 3, 1), "quads would hang over the edge");
+        assert!(!is_winograd(128, 4, 1), "each weight would serve four quads");
     }
 }

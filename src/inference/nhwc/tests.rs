@@ -347,3 +347,18 @@ fn what_is_not_known_stays_with_the_plain_operators() {
     let (plain, fast) = (run(graph.model), run(fast));
     fast[0].close_enough(&plain[0], Approximation::Approximate).unwrap();
 }
+
+#[test]
+fn what_a_convolution_reads_behind_the_far_edge_is_zero() {
+    for channels in [16, 40] {
+        let (mut graph, x) = Graph::new(11, 3, 9, 12);
+        let x = graph.conv(x, Some(channels), POINT);
+        let mut pool_spec = graph.spec(x, channels, AROUND);
+        pool_spec.padding = PaddingSpec::Explicit(tvec![0, 0], tvec![2, 2]);
+        let weights = graph.constant(&[channels, channels, 3, 3], scale(9 * channels));
+        let bias = graph.constant(&[channels], 0.5);
+        let conv = Conv { pool_spec, kernel_fmt: KernelFormat::OIHW, group: 1, q_params: None };
+        let y = graph.wire(conv, &[x, weights, bias]);
+        graph.check(&[y], 9 * channels);
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::depthwise::ByChannel;
 use super::matrix::{Dense, Pixel};
-use super::memory::{Aligned, Extent, View, ViewMut};
+use super::memory::{Aligned, Extent, Layout, View, ViewMut};
 use super::norm;
 use super::packed::{Packed, pack_work, starts};
 use super::pair::Pairing;
@@ -204,9 +204,9 @@ impl Ready {
             }
             Packed::Winograd { weights, padding } => {
                 let input = reads.first(*padding, 1);
-                let whole = reads.place(0).layout.extent;
-                let readable =
-                    [reads.rows_left(0, 1) + 2 * padding[0], whole.width + 2 * padding[1]];
+                let Layout { extent, border, .. } = reads.place(0).layout;
+                let rows = reads.rows_left(0, 1);
+                let readable = [rows + padding[0] + border, extent.width + padding[1] + border];
                 let quads =
                     Quads { input, readable, residual, output, height, width, between, pixels };
                 weights.run(vectors, quads);
