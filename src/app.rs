@@ -310,8 +310,9 @@ impl App {
 impl App {
     /// Ends without ever having served.
     async fn close(self) {
-        let Self { gateway, tasks, store, .. } = self;
-        drop(gateway);
+        let Self { gateway, tasks, store, tls: _, door, limits: _ } = self;
+        // The sequencer ends with the last who may ask it, and the door is one of them.
+        drop((gateway, door));
         tasks.finish().await;
         store.close().await;
     }
