@@ -195,4 +195,5 @@ def main():
     print(f"ok: approved as entry {approved.position.index}, denied as entry {denied.position.index}")
 
 
-main()
+if __name__ == "__main__":
+    main()
