@@ -205,7 +205,7 @@ impl Tracer {
         let mut strace = Command::new("strace")
             .args(["-f", "-p", &gateway.id().to_string(), "-P", path.to_str().unwrap()])
             .args(["-e", &format!("trace={calls}"), "-e", "signal=none"])
-            .args(["-e", &format!("inject={calls}:error={error}:when={turn}")])
+            .args(["-e", &format!("inject={calls}:error={error}:when={turn}..{}", turn + 1)])
             .arg("-o")
             .arg(&log)
             .stderr(Stdio::piped())

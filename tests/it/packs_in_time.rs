@@ -123,6 +123,7 @@ async fn an_activation_takes_effect_at_its_time_without_a_restart_and_after_one(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proposal_waits_for_seven_days_and_for_another_person() {
     let rig = Rig::new().await;
+    rig.pin(&[&author().actor, &approver().actor]).await;
     let files = stricter(2);
     author().proposes(&rig, &files).await.unwrap();
     // Another name with the author's key, and the author's name with another key.

@@ -68,11 +68,11 @@ impl Intruder {
     }
 
     fn sealed_audit(&self, index: u64) -> Vec<u8> {
-        self.value("SELECT sealed_audit FROM entries WHERE entry_index = $1", [stored(index)])
+        self.value("SELECT sealed_audit FROM entries WHERE entry_index = ?1", [stored(index)])
     }
 
     fn put_sealed_audit(&self, index: u64, sealed: Option<&[u8]>) {
-        let sql = "UPDATE entries SET sealed_audit = $2 WHERE entry_index = $1";
+        let sql = "UPDATE entries SET sealed_audit = ?2 WHERE entry_index = ?1";
         self.run(sql, params![stored(index), sealed]);
     }
 
@@ -90,7 +90,7 @@ impl Intruder {
     }
 
     fn keys_of(&self, customer: &CustomerId) -> CustomerKeys {
-        let sql = "SELECT kek_id, wrapped FROM customer_keys WHERE customer = $1";
+        let sql = "SELECT kek_id, wrapped FROM customer_keys WHERE customer = ?1";
         let pair = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let (kek_id, wrapped) = self.db.query_row(sql, [customer.as_bytes()], pair).unwrap();
         let row = CustomerKeyRow { customer: *customer, kek_id, wrapped };
@@ -98,7 +98,7 @@ impl Intruder {
     }
 
     fn captures_of(&self, customer: &CustomerId) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let sql = "SELECT id, sealed FROM captures WHERE customer = $1 ORDER BY created_at, id";
+        let sql = "SELECT id, sealed FROM captures WHERE customer = ?1 ORDER BY created_at, id";
         let mut statement = self.db.prepare(sql).unwrap();
         let pair = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let rows = statement.query_map([customer.as_bytes()], pair).unwrap();
@@ -106,7 +106,7 @@ impl Intruder {
     }
 
     fn put_capture(&self, id: &[u8], sealed: &[u8]) {
-        self.run("UPDATE captures SET sealed = $2 WHERE id = $1", params![id, sealed]);
+        self.run("UPDATE captures SET sealed = ?2 WHERE id = ?1", params![id, sealed]);
     }
 
     fn capture_place(&self, customer: &CustomerId, id: &[u8]) -> Place {
@@ -158,13 +158,13 @@ async fn an_altered_receipt_or_record_is_found() {
     assert_same(&replay(&mut auditor, index).await);
 
     // Another decision's receipt, well signed, in this one's place.
-    let sql = "UPDATE entries SET jws = (SELECT jws FROM entries WHERE entry_index = $2) \
-               WHERE entry_index = $1";
+    let sql = "UPDATE entries SET jws = (SELECT jws FROM entries WHERE entry_index = ?2) \
+               WHERE entry_index = ?1";
     let (at, from) = (i64::try_from(index).unwrap(), i64::try_from(other).unwrap());
     intruder.run(sql, params![at, from]);
     assert_found(&replay(&mut auditor, index).await, "receipt", "not the ledger's");
     let sql =
-        "UPDATE entries SET jws = substr(jws, 1, length(jws) - 4) || 'AAAA' WHERE entry_index = $1";
+        "UPDATE entries SET jws = substr(jws, 1, length(jws) - 4) || 'AAAA' WHERE entry_index = ?1";
     intruder.run(sql, params![at]);
     let found = replay(&mut auditor, index).await;
     assert_eq!(findings(&found), ["receipt"]);
@@ -207,9 +207,9 @@ async fn altered_captures_are_found() {
     let forged = forged.unwrap();
     std::fs::write(&file, &forged.sealed).unwrap();
     let at = i64::try_from(index).unwrap();
-    let sql = "UPDATE evidence SET wrapped = $2 WHERE entry_index = $1";
+    let sql = "UPDATE evidence SET wrapped = ?2 WHERE entry_index = ?1";
     let wrapped: Vec<u8> =
-        intruder.value("SELECT wrapped FROM evidence WHERE entry_index = $1", [at]);
+        intruder.value("SELECT wrapped FROM evidence WHERE entry_index = ?1", [at]);
     intruder.run(sql, params![at, forged.wrapped]);
     assert_found(&replay(&mut auditor, index).await, "captures", "others");
     std::fs::write(&file, &whole).unwrap();
@@ -225,7 +225,7 @@ async fn altered_captures_are_found() {
         [],
     );
     assert_found(&replay(&mut auditor, index).await, "captures", "they are missing");
-    let sql = "UPDATE evidence SET entry_index = $1 WHERE entry_index = $2";
+    let sql = "UPDATE evidence SET entry_index = ?1 WHERE entry_index = ?2";
     intruder.run(sql, [at, stored(other)]);
     assert_found(&replay(&mut auditor, index).await, "captures", "they do not open");
     drop((terminal, auditor));
@@ -282,9 +282,9 @@ async fn an_altered_template_is_found_and_a_removed_one_ends_the_replay() {
     assert_ended(&replay(&mut auditor, index).await, ReplayEnd::TemplateGone);
 
     // Keys that are gone without an erasure are a finding, with one they end it.
-    let sql = "SELECT wrapped FROM customer_keys WHERE customer = $1";
+    let sql = "SELECT wrapped FROM customer_keys WHERE customer = ?1";
     let wrapped: Vec<u8> = intruder.value(sql, [other.as_bytes()]);
-    let sql = "UPDATE customer_keys SET wrapped = $2 WHERE customer = $1";
+    let sql = "UPDATE customer_keys SET wrapped = ?2 WHERE customer = ?1";
     for (wrapped, what) in
         [(flipped(&wrapped), Some("the customer's keys do not open")), (wrapped, None)]
     {
@@ -358,7 +358,7 @@ fn write_anew(intruder: &Intruder, data: &Path, index: u64, salted: &[u8]) {
     let at = i64::try_from(index).unwrap();
     let pem = std::fs::read_to_string(data.join("keys").join("receipt-1.pem")).unwrap();
     let key = Ed25519Key::from_pkcs8_pem(&pem).unwrap();
-    let jws: String = intruder.value("SELECT jws FROM entries WHERE entry_index = $1", [at]);
+    let jws: String = intruder.value("SELECT jws FROM entries WHERE entry_index = ?1", [at]);
     let parsed = receipt::parse(&jws).unwrap();
     let (mut body, kid) = (parsed.unverified_body().clone(), parsed.kid().to_owned());
     let Content::Verification(content) = &mut body.content else { panic!("no decision") };
@@ -367,7 +367,7 @@ fn write_anew(intruder: &Intruder, data: &Path, index: u64, salted: &[u8]) {
     assert_eq!(body.rid, rid_text(&parsed.unverified_id()));
     let jws = receipt::issue(&body, &kid, &key).unwrap().into_string();
     let leaf = leaf_hash(&jws);
-    let sql = "UPDATE entries SET jws = $2, leaf = $3 WHERE entry_index = $1";
+    let sql = "UPDATE entries SET jws = ?2, leaf = ?3 WHERE entry_index = ?1";
     let leaf = leaf.digest().as_bytes().as_slice();
     intruder.run(sql, params![at, &jws, leaf]);
     let mut tree = Tree::new();
@@ -376,8 +376,8 @@ fn write_anew(intruder: &Intruder, data: &Path, index: u64, salted: &[u8]) {
         tree.push(LeafHash::new(leaf.unwrap().as_slice().try_into().unwrap()));
     }
     assert_eq!(tree.size(), index + 1, "it was the last entry");
-    intruder.run("UPDATE heads SET root = $1", [tree.root().as_bytes()]);
-    intruder.run("DELETE FROM checkpoints WHERE size > $1", [at]);
+    intruder.run("UPDATE heads SET root = ?1", [tree.root().as_bytes()]);
+    intruder.run("DELETE FROM checkpoints WHERE size > ?1", [at]);
     intruder.value::<i64>("PRAGMA wal_checkpoint(TRUNCATE)", []);
     std::fs::remove_file(data.join("last-signed-head")).unwrap();
     let guard = FileGuard::open(&data.join("last-signed-head")).unwrap();

@@ -78,12 +78,12 @@ fn cells(db: &Connection, decisions: &[(&'static str, &'static str, u64)]) -> Ve
 }
 
 fn value(db: &Connection, cell: &Cell) -> Vec<u8> {
-    let sql = format!("SELECT {} FROM {} WHERE rowid = $1", cell.column, cell.table);
+    let sql = format!("SELECT {} FROM {} WHERE rowid = ?1", cell.column, cell.table);
     db.query_row(&sql, [cell.row], |row| row.get(0)).unwrap()
 }
 
 fn put(db: &Connection, cell: &Cell, value: &[u8]) {
-    let sql = format!("UPDATE {} SET {} = $2 WHERE rowid = $1", cell.table, cell.column);
+    let sql = format!("UPDATE {} SET {} = ?2 WHERE rowid = ?1", cell.table, cell.column);
     assert_eq!(db.execute(&sql, params![cell.row, value]).unwrap(), 1);
 }
 
