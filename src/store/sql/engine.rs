@@ -111,8 +111,7 @@ impl<'q> Statement<'q> {
     /// Every row.
     pub fn all(&self, link: &Link) -> Result<Vec<Row>, StoreError> {
         self.prepared(link, |statement| {
-            let columns: Arc<[String]> =
-                statement.column_names().into_iter().map(str::to_owned).collect();
+            let columns: Arc<[String]> = statement.column_names().map(str::to_owned).collect();
             let mut rows = statement.raw_query();
             let mut all = Vec::new();
             while let Some(row) = rows.next()? {
