@@ -170,7 +170,7 @@ impl Gateway {
         &self,
         actor: receipt::Actor,
         customer: &CustomerId,
-        Ended { cause, subject, told: mut record }: Ended,
+        Ended { cause, subject, told }: Ended,
     ) -> Result<Logged, GatewayError> {
         let row = self.store.consent(customer).await?;
         let row = row.ok_or(GatewayError::NotFound("customer"))?;
@@ -188,11 +188,14 @@ impl Gateway {
             keep_until: law.keep_until(at),
             keeps_templates: law.keeps_templates(),
         };
-        record["ended_at"] = json!(at.rfc3339());
-        record["keep_until"] = json!(ends.keep_until.rfc3339());
-        record["keeps_templates"] = json!(ends.keeps_templates);
-        record["legal_basis"] = json!(law.legal_basis);
-        record["policy"] = json!(pack.hash().labelled());
+        let record = json!({
+            "told": told,
+            "ended_at": at.rfc3339(),
+            "keep_until": ends.keep_until.rfc3339(),
+            "keeps_templates": ends.keeps_templates,
+            "legal_basis": law.legal_basis,
+            "policy": pack.hash().labelled(),
+        });
         let act = Administration { act: act.to_owned(), actor, subject, details: None };
         // Nobody activates them, or adds a capture, in between.
         let _turn = self.activation.lock().await;

@@ -431,7 +431,8 @@ impl Rig {
 
     /// By another pack, and with models whose runs are counted apart.
     pub async fn looking(pack: PolicyPack, faces: FacePipeline) -> Self {
-        Self::knowing(pack, faces, 0).await
+        // On the heap: with a pack and models in it the future is large.
+        Box::pin(Self::knowing(pack, faces, 0)).await
     }
 
     /// As [`Self::looking`], where a capture is known again for so long.

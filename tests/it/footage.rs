@@ -412,11 +412,8 @@ async fn kz_05_a_capture_is_kept_as_evidence_until_its_years_are_over() {
 
     clock.set("2031-11-21T18:59:59.999Z");
     let plan = async |retention: &mut RetentionServiceClient<Channel>| {
-        let plan = retention
-            .plan_retention(proto::PlanRetentionRequest::default())
-            .await
-            .unwrap()
-            .into_inner();
+        let asked = proto::PlanRetentionRequest::default();
+        let plan = retention.plan_retention(asked).await.unwrap().into_inner();
         (plan.evidence_due, plan.evidence_on_hold, plan.evidence_kept)
     };
     assert_eq!(plan(&mut retention).await, (0, 0, 1));

@@ -42,8 +42,8 @@ const COPIES: [(&str, Made); 8] = [
         it.write_to(&mut Cursor::new(&mut png), ImageFormat::Png).unwrap();
         png
     }),
-    ("0.7 of the size", |it| jpeg(&scaled(it, 0.7), 90)),
-    ("1.4 of the size", |it| jpeg(&scaled(it, 1.4), 90)),
+    ("0.7 of the size", |it| jpeg(&scaled(it, 7), 90)),
+    ("1.4 of the size", |it| jpeg(&scaled(it, 14), 90)),
     ("brighter", |it| jpeg(&it.brighten(25), 90)),
     ("more contrast", |it| jpeg(&it.adjust_contrast(15.0), 90)),
     ("a little cut off", |it| {
@@ -61,8 +61,9 @@ fn jpeg(picture: &DynamicImage, quality: u8) -> Vec<u8> {
     bytes
 }
 
-fn scaled(picture: &DynamicImage, factor: f32) -> DynamicImage {
-    let side = |side: u32| (side as f32 * factor) as u32;
+/// So many tenths of its size.
+fn scaled(picture: &DynamicImage, tenths: u32) -> DynamicImage {
+    let side = |side: u32| side * tenths / 10;
     picture.resize_exact(side(picture.width()), side(picture.height()), FilterType::Triangle)
 }
 
@@ -241,29 +242,28 @@ fn how_near_copies_are_and_how_far_other_pictures() {
     println!("{pictures} pictures, {} copies, {} pairs of one person", copies.len(), others.len());
     copies.sort_unstable();
     others.sort_unstable();
-    let quantile =
-        |sorted: &[u32], share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize];
+    let quantile = |sorted: &[u32], percent: usize| sorted[(sorted.len() - 1) * percent / 100];
     println!(
         "copies: median {}, 95 % {}, 99 % {}, most {}",
-        quantile(&copies, 0.5),
-        quantile(&copies, 0.95),
-        quantile(&copies, 0.99),
-        quantile(&copies, 1.0)
+        quantile(&copies, 50),
+        quantile(&copies, 95),
+        quantile(&copies, 99),
+        quantile(&copies, 100)
     );
     println!(
         "others: least {}, 1 % {}, 5 % {}, median {}",
-        quantile(&others, 0.0),
-        quantile(&others, 0.01),
-        quantile(&others, 0.05),
-        quantile(&others, 0.5)
+        quantile(&others, 0),
+        quantile(&others, 1),
+        quantile(&others, 5),
+        quantile(&others, 50)
     );
     for (of_kind, (name, _)) in by_kind.iter_mut().zip(COPIES) {
         of_kind.sort_unstable();
         println!(
             "{name:<20} median {:>3}, 95 % {:>3}, most {:>3}",
-            quantile(of_kind, 0.5),
-            quantile(of_kind, 0.95),
-            quantile(of_kind, 1.0)
+            quantile(of_kind, 50),
+            quantile(of_kind, 95),
+            quantile(of_kind, 100)
         );
     }
     for bar in (8..=96).step_by(8) {

@@ -224,7 +224,8 @@ fn with_tail(face: &'static str, tail: u8) -> Shown {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_terminal_cannot_tell_whose_consent_has_ended_or_who_was_there_before() {
     let limits = "delay_after_failures = 50\nlock_after_failures = 60";
-    let rig = Rig::knowing(pack(limits, ""), with_liveness(true), 86_400_000).await;
+    let knowing = Rig::knowing(pack(limits, ""), with_liveness(true), 86_400_000);
+    let rig = Box::pin(knowing).await;
     let customer = rig.enrol().await;
     let bank = Bank { rig, customer, transactions: 0.into() };
     let unknown = |tail| with_tail(WRONG, tail).of(card("card-of-nobody"));
