@@ -253,19 +253,27 @@ impl Gateway {
         if self.people.knows(row)? {
             return Ok(());
         }
-        let position = self.position(row.index)?;
-        let entry = self.store.entry(position.origin.as_str(), position.index).await?;
-        let entry = entry.ok_or(GatewayError::broken("a registered key has no ledger entry"))?;
-        let verified = verify(&entry.jws, &self.keyring.installed()?.register)
-            .map_err(|cause| GatewayError::internal("the entry of a registered key", cause))?;
-        let body = verified.body();
-        let Content::Administration(said) = &body.content else { return Err(SAYS_ELSE) };
-        let is_there =
-            body.log.origin == position.origin.as_str() && body.log.index == position.index;
-        if !is_there || !self.tells(said, row).await? {
+        let said = self.act_at(row.index).await?;
+        if !self.tells(&said, row).await? {
             return Err(SAYS_ELSE);
         }
         self.people.keep(row)
+    }
+
+    /// The act that the signed entry at a place tells of.
+    pub(super) async fn act_at(&self, place: u64) -> Result<Administration, GatewayError> {
+        let position = self.position(place)?;
+        let entry = self.store.entry(position.origin.as_str(), position.index).await?;
+        let entry = entry.ok_or(GatewayError::broken("a row has no ledger entry"))?;
+        let verified = verify(&entry.jws, &self.keyring.installed()?.register)
+            .map_err(|cause| GatewayError::internal("the entry of a row", cause))?;
+        let body = verified.body();
+        let is_there =
+            body.log.origin == position.origin.as_str() && body.log.index == position.index;
+        match &body.content {
+            Content::Administration(said) if is_there => Ok(said.clone()),
+            _ => Err(SAYS_ELSE),
+        }
     }
 
     async fn tells(&self, said: &Administration, row: &PrincipalRow) -> Result<bool, GatewayError> {
@@ -408,5 +416,6 @@ impl Gateway {
     }
 }
 
-const SAYS_ELSE: GatewayError =
-    GatewayError::Internal("the entry of a registered key says something else", None);
+/// Of a row that is not as its entry tells.
+pub(super) const SAYS_ELSE: GatewayError =
+    GatewayError::Internal("the entry of a row says something else", None);

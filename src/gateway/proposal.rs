@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::Gateway;
 use super::act::{Write, receipt_actor};
 use super::error::GatewayError;
-use super::people::{PeopleWrite, Person, REGISTERED, require_another};
+use super::people::{PeopleWrite, Person, REGISTERED, SAYS_ELSE, require_another};
 use super::request::{Actor, Logged};
 use super::sequencer::Slot;
 use crate::crypto::random_bytes;
@@ -153,6 +153,7 @@ impl Gateway {
             return Err(GatewayError::NotFound("customer"));
         }
         let content = Content::of(&row)?;
+        self.require_proposed(&row, &content).await?;
         let (act, commit, subject) = (row.act, row.commit, row.subject.clone());
         let (proposal, customer) = (row.id, row.customer);
         let close = self.close_write(row, ProposalState::Done, Some(actor));
@@ -187,6 +188,28 @@ impl Gateway {
             details: Some(commit.labelled()),
         });
         self.perform_as(said, None, vec![close, Write::People(write)]).await
+    }
+
+    /// Refuses a proposal that no signed entry of its first person tells of, or that is about somebody else by
+    /// now: whoever writes the database would be the first of two people.
+    async fn require_proposed(
+        &self,
+        row: &ProposedRow,
+        content: &Content,
+    ) -> Result<(), GatewayError> {
+        if let Some(customer) = &row.customer
+            && self.subject_of(customer).await? != row.subject
+        {
+            return Err(SAYS_ELSE);
+        }
+        let said = self.act_at(row.index).await?;
+        let is_as_told = said.act == proposed_word(row.act)
+            && said.actor.name == row.proposed_by.as_str()
+            && said.actor.cert == row.proposed_key.labelled()
+            && said.subject.as_deref() == Some(row.subject.as_str())
+            && said.details == Some(row.commit.labelled())
+            && commit_of(&row.id, row.act, content) == row.commit;
+        if is_as_told { Ok(()) } else { Err(SAYS_ELSE) }
     }
 
     /// Who the two are stands in the ledger, or they are nobody.

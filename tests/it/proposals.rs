@@ -587,3 +587,58 @@ async fn a_row_that_no_entry_tells_of_is_nobody() {
     drop((database, stranger, colleague));
     office.close().await;
 }
+
+/// Whoever writes the database is no first person: what was proposed, by whom and about whom, an entry says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proposal_that_no_entry_tells_of_is_approved_by_nobody() {
+    let office = Office::open().await;
+    let made = Kind::Registration.about(&office, 1).await;
+    let true_one = Kind::Registration.propose(&office, &made).await.proposal_id;
+    let erased = Kind::Erasure.about(&office, 2).await;
+    let other = Kind::Erasure.about(&office, 3).await;
+    let erasure = Kind::Erasure.propose(&office, &erased).await.proposal_id;
+    let About::Customer(other_id) = &other else { unreachable!() };
+    office.clock.advance_millis(DELAY_MS);
+    let database = rusqlite::Connection::open(office.site.data().join("tulga.sqlite")).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    let write = |sql: &str| assert_eq!(database.execute(sql, []).unwrap(), 1, "{sql}");
+    // A copy under another number, at an entry that says something else.
+    let forged = "7".repeat(32);
+    write(&format!(
+        "INSERT INTO proposals SELECT x'{forged}', act, customer, subject, content, commitment, \
+         proposed_by, proposed_key, proposed_at, 0, not_before, expires_at, state, closed_by, \
+         closed_key, closed_at, closed_index FROM proposals WHERE id = x'{true_one}'"
+    ));
+    let refused = approve(&office.two, &forged).await.unwrap_err();
+    assert_eq!(reason(&refused), "SYS_INTERNAL", "another entry");
+    // The true ones, altered and put back: for each what is altered.
+    for (id, column, altered) in [
+        (&true_one, "content", "CAST(replace(content, 'enroller', 'admin') AS BLOB)".to_owned()),
+        (&true_one, "commitment", format!("x'{}'", "7".repeat(64))),
+        (&true_one, "subject", "'enroller/dev@branch'".to_owned()),
+        (&erasure, "customer", format!("x'{other_id}'")),
+    ] {
+        let read = format!("SELECT {column} FROM proposals WHERE id = x'{id}'");
+        let before: rusqlite::types::Value =
+            database.query_row(&read, [], |row| row.get(0)).unwrap();
+        write(&format!("UPDATE proposals SET {column} = {altered} WHERE id = x'{id}'"));
+        let refused = approve(&office.two, id).await.unwrap_err();
+        assert_eq!(reason(&refused), "SYS_INTERNAL", "{column}");
+        let back = format!("UPDATE proposals SET {column} = $1 WHERE id = x'{id}'");
+        assert_eq!(database.execute(&back, [before]).unwrap(), 1);
+    }
+    // In the name of another administrator, who did not propose it.
+    let (third, certificate) = office.colleague("third", "branch").await;
+    let key = identify(&certificate.certificate_der).unwrap().spki.hex();
+    write(&format!(
+        "UPDATE proposals SET proposed_by = 'third', proposed_key = x'{key}' WHERE id = x'{true_one}'"
+    ));
+    let refused = approve(&office.two, &true_one).await.unwrap_err();
+    assert_eq!(reason(&refused), "SYS_INTERNAL", "another first person");
+    assert!(!Kind::Registration.is_done(&office, &made, 1).await);
+    assert!(!Kind::Erasure.is_done(&office, &other, 1).await);
+    approve(&office.two, &erasure).await.unwrap();
+    assert!(Kind::Erasure.is_done(&office, &erased, 1).await);
+    drop((database, third));
+    office.close().await;
+}
