@@ -296,14 +296,14 @@ impl Gateway {
     /// What the store cannot do, or an entry that does not verify.
     pub async fn was_anybody_pinned(&self) -> Result<bool, GatewayError> {
         const PAGE: u32 = 1_000;
-        let register = &self.keyring.installed()?.register;
+        let installed = self.keyring.installed()?;
         let mut from = 0;
         loop {
             let page = self.entries(from, &EntryFilter::default(), PAGE).await?;
             let Some(last) = page.last() else { return Ok(false) };
             from = last.place + 1;
             for entry in &page {
-                let verified = verify(&entry.jws, register)
+                let verified = verify(&entry.jws, &installed.register)
                     .map_err(|cause| GatewayError::internal("an entry", cause))?;
                 match &verified.body().content {
                     Content::Administration(said) if said.act == PINNED => return Ok(true),
