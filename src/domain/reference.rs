@@ -13,5 +13,7 @@ words! {
         ReferenceDiffers = "reference_differs",
         /// No source is configured, and the bank wants two people for everybody.
         TwoPeople = "two_people",
+        /// The customer was active before, and further captures take two people.
+        ActiveBefore = "active_before",
     }
 }

@@ -10,12 +10,13 @@ use super::Gateway;
 use super::act::{ActJob, Write, receipt_actor};
 use super::customer::Templates;
 use super::error::GatewayError;
-use super::people::{Person, require_another};
+use super::people::{Person, SECOND_PERSON_WITHIN_MS, require_another};
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, Slot, Step};
 use super::templates::IMPRESSIONS_MIN;
 use super::verification_job::audit_place;
 use crate::crypto::Entropy;
+use crate::domain::four_eyes::TwoPersonAct;
 use crate::domain::id::{CustomerId, ReceiptId};
 use crate::domain::reference::SecondPersonReason;
 use crate::domain::time::UnixMillis;
@@ -24,9 +25,6 @@ use crate::matching::FingerTemplate;
 use crate::receipt::{Administration, Content, Salt, audit_commit};
 use crate::store::{ActivationProposalRow, CustomerStatus, DuplicateRow, UnitOfWork};
 use crate::vault::Vault;
-
-/// How long a first person's call waits for the second's.
-const SECOND_PERSON_WITHIN_MS: i64 = 24 * 3_600_000;
 
 /// What an activation came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,11 +97,13 @@ impl Gateway {
             (None, None) => {
                 return Err(GatewayError::State("the first person's call counts no more"));
             }
-            (None, Some(reference)) => match self.doubt(&reference, templates.face.as_ref()).await?
-            {
-                Some(reason) => return self.propose(actor, customer, subject, reason).await,
-                None => None,
-            },
+            (None, Some(reference)) => {
+                let doubt = self.doubt(&reference, templates.face.as_ref()).await?;
+                match doubt.or(self.active_before(customer).await?) {
+                    Some(reason) => return self.propose(actor, customer, subject, reason).await,
+                    None => None,
+                }
+            }
         };
         self.search_and_activate(actor, customer, subject, templates, first).await
     }
@@ -127,6 +127,18 @@ impl Gateway {
             return Err(GatewayError::State("the customer has no captures"));
         }
         Ok(())
+    }
+
+    /// Whoever takes every capture of a customer away and adds others does what a further capture does.
+    async fn active_before(
+        &self,
+        customer: &CustomerId,
+    ) -> Result<Option<SecondPersonReason>, GatewayError> {
+        if !self.settings.four_eyes.covers(TwoPersonAct::FurtherCapture) {
+            return Ok(None);
+        }
+        let row = self.store.customer(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
+        Ok(row.activated_at.map(|_| SecondPersonReason::ActiveBefore))
     }
 
     /// A finger counts once there are enough impressions of it that match each other. Records of another

@@ -17,13 +17,16 @@ use crate::crypto::{Digest, length_prefixed, sha256};
 use crate::domain::four_eyes::{StaffRole, TwoPersonAct};
 use crate::domain::id::{PrincipalName, ProposalId, TenantId, UnitName};
 use crate::receipt::{self, Administration, Content, verify};
-use crate::store::{PrincipalRow, StoreError, UnitOfWork};
+use crate::store::{EntryFilter, PrincipalRow, StoreError, UnitOfWork};
 
 /// The word of the entry of a person whom two others registered.
 pub(super) const REGISTERED: &str = "principal_registered";
 
 /// The word of the entry of people whom the root key's holder registered.
 const PINNED: &str = "principals_pinned";
+
+/// How long a first person's word waits for the second's where it is no proposal: activations and unlocks.
+pub(super) const SECOND_PERSON_WITHIN_MS: i64 = 24 * 3_600_000;
 
 /// Most people of one act of the root key's holder.
 const PINNED_MAX: usize = 1000;
@@ -142,7 +145,8 @@ pub(super) async fn require_another(
     Ok(())
 }
 
-async fn registered(
+/// Somebody's row, if their key counts.
+pub(super) async fn registered(
     unit: &mut dyn UnitOfWork,
     person: Person<'_>,
 ) -> Result<Option<PrincipalRow>, GatewayError> {
@@ -253,19 +257,27 @@ impl Gateway {
         if self.people.knows(row)? {
             return Ok(());
         }
-        let position = self.position(row.index)?;
-        let entry = self.store.entry(position.origin.as_str(), position.index).await?;
-        let entry = entry.ok_or(GatewayError::broken("a registered key has no ledger entry"))?;
-        let verified = verify(&entry.jws, &self.keyring.installed()?.register)
-            .map_err(|cause| GatewayError::internal("the entry of a registered key", cause))?;
-        let body = verified.body();
-        let Content::Administration(said) = &body.content else { return Err(SAYS_ELSE) };
-        let is_there =
-            body.log.origin == position.origin.as_str() && body.log.index == position.index;
-        if !is_there || !self.tells(said, row).await? {
+        let said = self.act_at(row.index).await?;
+        if !self.tells(&said, row).await? {
             return Err(SAYS_ELSE);
         }
         self.people.keep(row)
+    }
+
+    /// The act that the signed entry at a place tells of.
+    pub(super) async fn act_at(&self, place: u64) -> Result<Administration, GatewayError> {
+        let position = self.position(place)?;
+        let entry = self.store.entry(position.origin.as_str(), position.index).await?;
+        let entry = entry.ok_or(GatewayError::broken("a row has no ledger entry"))?;
+        let verified = verify(&entry.jws, &self.keyring.installed()?.register)
+            .map_err(|cause| GatewayError::internal("the entry of a row", cause))?;
+        let body = verified.body();
+        let is_there =
+            body.log.origin == position.origin.as_str() && body.log.index == position.index;
+        match &body.content {
+            Content::Administration(said) if is_there => Ok(said.clone()),
+            _ => Err(SAYS_ELSE),
+        }
     }
 
     async fn tells(&self, said: &Administration, row: &PrincipalRow) -> Result<bool, GatewayError> {
@@ -279,6 +291,30 @@ impl Gateway {
             (PINNED, NewPrincipal::particulars(&people))
         };
         Ok(said.act == act && said.details == Some(details.labelled()))
+    }
+
+    /// Whether the ledger tells of people whom the root key's holder registered, whatever the register says.
+    ///
+    /// # Errors
+    ///
+    /// What the store cannot do, or an entry that does not verify.
+    pub async fn was_anybody_pinned(&self) -> Result<bool, GatewayError> {
+        const PAGE: u32 = 1_000;
+        let installed = self.keyring.installed()?;
+        let mut from = 0;
+        loop {
+            let page = self.entries(from, &EntryFilter::default(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(false) };
+            from = last.place + 1;
+            for entry in &page {
+                let verified = verify(&entry.jws, &installed.register)
+                    .map_err(|cause| GatewayError::internal("an entry", cause))?;
+                match &verified.body().content {
+                    Content::Administration(said) if said.act == PINNED => return Ok(true),
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Registers people on the word of the root key's holder: the first ones, and whoever is needed where
@@ -394,7 +430,7 @@ impl Gateway {
     /// # Errors
     ///
     /// [`GatewayError::NotFound`] for a key that is not registered, or revoked; [`GatewayError::Exists`] when
-    /// the same is proposed already.
+    /// the same person proposed the same already.
     pub async fn propose_revocation(
         &self,
         actor: &Actor,
@@ -408,5 +444,6 @@ impl Gateway {
     }
 }
 
-const SAYS_ELSE: GatewayError =
-    GatewayError::Internal("the entry of a registered key says something else", None);
+/// Of a row that is not as its entry tells.
+pub(super) const SAYS_ELSE: GatewayError =
+    GatewayError::Internal("the entry of a row says something else", None);

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use super::Gateway;
 use super::act::{Write, receipt_actor};
 use super::error::GatewayError;
-use super::people::{PeopleWrite, Person, REGISTERED, require_another};
+use super::people::{PeopleWrite, Person, REGISTERED, SAYS_ELSE, registered, require_another};
 use super::request::{Actor, Logged};
 use super::sequencer::Slot;
+use super::templates::Agreed;
 use crate::crypto::random_bytes;
 use crate::domain::four_eyes::{ProposalState, StaffRole, TwoPersonAct};
 use crate::domain::id::{CustomerId, PrincipalName, ProposalId};
@@ -24,7 +25,8 @@ use crate::store::{Closure, ProposedRow, UnitOfWork};
 
 pub(super) use content::{Content, commit_of};
 
-/// Most proposals that may wait.
+/// Most proposals of one act by one person that may wait: nobody's flood stands in the way of what others
+/// propose, or of the flood's end, which is a revocation.
 const OPEN_MAX: u64 = 1000;
 
 /// Most proposals that the clerk closes at once.
@@ -139,7 +141,8 @@ impl Gateway {
     /// # Errors
     ///
     /// [`GatewayError::State`] when it may not be approved: too early, too late, closed, by the same person or
-    /// one of the same unit; and whatever the act itself cannot do.
+    /// one of the same unit; and whatever the act itself cannot do. [`GatewayError::Store`] also when somebody
+    /// is erased and that could not be remembered outside the database: the same call again remembers it.
     pub async fn approve_proposal(
         self: &Arc<Self>,
         actor: &Actor,
@@ -153,6 +156,7 @@ impl Gateway {
             return Err(GatewayError::NotFound("customer"));
         }
         let content = Content::of(&row)?;
+        self.require_proposed(&row, &content).await?;
         let (act, commit, subject) = (row.act, row.commit, row.subject.clone());
         let (proposal, customer) = (row.id, row.customer);
         let close = self.close_write(row, ProposalState::Done, Some(actor));
@@ -162,15 +166,17 @@ impl Gateway {
                 return self.erase_now(actor, &customer()?, vec![close]).await;
             }
             (TwoPersonAct::FurtherCapture, Content::Captures(rows)) => {
-                return self
-                    .insert_agreed(actor, &customer()?, "capture_added", rows, close, commit)
-                    .await;
+                let agreed = Agreed { rows, desk: None, is_import: false, close, commit };
+                return self.insert_agreed(actor, &customer()?, agreed).await;
+            }
+            (TwoPersonAct::FurtherCapture, Content::AtDesk(row, desk, signed_by)) => {
+                let desk = Some((desk, signed_by));
+                let agreed = Agreed { rows: vec![*row], desk, is_import: false, close, commit };
+                return self.insert_agreed(actor, &customer()?, agreed).await;
             }
             (TwoPersonAct::TemplateImport, Content::Captures(rows)) => {
-                self.require_no_captures(&customer()?, &rows).await?;
-                return self
-                    .insert_agreed(actor, &customer()?, "template_imported", rows, close, commit)
-                    .await;
+                let agreed = Agreed { rows, desk: None, is_import: true, close, commit };
+                return self.insert_agreed(actor, &customer()?, agreed).await;
             }
             (TwoPersonAct::PrincipalRegistration, Content::Person(person)) => {
                 (REGISTERED, PeopleWrite::Register(vec![person], Some(proposal)))
@@ -187,6 +193,28 @@ impl Gateway {
             details: Some(commit.labelled()),
         });
         self.perform_as(said, None, vec![close, Write::People(write)]).await
+    }
+
+    /// Refuses a proposal that no signed entry of its first person tells of, or that is about somebody else by
+    /// now: whoever writes the database would be the first of two people.
+    async fn require_proposed(
+        &self,
+        row: &ProposedRow,
+        content: &Content,
+    ) -> Result<(), GatewayError> {
+        if let Some(customer) = &row.customer
+            && self.subject_of(customer).await? != row.subject
+        {
+            return Err(SAYS_ELSE);
+        }
+        let said = self.act_at(row.index).await?;
+        let is_as_told = said.act == proposed_word(row.act)
+            && said.actor.name == row.proposed_by.as_str()
+            && said.actor.cert == row.proposed_key.labelled()
+            && said.subject.as_deref() == Some(row.subject.as_str())
+            && said.details == Some(row.commit.labelled())
+            && commit_of(&row.id, row.act, content) == row.commit;
+        if is_as_told { Ok(()) } else { Err(SAYS_ELSE) }
     }
 
     /// Who the two are stands in the ledger, or they are nobody.
@@ -207,7 +235,7 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`GatewayError::State`] when it waits no more, or is somebody else's.
+    /// [`GatewayError::State`] when it waits no more, is somebody else's, or is the revocation of whoever asks.
     pub async fn withdraw_proposal(
         &self,
         actor: &Actor,
@@ -251,10 +279,15 @@ impl Gateway {
 
     async fn open_row(&self, id: &ProposalId) -> Result<ProposedRow, GatewayError> {
         let row = self.store.proposal(id).await?.ok_or(GatewayError::NotFound("proposal"))?;
-        if row.closed.is_some() {
-            return Err(WAITS_NO_MORE);
+        match (row.act, row.state(), &row.customer) {
+            (_, ProposalState::Open, _) => Ok(row),
+            (TwoPersonAct::Erasure, ProposalState::Done, Some(customer)) => {
+                // Whoever approved it may have been told that it failed after its commit.
+                self.mark_if_erased(customer).await?;
+                Err(WAITS_NO_MORE)
+            }
+            _ => Err(WAITS_NO_MORE),
         }
-        Ok(row)
     }
 
     fn close_write(&self, row: ProposedRow, state: ProposalState, by: Option<&Actor>) -> Write {
@@ -326,11 +359,15 @@ async fn open(
     row: &ProposedRow,
     now: UnixMillis,
 ) -> Result<(), GatewayError> {
-    if unit.proposals_open().await? >= OPEN_MAX {
-        return Err(GatewayError::State("too many proposals wait for an approval"));
+    if unit.proposals_open(row.act, &row.proposed_by).await? >= OPEN_MAX {
+        return Err(GatewayError::State("too many proposals of one person wait for an approval"));
     }
     let mut same = unit.proposals_about(row.act, &row.subject).await?;
     same.retain(|other| now < other.expires_at);
+    if row.act == TwoPersonAct::PrincipalRevocation {
+        // Or whoever is to be revoked could propose it first, and take it back in time.
+        same.retain(|other| other.proposed_key == row.proposed_key);
+    }
     // Captures add up; of anything else two proposals are one.
     let most = match row.act {
         TwoPersonAct::FurtherCapture | TwoPersonAct::TemplateImport => TEMPLATE_CAPTURES_MAX,
@@ -358,11 +395,37 @@ async fn close(
         (ProposalState::Done, Some((name, key))) => {
             require_approval(unit, &row, name, key, closure.at).await?;
         }
-        (ProposalState::Withdrawn, Some(_)) => {}
+        (ProposalState::Withdrawn, Some((name, key))) => {
+            require_withdrawal(unit, &row, Person::of(name, key)).await?;
+        }
         (ProposalState::Expired, None) if closure.at >= row.expires_at => {}
         _ => return Err(GatewayError::broken("a proposal does not end like this")),
     }
     if unit.close_proposal(&row.id, closure).await? { Ok(()) } else { Err(WAITS_NO_MORE) }
+}
+
+/// Nobody whose key counts no more stops anything, nor does whoever is to be revoked, unless they asked for it.
+async fn require_withdrawal(
+    unit: &mut dyn UnitOfWork,
+    row: &ProposedRow,
+    who: Person<'_>,
+) -> Result<(), GatewayError> {
+    if registered(unit, who).await?.is_none() {
+        return Err(GatewayError::State(
+            "the key of whoever withdraws is not registered, or was revoked",
+        ));
+    }
+    let is_theirs = row.proposed_by == *who.name && row.proposed_key == *who.key;
+    if is_theirs || row.act != TwoPersonAct::PrincipalRevocation {
+        return Ok(());
+    }
+    let Content::Person(about) = Content::of(row)? else {
+        return Err(GatewayError::broken("a proposal's content is another act's"));
+    };
+    if Person::of(&about.name, &about.spki).is(&who) {
+        return Err(GatewayError::State("whoever a revocation is about does not withdraw it"));
+    }
+    Ok(())
 }
 
 async fn require_approval(

@@ -587,3 +587,167 @@ async fn a_row_that_no_entry_tells_of_is_nobody() {
     drop((database, stranger, colleague));
     office.close().await;
 }
+
+/// Whoever writes the database is no first person: what was proposed, by whom and about whom, an entry says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proposal_that_no_entry_tells_of_is_approved_by_nobody() {
+    let office = Office::open().await;
+    let made = Kind::Registration.about(&office, 1).await;
+    let true_one = Kind::Registration.propose(&office, &made).await.proposal_id;
+    let erased = Kind::Erasure.about(&office, 2).await;
+    let other = Kind::Erasure.about(&office, 3).await;
+    let erasure = Kind::Erasure.propose(&office, &erased).await.proposal_id;
+    let About::Customer(other_id) = &other else { unreachable!() };
+    office.clock.advance_millis(DELAY_MS);
+    let database = rusqlite::Connection::open(office.site.data().join("tulga.sqlite")).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    let write = |sql: &str| assert_eq!(database.execute(sql, []).unwrap(), 1, "{sql}");
+    // A copy under another number, at an entry that says something else.
+    let forged = "7".repeat(32);
+    write(&format!(
+        "INSERT INTO proposals SELECT x'{forged}', act, customer, subject, content, commitment, \
+         proposed_by, proposed_key, proposed_at, 0, not_before, expires_at, state, closed_by, \
+         closed_key, closed_at, closed_index FROM proposals WHERE id = x'{true_one}'"
+    ));
+    let refused = approve(&office.two, &forged).await.unwrap_err();
+    assert_eq!(reason(&refused), "SYS_INTERNAL", "another entry");
+    // The true ones, altered and put back: for each what is altered.
+    for (id, column, altered) in [
+        (&true_one, "content", "CAST(replace(content, 'enroller', 'admin') AS BLOB)".to_owned()),
+        (&true_one, "commitment", format!("x'{}'", "7".repeat(64))),
+        (&true_one, "subject", "'enroller/dev@branch'".to_owned()),
+        (&erasure, "customer", format!("x'{other_id}'")),
+    ] {
+        let read = format!("SELECT {column} FROM proposals WHERE id = x'{id}'");
+        let before: rusqlite::types::Value =
+            database.query_row(&read, [], |row| row.get(0)).unwrap();
+        write(&format!("UPDATE proposals SET {column} = {altered} WHERE id = x'{id}'"));
+        let refused = approve(&office.two, id).await.unwrap_err();
+        assert_eq!(reason(&refused), "SYS_INTERNAL", "{column}");
+        let back = format!("UPDATE proposals SET {column} = $1 WHERE id = x'{id}'");
+        assert_eq!(database.execute(&back, [before]).unwrap(), 1);
+    }
+    // In the name of another administrator, who did not propose it.
+    let (third, certificate) = office.colleague("third", "branch").await;
+    let key = identify(&certificate.certificate_der).unwrap().spki.hex();
+    write(&format!(
+        "UPDATE proposals SET proposed_by = 'third', proposed_key = x'{key}' WHERE id = x'{true_one}'"
+    ));
+    let refused = approve(&office.two, &true_one).await.unwrap_err();
+    assert_eq!(reason(&refused), "SYS_INTERNAL", "another first person");
+    assert!(!Kind::Registration.is_done(&office, &made, 1).await);
+    assert!(!Kind::Erasure.is_done(&office, &other, 1).await);
+    approve(&office.two, &erasure).await.unwrap();
+    assert!(Kind::Erasure.is_done(&office, &erased, 1).await);
+    drop((database, third));
+    office.close().await;
+}
+
+/// Who is to be revoked does not stop it: not with another key of theirs, and not by proposing it first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_withdraws_their_own_revocation_that_others_proposed() {
+    let office = Office::open().await;
+    let (bad, certificate) = office.colleague("bad", "branch").await;
+    let second_key = {
+        let tenant = tulga::domain::id::TenantId::try_from("dev").unwrap();
+        let authority = office.site.pki().load_authority(tenant).unwrap();
+        let name = PrincipalName::try_from("bad").unwrap();
+        let validity = tulga::pki::Validity::of_leaf(SystemClock.now());
+        authority.issue_client(Role::Admin, &name, validity).unwrap()
+    };
+    office.site.pinned(&second_key, "branch").await;
+    let other_key = office.connect(&second_key).await;
+    // Their own proposal is theirs, and stands in nobody's way.
+    let own = revoke(&bad, &certificate).await.unwrap().proposal_id;
+    let id = revoke(&office.one, &certificate).await.unwrap().proposal_id;
+    let twice = revoke(&office.one, &certificate).await.unwrap_err();
+    assert_eq!(reason(&twice), "REQ_EXISTS");
+    for who in [&bad, &other_key] {
+        assert_eq!(reason(&withdraw(who, &id).await.unwrap_err()), "REQ_STATE");
+    }
+    assert_eq!(office.status_of(&id).await.state(), proto::ProposalState::Open);
+    withdraw(&bad, &own).await.unwrap();
+    // Another administrator stops it, and proposes it anew.
+    withdraw(&office.two, &id).await.unwrap();
+    let id = revoke(&office.one, &certificate).await.unwrap().proposal_id;
+    office.clock.advance_millis(DELAY_MS);
+    approve(&office.two, &id).await.unwrap();
+    assert_eq!(reason(&terminals(&bad).await.unwrap_err()), "DEV_UNKNOWN");
+    drop((bad, other_key));
+    office.close().await;
+}
+
+/// The door asks who somebody is once a call; an import asks again for each row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_ends_where_its_enroller_is_revoked() {
+    let office = Office::open().await;
+    let certificate = office.site.certified(Role::Enroller, "leaves");
+    office.site.pinned(&certificate, "branch").await;
+    let mut desk = EnrollmentServiceClient::new(office.connect(&certificate).await);
+    let row = |row| proto::BulkImportRequest {
+        row,
+        iin: iin_of_nobody(u32::try_from(row).unwrap()),
+        consent: Some(consent()),
+        images: vec![demo("biden.jpg")],
+        language: "en".into(),
+        ..proto::BulkImportRequest::default()
+    };
+    let (rows, stream) = tokio::sync::mpsc::channel(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    rows.send(row(1)).await.unwrap();
+    let mut answers = desk.bulk_import(stream).await.unwrap().into_inner();
+    let taken = answers.message().await.unwrap().unwrap();
+    assert_eq!((taken.row, taken.error_reason.as_str()), (1, ""));
+    let identity = identify(&certificate.certificate_der).unwrap();
+    let person = NewPrincipal {
+        role: StaffRole::Enroller,
+        name: identity.principal.name,
+        unit: UnitName::try_from("branch").unwrap(),
+        spki: identity.spki,
+    };
+    office.site.root_act(RootAct::Unpin, vec![person]).await.unwrap();
+    let before = office.said().await.len();
+    rows.send(row(2)).await.unwrap();
+    let refused = answers.message().await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "DEV_UNKNOWN"));
+    assert_eq!(office.said().await.len(), before, "nobody was created");
+    drop((desk, answers, rows));
+    office.close().await;
+}
+
+/// What a further capture was compared with may be gone by the time that it is approved.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_further_capture_joins_no_template_that_it_does_not_agree_with() {
+    let office = Office::open().await;
+    let about = About::Customer(office.customer.clone());
+    let id = Kind::FurtherCapture.propose(&office, &about).await.proposal_id;
+    office.clock.advance_millis(DELAY_MS);
+    let mut desk = EnrollmentServiceClient::new(office.one.clone());
+    // Without the only capture, and then with somebody else's in its place.
+    remove_all(&mut desk, &office.customer).await;
+    assert_eq!(reason(&approve(&office.two, &id).await.unwrap_err()), "REQ_STATE", "none");
+    for (photograph, agrees) in [("biden.jpg", false), ("obama.jpg", true)] {
+        remove_all(&mut desk, &office.customer).await;
+        let asked = proto::AddCaptureRequest {
+            customer_id: office.customer.clone(),
+            image: demo(photograph),
+            language: "en".into(),
+            ..Default::default()
+        };
+        assert!(desk.add_capture(asked).await.unwrap().into_inner().accepted, "{photograph}");
+        let answer = approve(&office.two, &id).await;
+        assert_eq!(answer.is_ok(), agrees, "{photograph}: {answer:?}");
+        assert_eq!(Kind::FurtherCapture.is_done(&office, &about, 1).await, agrees);
+    }
+    drop(desk);
+    office.close().await;
+}
+
+async fn remove_all(desk: &mut EnrollmentServiceClient<Channel>, customer: &str) {
+    let asked = proto::GetCustomerRequest { customer_id: customer.into() };
+    let captures = desk.get_customer(asked).await.unwrap().into_inner().capture_ids;
+    for capture_id in captures {
+        let asked = proto::RemoveCaptureRequest { customer_id: customer.into(), capture_id };
+        desk.remove_capture(asked).await.unwrap();
+    }
+}

@@ -323,6 +323,28 @@ async fn two_people_activate_where_the_bank_wants_it() {
     site.finish().await;
 }
 
+/// Where further captures take two, nobody replaces an active customer's captures alone: neither a few nor all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_was_active_before_is_activated_again_by_two_people() {
+    let dir = tempfile::tempdir().unwrap();
+    let acts = "acts = ['further_capture']";
+    let site = Site::by_two(dir, 0, acts, "", Arc::new(SystemClock)).await;
+    let mut desk = Desk::new(site.staff(Role::Enroller).await);
+    let mut second = Desk::new(site.named(Role::Enroller, "desk-2").await);
+    // The first time one person is enough, as configured.
+    let customer = pending(&mut desk, IIN, CARD, &["obama.jpg"]).await;
+    is_activated(&mut desk, &customer).await;
+    let capture_id = get(&mut desk, &customer).await.capture_ids.remove(0);
+    let remove = proto::RemoveCaptureRequest { customer_id: customer.clone(), capture_id };
+    desk.remove_capture(remove).await.unwrap();
+    add(&mut desk, &customer, "biden.jpg").await;
+    waits(&mut desk, &customer, Reason::ActiveBefore).await;
+    is_refused(&mut desk, &customer).await;
+    is_activated(&mut second, &customer).await;
+    drop((desk, second));
+    site.finish().await;
+}
+
 /// What the service does with the next question.
 #[derive(Clone)]
 enum Mood {

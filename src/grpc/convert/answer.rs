@@ -317,6 +317,7 @@ const fn second_person_reason(reason: SecondPersonReason) -> proto::SecondPerson
         SecondPersonReason::ReferenceUnusable => proto::SecondPersonReason::ReferenceUnusable,
         SecondPersonReason::ReferenceDiffers => proto::SecondPersonReason::ReferenceDiffers,
         SecondPersonReason::TwoPeople => proto::SecondPersonReason::TwoPeople,
+        SecondPersonReason::ActiveBefore => proto::SecondPersonReason::ActiveBefore,
     }
 }
 
