@@ -16,6 +16,8 @@ use super::act::{Write, erase, receipt_actor};
 use super::error::GatewayError;
 use super::evidence::unavailable;
 use super::locks::LockWrite;
+use super::packs::Packs;
+use super::proposal::end_proposals_about;
 use super::request::{Actor, Logged};
 use super::sequencer::Slot;
 use crate::domain::case::CaseStatus;
@@ -75,6 +77,7 @@ impl EndsConsent {
         // Ending and enrolling again must not lift a hold.
         let number = has_case(unit, customer).await?;
         let stays = Stays { templates: *keeps_templates, number };
+        end_proposals_about(unit, customer, slot).await?;
         if unit.block_customer(customer, stays, slot.now).await? {
             Ok(None)
         } else {
@@ -94,7 +97,7 @@ pub(super) async fn erase_ended(
     if !is_due || has_case(unit, customer).await? {
         return Err(GatewayError::State(NOTHING_DUE));
     }
-    erase(unit, customer, slot.now).await
+    erase(unit, customer, slot).await
 }
 
 /// Refuses, inside a transaction, what rests on a consent that does not hold.
@@ -115,7 +118,11 @@ pub(super) async fn holds(
     Ok(unit.consent(customer).await?.is_some_and(|row| row.holds(now)))
 }
 
-async fn has_case(unit: &mut dyn UnitOfWork, id: &CustomerId) -> Result<bool, GatewayError> {
+/// Whether a case about a customer was not released.
+pub(super) async fn has_case(
+    unit: &mut dyn UnitOfWork,
+    id: &CustomerId,
+) -> Result<bool, GatewayError> {
     let cases = unit.cases_of(id).await?;
     Ok(cases.iter().any(|case| case.status != CaseStatus::Released))
 }

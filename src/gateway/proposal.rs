@@ -344,6 +344,18 @@ async fn open(
     Ok(unit.insert_proposal(row).await?)
 }
 
+/// Ends what waits about a customer of whom nothing may be done any more; the entry that this is said by is
+/// that of their own end.
+pub(super) async fn end_proposals_about(
+    unit: &mut dyn UnitOfWork,
+    customer: &CustomerId,
+    slot: &Slot,
+) -> Result<(), GatewayError> {
+    let (state, at, index) = (ProposalState::Withdrawn, slot.now, slot.place);
+    unit.close_proposals_of(customer, &Closure { state, by: None, at, index }).await?;
+    Ok(())
+}
+
 async fn close(
     unit: &mut dyn UnitOfWork,
     seen: &ProposedRow,

@@ -97,10 +97,12 @@ impl Consents for MemoryUnit {
         state.duplicates.retain(|(one, other), _| one != customer && other != customer);
         state.forget_confirmations(customer);
         state.activation_proposals.remove(customer);
+        state.enrolment_challenges.retain(|_, row| row.customer != *customer);
         state.forget_locks(customer);
         state.face_prints.retain(|_, row| row.customer != *customer);
         if !stays.templates {
             state.captures.retain(|_, row| row.customer != *customer);
+            state.proposals_of(customer).for_each(|row| row.content.clear());
         }
         let row = state.customers.get_mut(customer);
         let Some(row) = row.filter(|row| row.status != CustomerStatus::Erased) else {

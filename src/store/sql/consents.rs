@@ -136,6 +136,7 @@ impl Consents for SqlUnit {
             "DELETE FROM unable WHERE customer = $1",
             "DELETE FROM guests WHERE customer = $1",
             "DELETE FROM activation_proposals WHERE customer = $1",
+            "DELETE FROM enrolment_challenges WHERE customer = $1",
             "DELETE FROM biometric_locks WHERE customer = $1",
             "DELETE FROM holder_locks WHERE customer = $1",
             "DELETE FROM duplicates WHERE customer = $1 OR other = $1",
@@ -145,6 +146,8 @@ impl Consents for SqlUnit {
         }
         if !stays.templates {
             self.run(query("DELETE FROM captures WHERE customer = $1").bind(id))?;
+            // Captures that were proposed are captures.
+            self.run(query("UPDATE proposals SET content = x'' WHERE customer = $1").bind(id))?;
         }
         if !stays.number {
             self.run(query("UPDATE customers SET iin_index = NULL WHERE id = $1").bind(id))?;

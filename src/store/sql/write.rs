@@ -201,7 +201,7 @@ impl UnitOfWork for SqlUnit {
             "DELETE FROM enrolment_challenges WHERE customer = $1",
             "DELETE FROM biometric_locks WHERE customer = $1",
             "DELETE FROM holder_locks WHERE customer = $1",
-            "UPDATE proposals SET content = x'' WHERE customer = $1",
+            "UPDATE proposals SET content = x'', customer = NULL, subject = '' WHERE customer = $1",
             "DELETE FROM consents WHERE customer = $1",
             "DELETE FROM face_prints WHERE customer = $1",
             "DELETE FROM duplicates WHERE customer = $1 OR other = $1",
