@@ -31,12 +31,9 @@ use crate::domain::transaction::DecisionKey;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
     ActivationProposalRow, AppKeyRow, CaptureRow, ConfirmationAnswer, ConsentRow, CustomerKeyRow,
-    CustomerRow, CustomerStatus, DuplicateRow, ProposalRow, RedemptionRow, RegisterRow, StoreError,
-    TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
+    CustomerRow, CustomerStatus, DuplicateRow, ProposalRow, RedemptionRow, RegisterRow,
+    SAME_PERSON, StoreError, TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
 };
-
-/// How a duplicate was resolved that is one person twice.
-pub(super) const SAME_PERSON: &str = "same_person";
 
 /// How a duplicate was resolved that is two people.
 pub(super) const DIFFERENT_PEOPLE: &str = "different_people";

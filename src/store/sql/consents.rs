@@ -6,7 +6,7 @@ use super::SqliteStore;
 use super::engine::query;
 use super::parse::{Fields, stored};
 use super::read::parsed;
-use super::write::SqlUnit;
+use super::write::{FORGET_DUPLICATES_OF_OTHERS, SqlUnit};
 use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
 use crate::store::{
@@ -139,7 +139,8 @@ impl Consents for SqlUnit {
             "DELETE FROM enrolment_challenges WHERE customer = $1",
             "DELETE FROM biometric_locks WHERE customer = $1",
             "DELETE FROM holder_locks WHERE customer = $1",
-            "DELETE FROM duplicates WHERE customer = $1 OR other = $1",
+            "DELETE FROM duplicates WHERE customer = $1",
+            FORGET_DUPLICATES_OF_OTHERS,
             "DELETE FROM face_prints WHERE customer = $1",
         ] {
             self.run(query(sql).bind(id))?;

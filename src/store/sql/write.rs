@@ -204,7 +204,8 @@ impl UnitOfWork for SqlUnit {
             "UPDATE proposals SET content = x'', customer = NULL, subject = '' WHERE customer = $1",
             "DELETE FROM consents WHERE customer = $1",
             "DELETE FROM face_prints WHERE customer = $1",
-            "DELETE FROM duplicates WHERE customer = $1 OR other = $1",
+            "DELETE FROM duplicates WHERE customer = $1",
+            FORGET_DUPLICATES_OF_OTHERS,
             "DELETE FROM case_lookalikes WHERE other = $1 \
              OR case_id IN (SELECT id FROM cases WHERE customer = $1)",
         ] {
@@ -475,6 +476,10 @@ impl UnitOfWork for SqlUnit {
         self.run(statement).map(drop)
     }
 }
+
+/// Somebody else who was, or may be, found to be this customer is not freed by the customer's going.
+pub(super) const FORGET_DUPLICATES_OF_OTHERS: &str = "DELETE FROM duplicates WHERE other = $1 \
+     AND resolution IS NOT NULL AND resolution <> 'same_person'";
 
 fn terminal_key<'q>(sql: &'static str, row: &'q TerminalKeyRow) -> Statement<'q> {
     query(sql)
