@@ -132,7 +132,9 @@ impl Consents for SqlUnit {
         for sql in [
             "DELETE FROM tokens WHERE customer = $1",
             "DELETE FROM app_keys WHERE customer = $1",
-            "DELETE FROM confirmations WHERE customer = $1",
+            "UPDATE confirmations SET sealed = x'' WHERE customer = $1 AND settled_by IS NOT NULL",
+            // What waits is decided without the customer, by whichever clock.
+            "UPDATE confirmations SET expires_at = 0 WHERE customer = $1 AND settled_by IS NULL",
             "DELETE FROM unable WHERE customer = $1",
             "DELETE FROM guests WHERE customer = $1",
             "DELETE FROM activation_proposals WHERE customer = $1",
