@@ -9,6 +9,8 @@
 //! Who withdrew is remembered outside the database like who was erased, so that a restored one brings no
 //! consent back.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::Gateway;
@@ -20,6 +22,7 @@ use super::packs::Packs;
 use super::proposal::end_proposals_about;
 use super::request::{Actor, Logged};
 use super::sequencer::Slot;
+use crate::crypto::Digest;
 use crate::domain::case::CaseStatus;
 use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
@@ -56,6 +59,9 @@ pub(super) struct EndsConsent {
     at: UnixMillis,
     keep_until: UnixMillis,
     keeps_templates: bool,
+    /// Which pack says what is kept; it must be in force at the entry.
+    policy: Digest,
+    packs: Arc<Packs>,
 }
 
 impl EndsConsent {
@@ -65,12 +71,18 @@ impl EndsConsent {
         unit: &mut dyn UnitOfWork,
         slot: &Slot,
     ) -> Result<Option<u64>, GatewayError> {
-        let Self { customer, cause, at, keep_until, keeps_templates } = self;
+        let Self { customer, cause, at, keep_until, keeps_templates, policy, packs } = self;
         let row = unit.consent(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
         match row.end {
             Some(end) if end.cause == *cause => return Ok(Some(end.index)),
             Some(_) => return Err(GatewayError::State("the consent has ended already")),
             None => {}
+        }
+        if *cause == ConsentCause::Expired && row.until > slot.now {
+            return Err(GatewayError::State(NOTHING_DUE));
+        }
+        if packs.at(unit, slot.now).await?.hash() != *policy {
+            return Err(GatewayError::State("another pack came into force: ask again"));
         }
         let end = ConsentEnd { cause: *cause, at: *at, keep_until: *keep_until, index: slot.place };
         unit.put_consent(&ConsentRow { end: Some(end), ..row }).await?;
@@ -194,6 +206,8 @@ impl Gateway {
             at,
             keep_until: law.keep_until(at),
             keeps_templates: law.keeps_templates(),
+            policy: pack.hash(),
+            packs: Arc::clone(&self.packs),
         };
         record["ended_at"] = json!(at.rfc3339());
         record["keep_until"] = json!(ends.keep_until.rfc3339());
@@ -206,6 +220,8 @@ impl Gateway {
         let writes = vec![Write::EndConsent(Box::new(ends))];
         let performed = self.perform_recorded(act, &record, writes).await;
         self.refresh_gallery(customer).await?;
+        // Whoever waits for their confirmation waits no more.
+        self.confirmations.send_replace(());
         performed
     }
 

@@ -244,7 +244,11 @@ impl Gateway {
                 details: Some(row.commit.labelled()),
             });
             let close = self.close_write(row, ProposalState::Expired, None);
-            self.perform_as(said, None, vec![close]).await?;
+            match self.perform_as(said, None, vec![close]).await {
+                // Somebody closed it in between; the others wait yet.
+                Ok(_) | Err(GatewayError::State(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
