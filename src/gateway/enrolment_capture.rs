@@ -77,7 +77,7 @@ impl Gateway {
         }
         let challenge = Challenge::new(random_bytes(&*self.entropy)?);
         let expires_at = self.clock.now().plus_millis(self.settings.challenge_ttl_ms);
-        let capture_key = self.capture_key().await?;
+        let capture_key = self.capture_key().await;
         let issued = EnrolmentChallenge { challenge, expires_at, of, capture_key };
         let row = EnrolmentChallengeRow {
             hash: sha256(issued.challenge.as_bytes()),
