@@ -7,6 +7,7 @@
 //! that, and the key is looked up once more in the transaction that adds the capture.
 
 use super::Gateway;
+use super::consent::require_consent;
 use super::envelope::{CaptureFor, DeviceFault, SignedBy, require_level};
 use super::error::GatewayError;
 use super::request::{
@@ -58,7 +59,8 @@ impl SignedCapture {
 }
 
 impl Gateway {
-    /// Issues a challenge for one capture of a customer at an enroller's desk. `answer_bytes` are those that the
+    /// Issues a challenge for one capture of a customer at an enroller's desk, in place of the enroller's last one
+    /// for this characteristic of the customer. `answer_bytes` are those that the
     /// desk will receive: sensors sign their hash.
     ///
     /// # Errors
@@ -93,6 +95,8 @@ impl Gateway {
         if keys.iter().all(|key| key.revoked_at.is_some()) {
             return Err(GatewayError::NotFound("terminal"));
         }
+        require_consent(&mut *unit, &row.customer, self.clock.now()).await?;
+        unit.drop_enrolment_challenges(&row).await?;
         unit.insert_enrolment_challenge(&row).await?;
         unit.commit().await?;
         Ok(issued)
