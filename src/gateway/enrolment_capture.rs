@@ -6,10 +6,13 @@
 //! checked before a pixel is looked at; the challenge is used up and the counter moved in one transaction before
 //! that, and the key is looked up once more in the transaction that adds the capture.
 
+use std::sync::Arc;
+
 use super::Gateway;
 use super::consent::require_consent;
 use super::envelope::{CaptureFor, DeviceFault, SignedBy, require_level};
 use super::error::GatewayError;
+use super::packs::Packs;
 use super::request::{
     Actor, BeginEnrolmentCapture, Capture, EnrolmentChallenge, OfferedCapture, Picture, SentCapture,
 };
@@ -43,11 +46,14 @@ pub(super) struct SignedCapture {
     index: Option<Digest>,
     /// How long the capture may not come again, in milliseconds.
     seen_ms: i64,
+    packs: Arc<Packs>,
 }
 
 impl SignedCapture {
     pub async fn apply(&self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<(), GatewayError> {
         self.by.require_counting(unit, slot.now).await?;
+        let pack = self.packs.at(unit, slot.now).await?;
+        require_level(self.by.level(), pack.bars().enrolment_capture_signed)?;
         if let Some(index) = &self.index {
             if unit.is_capture_seen(index, slot.now).await? {
                 return Err(DeviceFault::Replay.into());
@@ -65,7 +71,8 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`GatewayError::NotFound`] when there is no such customer, or no such terminal that is registered.
+    /// [`GatewayError::NotFound`] when there is no such customer, or no such terminal that is registered;
+    /// [`GatewayError::State`] where the customer's consent does not hold.
     pub async fn begin_enrolment_capture(
         &self,
         actor: &Actor,
@@ -229,6 +236,7 @@ impl Gateway {
             by: signed.by.clone(),
             index: signed.index,
             seen_ms: self.settings.capture_seen_ms,
+            packs: Arc::clone(&self.packs),
         }
     }
 }
