@@ -6,14 +6,14 @@ use super::Gateway;
 use super::activation;
 use super::cases::{close as close_case, propose as propose_case};
 use super::confirmation::APP_KEYS_MAX;
-use super::consent::{EndsConsent, erase_ended, require_consent};
+use super::consent::{EndsConsent, erase_ended, has_case, require_consent};
 use super::enrolment_capture::SignedCapture;
 use super::error::GatewayError;
 use super::footage::confirm_deleted;
 use super::kek_rotation::KekWrite;
 use super::locks::LockWrite;
 use super::people::{PeopleWrite, Person, require_another};
-use super::proposal::ProposalWrite;
+use super::proposal::{ProposalWrite, end_proposals_about};
 use super::register::put_register;
 use super::request::{Actor, Logged};
 use super::sealing::CaptureKeyWrite;
@@ -21,7 +21,6 @@ use super::sensor::SensorWrite;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::teller::{propose as propose_exception, require_second as require_second_teller};
 use crate::crypto::{Digest, random_bytes};
-use crate::domain::case::CaseStatus;
 use crate::domain::id::{
     CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, PrincipalName, ReceiptId,
     TerminalId,
@@ -32,12 +31,9 @@ use crate::domain::transaction::DecisionKey;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
     ActivationProposalRow, AppKeyRow, CaptureRow, ConfirmationAnswer, ConsentRow, CustomerKeyRow,
-    CustomerRow, CustomerStatus, DuplicateRow, ProposalRow, RedemptionRow, RegisterRow, StoreError,
-    TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
+    CustomerRow, CustomerStatus, DuplicateRow, ProposalRow, RedemptionRow, RegisterRow,
+    SAME_PERSON, StoreError, TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
 };
-
-/// How a duplicate was resolved that is one person twice.
-pub(super) const SAME_PERSON: &str = "same_person";
 
 /// How a duplicate was resolved that is two people.
 pub(super) const DIFFERENT_PEOPLE: &str = "different_people";
@@ -195,11 +191,14 @@ impl Write {
                 unit.resolve_duplicates(id, word, slot.now).await?;
             }
             Self::SetStatus(id, from, to) => set_status(unit, id, from, *to, slot.now).await?,
-            Self::Erase(id) => erase(unit, id, slot.now).await?,
+            Self::Erase(id) => erase(unit, id, slot).await?,
             Self::EndConsent(ends) => return ends.apply(unit, slot).await,
             Self::EraseEnded(id) => erase_ended(unit, id, slot).await?,
             Self::PutConsent(row) => unit.put_consent(row).await?,
-            Self::EraseAgain(id) => found("customer", unit.erase_customer(id, slot.now).await?)?,
+            Self::EraseAgain(id) => {
+                end_proposals_about(unit, id, slot).await?;
+                found("customer", unit.erase_customer(id, slot.now).await?)?;
+            }
             Self::Kek(write) => write.apply(unit, slot.now).await?,
             Self::InsertFirstTerminalKey(row) => {
                 if !exists("terminal key", unit.insert_first_terminal_key(row).await)? {
@@ -365,12 +364,13 @@ async fn set_status(
 pub(super) async fn erase(
     unit: &mut dyn UnitOfWork,
     id: &CustomerId,
-    now: UnixMillis,
+    slot: &Slot,
 ) -> Result<(), GatewayError> {
-    if unit.cases_of(id).await?.iter().any(|case| case.status != CaseStatus::Released) {
+    if has_case(unit, id).await? {
         return Err(GatewayError::State("a case about the customer was not released"));
     }
-    found("customer", unit.erase_customer(id, now).await?)
+    end_proposals_about(unit, id, slot).await?;
+    found("customer", unit.erase_customer(id, slot.now).await?)
 }
 
 /// The status is read here, where nobody can change it before the capture is in.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Gateway;
 use super::act::{Act, Write};
+use super::consent::has_case;
 use super::error::GatewayError;
 use super::people::{Person, require_another};
 use super::request::Actor;
@@ -16,7 +17,9 @@ use crate::domain::id::{CaseId, CustomerId, PrincipalName};
 use crate::domain::time::UnixMillis;
 use crate::domain::working_days::WorkingEnd;
 use crate::policy::{CaseBegun, Confirmation, Facts};
-use crate::store::{CaseEvidenceRow, CaseFile, CaseRow, ProposalRow, UnitOfWork};
+use crate::store::{
+    CaseEvidenceRow, CaseFile, CaseRow, CustomerStatus, ProposalRow, Stays, UnitOfWork,
+};
 
 /// Most decisions of a case that are shown.
 const EVIDENCE_MAX: u32 = 1_000;
@@ -272,7 +275,23 @@ pub(super) async fn close(
     let first = Person::of(&first, &proposal.key);
     require_another(unit, first, Person::of(&second, &approval.key)).await?;
     let (status, closed_at) = (approval.resolution.status(), Some(slot.now));
-    Ok(unit.put_case(&CaseRow { status, closed_at, ..row }).await?)
+    let customer = row.customer;
+    unit.put_case(&CaseRow { status, closed_at, ..row }).await?;
+    free_number(unit, &customer, slot.now).await
+}
+
+/// The number of somebody whose consent has ended was kept for their case alone.
+async fn free_number(
+    unit: &mut dyn UnitOfWork,
+    customer: &CustomerId,
+    now: UnixMillis,
+) -> Result<(), GatewayError> {
+    let row = unit.customer(customer).await?;
+    let is_withdrawn = row.is_some_and(|row| row.status == CustomerStatus::Withdrawn);
+    if is_withdrawn && !has_case(unit, customer).await? {
+        unit.block_customer(customer, Stays { templates: true, number: false }, now).await?;
+    }
+    Ok(())
 }
 
 async fn open_case(unit: &mut dyn UnitOfWork, id: &CaseId) -> Result<CaseRow, GatewayError> {

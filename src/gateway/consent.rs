@@ -9,6 +9,8 @@
 //! Who withdrew is remembered outside the database like who was erased, so that a restored one brings no
 //! consent back.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::Gateway;
@@ -16,8 +18,11 @@ use super::act::{Write, erase, receipt_actor};
 use super::error::GatewayError;
 use super::evidence::unavailable;
 use super::locks::LockWrite;
+use super::packs::Packs;
+use super::proposal::end_proposals_about;
 use super::request::{Actor, Logged};
 use super::sequencer::Slot;
+use crate::crypto::Digest;
 use crate::domain::case::CaseStatus;
 use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
@@ -54,6 +59,9 @@ pub(super) struct EndsConsent {
     at: UnixMillis,
     keep_until: UnixMillis,
     keeps_templates: bool,
+    /// Which pack says what is kept; it must be in force at the entry.
+    policy: Digest,
+    packs: Arc<Packs>,
 }
 
 impl EndsConsent {
@@ -63,18 +71,25 @@ impl EndsConsent {
         unit: &mut dyn UnitOfWork,
         slot: &Slot,
     ) -> Result<Option<u64>, GatewayError> {
-        let Self { customer, cause, at, keep_until, keeps_templates } = self;
+        let Self { customer, cause, at, keep_until, keeps_templates, policy, packs } = self;
         let row = unit.consent(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
         match row.end {
             Some(end) if end.cause == *cause => return Ok(Some(end.index)),
             Some(_) => return Err(GatewayError::State("the consent has ended already")),
             None => {}
         }
+        if *cause == ConsentCause::Expired && row.until > slot.now {
+            return Err(GatewayError::State(NOTHING_DUE));
+        }
+        if packs.at(unit, slot.now).await?.hash() != *policy {
+            return Err(GatewayError::State("another pack came into force: ask again"));
+        }
         let end = ConsentEnd { cause: *cause, at: *at, keep_until: *keep_until, index: slot.place };
         unit.put_consent(&ConsentRow { end: Some(end), ..row }).await?;
         // Ending and enrolling again must not lift a hold.
         let number = has_case(unit, customer).await?;
         let stays = Stays { templates: *keeps_templates, number };
+        end_proposals_about(unit, customer, slot).await?;
         if unit.block_customer(customer, stays, slot.now).await? {
             Ok(None)
         } else {
@@ -94,7 +109,7 @@ pub(super) async fn erase_ended(
     if !is_due || has_case(unit, customer).await? {
         return Err(GatewayError::State(NOTHING_DUE));
     }
-    erase(unit, customer, slot.now).await
+    erase(unit, customer, slot).await
 }
 
 /// Refuses, inside a transaction, what rests on a consent that does not hold.
@@ -115,7 +130,11 @@ pub(super) async fn holds(
     Ok(unit.consent(customer).await?.is_some_and(|row| row.holds(now)))
 }
 
-async fn has_case(unit: &mut dyn UnitOfWork, id: &CustomerId) -> Result<bool, GatewayError> {
+/// Whether a case about a customer was not released.
+pub(super) async fn has_case(
+    unit: &mut dyn UnitOfWork,
+    id: &CustomerId,
+) -> Result<bool, GatewayError> {
     let cases = unit.cases_of(id).await?;
     Ok(cases.iter().any(|case| case.status != CaseStatus::Released))
 }
@@ -187,6 +206,8 @@ impl Gateway {
             at,
             keep_until: law.keep_until(at),
             keeps_templates: law.keeps_templates(),
+            policy: pack.hash(),
+            packs: Arc::clone(&self.packs),
         };
         let record = json!({
             "told": told,
@@ -202,6 +223,8 @@ impl Gateway {
         let writes = vec![Write::EndConsent(Box::new(ends))];
         let performed = self.perform_recorded(act, &record, writes).await;
         self.refresh_gallery(customer).await?;
+        // Whoever waits for their confirmation waits no more.
+        self.confirmations.send_replace(());
         performed
     }
 

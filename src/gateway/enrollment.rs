@@ -4,7 +4,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::Gateway;
-use super::act::{Act, DIFFERENT_PEOPLE, SAME_PERSON, Write, receipt_actor};
+use super::act::{Act, DIFFERENT_PEOPLE, Write, receipt_actor};
 use super::activation::SecondPerson;
 use super::error::GatewayError;
 use super::locks::LockWrite;
@@ -19,7 +19,7 @@ use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{OpaqueToken, TokenKind};
 use crate::receipt::{Content, Erasure};
-use crate::store::{ConsentRow, CustomerRow, CustomerStatus, TokenRow};
+use crate::store::{ConsentRow, CustomerRow, CustomerStatus, SAME_PERSON, TokenRow};
 use crate::vault::Place;
 
 impl Gateway {

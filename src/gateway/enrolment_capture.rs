@@ -6,9 +6,13 @@
 //! checked before a pixel is looked at; the challenge is used up and the counter moved in one transaction before
 //! that, and the key is looked up once more in the transaction that adds the capture.
 
+use std::sync::Arc;
+
 use super::Gateway;
+use super::consent::require_consent;
 use super::envelope::{CaptureFor, DeviceFault, SignedBy, require_level};
 use super::error::GatewayError;
+use super::packs::Packs;
 use super::request::{
     Actor, BeginEnrolmentCapture, Capture, EnrolmentChallenge, OfferedCapture, Picture, SentCapture,
 };
@@ -42,6 +46,7 @@ pub(super) struct SignedCapture {
     index: Option<Digest>,
     /// How long the capture may not come again, in milliseconds.
     seen_ms: i64,
+    packs: Arc<Packs>,
 }
 
 impl SignedCapture {
@@ -52,6 +57,8 @@ impl SignedCapture {
 
     pub async fn apply(&self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<(), GatewayError> {
         self.by.require_counting(unit, slot.now).await?;
+        let pack = self.packs.at(unit, slot.now).await?;
+        require_level(self.by.level(), pack.bars().enrolment_capture_signed)?;
         if let Some(index) = &self.index {
             if unit.is_capture_seen(index, slot.now).await? {
                 return Err(DeviceFault::Replay.into());
@@ -63,12 +70,14 @@ impl SignedCapture {
 }
 
 impl Gateway {
-    /// Issues a challenge for one capture of a customer at an enroller's desk. `answer_bytes` are those that the
+    /// Issues a challenge for one capture of a customer at an enroller's desk, in place of the enroller's last one
+    /// for this characteristic of the customer. `answer_bytes` are those that the
     /// desk will receive: sensors sign their hash.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::NotFound`] when there is no such customer, or no such terminal that is registered.
+    /// [`GatewayError::NotFound`] when there is no such customer, or no such terminal that is registered;
+    /// [`GatewayError::State`] where the customer's consent does not hold.
     pub async fn begin_enrolment_capture(
         &self,
         actor: &Actor,
@@ -82,7 +91,7 @@ impl Gateway {
         }
         let challenge = Challenge::new(random_bytes(&*self.entropy)?);
         let expires_at = self.clock.now().plus_millis(self.settings.challenge_ttl_ms);
-        let capture_key = self.capture_key().await?;
+        let capture_key = self.capture_key().await;
         let issued = EnrolmentChallenge { challenge, expires_at, of, capture_key };
         let row = EnrolmentChallengeRow {
             hash: sha256(issued.challenge.as_bytes()),
@@ -98,6 +107,8 @@ impl Gateway {
         if keys.iter().all(|key| key.revoked_at.is_some()) {
             return Err(GatewayError::NotFound("terminal"));
         }
+        require_consent(&mut *unit, &row.customer, self.clock.now()).await?;
+        unit.drop_enrolment_challenges(&row).await?;
         unit.insert_enrolment_challenge(&row).await?;
         unit.commit().await?;
         Ok(issued)
@@ -236,6 +247,7 @@ impl Gateway {
             by: signed.by.clone(),
             index: signed.index,
             seen_ms: self.settings.capture_seen_ms,
+            packs: Arc::clone(&self.packs),
         }
     }
 }

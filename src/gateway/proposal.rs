@@ -272,7 +272,11 @@ impl Gateway {
                 details: Some(row.commit.labelled()),
             });
             let close = self.close_write(row, ProposalState::Expired, None);
-            self.perform_as(said, None, vec![close]).await?;
+            match self.perform_as(said, None, vec![close]).await {
+                // Somebody closed it in between; the others wait yet.
+                Ok(_) | Err(GatewayError::State(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -379,6 +383,18 @@ async fn open(
         return Err(GatewayError::Exists("proposal"));
     }
     Ok(unit.insert_proposal(row).await?)
+}
+
+/// Ends what waits about a customer of whom nothing may be done any more; the entry that this is said by is
+/// that of their own end.
+pub(super) async fn end_proposals_about(
+    unit: &mut dyn UnitOfWork,
+    customer: &CustomerId,
+    slot: &Slot,
+) -> Result<(), GatewayError> {
+    let (state, at, index) = (ProposalState::Withdrawn, slot.now, slot.place);
+    unit.close_proposals_of(customer, &Closure { state, by: None, at, index }).await?;
+    Ok(())
 }
 
 async fn close(

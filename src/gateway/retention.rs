@@ -21,6 +21,7 @@ use super::request::{Actor, Logged};
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use crate::domain::id::{CustomerId, ReceiptId};
 use crate::domain::time::UnixMillis;
+use crate::ledger::LogPosition;
 use crate::receipt::{self, Content, Erasure, IndexRange, ReceiptDraft, rid_text};
 use crate::store::{ConsentRow, EvidenceCounts, FootageCounts, LapsedConsent, UnitOfWork};
 
@@ -79,8 +80,17 @@ pub struct RetentionRun {
     pub destroyed: u64,
     /// Files removed.
     pub files_removed: u64,
-    /// The entries, of ends and erasures.
-    pub entries: Vec<Logged>,
+    /// Where the entries stand, of ends and erasures; as many as are told.
+    pub entries: Vec<LogPosition>,
+    /// How many entries there are.
+    pub entered: u64,
+}
+
+impl RetentionRun {
+    fn enter(&mut self, entry: &Logged) {
+        self.entered = self.entered.saturating_add(1);
+        tell(&mut self.entries, [entry.position().clone()], &mut self.work.is_cut);
+    }
 }
 
 /// Most of each kind that a plan tells, that is done before what is due is asked anew, and that a run tells.
@@ -211,11 +221,11 @@ impl Gateway {
         let mut run = RetentionRun::default();
         loop {
             let due = self.due(self.clock.now()).await?;
-            let before = run.entries.len();
+            let before = run.entered;
             if !due.is_empty() {
                 self.carry_out(due, actor, &mut run).await?;
             }
-            if run.entries.len() == before {
+            if run.entered == before {
                 break;
             }
         }
@@ -230,19 +240,18 @@ impl Gateway {
         actor: Option<&Actor>,
         run: &mut RetentionRun,
     ) -> Result<(), GatewayError> {
-        let RetentionRun { work, destroyed, files_removed: _, entries } = run;
         for lapsing in due.consents {
             match self.expire_consent(self.clerk_or(actor)?, &lapsing.customer).await {
-                Ok(entry) => entries.push(entry),
+                Ok(entry) => run.enter(&entry),
                 Err(GatewayError::State(_) | GatewayError::NotFound(_)) => continue,
                 Err(error) => return Err(error),
             }
-            tell(&mut work.consents, [lapsing], &mut work.is_cut);
+            tell(&mut run.work.consents, [lapsing], &mut run.work.is_cut);
         }
         for customer in due.customers {
             if let Some(entry) = self.erase_if_due(self.clerk_or(actor)?, &customer).await? {
-                entries.push(entry);
-                tell(&mut work.customers, [customer], &mut work.is_cut);
+                run.enter(&entry);
+                tell(&mut run.work.customers, [customer], &mut run.work.is_cut);
             }
         }
         for planned in due.evidence.chunks(ERASED_AT_ONCE_MAX) {
@@ -256,13 +265,13 @@ impl Gateway {
                 destroyed: Arc::clone(&gone),
             };
             match self.sequencer.submit(Box::new(job)).await {
-                Ok(entry) => entries.push(entry),
+                Ok(entry) => run.enter(&entry),
                 Err(GatewayError::State(NOTHING_DUE)) => continue,
                 Err(error) => return Err(error),
             }
             let gone = std::mem::take(&mut *gone.lock().unwrap_or_else(PoisonError::into_inner));
-            *destroyed += u64::try_from(gone.len()).unwrap_or(u64::MAX);
-            tell(&mut work.evidence, gone, &mut work.is_cut);
+            run.destroyed += u64::try_from(gone.len()).unwrap_or(u64::MAX);
+            tell(&mut run.work.evidence, gone, &mut run.work.is_cut);
         }
         Ok(())
     }
@@ -331,13 +340,14 @@ pub(super) async fn clerk(gateway: std::sync::Weak<Gateway>, interval: Duration)
     loop {
         let Some(gateway) = gateway.upgrade() else { return };
         match gateway.run_retention(None).await {
-            Ok(run) if run.files_removed > 0 || !run.entries.is_empty() => {
-                let RetentionRun { work, destroyed, files_removed, .. } = run;
+            Ok(run) if run.files_removed > 0 || run.entered > 0 => {
+                let RetentionRun { work, destroyed, files_removed, entered, .. } = run;
                 tracing::info!(
                     consents = work.consents.len(),
                     customers = work.customers.len(),
                     destroyed,
                     files_removed,
+                    entered,
                     "what is kept no longer than it must is ended, erased and destroyed"
                 );
             }
@@ -356,5 +366,24 @@ pub(super) async fn clerk(gateway: std::sync::Weak<Gateway>, interval: Duration)
         }
         drop(gateway);
         tokio::time::sleep(interval).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_run_tells_is_bounded_and_what_it_counts_is_not() {
+        let mut run = RetentionRun::default();
+        let position = LogPosition { origin: "bank.example/log".try_into().unwrap(), index: 7 };
+        let entry = Logged::committed(position.clone(), 7, "a receipt".to_owned());
+        for _ in 0..WORK_MAX {
+            run.enter(&entry);
+        }
+        assert_eq!((run.entries.len(), run.work.is_cut), (WORK_MAX, false));
+        run.enter(&entry);
+        assert_eq!((run.entries.len(), run.work.is_cut), (WORK_MAX, true));
+        assert_eq!((run.entered, &run.entries[0]), (10_001, &position));
     }
 }

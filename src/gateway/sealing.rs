@@ -17,6 +17,7 @@ use super::envelope::{CaptureFor, DeviceFault, Envelope};
 use super::error::GatewayError;
 use super::request::{Actor, Capture, Logged, Picture, SealedPicture, SentCapture};
 use super::sequencer::Slot;
+use crate::capture::DecodeError;
 use crate::crypto::{
     Digest, HYBRID_OVERHEAD_BYTES, HYBRID_SUITE, OpeningKey, length_prefixed, sha256,
 };
@@ -153,18 +154,19 @@ impl Gateway {
         Place::system("capture_keys", "sealed", tenant, id.as_str().as_bytes())
     }
 
-    /// The key that captures may be sealed to now. None where nothing can be signed: that is no reason to give no
-    /// challenge, since no rule may want a capture sealed.
-    pub(super) async fn capture_key(&self) -> Result<Option<CaptureKey>, GatewayError> {
+    /// The key that captures may be sealed to now. None where there is none that can be spoken for: that is no
+    /// reason to give no challenge, since no rule may want a capture sealed.
+    pub(super) async fn capture_key(&self) -> Option<CaptureKey> {
+        let key = self.vouched_key().await;
+        key.inspect_err(|error| {
+            tracing::warn!(code = error.code(), error = %error, "no key to seal captures to is given out");
+        })
+        .ok()
+    }
+
+    async fn vouched_key(&self) -> Result<CaptureKey, GatewayError> {
         let row = self.current_capture_key().await?;
-        let row = row.ok_or(GatewayError::broken("no key to seal captures to"))?;
-        match self.vouch_for(row) {
-            Ok(key) => Ok(Some(key)),
-            Err(error) => {
-                tracing::warn!(code = error.code(), error = %error, "no key to seal captures to is given out");
-                Ok(None)
-            }
-        }
+        self.vouch_for(row.ok_or(GatewayError::broken("no key to seal captures to"))?)
     }
 
     /// The key with a signature by whatever signs receipts now: the one of before, while it is young.
@@ -175,10 +177,15 @@ impl Gateway {
         let is_young = |key: &&CaptureKey| {
             let left_ms = key.until.get().saturating_sub(now.get());
             let may_be_left_ms = SIGNED_MS / 2..=SIGNED_MS;
-            key.id == row.id && key.kid == own.kid && may_be_left_ms.contains(&left_ms)
+            let is_same = key.id == row.id && key.public_key == row.public_key;
+            is_same && key.kid == own.kid && may_be_left_ms.contains(&left_ms)
         };
         if let Some(key) = held.as_ref().filter(is_young) {
             return Ok(key.clone());
+        }
+        // Whoever writes the database must not have the gateway speak for a key of their own.
+        if self.opening_key(&row)?.public_key()? != row.public_key {
+            return Err(GatewayError::broken("a key's public half is another key's"));
         }
         let until = now.plus_millis(SIGNED_MS);
         let CaptureKeyRow { id, public_key, .. } = row;
@@ -193,8 +200,8 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`DeviceFault::Sealed`] for whatever does not open, without telling why; [`GatewayError::Invalid`] for
-    /// more bytes than a picture may have.
+    /// [`DeviceFault::Sealed`] for whatever does not open, without telling why;
+    /// [`GatewayError::Unreadable`] for more bytes than a picture may have.
     pub(super) async fn unseal_captures(
         &self,
         call: Call<'_>,
@@ -228,8 +235,7 @@ impl Gateway {
         let SealedPicture { key_id, sensor, sealed } = picture;
         let image_bytes = sealed.len().saturating_sub(HYBRID_OVERHEAD_BYTES);
         if image_bytes > self.settings.vision.decode.encoded_bytes_max {
-            let problem = "it is larger than a picture may be";
-            return Err(GatewayError::Invalid { field: "capture.sealed", problem });
+            return Err(GatewayError::Unreadable(DecodeError::TooManyBytes));
         }
         // One sensor cannot seal what another one signs.
         let is_other = |sensor: &SensorId| {

@@ -112,7 +112,7 @@ impl Gateway {
         let hash = sha256(challenge.as_bytes());
         let expires_at = now.plus_millis(self.settings.challenge_ttl_ms);
         let attempts_left = pack.bars().attempts_max.saturating_sub(attempts);
-        let capture_key = self.capture_key().await?;
+        let capture_key = self.capture_key().await;
         let issued = IssuedChallenge { challenge, expires_at, attempts_left, capture_key };
         session.answered(&answer_bytes(&issued));
         let plain = zeroize::Zeroizing::new(

@@ -170,11 +170,11 @@ impl RetentionService for Retention {
         // It goes on when the caller goes away: what is due is due whoever asked.
         let run = tokio::spawn(async move { gateway.run_retention(Some(&actor)).await });
         let run = run.await.map_err(|error| super::status::refuse("SYS_INTERNAL", &error))?;
-        let RetentionRun { work, destroyed, files_removed, entries } = run?;
+        let RetentionRun { work, destroyed, files_removed, entries, entered: _ } = run?;
         Ok(Response::new(proto::RunRetentionResponse {
             evidence_destroyed: destroyed,
             files_removed,
-            positions: entries.iter().map(answer::position).collect(),
+            positions: entries.into_iter().map(answer::log_position).collect(),
             plan: Some(self.plan(self.0.plan_retention(None).await?)?),
             work: Some(self.work(work)?),
         }))

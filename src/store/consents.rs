@@ -124,9 +124,9 @@ pub trait Consents: Send {
     /// Keeps a consent in place of an earlier one.
     async fn put_consent(&mut self, row: &ConsentRow) -> Result<(), StoreError>;
 
-    /// Destroys what of a customer must not be used any more: tokens, keys of devices, confirmations, locks
-    /// and marks, and of captures and number what does not stay. False if there is no such customer, or
-    /// they are erased.
+    /// Destroys what of a customer must not be used any more: tokens, keys of devices, locks and marks, and of
+    /// captures, proposed ones too, and number what does not stay. The time of
+    /// confirmations that wait is over; settled ones lose their content. False if there is no such customer, or they are erased.
     async fn block_customer(
         &mut self,
         customer: &CustomerId,

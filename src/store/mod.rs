@@ -72,7 +72,7 @@ pub use registers::{RegisterQuestion, RegisterReads, RegisterRow, RegisterValueR
 pub use rows::{
     CaptureRow, ChallengeRow, ChallengeState, CheckpointRow, CustomerKeyRow, CustomerRow,
     CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, HeadRow, OutcomeRow,
-    RedemptionRow, TerminalKeyRow, TokenRow,
+    RedemptionRow, SAME_PERSON, TerminalKeyRow, TokenRow,
 };
 pub use sealing::{CaptureKeyRow, EnrolmentChallengeRow, SealingReads, SealingWrites};
 pub use sensors::{SensorKeyRow, SensorReads, SensorWrites};

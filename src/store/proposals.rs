@@ -17,9 +17,10 @@ pub struct ProposedRow {
     pub id: ProposalId,
     /// What it is.
     pub act: TwoPersonAct,
-    /// About which customer, where it is about one.
+    /// About which customer, where it is about one who is not erased.
     pub customer: Option<CustomerId>,
-    /// About whom, as receipts write it: a pseudonym, or a person of the staff.
+    /// About whom, as receipts write it: a pseudonym, or a person of the staff. Empty once they are erased: the
+    /// entry has it.
     pub subject: String,
     /// What is to be done, exactly; templates in it are sealed. Empty once the proposal is closed.
     pub content: Vec<u8>,
@@ -113,4 +114,10 @@ pub trait ProposalWrites: Send {
         id: &ProposalId,
         closure: &Closure,
     ) -> Result<bool, StoreError>;
+    /// Closes every open proposal about a customer in the same way; how many.
+    async fn close_proposals_of(
+        &mut self,
+        customer: &CustomerId,
+        closure: &Closure,
+    ) -> Result<u64, StoreError>;
 }

@@ -129,6 +129,9 @@ pub struct CaptureRow {
     pub created_at: UnixMillis,
 }
 
+/// How a duplicate was resolved that is one person twice.
+pub const SAME_PERSON: &str = "same_person";
+
 /// Two customers that may be one person.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DuplicateRow {

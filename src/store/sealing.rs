@@ -70,6 +70,11 @@ pub trait SealingWrites: Send {
         &mut self,
         row: &EnrolmentChallengeRow,
     ) -> Result<(), StoreError>;
+    /// Forgets the challenges of the same enroller for the same characteristic of the same customer; how many.
+    async fn drop_enrolment_challenges(
+        &mut self,
+        like: &EnrolmentChallengeRow,
+    ) -> Result<u64, StoreError>;
     /// Uses a challenge up; false if it is not there.
     async fn take_enrolment_challenge(&mut self, hash: &Digest) -> Result<bool, StoreError>;
     /// Forgets challenges that expired before `now`; how many.

@@ -16,7 +16,7 @@ use tulga::proto::{CaseResolution as Resolution, CaseStatus};
 
 use crate::registers::{dev_with, replace};
 use crate::rules::{Ask, Bank, IIN, bind};
-use crate::site::{field, reason};
+use crate::site::{consent, field, reason};
 
 type Desk = CaseServiceClient<Channel>;
 
@@ -153,6 +153,27 @@ async fn kz_08_a_hold_lapses_at_its_end_and_the_case_stays_for_a_person() {
     bank.expect(withdrawal(), "T3", Approved, &[]).await;
     assert_eq!(open_cases(&mut desk).await.len(), 1);
     drop((desk, second));
+    bank.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_number_of_somebody_who_withdrew_is_free_once_their_case_is_released() {
+    let (bank, mut desk, mut second, case) = held().await;
+    let id = &case.case_id;
+    let mut enroller = EnrollmentServiceClient::new(bank.site.staff(Role::Enroller).await);
+    let withdraw = proto::WithdrawConsentRequest {
+        customer_id: bank.customer.clone(),
+        evidence_ref: "letter/9".into(),
+    };
+    let ended = enroller.withdraw_consent(withdraw).await.unwrap().into_inner();
+    assert!(ended.waits_for_case && ended.erasure_position.is_none());
+    let anew = proto::CreateCustomerRequest { iin: IIN.into(), consent: Some(consent()) };
+    let held = enroller.create_customer(anew.clone()).await.unwrap_err();
+    assert_eq!(reason(&held), "REQ_EXISTS");
+    desk.propose_resolution(propose(id, Resolution::Release)).await.unwrap();
+    second.approve_resolution(approve(id, Resolution::Release)).await.unwrap();
+    enroller.create_customer(anew).await.unwrap();
+    drop((desk, second, enroller));
     bank.finish().await;
 }
 

@@ -230,6 +230,28 @@ async fn kz_01_a_refusal_ends_the_wait_at_once_and_denies() {
     bank.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_withdrawn_consent_ends_the_wait_at_once_and_denies() {
+    let mut bank = Bank::open("").await;
+    bank.stepped_up("T1").await;
+    let mut terminal = bank.terminal.clone();
+    let waits =
+        tokio::spawn(async move { terminal.await_decision(awaiting("T1", 1, 60_000)).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let withdraw = proto::WithdrawConsentRequest {
+        customer_id: bank.customer.clone(),
+        evidence_ref: "letter/9".into(),
+    };
+    let ended = bank.desk.withdraw_consent(withdraw).await.unwrap().into_inner();
+    assert!(ended.kept_until.is_some(), "the pack keeps what it is decided on");
+    let last = decided(waits.await.unwrap().unwrap().into_inner());
+    assert_eq!(last.outcome(), proto::Outcome::Denied, "{:?}", last.reasons);
+    assert_eq!(body(&last)["kind"], "verification");
+    assert_eq!(decided(bank.waiting("T1", 0).await), last);
+    assert!(bank.audited().await > 0);
+    bank.close().await;
+}
+
 /// 120 seconds are the pack's: the last millisecond counts, the next does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kz_01_an_answer_that_does_not_come_in_time_denies() {

@@ -314,7 +314,11 @@ async fn a_challenge_ends_and_a_stopped_sensor_or_a_known_picture_enrols_nobody(
     clock.advance_millis(61_000);
     let request = signed(&camera, &late, 1, demo("obama.jpg"));
     assert_eq!(refused(&mut desk, request).await, "CAP_STALE");
+    // Only the last one that an enroller was given counts.
+    let replaced = begun(&mut desk, &customer).await;
     let first = begun(&mut desk, &customer).await;
+    let request = signed(&camera, &replaced, 1, demo("obama.jpg"));
+    assert_eq!(refused(&mut desk, request).await, "CAP_STALE");
     let request = signed(&camera, &first, 1, demo("obama.jpg"));
     assert!(desk.add_capture(request).await.unwrap().into_inner().accepted);
     // The very bytes again under a challenge of their own; another file of the picture is another look.

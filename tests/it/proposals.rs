@@ -553,8 +553,11 @@ async fn enrollers_agree_to_captures_and_to_nothing_of_the_administrators() {
     let erasure = Kind::Erasure.propose(&office, &about).await.proposal_id;
     office.clock.advance_millis(DELAY_MS);
     approve(&office.two, &erasure).await.unwrap();
-    assert_eq!(office.status_of(&waits).await.what, "");
-    assert_eq!(reason(&approve(&second, &waits).await.unwrap_err()), "REQ_NOT_FOUND");
+    let ended = office.status_of(&waits).await;
+    assert_eq!(ended.state(), proto::ProposalState::Withdrawn);
+    assert_eq!((ended.what.as_str(), ended.subject.as_str()), ("", ""), "it leads to nobody");
+    assert!(ended.closed_position.is_some() && ended.closed_by.is_empty());
+    assert_eq!(reason(&approve(&second, &waits).await.unwrap_err()), "REQ_STATE");
     drop(second);
     office.close().await;
 }

@@ -133,6 +133,13 @@ async fn nothing_is_taken_without_it(desk: &mut Desk, customer_id: &str, refusal
     assert_eq!(refused(desk.bind_token(token).await), *refusal);
     let activate = proto::ActivateRequest { customer_id: customer_id.into() };
     assert_eq!(refused(desk.activate(activate).await), *refusal);
+    let challenge = proto::BeginAddCaptureRequest {
+        customer_id: customer_id.into(),
+        terminal_id: "ATM-1".into(),
+        modality: proto::Modality::Face.into(),
+        finger_position: 0,
+    };
+    assert_eq!(refused(desk.begin_add_capture(challenge).await), *refusal);
     let unable = proto::ProposeUnableRequest {
         customer_id: customer_id.into(),
         evidence_ref: "archive/9".into(),

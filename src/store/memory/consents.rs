@@ -7,10 +7,20 @@ use crate::domain::case::CaseStatus;
 use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
 use crate::store::{
-    ConsentReads, ConsentRow, Consents, CustomerStatus, LapsedConsent, Stays, StoreError,
+    ConsentReads, ConsentRow, Consents, CustomerStatus, LapsedConsent, SAME_PERSON, Stays,
+    StoreError,
 };
 
 impl State {
+    /// Somebody else who was, or may be, found to be this customer is not freed by the customer's going.
+    pub(super) fn forget_duplicates(&mut self, customer: &CustomerId) {
+        self.duplicates.retain(|(of, other), row| {
+            let resolution = row.resolution.as_deref();
+            let stands = resolution.is_none_or(|word| word == SAME_PERSON);
+            of != customer && (other != customer || stands)
+        });
+    }
+
     fn has_case(&self, customer: &CustomerId) -> bool {
         let mut cases = self.cases.values();
         cases.any(|case| case.customer == *customer && case.status != CaseStatus::Released)
@@ -94,13 +104,15 @@ impl Consents for MemoryUnit {
         let state = self.state()?;
         state.tokens.retain(|_, row| row.customer != *customer);
         state.guests.remove(customer);
-        state.duplicates.retain(|(one, other), _| one != customer && other != customer);
-        state.forget_confirmations(customer);
+        state.forget_duplicates(customer);
+        state.end_confirmations(customer);
         state.activation_proposals.remove(customer);
+        state.enrolment_challenges.retain(|_, row| row.customer != *customer);
         state.forget_locks(customer);
         state.face_prints.retain(|_, row| row.customer != *customer);
         if !stays.templates {
             state.captures.retain(|_, row| row.customer != *customer);
+            state.proposals_of(customer).for_each(|row| row.content.clear());
         }
         let row = state.customers.get_mut(customer);
         let Some(row) = row.filter(|row| row.status != CustomerStatus::Erased) else {

@@ -517,7 +517,7 @@ impl UnitOfWork for MemoryUnit {
         state.captures.retain(|_, row| row.customer != *id);
         state.tokens.retain(|_, row| row.customer != *id);
         state.guests.remove(id);
-        state.duplicates.retain(|(customer, other), _| customer != id && other != id);
+        state.forget_duplicates(id);
         let cases = &state.cases;
         let is_theirs = |case: &CaseId| cases.get(case).is_some_and(|row| row.customer == *id);
         state.case_lookalikes.retain(|(case, other)| other != id && !is_theirs(case));

@@ -18,10 +18,19 @@ impl State {
 
     /// What an erasure takes with it.
     pub(super) fn forget_proposals(&mut self, customer: &CustomerId) {
-        let theirs = self.proposals.values_mut().filter(|row| row.customer == Some(*customer));
-        for row in theirs {
+        for row in self.proposals_of(customer) {
             row.content.clear();
+            row.subject.clear();
+            row.customer = None;
         }
+    }
+
+    /// What was proposed about somebody.
+    pub(super) fn proposals_of(
+        &mut self,
+        customer: &CustomerId,
+    ) -> impl Iterator<Item = &mut ProposedRow> {
+        self.proposals.values_mut().filter(|row| row.customer == Some(*customer))
     }
 }
 
@@ -99,5 +108,20 @@ impl ProposalWrites for MemoryUnit {
         row.content.clear();
         row.closed = Some(closure.clone());
         Ok(true)
+    }
+
+    async fn close_proposals_of(
+        &mut self,
+        customer: &CustomerId,
+        closure: &Closure,
+    ) -> Result<u64, StoreError> {
+        let mut closed = 0;
+        let theirs = self.state()?.proposals_of(customer);
+        for row in theirs.filter(|row| row.closed.is_none()) {
+            row.content.clear();
+            row.closed = Some(closure.clone());
+            closed += 1;
+        }
+        Ok(closed)
     }
 }

@@ -55,6 +55,17 @@ impl SealingWrites for MemoryUnit {
         insert(&mut self.state()?.enrolment_challenges, row.hash, row.clone())
     }
 
+    async fn drop_enrolment_challenges(
+        &mut self,
+        like: &EnrolmentChallengeRow,
+    ) -> Result<u64, StoreError> {
+        let rows = &mut self.state()?.enrolment_challenges;
+        let held = rows.len();
+        let key = |row: &EnrolmentChallengeRow| (row.customer, row.modality, row.opened_by);
+        rows.retain(|_, row| key(row) != key(like));
+        Ok(u64::try_from(held - rows.len()).unwrap_or(u64::MAX))
+    }
+
     async fn take_enrolment_challenge(&mut self, hash: &Digest) -> Result<bool, StoreError> {
         Ok(self.state()?.enrolment_challenges.remove(hash).is_some())
     }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::SqliteStore;
-use super::engine::{Link, query};
+use super::engine::{Link, out_of_the_way, query};
 use super::parse::{Fields, stored};
 use super::write::SqlUnit;
 use crate::domain::case::CaseStatus;
@@ -78,11 +78,14 @@ impl CaseReads for SqliteStore {
         linked_max: u32,
     ) -> Result<Option<CaseFile>, StoreError> {
         // A transaction of a reader sees one instant, and keeps no writer waiting.
-        self.readers.acquire().await?.at_one_moment(|link| {
-            let Some(case) = case(link, id)? else { return Ok(None) };
-            let evidence = case_evidence(link, id, evidence_max)?;
-            let linked = linked(link, &case.customer, linked_max)?;
-            Ok(Some(CaseFile { case, evidence, linked }))
+        let reader = self.readers.acquire().await?;
+        out_of_the_way(|| {
+            reader.at_one_moment(|link| {
+                let Some(case) = case(link, id)? else { return Ok(None) };
+                let evidence = case_evidence(link, id, evidence_max)?;
+                let linked = linked(link, &case.customer, linked_max)?;
+                Ok(Some(CaseFile { case, evidence, linked }))
+            })
         })
     }
 }

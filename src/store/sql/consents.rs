@@ -6,7 +6,7 @@ use super::SqliteStore;
 use super::engine::query;
 use super::parse::{Fields, stored};
 use super::read::parsed;
-use super::write::SqlUnit;
+use super::write::{FORGET_DUPLICATES_OF_OTHERS, SqlUnit};
 use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
 use crate::store::{
@@ -132,19 +132,25 @@ impl Consents for SqlUnit {
         for sql in [
             "DELETE FROM tokens WHERE customer = $1",
             "DELETE FROM app_keys WHERE customer = $1",
-            "DELETE FROM confirmations WHERE customer = $1",
+            "UPDATE confirmations SET sealed = x'' WHERE customer = $1 AND settled_by IS NOT NULL",
+            // What waits is decided without the customer, by whichever clock.
+            "UPDATE confirmations SET expires_at = 0 WHERE customer = $1 AND settled_by IS NULL",
             "DELETE FROM unable WHERE customer = $1",
             "DELETE FROM guests WHERE customer = $1",
             "DELETE FROM activation_proposals WHERE customer = $1",
+            "DELETE FROM enrolment_challenges WHERE customer = $1",
             "DELETE FROM biometric_locks WHERE customer = $1",
             "DELETE FROM holder_locks WHERE customer = $1",
-            "DELETE FROM duplicates WHERE customer = $1 OR other = $1",
+            "DELETE FROM duplicates WHERE customer = $1",
+            FORGET_DUPLICATES_OF_OTHERS,
             "DELETE FROM face_prints WHERE customer = $1",
         ] {
             self.run(query(sql).bind(id))?;
         }
         if !stays.templates {
             self.run(query("DELETE FROM captures WHERE customer = $1").bind(id))?;
+            // Captures that were proposed are captures.
+            self.run(query("UPDATE proposals SET content = x'' WHERE customer = $1").bind(id))?;
         }
         if !stays.number {
             self.run(query("UPDATE customers SET iin_index = NULL WHERE id = $1").bind(id))?;

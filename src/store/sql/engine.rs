@@ -340,9 +340,11 @@ impl Deref for Reader<'_> {
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
+        // In a transaction it would go on answering from the state of then.
+        let link = self.link.take().filter(|link| !link.is_in_transaction());
         let mut idle = self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.readers.permits.is_closed() {
-            idle.extend(self.link.take());
+            idle.extend(link);
         }
     }
 }
@@ -366,6 +368,11 @@ pub(super) fn unavailable(cause: rusqlite::Error) -> StoreError {
         Some(ffi::SQLITE_CONSTRAINT_FOREIGNKEY) => StoreError::unknown_customer(),
         _ => StoreError::Unavailable(Box::new(cause)),
     }
+}
+
+/// Whether another connection has the lock.
+pub(super) fn is_busy(cause: &rusqlite::Error) -> bool {
+    cause.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
 }
 
 /// What a failed `COMMIT` means.

@@ -68,7 +68,7 @@ impl EvidenceReads for SqliteStore {
                    FROM (SELECT e.keep_until, \
                          EXISTS (SELECT 1 FROM legal_holds h WHERE h.decision = e.entry_index) AS held \
                          FROM evidence e WHERE e.wrapped IS NOT NULL)";
-        let Some(row) = self.one(query(sql).bind(now.get())).await? else {
+        let Some(row) = self.sum(query(sql).bind(now.get())).await? else {
             return Ok(EvidenceCounts::default());
         };
         let fields = Fields::of("evidence", &row);

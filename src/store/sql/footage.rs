@@ -111,7 +111,7 @@ impl FootageReads for SqliteStore {
                    (SELECT COUNT(*) FROM footage f WHERE f.is_missing) AS missing, \
                    (SELECT COUNT(*) FROM footage f \
                     WHERE f.decision IN (SELECT decision FROM legal_holds)) AS on_hold";
-        let Some(row) = self.one(query(sql).bind(now.get())).await? else {
+        let Some(row) = self.sum(query(sql).bind(now.get())).await? else {
             return Ok(FootageCounts::default());
         };
         let fields = Fields::of("footage", &row);

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::SqliteStore;
-use super::engine::{Link, query};
+use super::engine::{Link, out_of_the_way, query};
 use super::parse::{Fields, stored};
 use super::read::parsed;
 use super::write::SqlUnit;
@@ -64,7 +64,7 @@ impl KekReads for SqliteStore {
     }
 
     async fn wrapped_under_others(&self, kek_id: &str) -> Result<u64, StoreError> {
-        let row = self.one(query(COUNT_OTHERS).bind(kek_id)).await?;
+        let row = self.sum(query(COUNT_OTHERS).bind(kek_id)).await?;
         row.map_or(Ok(0), |row| Fields::of("customer_keys", &row).natural("keys"))
     }
 }
@@ -167,6 +167,6 @@ impl KekWrites for SqlUnit {
 }
 
 fn count(connection: &Link, sql: &'static str, kek_id: &str) -> Result<u64, StoreError> {
-    let row = query(sql).bind(kek_id).single(connection)?;
+    let row = out_of_the_way(|| query(sql).bind(kek_id).single(connection))?;
     Fields::of("customer_keys", &row).natural("keys")
 }

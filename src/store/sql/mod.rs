@@ -37,7 +37,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -59,14 +59,18 @@ struct Writer {
     is_closed: bool,
     /// Something was destroyed, and its bytes stand in the log yet.
     log_must_be_emptied: bool,
+    /// When emptying it failed last.
+    emptying_failed: Option<Instant>,
 }
 
 /// Readers at once.
 const READERS: usize = 4;
 /// Longest wait for another process's lock, and for the writer.
 const BUSY: Duration = Duration::from_secs(5);
-/// Longest wait for readers that hold the log back; whoever comes next tries again.
+/// Longest wait for readers that hold the log back.
 const EMPTYING: Duration = Duration::from_millis(100);
+/// Behind a failure to empty it, until whoever comes next tries again: others would wait for each try.
+const EMPTYING_AGAIN: Duration = Duration::from_secs(1);
 
 const EMPTY_LOG: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
@@ -105,6 +109,7 @@ impl SqliteStore {
             link: None,
             is_closed: false,
             log_must_be_emptied: true,
+            emptying_failed: None,
         };
         out_of_the_way(|| {
             migration::migrate(writer.link()?)?;
@@ -153,17 +158,30 @@ impl Writer {
         Ok(self.link.insert(link))
     }
 
-    /// Overwrites what the log holds, where that is due; a reader may hold the log back, and then the next
-    /// transaction's end tries again.
+    /// Whether the log is to be emptied now.
+    fn must_empty_log(&self) -> bool {
+        let rests = |failed: Instant| failed.elapsed() < EMPTYING_AGAIN;
+        self.log_must_be_emptied && !self.is_closed && !self.emptying_failed.is_some_and(rests)
+    }
+
+    /// Overwrites what the log holds, where that is due; a reader may hold the log back, and then the end of a
+    /// later transaction tries again.
     fn empty_log(&mut self) {
-        let Some(link) = self.link.as_ref().filter(|_| self.log_must_be_emptied) else { return };
-        let is_emptied = || {
-            link.set_busy(EMPTYING).ok()?;
-            let row = query(EMPTY_LOG).single(link).ok();
-            link.set_busy(BUSY).ok()?;
-            Some(row?.get::<i64>("busy")? == 0)
-        };
-        self.log_must_be_emptied = !is_emptied().unwrap_or(false);
+        if !self.must_empty_log() {
+            return;
+        }
+        let is_emptied = self.try_to_empty_log().unwrap_or(false);
+        self.log_must_be_emptied = !is_emptied;
+        self.emptying_failed = (!is_emptied).then(Instant::now);
+    }
+
+    /// A commit whose fate is unclear took the connection and left its bytes: another one empties the log.
+    fn try_to_empty_log(&mut self) -> Option<bool> {
+        let link = self.link().ok()?;
+        link.set_busy(EMPTYING).ok()?;
+        let row = query(EMPTY_LOG).single(link).ok();
+        link.set_busy(BUSY).ok()?;
+        Some(row?.get::<i64>("busy")? == 0)
     }
 }
 
@@ -172,7 +190,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::store::{CheckpointRow, Store as _};
+    use crate::store::{CheckpointRow, Store as _, UnitOfWork as _};
 
     #[tokio::test]
     async fn what_is_committed_is_there_after_a_restart_and_what_is_dropped_is_not() {
@@ -195,6 +213,52 @@ mod tests {
         store.close().await;
         let store = SqliteStore::open(&path).await.unwrap();
         assert_eq!(store.latest_checkpoint("o").await.unwrap(), Some(row(1)));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_was_left_in_a_transaction_is_not_lent_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tulga.sqlite");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let reader = store.readers.acquire().await.unwrap();
+        reader.script("BEGIN").unwrap();
+        assert!(reader.is_in_transaction());
+        drop(reader);
+        let reader = store.readers.acquire().await.unwrap();
+        let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            reader.at_one_moment(|_| -> Result<(), StoreError> { panic!("in the middle of it") })
+        }));
+        assert!(broken.is_err());
+        for _ in 0..2 {
+            assert!(!store.readers.acquire().await.unwrap().is_in_transaction());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_destroyed_leaves_the_log_also_where_the_connection_was_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tulga.sqlite");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let log = dir.path().join("tulga.sqlite-wal");
+        let size = || std::fs::metadata(&log).map_or(0, |file| file.len());
+        let mut writer = store.writer().await.unwrap();
+        writer.link().unwrap().script("CREATE TABLE t (x); DROP TABLE t").unwrap();
+        // Somebody else has the file open, so that closing the writer leaves the log.
+        assert_eq!(store.latest_checkpoint("o").await.unwrap(), None);
+        assert!(size() > 0);
+        let mut unit = write::SqlUnit::begin(writer).unwrap();
+        unit.destroys();
+        unit.connection().script("ROLLBACK").unwrap();
+        let committed = Box::new(unit).commit().await;
+        assert!(matches!(committed, Err(StoreError::CommitUnclear(_))), "{committed:?}");
+        assert_eq!(size(), 0);
+        let mut writer = store.writer().await.unwrap();
+        assert!(!writer.log_must_be_emptied);
+        writer.emptying_failed = Some(Instant::now());
+        writer.log_must_be_emptied = true;
+        assert!(!writer.must_empty_log(), "not again at once");
+        writer.emptying_failed = Instant::now().checked_sub(EMPTYING_AGAIN);
+        assert!(writer.must_empty_log());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::SqliteStore;
-use super::engine::query;
+use super::engine::{Statement, query};
 use super::parse::{Fields, stored};
 use super::read::parsed;
 use super::write::SqlUnit;
@@ -157,13 +157,28 @@ impl ProposalWrites for SqlUnit {
         self.destroys();
         let sql = "UPDATE proposals SET content = x'', state = $2, closed_by = $3, closed_key = $4, \
                    closed_at = $5, closed_index = $6 WHERE id = $1 AND state = 'open'";
-        let statement = query(sql)
-            .bind(id.as_bytes().as_slice())
-            .bind(closure.state.as_str())
-            .bind(closure.by.as_ref().map(|(name, _)| name.as_str()))
-            .bind(closure.by.as_ref().map(|(_, key)| key.as_bytes().as_slice()))
-            .bind(closure.at.get())
-            .bind(stored(closure.index));
-        Ok(self.run(statement)? > 0)
+        Ok(self.run(closed(sql, id.as_bytes(), closure))? > 0)
     }
+
+    async fn close_proposals_of(
+        &mut self,
+        customer: &CustomerId,
+        closure: &Closure,
+    ) -> Result<u64, StoreError> {
+        self.destroys();
+        let sql = "UPDATE proposals SET content = x'', state = $2, closed_by = $3, closed_key = $4, \
+                   closed_at = $5, closed_index = $6 WHERE customer = $1 AND state = 'open'";
+        self.run(closed(sql, customer.as_bytes(), closure))
+    }
+}
+
+/// A statement that closes: of what, and how.
+fn closed<'q>(sql: &'static str, of: &'q [u8; 16], closure: &'q Closure) -> Statement<'q> {
+    query(sql)
+        .bind(of)
+        .bind(closure.state.as_str())
+        .bind(closure.by.as_ref().map(|(name, _)| name.as_str()))
+        .bind(closure.by.as_ref().map(|(_, key)| key.as_bytes().as_slice()))
+        .bind(closure.at.get())
+        .bind(stored(closure.index))
 }

@@ -116,6 +116,19 @@ impl SealingWrites for SqlUnit {
         self.run(statement).map(drop)
     }
 
+    async fn drop_enrolment_challenges(
+        &mut self,
+        like: &EnrolmentChallengeRow,
+    ) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM enrolment_challenges \
+                   WHERE customer = $1 AND modality = $2 AND opened_by = $3";
+        let statement = query(sql)
+            .bind(like.customer.as_bytes())
+            .bind(like.modality.characteristic())
+            .bind(like.opened_by.as_bytes());
+        self.run(statement)
+    }
+
     async fn take_enrolment_challenge(&mut self, hash: &Digest) -> Result<bool, StoreError> {
         let sql = "DELETE FROM enrolment_challenges WHERE hash = $1";
         Ok(self.run(query(sql).bind(hash.as_bytes().as_slice()))? > 0)

@@ -1,15 +1,17 @@
 //! One write transaction.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 
-use super::Writer;
-use super::engine::{Link, Statement, out_of_the_way, query, unavailable, uncommitted};
+use super::engine::{Link, Statement, is_busy, out_of_the_way, query, unavailable, uncommitted};
 use super::parse::{Fields, stored};
 use super::read::{
     SELECT_CAPTURES, SELECT_CUSTOMER, SELECT_CUSTOMER_BY_TOKEN, SELECT_DECISION, SELECT_DUPLICATES,
     SELECT_OUTCOME, SELECT_REDEMPTION, head, keyed,
 };
+use super::{BUSY, Writer};
 use crate::crypto::Digest;
 use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
@@ -30,7 +32,17 @@ pub(super) struct SqlUnit {
 impl SqlUnit {
     /// Begins it. The lock is taken at once: who begins by reading cannot be sure to get it later.
     pub fn begin(mut writer: OwnedMutexGuard<Writer>) -> Result<Self, StoreError> {
-        writer.link()?.script("BEGIN IMMEDIATE").map_err(unavailable)?;
+        let link = writer.link()?;
+        let take_lock = || link.script("BEGIN IMMEDIATE");
+        // Another process hardly ever has the lock; only then it is waited for.
+        link.set_busy(Duration::ZERO).map_err(unavailable)?;
+        let first = take_lock();
+        link.set_busy(BUSY).map_err(unavailable)?;
+        let taken = match first {
+            Err(cause) if is_busy(&cause) => out_of_the_way(take_lock),
+            first => first,
+        };
+        taken.map_err(unavailable)?;
         Ok(Self { writer, destroys: false })
     }
 
@@ -51,12 +63,12 @@ impl SqlUnit {
     }
 
     fn end(&mut self) -> Result<(), StoreError> {
+        // Before, since a commit whose fate is unclear may have destroyed what it was to.
+        self.writer.log_must_be_emptied |= self.destroys;
         let committed = self.connection().script("COMMIT").map_err(uncommitted);
-        match &committed {
-            Ok(()) => self.writer.log_must_be_emptied |= self.destroys,
+        if let Err(StoreError::CommitUnclear(_)) = &committed {
             // What state the connection is in nobody knows; closed, it takes back what it can.
-            Err(StoreError::CommitUnclear(_)) => self.writer.link = None,
-            Err(_) => {}
+            self.writer.link = None;
         }
         committed
     }
@@ -64,13 +76,20 @@ impl SqlUnit {
 
 impl Drop for SqlUnit {
     fn drop(&mut self) {
-        let Some(link) = &self.writer.link else { return };
-        if link.is_in_transaction()
-            && (link.script("ROLLBACK").is_err() || link.is_in_transaction())
-        {
-            self.writer.link = None;
+        let is_open = self.writer.link.as_ref().is_some_and(Link::is_in_transaction);
+        if !is_open && !self.writer.must_empty_log() {
+            return;
         }
-        self.writer.empty_log();
+        out_of_the_way(|| {
+            let is_stuck = |link: &Link| {
+                link.is_in_transaction()
+                    && (link.script("ROLLBACK").is_err() || link.is_in_transaction())
+            };
+            if self.writer.link.as_ref().is_some_and(is_stuck) {
+                self.writer.link = None;
+            }
+            self.writer.empty_log();
+        });
     }
 }
 
@@ -182,10 +201,11 @@ impl UnitOfWork for SqlUnit {
             "DELETE FROM enrolment_challenges WHERE customer = $1",
             "DELETE FROM biometric_locks WHERE customer = $1",
             "DELETE FROM holder_locks WHERE customer = $1",
-            "UPDATE proposals SET content = x'' WHERE customer = $1",
+            "UPDATE proposals SET content = x'', customer = NULL, subject = '' WHERE customer = $1",
             "DELETE FROM consents WHERE customer = $1",
             "DELETE FROM face_prints WHERE customer = $1",
-            "DELETE FROM duplicates WHERE customer = $1 OR other = $1",
+            "DELETE FROM duplicates WHERE customer = $1",
+            FORGET_DUPLICATES_OF_OTHERS,
             "DELETE FROM case_lookalikes WHERE other = $1 \
              OR case_id IN (SELECT id FROM cases WHERE customer = $1)",
         ] {
@@ -456,6 +476,10 @@ impl UnitOfWork for SqlUnit {
         self.run(statement).map(drop)
     }
 }
+
+/// Somebody else who was, or may be, found to be this customer is not freed by the customer's going.
+pub(super) const FORGET_DUPLICATES_OF_OTHERS: &str = "DELETE FROM duplicates WHERE other = $1 \
+     AND resolution IS NOT NULL AND resolution <> 'same_person'";
 
 fn terminal_key<'q>(sql: &'static str, row: &'q TerminalKeyRow) -> Statement<'q> {
     query(sql)

@@ -20,7 +20,7 @@ fn attempt(number: u32) -> Attempt {
 }
 
 /// The confirmation that the first attempt of a transaction asks for.
-fn confirmation(number: u8, of: u8) -> ConfirmationRow {
+pub fn confirmation(number: u8, of: u8) -> ConfirmationRow {
     ConfirmationRow {
         id: id(number),
         customer: customer_id(of),

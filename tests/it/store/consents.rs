@@ -2,14 +2,20 @@
 
 use tulga::domain::case::CaseStatus;
 use tulga::domain::id::CaptureId;
+use tulga::domain::modality::Modality;
 use tulga::domain::time::UnixMillis;
 use tulga::domain::transaction::TokenKind;
 use tulga::store::{
-    ConsentCause, ConsentEnd, ConsentRow, CustomerStatus, FacePrintRow, LapsedConsent, Stays, Store,
+    ConsentCause, ConsentEnd, ConsentRow, CustomerStatus, DuplicateRow, EnrolmentChallengeRow,
+    FacePrintRow, LapsedConsent, PendingOf, Stays, Store,
 };
 
 use super::cases::case;
-use super::fixtures::{add_customer, capture, customer_id, digest, token, write};
+use super::confirmations::confirmation;
+use super::fixtures::{
+    add_customer, capture, customer_id, digest, duplicate, terminal, token, write,
+};
+use super::people::proposed;
 
 fn consent(of: u8, until: i64) -> ConsentRow {
     ConsentRow { customer: customer_id(of), until: UnixMillis::new(until), end: None }
@@ -94,11 +100,18 @@ pub async fn a_blocked_customer_keeps_what_must_stay_and_nothing_else(store: &dy
     ] {
         add_customer(store, number).await;
         let id = customer_id(number);
+        let waiting = [confirmation(10 * number, number), confirmation(10 * number + 1, number)];
         write(store, async |unit| {
             unit.put_consent(&consent(number, 100)).await?;
             unit.insert_capture(&capture(number, number, 1)).await?;
             unit.insert_token(&token(number, number, TokenKind::Card, 1, None)).await?;
             unit.insert_face_print(&print(number, number, 1, 100)).await?;
+            unit.insert_proposal(&proposed(number, Some(number))).await?;
+            unit.insert_enrolment_challenge(&enrolment_challenge(number)).await?;
+            for row in &waiting {
+                unit.insert_confirmation(row).await?;
+            }
+            unit.settle_confirmation(&waiting[1].id, waiting[1].key.attempt).await?;
             assert!(unit.block_customer(&id, stays, at(7)).await?);
             Ok(())
         })
@@ -113,7 +126,21 @@ pub async fn a_blocked_customer_keeps_what_must_stay_and_nothing_else(store: &dy
         assert_eq!(store.tokens(&id).await.unwrap(), []);
         assert_eq!(store.face_prints(&id, at(1), 9).await.unwrap(), []);
         assert!(store.consent(&id).await.unwrap().is_some());
+        // What waits is over and can be decided on; what is settled is known by its decision.
+        let of = PendingOf::Customer(&id);
+        assert_eq!(store.pending_confirmations(of, 0, at(1), 9).await.unwrap(), []);
+        let [waits, settled] = &waiting;
+        let found = store.confirmation_of(&waits.key).await.unwrap().unwrap();
+        assert_eq!((found.expires_at, &found.sealed), (at(0), &waits.sealed));
+        let found = store.confirmation_of(&settled.key).await.unwrap().unwrap();
+        assert_eq!((found.settled_by, found.sealed.len()), (Some(settled.key.attempt), 0));
+        // Captures that were proposed are captures; a challenge for another one leads nowhere.
+        let proposal = store.proposal(&proposed(number, None).id).await.unwrap().unwrap();
+        assert_eq!(proposal.content.is_empty(), !stays.templates);
+        let challenge = enrolment_challenge(number).hash;
+        assert_eq!(store.enrolment_challenge(&challenge).await.unwrap(), None);
     }
+    doubles_are_not_freed(store).await;
     let stays = Stays { templates: false, number: false };
     write(store, async |unit| {
         assert!(unit.erase_customer(&customer_id(1), at(8)).await?);
@@ -123,6 +150,50 @@ pub async fn a_blocked_customer_keeps_what_must_stay_and_nothing_else(store: &dy
     })
     .await
     .unwrap();
+}
+
+/// Whoever was, or may be, found to be somebody who withdraws stays so; who was found not to be is tied no more.
+async fn doubles_are_not_freed(store: &dyn Store) {
+    let resolutions = [None, Some("same_person"), Some("different_people")];
+    let rows: Vec<_> = (4..)
+        .zip(resolutions)
+        .map(|(of, word)| DuplicateRow {
+            resolution: word.map(str::to_owned),
+            ..duplicate(of, 3, 40)
+        })
+        .collect();
+    for number in 3..=6 {
+        add_customer(store, number).await;
+    }
+    let (three, stays) = (customer_id(3), Stays { templates: true, number: true });
+    write(store, async |unit| {
+        for row in &rows {
+            unit.insert_duplicate(row).await?;
+        }
+        unit.insert_duplicate(&duplicate(3, 4, 40)).await?;
+        unit.block_customer(&three, stays, UnixMillis::new(7)).await
+    })
+    .await
+    .unwrap();
+    let of = async |number: u8| store.duplicates(&customer_id(number)).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!((of(3).await, of(6).await), (vec![], vec![]));
+        assert_eq!((&of(4).await[..], &of(5).await[..]), (&rows[..1], &rows[1..2]));
+        let at = UnixMillis::new(8);
+        write(store, async |unit| unit.erase_customer(&three, at).await).await.unwrap();
+    }
+}
+
+fn enrolment_challenge(of: u8) -> EnrolmentChallengeRow {
+    EnrolmentChallengeRow {
+        hash: digest(of),
+        customer: customer_id(of),
+        modality: Modality::Face,
+        terminal: terminal("DESK-1"),
+        opened_by: digest(90),
+        answer: digest(91),
+        expires_at: UnixMillis::new(100),
+    }
 }
 
 fn print(number: u8, of: u8, at: i64, until: i64) -> FacePrintRow {

@@ -54,7 +54,7 @@ pub async fn a_key_of_a_person_is_registered_once_and_revoked_once(store: &dyn S
     assert_eq!(store.principals(None, 1).await.unwrap(), [revoked]);
 }
 
-fn proposed(number: u8, customer: Option<u8>) -> ProposedRow {
+pub fn proposed(number: u8, customer: Option<u8>) -> ProposedRow {
     let at = |ms: i64| UnixMillis::new(i64::from(number) * 100 + ms);
     ProposedRow {
         id: ProposalId::new([number; 16]),
@@ -132,9 +132,22 @@ pub async fn a_proposal_is_closed_once_and_its_content_goes(store: &dyn Store) {
     let (nobody, closure) = (ProposalId::new([9; 16]), &ends[0].1);
     let none = write(store, async |unit| unit.close_proposal(&nobody, closure).await).await;
     assert!(!none.unwrap());
-    // An erasure takes what was proposed about the customer with it.
+    // What waits about a customer ends at once; an erasure takes what was proposed with it, and whom it was about.
     let (two, at) = (customer_id(2), UnixMillis::new(80));
-    write(store, async |unit| unit.erase_customer(&two, at).await).await.unwrap();
+    let closure = done(ProposalState::Withdrawn, None);
+    write(store, async |unit| {
+        unit.insert_proposal(&proposed(8, Some(2))).await?;
+        assert_eq!(unit.close_proposals_of(&two, &closure).await?, 2);
+        assert_eq!(unit.close_proposals_of(&two, &closure).await?, 0);
+        let held = unit.proposal(&rows[1].id).await?.unwrap();
+        assert_eq!((held.content.len(), held.closed.as_ref()), (0, Some(&closure)));
+        assert_eq!((held.customer, held.subject.as_str()), (Some(two), "subject"));
+        unit.erase_customer(&two, at).await
+    })
+    .await
+    .unwrap();
     let left = store.proposal(&rows[1].id).await.unwrap().unwrap();
-    assert_eq!((left.content.len(), left.closed), (0, None));
+    assert_eq!((left.customer, left.subject.as_str()), (None, ""));
+    let other = store.proposal(&rows[0].id).await.unwrap().unwrap();
+    assert_eq!((other.customer, other.subject.as_str()), (Some(customer_id(1)), "subject"));
 }

@@ -91,10 +91,21 @@ pub async fn an_enrolments_challenge_is_used_once_and_goes_with_its_end_or_the_c
     }
     assert_eq!(store.enrolment_challenge(&digest(9)).await.unwrap(), None);
     write(store, async |unit| {
+        // One of the same enroller for the same finger of the same customer takes their place.
+        let finger = row(5, 1, finger, 300);
+        let other =
+            EnrolmentChallengeRow { opened_by: digest(92), hash: digest(6), ..finger.clone() };
+        unit.insert_enrolment_challenge(&other).await?;
+        assert_eq!(unit.drop_enrolment_challenges(&other).await?, 1);
+        let thumb = Modality::Finger(FingerPosition::LeftThumb);
+        assert_eq!(unit.drop_enrolment_challenges(&row(7, 1, thumb, 300)).await?, 0);
         assert!(unit.take_enrolment_challenge(&rows[0].hash).await?);
         assert!(!unit.take_enrolment_challenge(&rows[0].hash).await?);
         assert_eq!(unit.forget_enrolment_challenges(at(200)).await?, 0);
         assert_eq!(unit.forget_enrolment_challenges(at(201)).await?, 1);
+        unit.insert_enrolment_challenge(&finger).await?;
+        assert_eq!(unit.drop_enrolment_challenges(&finger).await?, 2);
+        unit.insert_enrolment_challenge(&finger).await?;
         unit.erase_customer(&customer_id(1), at(5)).await.map(drop)
     })
     .await

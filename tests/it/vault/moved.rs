@@ -179,6 +179,7 @@ async fn a_sealed_value_opens_in_its_own_row_column_and_customer_only() {
     }
     assert_eq!((cells.len(), refused), (12, 110), "each of twelve with each of eleven others");
     sessions_do_not_move(&mut bench).await;
+    nobodys_key_is_vouched_for(&mut bench).await;
     // Where nothing is swapped everything opens: what was refused was refused for that.
     for cell in cells.iter().filter(|cell| cell.used_by != Use::Nothing) {
         assert!(bench.use_it(cell.used_by).await.unwrap(), "{cell:?}");
@@ -208,6 +209,22 @@ async fn sessions_do_not_move(bench: &mut Bench) {
         let refused = bench.terminal.verify(verify(id, 1, challenge, demo(face))).await;
         let refused = refused.unwrap_err();
         assert!(is_closed(&refused), "{}: {refused:?}", reason(&refused));
+    }
+}
+
+/// The gateway signs for no key that it cannot open to, and gives a challenge all the same.
+async fn nobodys_key_is_vouched_for(bench: &mut Bench) {
+    let rows: Vec<i64> = column(&bench.db, "SELECT rowid FROM capture_keys");
+    let cell =
+        Cell { table: "capture_keys", column: "public_key", row: rows[0], used_by: Use::Nothing };
+    let own = value(&bench.db, &cell);
+    for (id, key, is_given) in [("K1", &own, true), ("K2", &vec![9; 32], false), ("K3", &own, true)]
+    {
+        put(&bench.db, &cell, key);
+        let answer = bench.terminal.begin_capture(begin(id, CARD)).await.unwrap().into_inner();
+        assert_eq!(answer.challenge.len(), 32);
+        let given = answer.capture_key.map(|given| given.public_key);
+        assert_eq!(given, is_given.then(|| own.clone()), "{id}");
     }
 }
 
