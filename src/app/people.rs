@@ -68,27 +68,43 @@ pub(super) fn write_first(
         signature: STANDARD.encode(signature),
     };
     let json = serde_json::to_vec_pretty(&first)?;
-    write_new(&data.path().join(FIRST), &json, 0o644)
+    write_new(&data.path().join(FIRST), &json, 0o600)
 }
 
-/// Registers the first people where nobody ever was.
+/// Registers the first people where nobody ever was, once: their file goes then, and where the ledger tells of
+/// people who were pinned the root key's word of then counts no more.
 pub(super) async fn pin_first(data: &DataDir, gateway: &Gateway) -> Result<()> {
-    if !gateway.principals(None, 1).await?.is_empty() {
-        return Ok(());
-    }
     let path = data.path().join(FIRST);
+    if !gateway.principals(None, 1).await?.is_empty() {
+        return remove(&path);
+    }
     let Some(bytes) = read_bounded(&path, FILE_BYTES_MAX)? else {
         tracing::warn!(
             "nobody is registered, so no person is let in: `tulga principals pin` registers the first ones"
         );
         return Ok(());
     };
+    if gateway.was_anybody_pinned().await? {
+        tracing::error!(
+            "nobody is registered, and the ledger tells of people who were: no person is let in; put the database back, or register them anew by `tulga principals pin`"
+        );
+        return Ok(());
+    }
     let damaged = || format!("{} is damaged", path.display());
     let First { people, signature } = serde_json::from_slice(&bytes).with_context(damaged)?;
     let people = people.into_iter().map(FirstPerson::parsed).collect::<Result<_>>();
     let signature = STANDARD.decode(signature).with_context(damaged)?;
     gateway.pin_principals(people.with_context(damaged)?, &signature).await?;
-    Ok(())
+    remove(&path)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            Err(cause).with_context(|| format!("{} cannot be removed", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl FirstPerson {

@@ -17,7 +17,7 @@ use crate::crypto::{Digest, length_prefixed, sha256};
 use crate::domain::four_eyes::{StaffRole, TwoPersonAct};
 use crate::domain::id::{PrincipalName, ProposalId, TenantId, UnitName};
 use crate::receipt::{self, Administration, Content, verify};
-use crate::store::{PrincipalRow, StoreError, UnitOfWork};
+use crate::store::{EntryFilter, PrincipalRow, StoreError, UnitOfWork};
 
 /// The word of the entry of a person whom two others registered.
 pub(super) const REGISTERED: &str = "principal_registered";
@@ -287,6 +287,30 @@ impl Gateway {
             (PINNED, NewPrincipal::particulars(&people))
         };
         Ok(said.act == act && said.details == Some(details.labelled()))
+    }
+
+    /// Whether the ledger tells of people whom the root key's holder registered, whatever the register says.
+    ///
+    /// # Errors
+    ///
+    /// What the store cannot do, or an entry that does not verify.
+    pub async fn was_anybody_pinned(&self) -> Result<bool, GatewayError> {
+        const PAGE: u32 = 1_000;
+        let installed = self.keyring.installed()?;
+        let mut from = 0;
+        loop {
+            let page = self.entries(from, &EntryFilter::default(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(false) };
+            from = last.place + 1;
+            for entry in &page {
+                let verified = verify(&entry.jws, &installed.register)
+                    .map_err(|cause| GatewayError::internal("an entry", cause))?;
+                match &verified.body().content {
+                    Content::Administration(said) if said.act == PINNED => return Ok(true),
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Registers people on the word of the root key's holder: the first ones, and whoever is needed where

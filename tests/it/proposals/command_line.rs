@@ -64,6 +64,39 @@ async fn two_people_erase_at_the_command_line() {
     site.finish().await;
 }
 
+/// The root key's word on the first people counts once: whoever empties the register and puts their file back
+/// brings nobody back.
+#[test]
+fn the_first_people_are_registered_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let home = Home::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    assert!(home.command(&["init"]).output().unwrap().status.success());
+    let file = home.data().path().join("principals.json");
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let kept = std::fs::read(&file).unwrap();
+    let asks = |gateway: &crate::process::Gateway| {
+        runtime.block_on(async {
+            let channel = gateway.connect(&home, Role::Admin, "dev").await;
+            terminals(&channel).await.map_err(|status| reason(&status))
+        })
+    };
+    let mut gateway = home.serve();
+    assert_eq!(asks(&gateway), Ok(()));
+    assert!(!file.exists(), "it has done its work");
+    assert!(gateway.terminate());
+
+    let database = rusqlite::Connection::open(home.data().path().join("tulga.sqlite")).unwrap();
+    assert!(database.execute("DELETE FROM principals", []).unwrap() > 1);
+    drop(database);
+    std::fs::write(&file, kept).unwrap();
+    let gateway = home.serve();
+    assert_eq!(asks(&gateway), Err("DEV_UNKNOWN".into()));
+    assert!(gateway.log().contains("the ledger tells of people who were"), "{}", gateway.log());
+}
+
 /// A folder without the first people's file is one of an earlier version, or of a bank with its own authority.
 #[test]
 fn the_root_keys_holder_registers_people_while_the_gateway_is_stopped() {
