@@ -222,12 +222,8 @@ impl Gateway {
         let writes = vec![Write::EraseEnded(*customer), Write::Lock(LockWrite::ForgetTries(tries))];
         let _turn = self.activation.lock().await;
         let performed = self.perform_as(content, None, writes).await;
-        self.refresh_gallery(customer).await?;
-        match performed {
-            Ok(logged) => {
-                self.mark_erased(customer)?;
-                Ok(Some(logged))
-            }
+        match self.settle_erasure(customer, performed).await {
+            Ok(logged) => Ok(Some(logged)),
             Err(GatewayError::State(NOTHING_DUE)) => Ok(None),
             Err(error) => Err(error),
         }

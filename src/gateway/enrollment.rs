@@ -217,11 +217,20 @@ impl Gateway {
         writes.push(Write::Erase(*customer));
         writes.push(Write::Lock(LockWrite::ForgetTries(tries)));
         let performed = self.perform_as(content, None, writes).await;
+        self.settle_erasure(customer, performed).await
+    }
+
+    /// What follows an erasure's commit: a backup of before must not bring them back, which is remembered
+    /// before anybody is told, whatever becomes of the gallery.
+    pub(super) async fn settle_erasure(
+        &self,
+        customer: &CustomerId,
+        performed: Result<Logged, GatewayError>,
+    ) -> Result<Logged, GatewayError> {
+        let marked = if performed.is_ok() { self.mark_erased(customer) } else { Ok(()) };
         self.refresh_gallery(customer).await?;
-        let logged = performed?;
-        // A backup of before must not bring them back: that is remembered before anybody is told.
-        self.mark_erased(customer)?;
-        Ok(logged)
+        marked?;
+        performed
     }
 
     /// One customer, without anything personal.

@@ -139,7 +139,8 @@ impl Gateway {
     /// # Errors
     ///
     /// [`GatewayError::State`] when it may not be approved: too early, too late, closed, by the same person or
-    /// one of the same unit; and whatever the act itself cannot do.
+    /// one of the same unit; and whatever the act itself cannot do. [`GatewayError::Store`] also when somebody
+    /// is erased and that could not be remembered outside the database: the same call again remembers it.
     pub async fn approve_proposal(
         self: &Arc<Self>,
         actor: &Actor,
@@ -274,10 +275,15 @@ impl Gateway {
 
     async fn open_row(&self, id: &ProposalId) -> Result<ProposedRow, GatewayError> {
         let row = self.store.proposal(id).await?.ok_or(GatewayError::NotFound("proposal"))?;
-        if row.closed.is_some() {
-            return Err(WAITS_NO_MORE);
+        match (row.act, row.state(), &row.customer) {
+            (_, ProposalState::Open, _) => Ok(row),
+            (TwoPersonAct::Erasure, ProposalState::Done, Some(customer)) => {
+                // Whoever approved it may have been told that it failed after its commit.
+                self.mark_if_erased(customer).await?;
+                Err(WAITS_NO_MORE)
+            }
+            _ => Err(WAITS_NO_MORE),
         }
-        Ok(row)
     }
 
     fn close_write(&self, row: ProposedRow, state: ProposalState, by: Option<&Actor>) -> Write {

@@ -22,7 +22,7 @@ use tulga::capture::{DecodeLimits, DecodedImage, encode_png};
 use tulga::clock::ManualClock;
 use tulga::crypto::{Digest, PublicKey, SeededEntropy, Signer};
 use tulga::domain::decision::Outcome;
-use tulga::domain::four_eyes::StaffRole;
+use tulga::domain::four_eyes::{FourEyes, StaffRole, TwoPersonAct};
 use tulga::domain::id::{
     Attempt, Challenge, CustomerId, HostTransactionId, PrincipalName, TenantId, TerminalId,
     UnitName,
@@ -381,6 +381,10 @@ pub struct Rig {
     origins: Vec<&'static str>,
     /// How long a capture is known again; elsewhere the tests show the same photographs again and again.
     capture_seen_ms: i64,
+    /// Who was erased, as it is remembered outside the store.
+    pub erased: Arc<Mutex<BTreeSet<Digest>>>,
+    /// The acts that take two people, beside those that always do.
+    pub two_person_acts: BTreeSet<TwoPersonAct>,
 }
 
 /// Keys that never change.
@@ -450,6 +454,8 @@ impl Rig {
             attempts: 0.into(),
             origins: vec![ORIGIN],
             capture_seen_ms,
+            erased: Arc::default(),
+            two_person_acts: BTreeSet::new(),
         };
         rig.running = Some(rig.open().await.unwrap());
         rig
@@ -502,15 +508,25 @@ impl Rig {
                 self.guard.last().unwrap().map_or(1, |it| it.entries + 1),
             )),
             guard: Arc::clone(&self.guard) as _,
-            erased: Arc::new(Mutex::new(BTreeSet::<Digest>::new())),
+            erased: Arc::clone(&self.erased) as _,
             references: None,
             witnesses: None,
             timestamping: None,
             authority: Arc::new(NoAuthority),
             keyring: Keyring::open(files, keys, &[]).unwrap(),
-            settings: Settings { capture_seen_ms: self.capture_seen_ms, ..settings() },
+            settings: self.settings(),
         })
         .await
+    }
+
+    fn settings(&self) -> Settings {
+        let settings = settings();
+        let acts = self.two_person_acts.clone();
+        Settings {
+            capture_seen_ms: self.capture_seen_ms,
+            four_eyes: FourEyes { acts, ..settings.four_eyes },
+            ..settings
+        }
     }
 
     /// Registers people on the root key's word, each in a unit of their own; again for who is there is nothing.
@@ -698,7 +714,7 @@ fn settings() -> Settings {
         capture_seen_ms: 0,
         build: Digest::new([8; 32]),
         two_people: false,
-        four_eyes: tulga::domain::four_eyes::FourEyes {
+        four_eyes: FourEyes {
             acts: BTreeSet::new(),
             delay_ms: std::collections::BTreeMap::new(),
             expires_ms: 72 * 3_600_000,

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use tulga::crypto::Digest;
 use tulga::domain::decision::Outcome;
-use tulga::domain::four_eyes::{ProposalState, StaffRole};
+use tulga::domain::four_eyes::{ProposalState, StaffRole, TwoPersonAct};
 use tulga::domain::id::{Attempt, PrincipalName, UnitName};
 use tulga::domain::money::Currency;
 use tulga::domain::transaction::CashOutcome;
 use tulga::gateway::request::{Actor, Answer, ReportOutcome};
-use tulga::gateway::{EntryFilter, Gateway, GatewayError, NewPrincipal};
+use tulga::gateway::{Acted, EntryFilter, Gateway, GatewayError, NewPrincipal};
 
 use super::{FAULTS, Rig, business_date, demo, enroller, terminal};
 
@@ -163,6 +163,43 @@ async fn every_fault_at_every_step_of_an_approval_leaves_it_done_once_or_waiting
             assert_eq!(gateway.proposal(&id).await.unwrap().state, ProposalState::Done, "{at}");
             assert_eq!(size(&rig).await, before + 1, "{at}: one act, one entry");
             assert!(gateway.admits_person(new.role, &new.name, &new.spki).await.unwrap(), "{at}");
+            rig.audited().await;
+        }
+    }
+    assert!(struck >= 15, "only {struck} faults struck");
+}
+
+/// Whatever fails under an erasure that a second person approves: once it is done, asking again remembers it
+/// outside the store, or a backup would bring the customer back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_fault_at_every_step_of_an_agreed_erasure_is_made_good_by_asking_again() {
+    let mut struck = 0;
+    for fault in FAULTS {
+        for step in 0.. {
+            let mut rig = Rig::new().await;
+            rig.two_person_acts.insert(TwoPersonAct::Erasure);
+            rig.restart().await;
+            let gateway = rig.gateway();
+            let (one, two) = (administrator("one", 21), administrator("two", 22));
+            rig.pin(&[&one, &two]).await;
+            let customer = rig.enrol().await;
+            let Acted::Waits(waits) = gateway.erase(&one, &customer).await.unwrap() else {
+                panic!("it takes two")
+            };
+            let id = waits.row.id;
+            rig.store.fail_after(step, fault);
+            let first = gateway.approve_proposal(&two, &id).await;
+            if !rig.store.script_is_done() {
+                first.unwrap();
+                break;
+            }
+            struck += 1;
+            let at = format!("{fault:?} at {step}");
+            let again = gateway.approve_proposal(&two, &id).await;
+            assert!(first.is_ok() || again.is_ok() || matches!(again, Err(GatewayError::State(_))));
+            let state = gateway.proposal(&id).await.unwrap().state;
+            assert_eq!(state, ProposalState::Done, "{at}: {first:?}, {again:?}");
+            assert_eq!(rig.erased.lock().unwrap().len(), 1, "{at}: {first:?}, {again:?}");
             rig.audited().await;
         }
     }

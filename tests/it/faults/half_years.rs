@@ -29,7 +29,7 @@ impl Rig {
         self
     }
 
-    async fn restart(&mut self) {
+    pub(super) async fn restart(&mut self) {
         let (gateway, tasks) = self.running.take().unwrap();
         drop(gateway);
         tasks.finish().await;
