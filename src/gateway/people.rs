@@ -142,7 +142,8 @@ pub(super) async fn require_another(
     Ok(())
 }
 
-async fn registered(
+/// Somebody's row, if their key counts.
+pub(super) async fn registered(
     unit: &mut dyn UnitOfWork,
     person: Person<'_>,
 ) -> Result<Option<PrincipalRow>, GatewayError> {
@@ -426,7 +427,7 @@ impl Gateway {
     /// # Errors
     ///
     /// [`GatewayError::NotFound`] for a key that is not registered, or revoked; [`GatewayError::Exists`] when
-    /// the same is proposed already.
+    /// the same person proposed the same already.
     pub async fn propose_revocation(
         &self,
         actor: &Actor,

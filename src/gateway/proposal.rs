@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::Gateway;
 use super::act::{Write, receipt_actor};
 use super::error::GatewayError;
-use super::people::{PeopleWrite, Person, REGISTERED, SAYS_ELSE, require_another};
+use super::people::{PeopleWrite, Person, REGISTERED, SAYS_ELSE, registered, require_another};
 use super::request::{Actor, Logged};
 use super::sequencer::Slot;
 use crate::crypto::random_bytes;
@@ -231,7 +231,7 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`GatewayError::State`] when it waits no more, or is somebody else's.
+    /// [`GatewayError::State`] when it waits no more, is somebody else's, or is the revocation of whoever asks.
     pub async fn withdraw_proposal(
         &self,
         actor: &Actor,
@@ -360,6 +360,10 @@ async fn open(
     }
     let mut same = unit.proposals_about(row.act, &row.subject).await?;
     same.retain(|other| now < other.expires_at);
+    if row.act == TwoPersonAct::PrincipalRevocation {
+        // Or whoever is to be revoked could propose it first, and take it back in time.
+        same.retain(|other| other.proposed_key == row.proposed_key);
+    }
     // Captures add up; of anything else two proposals are one.
     let most = match row.act {
         TwoPersonAct::FurtherCapture | TwoPersonAct::TemplateImport => TEMPLATE_CAPTURES_MAX,
@@ -387,11 +391,37 @@ async fn close(
         (ProposalState::Done, Some((name, key))) => {
             require_approval(unit, &row, name, key, closure.at).await?;
         }
-        (ProposalState::Withdrawn, Some(_)) => {}
+        (ProposalState::Withdrawn, Some((name, key))) => {
+            require_withdrawal(unit, &row, Person::of(name, key)).await?;
+        }
         (ProposalState::Expired, None) if closure.at >= row.expires_at => {}
         _ => return Err(GatewayError::broken("a proposal does not end like this")),
     }
     if unit.close_proposal(&row.id, closure).await? { Ok(()) } else { Err(WAITS_NO_MORE) }
+}
+
+/// Nobody whose key counts no more stops anything, nor does whoever is to be revoked, unless they asked for it.
+async fn require_withdrawal(
+    unit: &mut dyn UnitOfWork,
+    row: &ProposedRow,
+    who: Person<'_>,
+) -> Result<(), GatewayError> {
+    if registered(unit, who).await?.is_none() {
+        return Err(GatewayError::State(
+            "the key of whoever withdraws is not registered, or was revoked",
+        ));
+    }
+    let is_theirs = row.proposed_by == *who.name && row.proposed_key == *who.key;
+    if is_theirs || row.act != TwoPersonAct::PrincipalRevocation {
+        return Ok(());
+    }
+    let Content::Person(about) = Content::of(row)? else {
+        return Err(GatewayError::broken("a proposal's content is another act's"));
+    };
+    if Person::of(&about.name, &about.spki).is(&who) {
+        return Err(GatewayError::State("whoever a revocation is about does not withdraw it"));
+    }
+    Ok(())
 }
 
 async fn require_approval(

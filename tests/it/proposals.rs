@@ -642,3 +642,37 @@ async fn a_proposal_that_no_entry_tells_of_is_approved_by_nobody() {
     drop((database, third));
     office.close().await;
 }
+
+/// Who is to be revoked does not stop it: not with another key of theirs, and not by proposing it first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_withdraws_their_own_revocation_that_others_proposed() {
+    let office = Office::open().await;
+    let (bad, certificate) = office.colleague("bad", "branch").await;
+    let second_key = {
+        let tenant = tulga::domain::id::TenantId::try_from("dev").unwrap();
+        let authority = office.site.pki().load_authority(tenant).unwrap();
+        let name = PrincipalName::try_from("bad").unwrap();
+        let validity = tulga::pki::Validity::of_leaf(SystemClock.now());
+        authority.issue_client(Role::Admin, &name, validity).unwrap()
+    };
+    office.site.pinned(&second_key, "branch").await;
+    let other_key = office.connect(&second_key).await;
+    // Their own proposal is theirs, and stands in nobody's way.
+    let own = revoke(&bad, &certificate).await.unwrap().proposal_id;
+    let id = revoke(&office.one, &certificate).await.unwrap().proposal_id;
+    let twice = revoke(&office.one, &certificate).await.unwrap_err();
+    assert_eq!(reason(&twice), "REQ_EXISTS");
+    for who in [&bad, &other_key] {
+        assert_eq!(reason(&withdraw(who, &id).await.unwrap_err()), "REQ_STATE");
+    }
+    assert_eq!(office.status_of(&id).await.state(), proto::ProposalState::Open);
+    withdraw(&bad, &own).await.unwrap();
+    // Another administrator stops it, and proposes it anew.
+    withdraw(&office.two, &id).await.unwrap();
+    let id = revoke(&office.one, &certificate).await.unwrap().proposal_id;
+    office.clock.advance_millis(DELAY_MS);
+    approve(&office.two, &id).await.unwrap();
+    assert_eq!(reason(&terminals(&bad).await.unwrap_err()), "DEV_UNKNOWN");
+    drop((bad, other_key));
+    office.close().await;
+}
