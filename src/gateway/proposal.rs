@@ -24,7 +24,8 @@ use crate::store::{Closure, ProposedRow, UnitOfWork};
 
 pub(super) use content::{Content, commit_of};
 
-/// Most proposals that may wait.
+/// Most proposals of one act by one person that may wait: nobody's flood stands in the way of what others
+/// propose, or of the flood's end, which is a revocation.
 const OPEN_MAX: u64 = 1000;
 
 /// Most proposals that the clerk closes at once.
@@ -355,8 +356,8 @@ async fn open(
     row: &ProposedRow,
     now: UnixMillis,
 ) -> Result<(), GatewayError> {
-    if unit.proposals_open().await? >= OPEN_MAX {
-        return Err(GatewayError::State("too many proposals wait for an approval"));
+    if unit.proposals_open(row.act, &row.proposed_by).await? >= OPEN_MAX {
+        return Err(GatewayError::State("too many proposals of one person wait for an approval"));
     }
     let mut same = unit.proposals_about(row.act, &row.subject).await?;
     same.retain(|other| now < other.expires_at);

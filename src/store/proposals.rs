@@ -99,8 +99,12 @@ pub trait ProposalWrites: Send {
         act: TwoPersonAct,
         subject: &str,
     ) -> Result<Vec<ProposedRow>, StoreError>;
-    /// How many are open.
-    async fn proposals_open(&mut self) -> Result<u64, StoreError>;
+    /// How many of an act are open that somebody of this name proposed.
+    async fn proposals_open(
+        &mut self,
+        act: TwoPersonAct,
+        by: &PrincipalName,
+    ) -> Result<u64, StoreError>;
     /// Keeps a proposal; [`StoreError::Exists`] for a number that is there.
     async fn insert_proposal(&mut self, row: &ProposedRow) -> Result<(), StoreError>;
     /// Closes a proposal and destroys its content; false if none of the number is open.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{MemoryStore, MemoryUnit, State, at_most, insert};
 use crate::domain::four_eyes::TwoPersonAct;
-use crate::domain::id::{CustomerId, ProposalId};
+use crate::domain::id::{CustomerId, PrincipalName, ProposalId};
 use crate::domain::time::UnixMillis;
 use crate::store::{Closure, ProposalReads, ProposalWrites, ProposedRow, StoreError};
 
@@ -70,9 +70,15 @@ impl ProposalWrites for MemoryUnit {
         }))
     }
 
-    async fn proposals_open(&mut self) -> Result<u64, StoreError> {
-        let open = self.state()?.proposals.values().filter(|row| row.closed.is_none()).count();
-        Ok(u64::try_from(open).unwrap_or(u64::MAX))
+    async fn proposals_open(
+        &mut self,
+        act: TwoPersonAct,
+        by: &PrincipalName,
+    ) -> Result<u64, StoreError> {
+        let open = self.state()?.proposals_where(|row| {
+            row.closed.is_none() && row.act == act && row.proposed_by == *by
+        });
+        Ok(u64::try_from(open.len()).unwrap_or(u64::MAX))
     }
 
     async fn insert_proposal(&mut self, row: &ProposedRow) -> Result<(), StoreError> {

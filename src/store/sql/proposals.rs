@@ -8,7 +8,7 @@ use super::parse::{Fields, stored};
 use super::read::parsed;
 use super::write::SqlUnit;
 use crate::domain::four_eyes::{ProposalState, TwoPersonAct};
-use crate::domain::id::{CustomerId, ProposalId};
+use crate::domain::id::{CustomerId, PrincipalName, ProposalId};
 use crate::domain::time::UnixMillis;
 use crate::store::{Closure, ProposalReads, ProposalWrites, ProposedRow, StoreError};
 
@@ -117,9 +117,14 @@ impl ProposalWrites for SqlUnit {
         parsed(TABLE, &rows, Fields::proposed)
     }
 
-    async fn proposals_open(&mut self) -> Result<u64, StoreError> {
-        let sql = "SELECT COUNT(*) AS open FROM proposals WHERE state = 'open'";
-        let row = query(sql).single(self.connection())?;
+    async fn proposals_open(
+        &mut self,
+        act: TwoPersonAct,
+        by: &PrincipalName,
+    ) -> Result<u64, StoreError> {
+        let sql = "SELECT COUNT(*) AS open FROM proposals \
+                   WHERE state = 'open' AND act = $1 AND proposed_by = $2";
+        let row = query(sql).bind(act.as_str()).bind(by.as_str()).single(self.connection())?;
         Fields::of(TABLE, &row).natural("open")
     }
 

@@ -82,7 +82,11 @@ pub async fn a_proposal_is_closed_once_and_its_content_goes(store: &dyn Store) {
         for row in rows.iter().rev() {
             unit.insert_proposal(row).await?;
         }
-        assert_eq!(unit.proposals_open().await?, 4);
+        // Of one act and one person: the first row's act is the fourth's too.
+        let [one, nobody] = ["one", "nobody"].map(|name| PrincipalName::try_from(name).unwrap());
+        assert_eq!(unit.proposals_open(rows[0].act, &one).await?, 2);
+        assert_eq!(unit.proposals_open(rows[1].act, &one).await?, 1);
+        assert_eq!(unit.proposals_open(rows[0].act, &nobody).await?, 0);
         assert_eq!(unit.proposal(&rows[0].id).await?, Some(rows[0].clone()));
         // The same act about the same subject, in the order of the entries.
         let about = unit.proposals_about(rows[0].act, "subject").await?;
