@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::convert::{answer, capture, noun, proposal, request as asked};
 use super::peer::{AdminPermit, EnrollerPermit};
 use super::status;
+use crate::domain::four_eyes::StaffRole;
 use crate::domain::id::CustomerId;
 use crate::gateway::request::Actor;
 use crate::gateway::{Acted, ExportedTemplate, Gateway, GatewayError, Withdrawal};
@@ -408,7 +409,10 @@ impl EnrollmentService for Enrollment {
         tokio::spawn(async move {
             loop {
                 let answer = match rows.message().await {
-                    Ok(Some(row)) => Ok(import(&gateway, permit.actor(), row).await),
+                    Ok(Some(row)) => match require_admitted(&gateway, permit.actor()).await {
+                        Ok(()) => Ok(import(&gateway, permit.actor(), row).await),
+                        Err(refused) => Err(refused),
+                    },
                     Ok(None) => break,
                     Err(broken) => Err(status::of(status::reason_of_foreign(broken.code()))),
                 };
@@ -421,6 +425,14 @@ impl EnrollmentService for Enrollment {
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
+}
+
+/// The door asks once a call, and this one may last: whoever is revoked in its middle imports no further row.
+async fn require_admitted(gateway: &Gateway, actor: &Actor) -> Result<(), Status> {
+    let unknown = || status::of("DEV_UNKNOWN");
+    let role = StaffRole::from_word(actor.role).ok_or_else(unknown)?;
+    let is_admitted = gateway.admits_person(role, &actor.name, &actor.spki).await?;
+    if is_admitted { Ok(()) } else { Err(unknown()) }
 }
 
 /// Imports one row. Its failure is its answer: it ends nothing but itself.

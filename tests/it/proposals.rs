@@ -676,3 +676,41 @@ async fn nobody_withdraws_their_own_revocation_that_others_proposed() {
     drop((bad, other_key));
     office.close().await;
 }
+
+/// The door asks who somebody is once a call; an import asks again for each row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_ends_where_its_enroller_is_revoked() {
+    let office = Office::open().await;
+    let certificate = office.site.certified(Role::Enroller, "leaves");
+    office.site.pinned(&certificate, "branch").await;
+    let mut desk = EnrollmentServiceClient::new(office.connect(&certificate).await);
+    let row = |row| proto::BulkImportRequest {
+        row,
+        iin: iin_of_nobody(u32::try_from(row).unwrap()),
+        consent: Some(consent()),
+        images: vec![demo("biden.jpg")],
+        language: "en".into(),
+        ..proto::BulkImportRequest::default()
+    };
+    let (rows, stream) = tokio::sync::mpsc::channel(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    rows.send(row(1)).await.unwrap();
+    let mut answers = desk.bulk_import(stream).await.unwrap().into_inner();
+    let taken = answers.message().await.unwrap().unwrap();
+    assert_eq!((taken.row, taken.error_reason.as_str()), (1, ""));
+    let identity = identify(&certificate.certificate_der).unwrap();
+    let person = NewPrincipal {
+        role: StaffRole::Enroller,
+        name: identity.principal.name,
+        unit: UnitName::try_from("branch").unwrap(),
+        spki: identity.spki,
+    };
+    office.site.root_act(RootAct::Unpin, vec![person]).await.unwrap();
+    let before = office.said().await.len();
+    rows.send(row(2)).await.unwrap();
+    let refused = answers.message().await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "DEV_UNKNOWN"));
+    assert_eq!(office.said().await.len(), before, "nobody was created");
+    drop((desk, answers, rows));
+    office.close().await;
+}
