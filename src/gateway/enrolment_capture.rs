@@ -45,6 +45,11 @@ pub(super) struct SignedCapture {
 }
 
 impl SignedCapture {
+    /// The same once the picture has been noted, where it was proposed: its key must count still.
+    pub const fn noted(by: SignedBy) -> Self {
+        Self { by, index: None, seen_ms: 0 }
+    }
+
     pub async fn apply(&self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<(), GatewayError> {
         self.by.require_counting(unit, slot.now).await?;
         if let Some(index) = &self.index {
@@ -103,6 +108,12 @@ impl Gateway {
         let pack = self.packs.current(self.clock.now()).await?;
         let least = pack.bars().enrolment_capture_signed;
         Ok(require_level(DeviceLevel::Certificate, least)?)
+    }
+
+    /// Refuses what was proposed as a capture and is signed less well than the pack in force wants by now.
+    pub(super) async fn require_signed_enrolment(&self, by: &SignedBy) -> Result<(), GatewayError> {
+        let pack = self.packs.current(self.clock.now()).await?;
+        Ok(require_level(by.level(), pack.bars().enrolment_capture_signed)?)
     }
 
     /// Takes what an enroller offers: opens it, checks its envelope, and uses its challenge up.

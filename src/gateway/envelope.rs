@@ -141,11 +141,11 @@ impl DeviceFault {
 
 /// What signed the captures of a decision; nothing, where they are unsigned. It is made of envelopes that
 /// hold, one for each kind of what was captured, and may be kept, sealed, to decide on it again.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct SignedBy(Vec<Seal>);
 
 /// One envelope that holds, in words.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seal {
     pub sensor: String,
     pub key_id: String,

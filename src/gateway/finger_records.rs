@@ -15,7 +15,6 @@ use crate::domain::modality::Modality;
 use crate::interchange::{ExportedView, Maker, MinutiaeRecord, foreign_model};
 use crate::matching::{PreparedView, Scratch, TEMPLATE_CAPTURES_MAX};
 use crate::receipt::{Administration, Content};
-use crate::store::CaptureRow;
 
 /// Fewest minutiae of a view that is taken over: as many as a capture must have.
 const MINUTIAE_MIN: usize = 12;
@@ -25,6 +24,9 @@ const PER_CM: u16 = 197;
 
 /// Room between the outermost minutia and the edge of the picture that a record tells of.
 const MARGIN_PX: f32 = 16.0;
+
+/// Another system's views stand in place of captures, not beside them.
+pub(super) const HAS_CAPTURES: GatewayError = GatewayError::State("the finger has captures already");
 
 /// A record given out, and the entry that says so.
 #[derive(Clone, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl Gateway {
         let modality = Modality::Finger(position);
         let rows = self.store.captures(customer).await?;
         if rows.iter().any(|row| row.modality == modality) {
-            return Err(GatewayError::State("the finger has captures already"));
+            return Err(HAS_CAPTURES);
         }
         let sealed = views
             .iter()
@@ -88,19 +90,6 @@ impl Gateway {
         self.refresh_gallery(customer).await?;
         performed?;
         Ok(Acted::Done(captures))
-    }
-
-    /// Refuses views of a finger that was captured since they were proposed.
-    pub(super) async fn require_no_captures(
-        &self,
-        customer: &CustomerId,
-        views: &[CaptureRow],
-    ) -> Result<(), GatewayError> {
-        let held = self.store.captures(customer).await?;
-        if held.iter().any(|row| views.iter().any(|view| view.modality == row.modality)) {
-            return Err(GatewayError::State("the finger has captures already"));
-        }
-        Ok(())
     }
 
     /// The views of a record, if all are of one finger and can be compared.

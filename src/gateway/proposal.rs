@@ -14,6 +14,7 @@ use super::error::GatewayError;
 use super::people::{PeopleWrite, Person, REGISTERED, SAYS_ELSE, registered, require_another};
 use super::request::{Actor, Logged};
 use super::sequencer::Slot;
+use super::templates::Agreed;
 use crate::crypto::random_bytes;
 use crate::domain::four_eyes::{ProposalState, StaffRole, TwoPersonAct};
 use crate::domain::id::{CustomerId, PrincipalName, ProposalId};
@@ -165,15 +166,17 @@ impl Gateway {
                 return self.erase_now(actor, &customer()?, vec![close]).await;
             }
             (TwoPersonAct::FurtherCapture, Content::Captures(rows)) => {
-                return self
-                    .insert_agreed(actor, &customer()?, "capture_added", rows, close, commit)
-                    .await;
+                let agreed = Agreed { rows, desk: None, is_import: false, close, commit };
+                return self.insert_agreed(actor, &customer()?, agreed).await;
+            }
+            (TwoPersonAct::FurtherCapture, Content::AtDesk(row, desk, signed_by)) => {
+                let desk = Some((desk, signed_by));
+                let agreed = Agreed { rows: vec![*row], desk, is_import: false, close, commit };
+                return self.insert_agreed(actor, &customer()?, agreed).await;
             }
             (TwoPersonAct::TemplateImport, Content::Captures(rows)) => {
-                self.require_no_captures(&customer()?, &rows).await?;
-                return self
-                    .insert_agreed(actor, &customer()?, "template_imported", rows, close, commit)
-                    .await;
+                let agreed = Agreed { rows, desk: None, is_import: true, close, commit };
+                return self.insert_agreed(actor, &customer()?, agreed).await;
             }
             (TwoPersonAct::PrincipalRegistration, Content::Person(person)) => {
                 (REGISTERED, PeopleWrite::Register(vec![person], Some(proposal)))

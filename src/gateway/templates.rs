@@ -11,8 +11,10 @@ use zeroize::Zeroizing;
 use super::Gateway;
 use super::act::{Act, Write, receipt_actor};
 use super::customer::{OpenedCaptures, Templates};
-use super::enrolment_capture::Offered;
+use super::enrolment_capture::{Offered, SignedCapture};
+use super::envelope::SignedBy;
 use super::error::GatewayError;
+use super::finger_records::HAS_CAPTURES;
 use super::proposal::Content as Proposed;
 use super::request::{Actor, Capture, CaptureAnswer, Logged, OfferedCapture, QualityComponent};
 use crate::crypto::{Digest, random_bytes};
@@ -20,7 +22,7 @@ use crate::domain::embedding::FaceEmbedding;
 use crate::domain::finger::FingerView;
 use crate::domain::finger_quality::FingerQualityReport;
 use crate::domain::four_eyes::TwoPersonAct;
-use crate::domain::id::{CaptureId, CustomerId};
+use crate::domain::id::{CaptureId, CustomerId, TerminalId};
 use crate::domain::modality::Modality;
 use crate::domain::quality::{Bar, QualityReport};
 use crate::domain::reason::Reason;
@@ -46,6 +48,19 @@ struct Considered {
     plain: Option<Zeroizing<Vec<u8>>>,
     quality: Vec<QualityComponent>,
     reasons: Vec<Reason>,
+}
+
+/// Captures that two people agreed on.
+pub(super) struct Agreed {
+    pub rows: Vec<CaptureRow>,
+    /// Where they were taken, and what signed them there; none of what answered no challenge.
+    pub desk: Option<(TerminalId, SignedBy)>,
+    /// Whether they are another system's, in place of captures.
+    pub is_import: bool,
+    /// What closes their proposal.
+    pub close: Write,
+    /// What their entry commits to.
+    pub commit: Digest,
 }
 
 impl Gateway {
@@ -89,7 +104,10 @@ impl Gateway {
         let mut writes: Vec<Write> = beside.collect();
         let act = TwoPersonAct::FurtherCapture;
         if self.settings.four_eyes.covers(act) && self.can_be_verified(customer).await? {
-            let content = Proposed::Captures(vec![row]);
+            let content = match signed {
+                Some(at) => Proposed::AtDesk(Box::new(row), at.terminal, at.by),
+                None => Proposed::Captures(vec![row]),
+            };
             let asked =
                 self.propose_act(actor, act, Some(*customer), subject, content, writes).await?;
             let proposal = Some(Box::new(asked));
@@ -116,30 +134,64 @@ impl Gateway {
         Ok(matches!(status, Some(CustomerStatus::Active | CustomerStatus::Suspended)))
     }
 
-    /// Adds captures that two people agreed on.
+    /// Adds captures that two people agreed on, if what let them be proposed still stands: nobody else's template
+    /// has taken the place of the one that they were compared with, and what signed them would do today.
     pub(super) async fn insert_agreed(
         &self,
         actor: &Actor,
         customer: &CustomerId,
-        word: &'static str,
-        rows: Vec<CaptureRow>,
-        close: Write,
-        commit: Digest,
+        agreed: Agreed,
     ) -> Result<Logged, GatewayError> {
         let subject = Some(self.subject_of(customer).await?);
         let _turn = self.activation.lock().await;
-        let mut writes = vec![close];
+        self.require_joinable(customer, &agreed).await?;
+        let Agreed { rows, desk, is_import, close, commit } = agreed;
+        let (terminal, signed_by) = desk.unzip();
+        let signed_by = signed_by.unwrap_or_default();
+        self.require_signed_enrolment(&signed_by).await?;
+        let mut writes = vec![close, Write::Signed(Box::new(SignedCapture::noted(signed_by)))];
         let captures = rows.into_iter().map(Box::new);
         writes.extend(captures.map(|row| Write::InsertCapture(row, TEMPLATE_CAPTURES_MAX)));
+        let word = if is_import { "template_imported" } else { "capture_added" };
         let content = Content::Administration(Administration {
             act: word.to_owned(),
             actor: receipt_actor(actor),
             subject,
             details: Some(commit.labelled()),
         });
-        let performed = self.perform_as(content, None, writes).await;
+        let performed = self.perform_as(content, terminal, writes).await;
         self.refresh_gallery(customer).await?;
         performed
+    }
+
+    /// A capture must agree with those that there are now, and an import finds none of its finger. Held with
+    /// `activation`, so that they stay.
+    async fn require_joinable(
+        &self,
+        customer: &CustomerId,
+        agreed: &Agreed,
+    ) -> Result<(), GatewayError> {
+        let keys = self.customer_keys(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
+        let mut rows = self.store.captures(customer).await?;
+        rows.retain(|held| agreed.rows.iter().any(|row| row.modality == held.modality));
+        if agreed.is_import {
+            return if rows.is_empty() { Ok(()) } else { Err(HAS_CAPTURES) };
+        }
+        if rows.is_empty() {
+            return Err(GatewayError::State("the captures that it was compared with are gone"));
+        }
+        rows.extend(agreed.rows.iter().cloned());
+        let OpenedCaptures { faces, fingers, .. } = self.open_captures(&keys, &rows)?;
+        let (matcher, finger_matcher) = (self.matcher.clone(), self.finger_matcher.clone());
+        let compared = spawn_blocking(move || {
+            let mut agree = faces.is_empty() || faces_agree(&matcher, &faces)?;
+            for views in fingers.values() {
+                agree &= fingers_agree(finger_matcher.as_ref().ok_or(NO_FINGERS)?, views)?;
+            }
+            Ok::<_, GatewayError>(agree)
+        });
+        let agree = compared.await.map_err(|cause| GatewayError::internal("comparison", cause))??;
+        if agree { Ok(()) } else { Err(GatewayError::State("it agrees with the captures no more")) }
     }
 
     /// Whether a capture can join the earlier ones: good enough, and of the same person.
@@ -300,9 +352,7 @@ fn consider_face(
         Acquisition::Usable(probe) => {
             let plain = probe.embedding.to_bytes();
             embeddings.push(probe.embedding);
-            let agree = matcher
-                .captures_agree(&embeddings)
-                .map_err(|cause| GatewayError::internal("comparison", cause))?;
+            let agree = faces_agree(matcher, &embeddings)?;
             Ok(Considered::agreeing(agree, plain, face_components(&probe.quality)))
         }
     }
@@ -321,13 +371,21 @@ fn consider_finger(
         FingerAcquisition::Usable(FingerProbe { view, quality }) => {
             let plain = view.to_bytes();
             views.push(view);
-            let prepared = views.iter().map(PreparedView::new).collect::<Vec<_>>();
-            let agree = matcher
-                .captures_agree(&prepared, &mut Scratch::default())
-                .map_err(|_| GatewayError::State("the finger has captures by another extractor"))?;
+            let agree = fingers_agree(matcher, &views)?;
             Ok(Considered::agreeing(agree, plain, finger_components(&quality)))
         }
     }
+}
+
+fn faces_agree(matcher: &Matcher, faces: &[FaceEmbedding]) -> Result<bool, GatewayError> {
+    matcher.captures_agree(faces).map_err(|cause| GatewayError::internal("comparison", cause))
+}
+
+fn fingers_agree(matcher: &FingerMatcher, views: &[FingerView]) -> Result<bool, GatewayError> {
+    let prepared = views.iter().map(PreparedView::new).collect::<Vec<_>>();
+    matcher
+        .captures_agree(&prepared, &mut Scratch::default())
+        .map_err(|_| GatewayError::State("the finger has captures by another extractor"))
 }
 
 impl Considered {

@@ -12,6 +12,7 @@ use tulga::pki::Role;
 use tulga::proto;
 use tulga::proto::audit_service_client::AuditServiceClient;
 use tulga::proto::enrollment_service_client::EnrollmentServiceClient;
+use tulga::proto::proposal_service_client::ProposalServiceClient;
 use tulga::proto::verification_service_client::VerificationServiceClient;
 
 use crate::bank::Device;
@@ -143,6 +144,49 @@ async fn a_signed_capture_is_enrolled_and_its_entry_names_the_desk_and_the_envel
     let details: Vec<_> = added.iter().map(|body| body["details"].clone()).collect();
     assert_eq!(details, envelopes.iter().map(|it| json!(it)).collect::<Vec<_>>());
     drop((desk, terminal, auditor));
+    site.finish().await;
+}
+
+/// Where a further capture takes two people, what signed it counts where the second one approves it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signed_capture_that_waits_for_approval_is_signed_by_a_key_that_counts_still() {
+    let dir = tempfile::tempdir().unwrap();
+    let acts = "acts = ['further_capture']";
+    let site = Site::by_two(dir, 0, acts, RATE, Arc::new(SystemClock)).await;
+    let (mut desk, camera) = desk(&site, proto::SensorLevel::SoftwareKey).await;
+    let customer_id = created(&mut desk, IIN).await;
+    let first = begun(&mut desk, &customer_id).await;
+    let request = signed(&camera, &first, 1, demo("obama.jpg"));
+    assert!(desk.add_capture(request).await.unwrap().into_inner().accepted);
+    desk.activate(proto::ActivateRequest { customer_id: customer_id.clone() }).await.unwrap();
+    let further = begun(&mut desk, &customer_id).await;
+    let request = signed(&camera, &further, 2, demo("obama3.jpg"));
+    let proposal_id = {
+        let waits = desk.add_capture(request).await.unwrap().into_inner().proposal.unwrap();
+        assert_eq!(waits.what, "face");
+        waits.proposal_id
+    };
+    let mut second = ProposalServiceClient::new(site.staff_named(Role::Admin, "dev-second").await);
+    let approve = proto::ApproveProposalRequest { proposal_id };
+    let sensor_id = "CAM-D1".to_owned();
+    let suspend = proto::SuspendSensorRequest { sensor_id: sensor_id.clone() };
+    office(&site).await.suspend_sensor(suspend).await.unwrap();
+    let blocked = second.approve_proposal(approve.clone()).await.unwrap_err();
+    assert_eq!(reason(&blocked), "DEV_SENSOR_BLOCKED");
+    office(&site).await.resume_sensor(proto::ResumeSensorRequest { sensor_id }).await.unwrap();
+    let done = second.approve_proposal(approve).await.unwrap().into_inner();
+
+    // The entry is the desk's, and commits to what the proposal's does.
+    let mut auditor = AuditServiceClient::new(site.staff(Role::Auditor).await);
+    let asked = proto::ListReceiptsRequest { page_size: 1000, ..Default::default() };
+    let entries = auditor.list_receipts(asked.clone()).await.unwrap().into_inner().receipts;
+    let bodies: Vec<_> = entries.iter().map(|it| payload(&it.receipt_jws)).collect();
+    let proposed = bodies.iter().find(|body| body["act"] == "capture_proposed").unwrap();
+    assert_eq!(payload(&done.receipt_jws)["details"], proposed["details"]);
+    let of_desk = proto::ListReceiptsRequest { terminal_id: "DESK-1".into(), ..asked };
+    let entries = auditor.list_receipts(of_desk).await.unwrap().into_inner().receipts;
+    assert!(entries.iter().any(|it| it.receipt_jws == done.receipt_jws));
+    drop((desk, second, auditor));
     site.finish().await;
 }
 

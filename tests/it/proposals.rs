@@ -714,3 +714,40 @@ async fn an_import_ends_where_its_enroller_is_revoked() {
     drop((desk, answers, rows));
     office.close().await;
 }
+
+/// What a further capture was compared with may be gone by the time that it is approved.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_further_capture_joins_no_template_that_it_does_not_agree_with() {
+    let office = Office::open().await;
+    let about = About::Customer(office.customer.clone());
+    let id = Kind::FurtherCapture.propose(&office, &about).await.proposal_id;
+    office.clock.advance_millis(DELAY_MS);
+    let mut desk = EnrollmentServiceClient::new(office.one.clone());
+    // Without the only capture, and then with somebody else's in its place.
+    remove_all(&mut desk, &office.customer).await;
+    assert_eq!(reason(&approve(&office.two, &id).await.unwrap_err()), "REQ_STATE", "none");
+    for (photograph, agrees) in [("biden.jpg", false), ("obama.jpg", true)] {
+        remove_all(&mut desk, &office.customer).await;
+        let asked = proto::AddCaptureRequest {
+            customer_id: office.customer.clone(),
+            image: demo(photograph),
+            language: "en".into(),
+            ..Default::default()
+        };
+        assert!(desk.add_capture(asked).await.unwrap().into_inner().accepted, "{photograph}");
+        let answer = approve(&office.two, &id).await;
+        assert_eq!(answer.is_ok(), agrees, "{photograph}: {answer:?}");
+        assert_eq!(Kind::FurtherCapture.is_done(&office, &about, 1).await, agrees);
+    }
+    drop(desk);
+    office.close().await;
+}
+
+async fn remove_all(desk: &mut EnrollmentServiceClient<Channel>, customer: &str) {
+    let asked = proto::GetCustomerRequest { customer_id: customer.into() };
+    let captures = desk.get_customer(asked).await.unwrap().into_inner().capture_ids;
+    for capture_id in captures {
+        let asked = proto::RemoveCaptureRequest { customer_id: customer.into(), capture_id };
+        desk.remove_capture(asked).await.unwrap();
+    }
+}

@@ -7,9 +7,12 @@ use serde_json::from_slice;
 
 use crate::crypto::{Digest, length_prefixed, sha256};
 use crate::domain::four_eyes::{StaffRole, TwoPersonAct};
-use crate::domain::id::{CaptureId, CustomerId, PrincipalName, ProposalId, UnitName};
+use crate::domain::id::{
+    CaptureId, CustomerId, PrincipalName, ProposalId, TerminalId, UnitName,
+};
 use crate::domain::modality::Modality;
 use crate::domain::time::UnixMillis;
+use crate::gateway::envelope::SignedBy;
 use crate::gateway::error::GatewayError;
 use crate::gateway::people::NewPrincipal;
 use crate::store::{CaptureRow, ProposedRow};
@@ -21,6 +24,8 @@ pub(in crate::gateway) enum Content {
     Nothing,
     /// Captures, sealed to where they will be kept.
     Captures(Vec<CaptureRow>),
+    /// A capture that answered a challenge, the desk it was taken at, and what signed it there.
+    AtDesk(Box<CaptureRow>, TerminalId, SignedBy),
     /// A person of the staff.
     Person(NewPrincipal),
 }
@@ -30,6 +35,7 @@ pub(in crate::gateway) enum Content {
 enum Kept {
     Nothing,
     Captures(Vec<KeptCapture>),
+    AtDesk { capture: KeptCapture, desk: String, signed_by: SignedBy },
     Person { role: String, name: String, unit: String, spki: String },
 }
 
@@ -71,6 +77,11 @@ impl Content {
         let kept = match self {
             Self::Nothing => Kept::Nothing,
             Self::Captures(rows) => Kept::Captures(rows.iter().map(KeptCapture::of).collect()),
+            Self::AtDesk(row, desk, signed_by) => Kept::AtDesk {
+                capture: KeptCapture::of(row),
+                desk: desk.as_str().to_owned(),
+                signed_by: signed_by.clone(),
+            },
             Self::Person(NewPrincipal { role, name, unit, spki }) => Kept::Person {
                 role: role.as_str().to_owned(),
                 name: name.to_string(),
@@ -90,6 +101,7 @@ impl Content {
                 let of: Vec<_> = rows.iter().map(|row| row.modality.characteristic()).collect();
                 of.join(", ")
             }
+            Self::AtDesk(row, ..) => row.modality.characteristic().to_owned(),
             Self::Person(person) => person.spki.labelled(),
         }
     }
@@ -104,6 +116,11 @@ impl Kept {
                 let rows = kept.into_iter().map(|capture| capture.parsed(customer));
                 Content::Captures(rows.collect::<Option<_>>()?)
             }
+            Self::AtDesk { capture, desk, signed_by } => Content::AtDesk(
+                Box::new(capture.parsed(customer?)?),
+                TerminalId::try_from(desk.as_str()).ok()?,
+                signed_by,
+            ),
             Self::Person { role, name, unit, spki } => Content::Person(NewPrincipal {
                 role: StaffRole::from_word(&role)?,
                 name: PrincipalName::try_from(name.as_str()).ok()?,
@@ -177,9 +194,15 @@ mod tests {
             })
         };
         let finger = Modality::Finger(FingerPosition::ALL[0]);
+        let at_desk = |desk: &str| {
+            let desk = TerminalId::try_from(desk).unwrap();
+            Content::AtDesk(Box::new(capture(Modality::Face)), desk, SignedBy::default())
+        };
         let contents = [
             Content::Nothing,
             Content::Captures(vec![capture(Modality::Face)]),
+            at_desk("DESK-1"),
+            at_desk("DESK-2"),
             Content::Captures(vec![capture(finger), capture(finger)]),
             person("operations"),
             person("control"),
