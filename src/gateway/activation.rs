@@ -10,7 +10,7 @@ use super::Gateway;
 use super::act::{ActJob, Write, receipt_actor};
 use super::customer::Templates;
 use super::error::GatewayError;
-use super::people::{Person, require_another};
+use super::people::{Person, SECOND_PERSON_WITHIN_MS, require_another};
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, Slot, Step};
 use super::templates::IMPRESSIONS_MIN;
@@ -25,9 +25,6 @@ use crate::matching::FingerTemplate;
 use crate::receipt::{Administration, Content, Salt, audit_commit};
 use crate::store::{ActivationProposalRow, CustomerStatus, DuplicateRow, UnitOfWork};
 use crate::vault::Vault;
-
-/// How long a first person's call waits for the second's.
-const SECOND_PERSON_WITHIN_MS: i64 = 24 * 3_600_000;
 
 /// What an activation came to.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -7,7 +7,7 @@ use super::attempts::UNDER_WAY_MAX_MS;
 use super::confirmation::Signed;
 use super::consent::holds;
 use super::error::GatewayError;
-use super::people::{Person, require_another};
+use super::people::{Person, SECOND_PERSON_WITHIN_MS, require_another};
 use super::request::{Actor, Logged};
 use super::sequencer::Slot;
 use crate::crypto::{Digest, length_prefixed, sha256};
@@ -16,9 +16,6 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::CustomerReference;
 use crate::receipt::{Administration, Content};
 use crate::store::{HolderLockRow, LockRow, UnitOfWork, UnlockProposal};
-
-/// How long a first administrator's word waits for the second's.
-const SECOND_PERSON_WITHIN_MS: i64 = 24 * 3_600_000;
 
 /// How far a holder's wish may be from the gateway's clock, in milliseconds.
 const ASKED_WITHIN_MS: i64 = 300_000;
