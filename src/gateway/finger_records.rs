@@ -26,7 +26,8 @@ const PER_CM: u16 = 197;
 const MARGIN_PX: f32 = 16.0;
 
 /// Another system's views stand in place of captures, not beside them.
-pub(super) const HAS_CAPTURES: GatewayError = GatewayError::State("the finger has captures already");
+pub(super) const HAS_CAPTURES: GatewayError =
+    GatewayError::State("the finger has captures already");
 
 /// A record given out, and the entry that says so.
 #[derive(Clone, PartialEq, Eq)]

@@ -190,7 +190,8 @@ impl Gateway {
             }
             Ok::<_, GatewayError>(agree)
         });
-        let agree = compared.await.map_err(|cause| GatewayError::internal("comparison", cause))??;
+        let agree =
+            compared.await.map_err(|cause| GatewayError::internal("comparison", cause))??;
         if agree { Ok(()) } else { Err(GatewayError::State("it agrees with the captures no more")) }
     }
 

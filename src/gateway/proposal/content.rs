@@ -7,9 +7,7 @@ use serde_json::from_slice;
 
 use crate::crypto::{Digest, length_prefixed, sha256};
 use crate::domain::four_eyes::{StaffRole, TwoPersonAct};
-use crate::domain::id::{
-    CaptureId, CustomerId, PrincipalName, ProposalId, TerminalId, UnitName,
-};
+use crate::domain::id::{CaptureId, CustomerId, PrincipalName, ProposalId, TerminalId, UnitName};
 use crate::domain::modality::Modality;
 use crate::domain::time::UnixMillis;
 use crate::gateway::envelope::SignedBy;
