@@ -50,11 +50,6 @@ pub(super) struct SignedCapture {
 }
 
 impl SignedCapture {
-    /// The same once the picture has been noted, where it was proposed: its key must count still.
-    pub const fn noted(by: SignedBy) -> Self {
-        Self { by, index: None, seen_ms: 0 }
-    }
-
     pub async fn apply(&self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<(), GatewayError> {
         self.by.require_counting(unit, slot.now).await?;
         let pack = self.packs.at(unit, slot.now).await?;
@@ -119,12 +114,6 @@ impl Gateway {
         let pack = self.packs.current(self.clock.now()).await?;
         let least = pack.bars().enrolment_capture_signed;
         Ok(require_level(DeviceLevel::Certificate, least)?)
-    }
-
-    /// Refuses what was proposed as a capture and is signed less well than the pack in force wants by now.
-    pub(super) async fn require_signed_enrolment(&self, by: &SignedBy) -> Result<(), GatewayError> {
-        let pack = self.packs.current(self.clock.now()).await?;
-        Ok(require_level(by.level(), pack.bars().enrolment_capture_signed)?)
     }
 
     /// Takes what an enroller offers: opens it, checks its envelope, and uses its challenge up.
@@ -249,5 +238,10 @@ impl Gateway {
             seen_ms: self.settings.capture_seen_ms,
             packs: Arc::clone(&self.packs),
         }
+    }
+
+    /// The same where it was proposed, and noted then.
+    pub(super) fn noted_capture(&self, by: SignedBy) -> SignedCapture {
+        SignedCapture { by, index: None, seen_ms: 0, packs: Arc::clone(&self.packs) }
     }
 }
