@@ -13,7 +13,7 @@ impl FacePrint {
 
     /// Most bits in which a picture differs from one that it was made of by encoding, scaling or brightening it
     /// anew; `docs/sensors.md` has how often it does, and how often other pictures of the same person do not.
-    pub const NEAR_MAX: u32 = 40;
+    pub const NEAR_MAX: u32 = 26;
 
     /// A print of these bits.
     #[must_use]
