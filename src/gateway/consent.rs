@@ -209,11 +209,16 @@ impl Gateway {
             policy: pack.hash(),
             packs: Arc::clone(&self.packs),
         };
-        record["ended_at"] = json!(at.rfc3339());
-        record["keep_until"] = json!(ends.keep_until.rfc3339());
-        record["keeps_templates"] = json!(ends.keeps_templates);
-        record["legal_basis"] = json!(law.legal_basis);
-        record["policy"] = json!(pack.hash().labelled());
+        let law = json!({
+            "ended_at": at.rfc3339(),
+            "keep_until": ends.keep_until.rfc3339(),
+            "keeps_templates": ends.keeps_templates,
+            "legal_basis": law.legal_basis,
+            "policy": pack.hash().labelled(),
+        });
+        if let (Value::Object(record), Value::Object(law)) = (&mut record, law) {
+            record.extend(law);
+        }
         let act = Administration { act: act.to_owned(), actor, subject, details: None };
         // Nobody activates them, or adds a capture, in between.
         let _turn = self.activation.lock().await;
