@@ -195,10 +195,7 @@ impl Write {
             Self::EndConsent(ends) => return ends.apply(unit, slot).await,
             Self::EraseEnded(id) => erase_ended(unit, id, slot).await?,
             Self::PutConsent(row) => unit.put_consent(row).await?,
-            Self::EraseAgain(id) => {
-                end_proposals_about(unit, id, slot).await?;
-                found("customer", unit.erase_customer(id, slot.now).await?)?;
-            }
+            Self::EraseAgain(id) => erase_whole(unit, id, slot).await?,
             Self::Kek(write) => write.apply(unit, slot.now).await?,
             Self::InsertFirstTerminalKey(row) => {
                 if !exists("terminal key", unit.insert_first_terminal_key(row).await)? {
@@ -220,11 +217,7 @@ impl Write {
             Self::DeleteAppKey(fingerprint, customer) => {
                 found("key", unit.delete_app_key(fingerprint, customer).await?)?;
             }
-            Self::PlaceTerminal(terminal, place) => {
-                let keys = unit.keys_of_terminal(terminal).await?;
-                found("terminal", keys.iter().any(|key| key.revoked_at.is_none()))?;
-                unit.put_terminal_place(terminal, place).await?;
-            }
+            Self::PlaceTerminal(terminal, place) => place_terminal(unit, terminal, place).await?,
             Self::ProposeUnable(row) => {
                 let customer = unit.customer(&row.customer).await?;
                 found("customer", customer.is_some_and(|it| it.status != CustomerStatus::Erased))?;
@@ -272,6 +265,16 @@ impl Write {
         }
         Ok(None)
     }
+}
+
+async fn place_terminal(
+    unit: &mut dyn UnitOfWork,
+    terminal: &TerminalId,
+    place: &str,
+) -> Result<(), GatewayError> {
+    let keys = unit.keys_of_terminal(terminal).await?;
+    found("terminal", keys.iter().any(|key| key.revoked_at.is_none()))?;
+    Ok(unit.put_terminal_place(terminal, place).await?)
 }
 
 async fn refuse_same_person(
@@ -369,6 +372,14 @@ pub(super) async fn erase(
     if has_case(unit, id).await? {
         return Err(GatewayError::State("a case about the customer was not released"));
     }
+    erase_whole(unit, id, slot).await
+}
+
+async fn erase_whole(
+    unit: &mut dyn UnitOfWork,
+    id: &CustomerId,
+    slot: &Slot,
+) -> Result<(), GatewayError> {
     end_proposals_about(unit, id, slot).await?;
     found("customer", unit.erase_customer(id, slot.now).await?)
 }

@@ -273,6 +273,7 @@ async fn whatever_is_swapped_at_enrolment_is_refused_before_a_pixel_is_looked_at
 
 async fn bad_fields_are_refused(desk: &mut Desk, camera: &Camera, customer: &str) {
     type Spoil = fn(&mut proto::AddCaptureRequest);
+    type Ask = fn(&mut proto::BeginAddCaptureRequest);
     let begun = begun(desk, customer).await;
     let cases: [(&str, Spoil); 5] = [
         ("no challenge", |r| r.challenge.clear()),
@@ -286,7 +287,6 @@ async fn bad_fields_are_refused(desk: &mut Desk, camera: &Camera, customer: &str
         spoil(&mut request);
         assert_eq!(refused(desk, request).await, "REQ_INVALID", "{what}");
     }
-    type Ask = fn(&mut proto::BeginAddCaptureRequest);
     let cases: [(&str, Ask); 5] = [
         ("REQ_INVALID", |r| r.customer_id.clear()),
         ("REQ_INVALID", |r| r.terminal_id = "a b".into()),

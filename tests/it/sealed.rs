@@ -158,8 +158,8 @@ async fn a_sealed_capture_opens_in_its_own_call_and_in_no_other() {
     }
     // Named otherwise than it was sealed for; and what was sealed for another call.
     let mut named = right.clone();
-    let names: [Swap; 2] = [|s| s.key_id = "capture-2".into(), |s| s.sensor = "CAM-1".into()];
-    for swap in names {
+    let swaps: [Swap; 2] = [|s| s.key_id = "capture-2".into(), |s| s.sensor = "CAM-1".into()];
+    for swap in swaps {
         swap(&mut named);
         let request = sent("T1", &begun, named.seals(&image, &right));
         assert_eq!(refused(&mut terminal, request).await, "DEV_SEALED");

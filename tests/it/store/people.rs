@@ -15,7 +15,7 @@ fn principal(number: u8, name: &str, index: u64) -> PrincipalRow {
         unit: UnitName::try_from("operations").unwrap(),
         registered_at: UnixMillis::new(i64::from(number)),
         index,
-        proposal: (number % 2 == 0).then(|| ProposalId::new([number; 16])),
+        proposal: number.is_multiple_of(2).then(|| ProposalId::new([number; 16])),
         revoked: None,
     }
 }
