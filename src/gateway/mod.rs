@@ -393,6 +393,8 @@ impl Gateway {
         gateway.load_gallery().await?;
         gateway.open_packs().await?;
         gateway.settle_consents().await?;
+        // Signed now, so that no terminal's first question costs more than the next one's.
+        drop(gateway.capture_key().await);
         gateway.settle_keys().await?;
         let witnesses = gateway.start_witnesses().await?;
         let timestamps = gateway.start_timestamps(parts.timestamping);

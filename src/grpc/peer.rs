@@ -475,6 +475,7 @@ mod tests {
             let (service, name) = method.trim_start_matches("/tulga.v1.").split_once('/').unwrap();
             let expected: &[Role] = match (service, name) {
                 ("VerificationService", _) => &[Terminal],
+                ("RetentionService", "PlanRetention") => &[Auditor, Admin],
                 (
                     "EnrollmentService",
                     "Erase" | "ResolveDuplicate" | "ExportTemplate" | "ProposeUnlock"

@@ -33,18 +33,38 @@ struct Target {
     calls: &'static str,
     /// The turns that are tried, and those of the full table.
     turns: (u32, u32),
+    /// How many calls fail one behind the other: what is tried again at once must fail again to be refused.
+    in_a_row: u32,
     /// Reports made while the tracer is attached.
     reports: u32,
 }
 
 const TARGETS: [Target; 6] = [
-    Target { file: "tulga.sqlite-wal", calls: "pwrite64", turns: (4, 40), reports: 4 },
-    Target { file: "tulga.sqlite-wal", calls: "fdatasync,fsync", turns: (2, 6), reports: 6 },
-    Target { file: "last-signed-head", calls: "pwrite64", turns: (2, 6), reports: 6 },
-    Target { file: "last-signed-head", calls: "fdatasync,fsync", turns: (2, 6), reports: 6 },
+    Target { file: "tulga.sqlite-wal", calls: "pwrite64", turns: (4, 40), in_a_row: 2, reports: 4 },
+    Target {
+        file: "tulga.sqlite-wal",
+        calls: "fdatasync,fsync",
+        turns: (2, 6),
+        in_a_row: 2,
+        reports: 6,
+    },
+    Target { file: "last-signed-head", calls: "pwrite64", turns: (2, 6), in_a_row: 1, reports: 6 },
+    Target {
+        file: "last-signed-head",
+        calls: "fdatasync,fsync",
+        turns: (2, 6),
+        in_a_row: 1,
+        reports: 6,
+    },
     // The journal is copied into the database once it is long.
-    Target { file: "tulga.sqlite", calls: "pwrite64", turns: (1, 12), reports: 250 },
-    Target { file: "tulga.sqlite", calls: "fdatasync,fsync", turns: (1, 2), reports: 250 },
+    Target { file: "tulga.sqlite", calls: "pwrite64", turns: (1, 12), in_a_row: 1, reports: 250 },
+    Target {
+        file: "tulga.sqlite",
+        calls: "fdatasync,fsync",
+        turns: (1, 2),
+        in_a_row: 1,
+        reports: 250,
+    },
 ];
 
 /// What became of one fault.
@@ -135,7 +155,7 @@ impl Load {
         Self { terminal, held: BTreeMap::from([(index, decision.receipt_jws)]), next: 0 }
     }
 
-    /// Makes reports while a call of the target fails in its turn, and one after it.
+    /// Makes reports while a call of the target fails in its turn.
     async fn under(
         &mut self,
         home: &Home,
@@ -146,7 +166,7 @@ impl Load {
     ) -> Row {
         let what = format!("{} {}, turn {turn}, {error}", target.file, target.calls);
         let path = home.data().path().join(target.file);
-        let tracer = Tracer::attach(gateway, &path, target.calls, error, turn);
+        let tracer = Tracer::attach(gateway, &path, target, error, turn);
         let mut row = Row { what, answered: 0, unavailable: 0, struck: 0 };
         for _ in 0..target.reports {
             match self.report().await {
@@ -197,15 +217,16 @@ impl Tracer {
     fn attach(
         gateway: &Gateway,
         path: &std::path::Path,
-        calls: &str,
+        target: &Target,
         error: &str,
         turn: u32,
     ) -> Self {
+        let (calls, last) = (target.calls, turn + target.in_a_row - 1);
         let log = path.with_extension("strace");
         let mut strace = Command::new("strace")
             .args(["-f", "-p", &gateway.id().to_string(), "-P", path.to_str().unwrap()])
             .args(["-e", &format!("trace={calls}"), "-e", "signal=none"])
-            .args(["-e", &format!("inject={calls}:error={error}:when={turn}..{}", turn + 1)])
+            .args(["-e", &format!("inject={calls}:error={error}:when={turn}..{last}")])
             .arg("-o")
             .arg(&log)
             .stderr(Stdio::piped())
