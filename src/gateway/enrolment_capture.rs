@@ -66,8 +66,8 @@ impl SignedCapture {
 
 impl Gateway {
     /// Issues a challenge for one capture of a customer at an enroller's desk, in place of the enroller's last one
-    /// for this characteristic of the customer. `answer_bytes` are those that the
-    /// desk will receive: sensors sign their hash.
+    /// for this characteristic of the customer. `answer_bytes` are those that the desk will receive: sensors sign
+    /// their hash.
     ///
     /// # Errors
     ///

@@ -58,7 +58,7 @@ pub struct Bound<'a> {
     pub purpose: CaptureFor,
     /// The challenge that they answer.
     pub challenge: &'a Challenge,
-    /// SHA-256 of the answer of `BeginCapture` or `BeginEnrolmentCapture`, as it was sent.
+    /// SHA-256 of the answer of `BeginCapture` or `BeginAddCapture`, as it was sent.
     pub answer: &'a Digest,
     /// The terminal.
     pub terminal: &'a TerminalId,

@@ -40,12 +40,14 @@ mod locks;
 mod look;
 mod lookalikes;
 mod near_duplicates;
+mod outcome;
 mod oversight;
 mod pack_job;
 mod packs;
 mod people;
 mod policy;
 mod postbox;
+mod presented;
 mod proposal;
 mod record;
 mod reference;
@@ -456,8 +458,8 @@ async fn note_ledgers(store: &dyn Store, keyring: &Keyring) -> Result<(), Gatewa
     Ok(())
 }
 
-/// Keeps a checkpoint at each interval, enters incidents, locks and the ends of proposals, and forgets challenges that nobody
-/// can use and tries that count no more.
+/// Keeps a checkpoint at each interval, enters incidents, locks and the ends of proposals, and forgets challenges
+/// that nobody can use and tries that count no more.
 async fn clerk(gateway: std::sync::Weak<Gateway>) {
     /// A challenge is kept this long after it expired, so that a replay is told from a guess.
     const CHALLENGE_KEPT_MS: i64 = 3_600_000;

@@ -11,32 +11,26 @@ use super::attempts::{Asking, Tried};
 use super::confirming::Stage;
 use super::decoy::Decoy;
 use super::enrollment::check_consent;
-use super::envelope::{CaptureFor, SignedBy, least_level, require_level, require_sealed};
 use super::error::GatewayError;
 use super::evidence::KeptEvidence;
-use super::footage::{Keep, check_footage, clip_row, commit_of, new_salt};
+use super::footage::{check_footage, clip_row, new_salt};
 use super::kept_captures::KeptCaptures;
-use super::look::{Looked, check_captures};
+use super::look::Looked;
 use super::near_duplicates::NEAR_DUPLICATE;
-use super::request::{
-    Answer, BeginCapture, Capture, FootageSalt, IssuedChallenge, Logged, ReportOutcome,
-    ReportedOutcome, Salts, Verify,
-};
+use super::presented::Presented;
+use super::request::{Answer, BeginCapture, FootageSalt, IssuedChallenge, Logged, Salts, Verify};
 use super::same_call::request_hash;
-use super::sealing::{Call, Opened};
-use super::sequencer::{AwaitRecord, Job, NewEntry, Slot, Step};
+use super::sequencer::AwaitRecord;
 use super::session::{NamedBy, Resolved, Session};
 use super::under_way::Found;
 use super::verification_job::VerificationJob;
 use crate::crypto::{Digest, length_prefixed, random_bytes, sha256};
 use crate::domain::footage::Footage;
 use crate::domain::id::{Challenge, ReceiptId, TerminalId};
-use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::{CustomerReference, DecisionKey, TokenKind};
 use crate::policy::PolicyPack;
-use crate::receipt::{self, Content, ReceiptDraft, Refers, ReportingTerminal, rid_text};
-use crate::store::{ChallengeRow, ChallengeState, ClipRow, DecisionRow, OutcomeRow, UnitOfWork};
+use crate::store::{ChallengeRow, ChallengeState, ClipRow, DecisionRow};
 use crate::vault::Place;
 
 /// How long after the deadline an answer that is being committed is still waited for.
@@ -70,13 +64,7 @@ struct Debited {
     attempts_key: Digest,
     attempts: u32,
     pack: Arc<PolicyPack>,
-    /// As they are read: what was sealed is open.
-    captures: Vec<Capture>,
-    /// The keys that they were sealed to, where all of them were.
-    sealed_to: Option<String>,
-    signed_by: SignedBy,
-    /// By which the captures are known again.
-    capture_indices: Vec<Digest>,
+    presented: Presented,
     tried: Tried,
 }
 
@@ -320,58 +308,6 @@ impl Gateway {
         Ok(unit.commit().await?)
     }
 
-    /// Logs what became of the cash.
-    ///
-    /// The same report again gives the same entry; another report adds one.
-    ///
-    /// # Errors
-    ///
-    /// [`GatewayError::NotFound`] when there is no such decision of this terminal.
-    pub async fn report_outcome(
-        &self,
-        terminal: &CallingTerminal,
-        report: ReportOutcome,
-    ) -> Result<ReportedOutcome, GatewayError> {
-        if !(0..=AMOUNT_MINOR_MAX).contains(&report.dispensed_minor) {
-            return Err(GatewayError::Invalid {
-                field: "dispensed_minor",
-                problem: "it is negative or too large",
-            });
-        }
-        let key = DecisionKey {
-            terminal: terminal.id.clone(),
-            business_date: report.business_date.clone(),
-            host_id: report.host_id.clone(),
-            attempt: report.attempt,
-        };
-        let standing = self.standing_decision(&key).await?;
-        let (decision, _) = standing.ok_or(GatewayError::NotFound("decision"))?;
-        let entry = self.entry(decision.index).await?;
-        let receipt = self.new_receipt()?;
-        let footage_salt = report.footage.as_ref().map(|_| new_salt(&*self.entropy)).transpose()?;
-        let clip = match (&report.footage, &footage_salt) {
-            (Some(footage), Some(salt)) => Some(self.outcome_clip(footage, salt, &receipt)?),
-            _ => None,
-        };
-        let pack = self.packs.current(self.clock.now()).await?;
-        let footage_days = pack.retention().footage_days;
-        let job = OutcomeJob {
-            key,
-            refers: Refers::to(&entry.receipt, entry.position),
-            decision: decision.index,
-            spki: terminal.spki,
-            receipt,
-            issuer: self.settings.issuer.clone(),
-            tenant: self.settings.tenant.as_str().to_owned(),
-            clip,
-            footage_salt,
-            keep: Keep { zone: self.settings.zone.clone(), footage_days },
-            report,
-        };
-        let logged = self.sequencer.submit(Box::new(job)).await?;
-        self.reported(logged).await
-    }
-
     pub(super) async fn resolve(
         &self,
         reference: &CustomerReference,
@@ -418,26 +354,10 @@ impl Gateway {
         {
             return Err(GatewayError::Stale);
         }
-        check_captures(&session.modalities()?, &request.captures)?;
         // All of it before a pixel is looked at, and before anything is used up.
         let pack = self.packs.current(self.clock.now()).await?;
-        require_sealed(request.is_sealed(), pack.bars())?;
-        let answer = session.answer()?;
-        let call = Call {
-            purpose: CaptureFor::Verification,
-            challenge: &request.challenge,
-            answer: answer.as_ref(),
-            terminal: &key.terminal,
-            envelopes: &request.envelopes,
-        };
-        let opened = self.unseal_captures(call, &request.captures, *arrived_at).await?;
-        let Opened { captures, sealed_to } = opened;
-        let checked =
-            self.check_envelopes(&session, &key.terminal, request, &captures, *arrived_at);
-        let signed_by = checked.await?;
-        require_level(signed_by.level(), least_level(&session, pack.bars()))?;
-        let capture_indices = self.capture_indices(&captures);
-        self.refuse_seen(&capture_indices, *arrived_at).await?;
+        let presented =
+            self.present(&session, &key.terminal, request, pack.bars(), *arrived_at).await?;
         let attempts_key = session.attempts_key(self.settings.tenant.as_str(), &key.terminal);
         let bars = pack.bars();
         let mut unit = self.store.begin().await?;
@@ -454,19 +374,9 @@ impl Gateway {
             now: *arrived_at,
         };
         let tried = self.debit_try(&mut *unit, asking).await?;
-        signed_by.take_counters(&mut *unit, *arrived_at).await?;
+        presented.signed_by.take_counters(&mut *unit, *arrived_at).await?;
         unit.commit().await?;
-        Ok(Debited {
-            session,
-            attempts_key,
-            attempts,
-            pack,
-            captures,
-            sealed_to,
-            signed_by,
-            capture_indices,
-            tried,
-        })
+        Ok(Debited { session, attempts_key, attempts, pack, presented, tried })
     }
 
     /// Gives a try back after a technical failure; the challenge stays used. Never when a decision
@@ -496,17 +406,8 @@ impl Gateway {
     /// Looks, compares, and hands the facts to the sequencer, where the decision is made.
     async fn decide(&self, asked: Asked, debited: Debited) -> Result<Answer, GatewayError> {
         let Asked { terminal, key, request, request_hash, arrived_at, deadline } = asked;
-        let Debited {
-            mut session,
-            attempts_key,
-            attempts,
-            pack,
-            captures,
-            sealed_to,
-            signed_by,
-            capture_indices,
-            tried,
-        } = debited;
+        let Debited { mut session, attempts_key, attempts, pack, presented, tried } = debited;
+        let Presented { captures, sealed_to, signed_by, capture_indices } = presented;
         let Verify { challenge, footage, .. } = request;
         let place = self.store.terminal_place(&terminal.id).await?.unwrap_or_default();
         // Beyond the last try, and while a delay or a lock runs, nothing is compared: the answer must not
@@ -664,79 +565,4 @@ pub(super) fn answer_place(tenant: &str, key: &DecisionKey, which: Which) -> Pla
         Which::Final => "final_decisions",
     };
     Place::system(table, "sealed_answer", tenant, &row)
-}
-
-/// One report of what became of the cash.
-struct OutcomeJob {
-    key: DecisionKey,
-    refers: Refers,
-    /// The place of the decision's entry.
-    decision: u64,
-    spki: Digest,
-    receipt: ReceiptId,
-    issuer: String,
-    tenant: String,
-    clip: Option<ClipRow>,
-    footage_salt: Option<FootageSalt>,
-    keep: Keep,
-    report: ReportOutcome,
-}
-
-#[async_trait::async_trait]
-impl Job for OutcomeJob {
-    async fn run(&mut self, unit: &mut dyn UnitOfWork, slot: &Slot) -> Result<Step, GatewayError> {
-        let ReportOutcome { outcome, dispensed_minor, currency, .. } = &self.report;
-        if let Some(row) = unit.outcome(&self.key).await?
-            && row.outcome == *outcome
-            && row.dispensed_minor == *dispensed_minor
-            && row.currency == *currency
-        {
-            let named = unit.footage(row.index).await?.and_then(|duty| duty.row.clip);
-            if named.map(|clip| clip.footage) == self.report.footage {
-                return Ok(Step::Existing(row.index));
-            }
-        }
-        unit.put_outcome(&OutcomeRow {
-            key: self.key.clone(),
-            outcome: *outcome,
-            dispensed_minor: *dispensed_minor,
-            currency: *currency,
-            index: slot.place,
-        })
-        .await?;
-        if let Some(clip) = &self.clip {
-            let of = unit.footage(self.decision).await?;
-            let first = of.map_or(self.decision, |duty| duty.row.decision);
-            let row = self.keep.row(first, &self.key.terminal, false, Some(clip), slot);
-            unit.insert_footage(&row).await?;
-        }
-        let content = receipt::Outcome {
-            refers: self.refers.clone(),
-            outcome: outcome.as_str().to_owned(),
-            dispensed_minor: *dispensed_minor,
-            currency: currency.as_str().to_owned(),
-            terminal: ReportingTerminal {
-                id: self.key.terminal.as_str().to_owned(),
-                cert: self.spki.labelled(),
-            },
-            footage: commit_of(self.clip.as_ref(), self.footage_salt),
-        };
-        Ok(Step::Append(Box::new(NewEntry {
-            receipt: self.receipt,
-            terminal: Some(self.key.terminal.clone()),
-            draft: ReceiptDraft {
-                rid: rid_text(&self.receipt),
-                iss: self.issuer.clone(),
-                aud: None,
-                valid_for_ms: None,
-                tenant: self.tenant.clone(),
-                content: Content::Outcome(content),
-            },
-            sealed_audit: None,
-        })))
-    }
-
-    fn receipt(&self) -> Option<ReceiptId> {
-        Some(self.receipt)
-    }
 }

@@ -167,7 +167,7 @@ pub fn may_call(method: &str, role: Option<Role>) -> Option<bool> {
 
 /// The registered terminals and people, as far as the door needs them.
 #[async_trait::async_trait]
-pub trait Terminals: Send + Sync + 'static {
+pub trait Registered: Send + Sync + 'static {
     /// Whether `terminal` is registered with this public key and not revoked. An error is the reason
     /// of the error table.
     async fn admits(&self, terminal: &TerminalId, key: Digest) -> Result<bool, &'static str>;
@@ -186,7 +186,7 @@ pub trait Terminals: Send + Sync + 'static {
 }
 
 #[async_trait::async_trait]
-impl Terminals for Gateway {
+impl Registered for Gateway {
     async fn admits(&self, terminal: &TerminalId, key: Digest) -> Result<bool, &'static str> {
         self.admits_terminal(terminal, &key).await.map_err(|error| {
             // Nobody is admitted while the register cannot be read, or who asks too often; the caller
@@ -318,14 +318,14 @@ struct Admitted {
 /// The door: no request passes without a permit that its method asks for.
 pub struct Door {
     tenant: TenantId,
-    terminals: Arc<dyn Terminals>,
+    registered: Arc<dyn Registered>,
 }
 
 impl Door {
     /// A door for one tenant's callers.
     #[must_use]
-    pub fn new(tenant: TenantId, terminals: Arc<dyn Terminals>) -> Arc<Self> {
-        Arc::new(Self { tenant, terminals })
+    pub fn new(tenant: TenantId, registered: Arc<dyn Registered>) -> Arc<Self> {
+        Arc::new(Self { tenant, registered })
     }
 
     /// Decides on one request, and puts the permit into it.
@@ -341,7 +341,7 @@ impl Door {
         let terminal = TerminalId::try_from(principal.name.as_str()).ok();
         let terminal = terminal.filter(|_| principal.role == Role::Terminal);
         let refused = |reason| {
-            self.terminals.turned_away(terminal.as_ref(), reason);
+            self.registered.turned_away(terminal.as_ref(), reason);
             Err(status::of(reason))
         };
         if principal.tenant != self.tenant {
@@ -353,8 +353,8 @@ impl Door {
         if principal.role == Role::Terminal {
             let terminal = TerminalId::try_from(principal.name.as_str())
                 .map_err(|error| status::refuse("DEV_UNKNOWN", &error))?;
-            if !self.terminals.admits(&terminal, spki).await.map_err(status::of)? {
-                self.terminals.turned_away(Some(&terminal), "DEV_UNKNOWN");
+            if !self.registered.admits(&terminal, spki).await.map_err(status::of)? {
+                self.registered.turned_away(Some(&terminal), "DEV_UNKNOWN");
                 return Err(status::of("DEV_UNKNOWN"));
             }
             let calling = CallingTerminal { id: terminal, spki };
@@ -363,7 +363,7 @@ impl Door {
         // The authority's word is not enough for a person: who they are stands in the ledger.
         if let Some(role) = StaffRole::from_word(principal.role.as_str())
             && !self
-                .terminals
+                .registered
                 .admits_person(role, &principal.name, spki)
                 .await
                 .map_err(status::of)?

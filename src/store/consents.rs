@@ -125,8 +125,8 @@ pub trait Consents: Send {
     async fn put_consent(&mut self, row: &ConsentRow) -> Result<(), StoreError>;
 
     /// Destroys what of a customer must not be used any more: tokens, keys of devices, locks and marks, and of
-    /// captures, proposed ones too, and number what does not stay. The time of
-    /// confirmations that wait is over; settled ones lose their content. False if there is no such customer, or they are erased.
+    /// captures, proposed ones too, and number what does not stay. The time of confirmations that wait is over;
+    /// settled ones lose their content. False if there is no such customer, or they are erased.
     async fn block_customer(
         &mut self,
         customer: &CustomerId,

@@ -17,7 +17,7 @@ use tulga::domain::four_eyes::StaffRole;
 use tulga::domain::id::{PrincipalName, TenantId, TerminalId};
 use tulga::domain::time::UnixMillis;
 use tulga::grpc::limits::Limits;
-use tulga::grpc::peer::{ACCESS, Door, Terminals, may_call};
+use tulga::grpc::peer::{ACCESS, Door, Registered, may_call};
 use tulga::grpc::server::{Ended, ServeError, Site, TlsMaterial};
 use tulga::pki::{Authority, KeyedCertificate, Role, Validity, identify};
 
@@ -28,7 +28,7 @@ const STRANGER: &str = "stranger";
 struct OneKey(TerminalId, Digest);
 
 #[async_trait::async_trait]
-impl Terminals for OneKey {
+impl Registered for OneKey {
     async fn admits(&self, terminal: &TerminalId, key: Digest) -> Result<bool, &'static str> {
         Ok(*terminal == self.0 && key == self.1)
     }

@@ -13,8 +13,8 @@ use super::simple::{Keep, Window};
 use super::strip::Strip;
 use super::winograd::{self, PLACES, Winograd};
 
-/// A step's work, packed. Nothing here but a [`Strip`] depends on the size of the picture; a convolution that is
-/// [`Packed::Winograd`] for one size is so for all.
+/// A step's work, packed. Nothing here but a [`Strip`] depends on the size of the picture; a convolution that
+/// is [`Packed::Winograd`] for one size is so for all.
 #[derive(Debug)]
 pub(super) enum Packed {
     Import,

@@ -30,8 +30,6 @@ impl State {
 
     /// The end of a consent ends what waits for the customer.
     pub(super) fn end_confirmations(&mut self, customer: &CustomerId) {
-        self.app_keys.retain(|_, row| row.customer != *customer);
-        self.unable.remove(customer);
         for row in self.confirmations.values_mut().filter(|row| row.customer == *customer) {
             if row.settled_by.is_some() {
                 row.sealed.clear();
@@ -39,13 +37,6 @@ impl State {
                 row.expires_at = UnixMillis::new(0);
             }
         }
-    }
-
-    /// Erasure takes what is a customer's own.
-    pub(super) fn forget_confirmations(&mut self, customer: &CustomerId) {
-        self.app_keys.retain(|_, row| row.customer != *customer);
-        self.confirmations.retain(|_, row| row.customer != *customer);
-        self.unable.remove(customer);
     }
 }
 

@@ -12,8 +12,21 @@ use crate::store::{
 };
 
 impl State {
+    /// What ends with a customer's consent, and with the customer.
+    pub(super) fn end_with_consent(&mut self, customer: &CustomerId) {
+        self.tokens.retain(|_, row| row.customer != *customer);
+        self.app_keys.retain(|_, row| row.customer != *customer);
+        self.unable.remove(customer);
+        self.guests.remove(customer);
+        self.activation_proposals.remove(customer);
+        self.enrolment_challenges.retain(|_, row| row.customer != *customer);
+        self.forget_locks(customer);
+        self.face_prints.retain(|_, row| row.customer != *customer);
+        self.forget_duplicates(customer);
+    }
+
     /// Somebody else who was, or may be, found to be this customer is not freed by the customer's going.
-    pub(super) fn forget_duplicates(&mut self, customer: &CustomerId) {
+    fn forget_duplicates(&mut self, customer: &CustomerId) {
         self.duplicates.retain(|(of, other), row| {
             let resolution = row.resolution.as_deref();
             let stands = resolution.is_none_or(|word| word == SAME_PERSON);
@@ -102,14 +115,8 @@ impl Consents for MemoryUnit {
         at: UnixMillis,
     ) -> Result<bool, StoreError> {
         let state = self.state()?;
-        state.tokens.retain(|_, row| row.customer != *customer);
-        state.guests.remove(customer);
-        state.forget_duplicates(customer);
+        state.end_with_consent(customer);
         state.end_confirmations(customer);
-        state.activation_proposals.remove(customer);
-        state.enrolment_challenges.retain(|_, row| row.customer != *customer);
-        state.forget_locks(customer);
-        state.face_prints.retain(|_, row| row.customer != *customer);
         if !stays.templates {
             state.captures.retain(|_, row| row.customer != *customer);
             state.proposals_of(customer).for_each(|row| row.content.clear());

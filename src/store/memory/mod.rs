@@ -515,19 +515,13 @@ impl UnitOfWork for MemoryUnit {
         let state = self.state()?;
         state.customer_keys.remove(id);
         state.captures.retain(|_, row| row.customer != *id);
-        state.tokens.retain(|_, row| row.customer != *id);
-        state.guests.remove(id);
-        state.forget_duplicates(id);
+        state.end_with_consent(id);
         let cases = &state.cases;
         let is_theirs = |case: &CaseId| cases.get(case).is_some_and(|row| row.customer == *id);
         state.case_lookalikes.retain(|(case, other)| other != id && !is_theirs(case));
-        state.forget_confirmations(id);
-        state.activation_proposals.remove(id);
-        state.enrolment_challenges.retain(|_, row| row.customer != *id);
-        state.forget_locks(id);
+        state.confirmations.retain(|_, row| row.customer != *id);
         state.forget_proposals(id);
         state.consents.remove(id);
-        state.face_prints.retain(|_, row| row.customer != *id);
         let customer = state.customers.get_mut(id);
         let Some(row) = customer.filter(|row| row.status != CustomerStatus::Erased) else {
             return Ok(false);

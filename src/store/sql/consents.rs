@@ -6,7 +6,7 @@ use super::SqliteStore;
 use super::engine::query;
 use super::parse::{Fields, stored};
 use super::read::parsed;
-use super::write::{FORGET_DUPLICATES_OF_OTHERS, SqlUnit};
+use super::write::SqlUnit;
 use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
 use crate::store::{
@@ -17,6 +17,22 @@ use crate::store::{
 const TABLE: &str = "consents";
 const SELECT_CONSENT: &str = "SELECT customer, until, cause, ended_at, keep_until, entry_index \
      FROM consents WHERE customer = $1";
+
+/// What ends with a customer's consent, and with the customer.
+pub(super) const ENDS_WITH_CONSENT: [&str; 10] = [
+    "DELETE FROM tokens WHERE customer = $1",
+    "DELETE FROM app_keys WHERE customer = $1",
+    "DELETE FROM unable WHERE customer = $1",
+    "DELETE FROM guests WHERE customer = $1",
+    "DELETE FROM activation_proposals WHERE customer = $1",
+    "DELETE FROM enrolment_challenges WHERE customer = $1",
+    "DELETE FROM biometric_locks WHERE customer = $1",
+    "DELETE FROM holder_locks WHERE customer = $1",
+    "DELETE FROM face_prints WHERE customer = $1",
+    // Somebody else who was, or may be, found to be this customer is not freed by the customer's going.
+    "DELETE FROM duplicates WHERE customer = $1 \
+     OR (other = $1 AND resolution IS NOT NULL AND resolution <> 'same_person')",
+];
 
 impl Fields<'_> {
     fn consent(&self) -> Result<ConsentRow, StoreError> {
@@ -129,21 +145,11 @@ impl Consents for SqlUnit {
     ) -> Result<bool, StoreError> {
         self.destroys();
         let id = customer.as_bytes().as_slice();
+        self.run_each(&ENDS_WITH_CONSENT, id)?;
         for sql in [
-            "DELETE FROM tokens WHERE customer = $1",
-            "DELETE FROM app_keys WHERE customer = $1",
             "UPDATE confirmations SET sealed = x'' WHERE customer = $1 AND settled_by IS NOT NULL",
             // What waits is decided without the customer, by whichever clock.
             "UPDATE confirmations SET expires_at = 0 WHERE customer = $1 AND settled_by IS NULL",
-            "DELETE FROM unable WHERE customer = $1",
-            "DELETE FROM guests WHERE customer = $1",
-            "DELETE FROM activation_proposals WHERE customer = $1",
-            "DELETE FROM enrolment_challenges WHERE customer = $1",
-            "DELETE FROM biometric_locks WHERE customer = $1",
-            "DELETE FROM holder_locks WHERE customer = $1",
-            "DELETE FROM duplicates WHERE customer = $1",
-            FORGET_DUPLICATES_OF_OTHERS,
-            "DELETE FROM face_prints WHERE customer = $1",
         ] {
             self.run(query(sql).bind(id))?;
         }

@@ -155,9 +155,7 @@ impl ProposalWrites for SqlUnit {
         closure: &Closure,
     ) -> Result<bool, StoreError> {
         self.destroys();
-        let sql = "UPDATE proposals SET content = x'', state = $2, closed_by = $3, closed_key = $4, \
-                   closed_at = $5, closed_index = $6 WHERE id = $1 AND state = 'open'";
-        Ok(self.run(closed(sql, id.as_bytes(), closure))? > 0)
+        Ok(self.run(closed("id", id.as_bytes(), closure))? > 0)
     }
 
     async fn close_proposals_of(
@@ -166,14 +164,16 @@ impl ProposalWrites for SqlUnit {
         closure: &Closure,
     ) -> Result<u64, StoreError> {
         self.destroys();
-        let sql = "UPDATE proposals SET content = x'', state = $2, closed_by = $3, closed_key = $4, \
-                   closed_at = $5, closed_index = $6 WHERE customer = $1 AND state = 'open'";
-        self.run(closed(sql, customer.as_bytes(), closure))
+        self.run(closed("customer", customer.as_bytes(), closure))
     }
 }
 
-/// A statement that closes: of what, and how.
-fn closed<'q>(sql: &'static str, of: &'q [u8; 16], closure: &'q Closure) -> Statement<'q> {
+/// A statement that closes the open proposals whose `column` is `of`.
+fn closed<'q>(column: &'static str, of: &'q [u8; 16], closure: &'q Closure) -> Statement<'q> {
+    let sql = format!(
+        "UPDATE proposals SET content = x'', state = $2, closed_by = $3, closed_key = $4, \
+         closed_at = $5, closed_index = $6 WHERE {column} = $1 AND state = 'open'"
+    );
     query(sql)
         .bind(of)
         .bind(closure.state.as_str())

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 
+use super::consents::ENDS_WITH_CONSENT;
 use super::engine::{Link, Statement, is_busy, out_of_the_way, query, unavailable, uncommitted};
 use super::parse::{Fields, stored};
 use super::read::{
@@ -32,7 +33,10 @@ pub(super) struct SqlUnit {
 impl SqlUnit {
     /// Begins it. The lock is taken at once: who begins by reading cannot be sure to get it later.
     pub fn begin(mut writer: OwnedMutexGuard<Writer>) -> Result<Self, StoreError> {
-        let link = writer.link()?;
+        writer.link()?;
+        // Before the lock is taken: whatever fails from here on, dropping this gives it back.
+        let unit = Self { writer, destroys: false };
+        let link = unit.connection();
         let take_lock = || link.script("BEGIN IMMEDIATE");
         // Another process hardly ever has the lock; only then it is waited for.
         link.set_busy(Duration::ZERO).map_err(unavailable)?;
@@ -43,12 +47,17 @@ impl SqlUnit {
             first => first,
         };
         taken.map_err(unavailable)?;
-        Ok(Self { writer, destroys: false })
+        Ok(unit)
     }
 
     /// Runs a statement; how many rows it touched.
     pub fn run(&self, statement: Statement<'_>) -> Result<u64, StoreError> {
         statement.run(self.connection())
+    }
+
+    /// Runs statements that ask for nothing but one row's identifier.
+    pub fn run_each(&self, statements: &[&'static str], id: &[u8]) -> Result<(), StoreError> {
+        statements.iter().try_for_each(|sql| self.run(query(*sql).bind(id)).map(drop))
     }
 
     /// Something is destroyed: its bytes leave the journal after the commit.
@@ -189,28 +198,8 @@ impl UnitOfWork for SqlUnit {
     ) -> Result<bool, StoreError> {
         self.destroys = true;
         let id = id.as_bytes().as_slice();
-        for sql in [
-            "DELETE FROM customer_keys WHERE customer = $1",
-            "DELETE FROM captures WHERE customer = $1",
-            "DELETE FROM tokens WHERE customer = $1",
-            "DELETE FROM app_keys WHERE customer = $1",
-            "DELETE FROM confirmations WHERE customer = $1",
-            "DELETE FROM unable WHERE customer = $1",
-            "DELETE FROM guests WHERE customer = $1",
-            "DELETE FROM activation_proposals WHERE customer = $1",
-            "DELETE FROM enrolment_challenges WHERE customer = $1",
-            "DELETE FROM biometric_locks WHERE customer = $1",
-            "DELETE FROM holder_locks WHERE customer = $1",
-            "UPDATE proposals SET content = x'', customer = NULL, subject = '' WHERE customer = $1",
-            "DELETE FROM consents WHERE customer = $1",
-            "DELETE FROM face_prints WHERE customer = $1",
-            "DELETE FROM duplicates WHERE customer = $1",
-            FORGET_DUPLICATES_OF_OTHERS,
-            "DELETE FROM case_lookalikes WHERE other = $1 \
-             OR case_id IN (SELECT id FROM cases WHERE customer = $1)",
-        ] {
-            self.run(query(sql).bind(id))?;
-        }
+        self.run_each(&ENDS_WITH_CONSENT, id)?;
+        self.run_each(&ENDS_WITH_ERASURE, id)?;
         let sql = "UPDATE customers SET status = $2, iin_index = NULL, sealed_record = x'', updated_at = $3 \
                    WHERE id = $1 AND status <> $2";
         let statement = query(sql).bind(id).bind(CustomerStatus::Erased.as_str()).bind(at.get());
@@ -477,9 +466,16 @@ impl UnitOfWork for SqlUnit {
     }
 }
 
-/// Somebody else who was, or may be, found to be this customer is not freed by the customer's going.
-pub(super) const FORGET_DUPLICATES_OF_OTHERS: &str = "DELETE FROM duplicates WHERE other = $1 \
-     AND resolution IS NOT NULL AND resolution <> 'same_person'";
+/// What erasure takes besides [`ENDS_WITH_CONSENT`].
+const ENDS_WITH_ERASURE: [&str; 6] = [
+    "DELETE FROM customer_keys WHERE customer = $1",
+    "DELETE FROM captures WHERE customer = $1",
+    "DELETE FROM confirmations WHERE customer = $1",
+    "UPDATE proposals SET content = x'', customer = NULL, subject = '' WHERE customer = $1",
+    "DELETE FROM consents WHERE customer = $1",
+    "DELETE FROM case_lookalikes WHERE other = $1 \
+     OR case_id IN (SELECT id FROM cases WHERE customer = $1)",
+];
 
 fn terminal_key<'q>(sql: &'static str, row: &'q TerminalKeyRow) -> Statement<'q> {
     query(sql)
