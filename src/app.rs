@@ -104,7 +104,7 @@ impl DataDir {
 }
 
 /// The names of the development certificates, by role.
-pub const DEVELOPMENT_CLIENTS: [(Role, &str); 9] = [
+pub const DEVELOPMENT_CLIENTS: [(Role, &str); 10] = [
     (Role::Admin, "dev"),
     // Another person, who approves what the first one proposes.
     (Role::Admin, SECOND_PERSON),
@@ -116,6 +116,7 @@ pub const DEVELOPMENT_CLIENTS: [(Role, &str); 9] = [
     (Role::PolicyAuthor, "dev"),
     // Another person: nobody approves what they wrote.
     (Role::PolicyApprover, SECOND_PERSON),
+    (Role::KeyCustodian, "dev"),
 ];
 
 /// The name of the development certificates of a second person.

@@ -127,7 +127,7 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
     let pki = DataDir::at(&config.paths.data_dir).pki();
     let address = client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
     runtime()?.block_on(async {
-        let channel = connect(&pki, &address, Role::Admin, &client.name).await?;
+        let channel = connect(&pki, &address, Role::KeyCustodian, &client.name).await?;
         let mut desk = Desk { client: KeyServiceClient::new(channel), config };
         let done = match &command {
             Command::List(args) => desk.list(args.json).await,

@@ -27,6 +27,8 @@ pub(super) fn check(raw: &RawFourEyes, faults: &mut ConfigFaults) -> FourEyes {
         template_import,
         principal_registration,
         principal_revocation,
+        activation,
+        unlock,
     } = *delay_s;
     let delays = [
         (TwoPersonAct::Erasure, erasure),
@@ -34,6 +36,8 @@ pub(super) fn check(raw: &RawFourEyes, faults: &mut ConfigFaults) -> FourEyes {
         (TwoPersonAct::TemplateImport, template_import),
         (TwoPersonAct::PrincipalRegistration, principal_registration),
         (TwoPersonAct::PrincipalRevocation, principal_revocation),
+        (TwoPersonAct::Activation, activation),
+        (TwoPersonAct::Unlock, unlock),
     ];
     if delays.iter().any(|(_, delay_s)| u64::from(*delay_s) >= u64::from(hours) * 3_600) {
         faults.add("four_eyes.delay_s", "each must be less than four_eyes.expires_hours");

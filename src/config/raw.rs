@@ -101,6 +101,8 @@ pub(super) struct RawDelays {
     pub(super) template_import: u32,
     pub(super) principal_registration: u32,
     pub(super) principal_revocation: u32,
+    pub(super) activation: u32,
+    pub(super) unlock: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,6 +19,8 @@ words! {
         PolicyAuthor = "policy-author",
         /// Approves the packs that others wrote.
         PolicyApprover = "policy-approver",
+        /// Changes the gateway's keys.
+        KeyCustodian = "key-custodian",
     }
 }
 
@@ -35,15 +37,25 @@ words! {
         PrincipalRegistration = "principal_registration",
         /// Revoking somebody's key.
         PrincipalRevocation = "principal_revocation",
+        /// Activating somebody of whom one person cannot be sure.
+        Activation = "activation",
+        /// Unlocking a biometric that failures locked.
+        Unlock = "unlock",
     }
 }
 
 impl TwoPersonAct {
     /// Whether it takes two people whatever is configured: who could register people alone would be two
-    /// people whenever they liked.
+    /// people whenever they liked, and an activation is proposed only where there is a doubt.
     #[must_use]
     pub const fn always_takes_two(self) -> bool {
-        matches!(self, Self::PrincipalRegistration | Self::PrincipalRevocation)
+        match self {
+            Self::PrincipalRegistration
+            | Self::PrincipalRevocation
+            | Self::Activation
+            | Self::Unlock => true,
+            Self::Erasure | Self::FurtherCapture | Self::TemplateImport => false,
+        }
     }
 }
 
@@ -92,11 +104,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_are_registered_by_two_whatever_is_configured() {
+    fn people_are_registered_and_biometrics_unlocked_by_two_whatever_is_configured() {
         let nothing = FourEyes { acts: BTreeSet::new(), delay_ms: BTreeMap::new(), expires_ms: 1 };
         for act in TwoPersonAct::ALL {
-            let is_about_people = act.as_str().starts_with("principal_");
-            assert_eq!(nothing.covers(act), is_about_people, "{act:?}");
+            let can_be_one_persons = ["erasure", "further_capture", "template_import"];
+            assert_eq!(!nothing.covers(act), can_be_one_persons.contains(&act.as_str()), "{act:?}");
             assert_eq!(nothing.delay_ms(act), 0);
         }
         let all = FourEyes { acts: BTreeSet::from(TwoPersonAct::ALL), ..nothing };

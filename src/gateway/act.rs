@@ -3,7 +3,6 @@
 use async_trait::async_trait;
 
 use super::Gateway;
-use super::activation;
 use super::cases::{close as close_case, propose as propose_case};
 use super::confirmation::APP_KEYS_MAX;
 use super::consent::{EndsConsent, erase_ended, has_case, require_consent};
@@ -21,6 +20,7 @@ use super::sensor::SensorWrite;
 use super::sequencer::{Job, NewEntry, Slot, Step};
 use super::teller::{propose as propose_exception, require_second as require_second_teller};
 use crate::crypto::{Digest, random_bytes};
+use crate::domain::four_eyes::TwoPersonAct;
 use crate::domain::id::{
     CaptureId, CaseId, CaseReference, ConfirmationId, CustomerId, PrincipalName, ReceiptId,
     TerminalId,
@@ -30,9 +30,9 @@ use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 use crate::receipt::{self, Administration, Content, ReceiptDraft, rid_text};
 use crate::store::{
-    ActivationProposalRow, AppKeyRow, CaptureRow, ConfirmationAnswer, ConsentRow, CustomerKeyRow,
-    CustomerRow, CustomerStatus, DuplicateRow, ProposalRow, RedemptionRow, RegisterRow,
-    SAME_PERSON, StoreError, TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
+    AppKeyRow, CaptureRow, ConfirmationAnswer, ConsentRow, CustomerKeyRow, CustomerRow,
+    CustomerStatus, DuplicateRow, ProposalRow, RedemptionRow, RegisterRow, SAME_PERSON, StoreError,
+    TellerProposal, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
 };
 
 /// How a duplicate was resolved that is two people.
@@ -95,12 +95,8 @@ pub(super) enum Write {
     LiftHold(u64, CaseReference),
     /// Notes clips that the video archive destroyed, where it might.
     ConfirmDeleted(Vec<u64>),
-    /// Proposes to activate somebody who is pending.
-    ProposeActivation(Box<ActivationProposalRow>),
-    /// Uses up this very proposal, as long as it counts, by another person: a name and a key.
-    TakeProposal(Box<ActivationProposalRow>, PrincipalName, Digest),
-    /// Takes away whatever was proposed once.
-    DropProposal(CustomerId),
+    /// Refuses whoever is not pending.
+    RequirePending(CustomerId),
     /// Puts a version of a register in force, next after the one that is.
     PutRegister(RegisterRow),
     /// Proposes how an open case ends.
@@ -177,10 +173,10 @@ impl Write {
                 found("token", unit.delete_token(index, customer).await?)?;
             }
             Self::InsertCapture(row, captures_max) => {
-                insert_capture(unit, row, *captures_max, slot.now).await?;
+                insert_capture(unit, row, *captures_max, slot).await?;
             }
             Self::DeleteCapture(id, customer) => {
-                delete_capture(unit, id, customer, slot.now).await?;
+                delete_capture(unit, id, customer, slot).await?;
             }
             Self::InsertDuplicates(rows) => {
                 for row in rows {
@@ -239,13 +235,7 @@ impl Write {
                 found("hold", unit.delete_hold(*decision, case).await?)?;
             }
             Self::ConfirmDeleted(indices) => confirm_deleted(unit, indices, slot).await?,
-            Self::ProposeActivation(row) => activation::propose(unit, row, slot).await?,
-            Self::TakeProposal(row, name, key) => {
-                activation::take(unit, row, Person::of(name, key), slot.now).await?;
-            }
-            Self::DropProposal(customer) => {
-                unit.delete_activation_proposal(customer).await?;
-            }
+            Self::RequirePending(customer) => require_pending(unit, customer).await?,
             Self::PutRegister(row) => put_register(unit, row, slot).await?,
             Self::ProposeCase(id, proposal) => propose_case(unit, id, proposal, slot).await?,
             Self::CloseCase(id, approval) => close_case(unit, id, approval, slot).await?,
@@ -380,8 +370,29 @@ async fn erase_whole(
     id: &CustomerId,
     slot: &Slot,
 ) -> Result<(), GatewayError> {
-    end_proposals_about(unit, id, slot).await?;
+    end_proposals_about(unit, id, None, slot).await?;
     found("customer", unit.erase_customer(id, slot.now).await?)
+}
+
+/// Whoever proposed to activate a customer looked at other captures.
+async fn end_activations(
+    unit: &mut dyn UnitOfWork,
+    customer: &CustomerId,
+    slot: &Slot,
+) -> Result<(), GatewayError> {
+    end_proposals_about(unit, customer, Some(TwoPersonAct::Activation), slot).await
+}
+
+async fn require_pending(
+    unit: &mut dyn UnitOfWork,
+    customer: &CustomerId,
+) -> Result<(), GatewayError> {
+    let row = unit.customer(customer).await?.ok_or(GatewayError::NotFound("customer"))?;
+    if row.status == PENDING {
+        Ok(())
+    } else {
+        Err(GatewayError::State("the customer's status does not allow it"))
+    }
 }
 
 /// The status is read here, where nobody can change it before the capture is in.
@@ -389,9 +400,9 @@ async fn insert_capture(
     unit: &mut dyn UnitOfWork,
     row: &CaptureRow,
     captures_max: usize,
-    now: UnixMillis,
+    slot: &Slot,
 ) -> Result<(), GatewayError> {
-    require_consent(unit, &row.customer, now).await?;
+    require_consent(unit, &row.customer, slot.now).await?;
     let customer = unit.customer(&row.customer).await?.ok_or(GatewayError::NotFound("customer"))?;
     let rows = unit.captures(&row.customer).await?;
     let captures = rows.iter().filter(|other| other.modality == row.modality).count();
@@ -411,7 +422,7 @@ async fn insert_capture(
     if !may {
         return Err(GatewayError::State("the customer's status does not allow it"));
     }
-    unit.delete_activation_proposal(&row.customer).await?;
+    end_activations(unit, &row.customer, slot).await?;
     exists("capture", unit.insert_capture(row).await)
 }
 
@@ -500,12 +511,11 @@ async fn delete_capture(
     unit: &mut dyn UnitOfWork,
     id: &CaptureId,
     customer: &CustomerId,
-    now: UnixMillis,
+    slot: &Slot,
 ) -> Result<(), GatewayError> {
     let status = unit.customer(customer).await?.map(|row| row.status);
     found("capture", unit.delete_capture(id, customer).await?)?;
-    // Whoever proposed to activate the customer looked at other captures.
-    unit.delete_activation_proposal(customer).await?;
+    end_activations(unit, customer, slot).await?;
     let is_last = unit.captures(customer).await?.is_empty();
     match status {
         Some(CustomerStatus::PendingDuplicate) => {
@@ -515,7 +525,7 @@ async fn delete_capture(
             "the last capture of a suspended customer stays: resume or erase them",
         )),
         Some(CustomerStatus::Active) if is_last => {
-            unit.set_customer_status(customer, CustomerStatus::Pending, now).await?;
+            unit.set_customer_status(customer, CustomerStatus::Pending, slot.now).await?;
             Ok(())
         }
         _ => Ok(()),

@@ -10,20 +10,21 @@ use super::Gateway;
 use super::act::{ActJob, Write, receipt_actor};
 use super::customer::Templates;
 use super::error::GatewayError;
-use super::people::{Person, SECOND_PERSON_WITHIN_MS, require_another};
+use super::people::Person;
+use super::proposal::{Content as Proposed, customer_of};
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, Slot, Step};
 use super::templates::IMPRESSIONS_MIN;
 use super::verification_job::audit_place;
 use crate::crypto::Entropy;
-use crate::domain::four_eyes::TwoPersonAct;
-use crate::domain::id::{CustomerId, ReceiptId};
+use crate::domain::four_eyes::{ProposalState, TwoPersonAct};
+use crate::domain::id::{CustomerId, ProposalId, ReceiptId};
 use crate::domain::reference::SecondPersonReason;
 use crate::domain::time::UnixMillis;
 use crate::fingerprint::FingerprintPipeline;
 use crate::matching::FingerTemplate;
 use crate::receipt::{Administration, Content, Salt, audit_commit};
-use crate::store::{ActivationProposalRow, CustomerStatus, DuplicateRow, UnitOfWork};
+use crate::store::{CustomerStatus, DuplicateRow, ProposedRow, UnitOfWork};
 use crate::vault::Vault;
 
 /// What an activation came to.
@@ -44,21 +45,15 @@ pub struct SecondPerson {
     pub reason: SecondPersonReason,
     /// Until when the first person's call counts.
     pub until: UnixMillis,
-}
-
-impl SecondPerson {
-    pub(super) fn of(row: &ActivationProposalRow) -> Self {
-        Self { reason: row.reason, until: ends(row) }
-    }
-}
-
-fn ends(row: &ActivationProposalRow) -> UnixMillis {
-    row.proposed_at.plus_millis(SECOND_PERSON_WITHIN_MS)
+    /// The proposal that it made.
+    pub proposal: ProposalId,
 }
 
 impl Gateway {
     /// Makes a customer active whom the reference image confirms, or two people; unless somebody enrolled
     /// looks like them: then a person decides.
+    ///
+    /// Where one person cannot be sure, their call proposes it, and another one's approves it.
     ///
     /// # Errors
     ///
@@ -72,49 +67,78 @@ impl Gateway {
         let subject = self.subject_of(customer).await?;
         self.require_consent(customer).await?;
         self.require_pending(customer).await?;
-        // The second person is not asked to wait for the source again: the first one's doubt stands.
-        let reference = match self.open_proposal(customer).await? {
-            Some(_) => None,
-            None => Some(self.reference_of(customer).await?),
-        };
+        if let Some(row) = self.open_proposal(TwoPersonAct::Activation, customer).await? {
+            // The second person is not asked to wait for the source again: the first one's doubt stands.
+            let (row, content) = self.approvable(actor, &row.id).await?;
+            let activated = self.activate_agreed(actor, row, doubt_in(&content)?).await;
+            return activated.map(|(activation, _)| activation);
+        }
+        let reference = self.reference_of(customer).await?;
         let _turn = self.activation.lock().await;
+        let templates = self.activable(customer).await?;
+        let doubt = self.doubt(&reference, templates.face.as_ref()).await?;
+        if let Some(reason) = doubt.or(self.active_before(customer).await?) {
+            return self.propose_activation(actor, customer, subject, reason).await;
+        }
+        let activated = self.search_and_activate(actor, customer, subject, templates, None).await;
+        activated.map(|(activation, _)| activation)
+    }
+
+    /// Goes on with an activation that one person proposed, on another one's word.
+    pub(super) async fn activate_agreed(
+        &self,
+        actor: &Actor,
+        row: ProposedRow,
+        reason: SecondPersonReason,
+    ) -> Result<(Activation, Logged), GatewayError> {
+        let customer = customer_of(&row)?;
+        let first = Person::of(&row.proposed_by, &row.proposed_key);
+        // Before the search; who else is another person is looked up where the proposal is closed.
+        if first.is(&Person::of(&actor.name, &actor.spki)) {
+            return Err(GatewayError::State(
+                "the activation waits for a second person, with another name and another key",
+            ));
+        }
+        self.require_consent(&customer).await?;
+        self.require_pending(&customer).await?;
+        let _turn = self.activation.lock().await;
+        let templates = self.activable(&customer).await?;
+        let position = self.position(row.index)?;
+        let record = json!({
+            "reason": reason.as_str(),
+            "first": {
+                "name": row.proposed_by.as_str(),
+                "cert": row.proposed_key.labelled(),
+                "origin": position.origin.as_str(),
+                "index": position.index,
+            },
+        });
+        let subject = row.subject.clone();
+        let close = self.close_write(row, ProposalState::Done, Some(actor));
+        let first = Some((record, close));
+        self.search_and_activate(actor, &customer, subject, templates, first).await
+    }
+
+    /// For whom an activation waits, and why.
+    pub(super) async fn needs_second_person(
+        &self,
+        customer: &CustomerId,
+    ) -> Result<Option<SecondPerson>, GatewayError> {
+        let Some(row) = self.open_proposal(TwoPersonAct::Activation, customer).await? else {
+            return Ok(None);
+        };
+        let reason = doubt_in(&Proposed::of(&row)?)?;
+        Ok(Some(SecondPerson { reason, until: row.expires_at, proposal: row.id }))
+    }
+
+    /// The templates of somebody who has what an activation takes.
+    async fn activable(&self, customer: &CustomerId) -> Result<Templates, GatewayError> {
         let templates = self.templates_of(customer).await?;
         if templates.is_empty() {
             return Err(GatewayError::State("the customer has no captures"));
         }
         self.require_impressions(&templates)?;
-        let first = match (self.open_proposal(customer).await?, reference) {
-            // Before the search; who is another person is looked up where the proposal is used up.
-            (Some(row), _)
-                if Person::of(&row.proposed_by, &row.proposed_key)
-                    .is(&Person::of(&actor.name, &actor.spki)) =>
-            {
-                return Err(GatewayError::State(
-                    "the activation waits for a second person, with another name and another key",
-                ));
-            }
-            (Some(row), _) => Some(row),
-            (None, None) => {
-                return Err(GatewayError::State("the first person's call counts no more"));
-            }
-            (None, Some(reference)) => {
-                let doubt = self.doubt(&reference, templates.face.as_ref()).await?;
-                match doubt.or(self.active_before(customer).await?) {
-                    Some(reason) => return self.propose(actor, customer, subject, reason).await,
-                    None => None,
-                }
-            }
-        };
-        self.search_and_activate(actor, customer, subject, templates, first).await
-    }
-
-    /// The proposal to activate a customer that still counts.
-    pub(super) async fn open_proposal(
-        &self,
-        customer: &CustomerId,
-    ) -> Result<Option<ActivationProposalRow>, GatewayError> {
-        let row = self.store.activation_proposal(customer).await?;
-        Ok(row.filter(|row| self.clock.now() < ends(row)))
+        Ok(templates)
     }
 
     /// Before anybody outside is asked about the customer.
@@ -156,48 +180,35 @@ impl Gateway {
         Ok(())
     }
 
-    async fn propose(
+    async fn propose_activation(
         &self,
         actor: &Actor,
         customer: &CustomerId,
         subject: String,
         reason: SecondPersonReason,
     ) -> Result<Activation, GatewayError> {
-        let row = ActivationProposalRow {
-            customer: *customer,
-            proposed_by: actor.name.clone(),
-            proposed_key: actor.spki,
-            reason,
-            // Both are known once the entry has its place.
-            proposed_at: self.clock.now(),
-            index: 0,
-        };
-        let act = Administration {
-            act: "activation_proposed".to_owned(),
-            actor: receipt_actor(actor),
-            subject: Some(subject),
-            details: None,
-        };
-        let record = json!({ "reason": reason.as_str() });
-        let writes = vec![Write::ProposeActivation(Box::new(row))];
-        self.perform_recorded(act, &record, writes).await?;
-        let row = self.store.activation_proposal(customer).await?;
-        let row = row.ok_or(GatewayError::broken("a proposal is missing"))?;
+        let content = Proposed::Doubt(reason, Salt::generate(&*self.entropy)?);
+        let (act, of) = (TwoPersonAct::Activation, Some(*customer));
+        let beside = vec![Write::RequirePending(*customer)];
+        let proposed = self.propose_act(actor, act, of, subject, content, beside).await?;
+        let (until, proposal) = (proposed.row.expires_at, proposed.row.id);
         Ok(Activation {
             status: CustomerStatus::Pending,
             duplicates: Vec::new(),
-            needs_second_person: Some(SecondPerson::of(&row)),
+            needs_second_person: Some(SecondPerson { reason, until, proposal }),
         })
     }
 
+    /// Makes somebody active, unless they look like somebody else. Where two people did it: what the record says
+    /// of the first, and the write that closes the proposal.
     async fn search_and_activate(
         &self,
         actor: &Actor,
         customer: &CustomerId,
         subject: String,
         templates: Templates,
-        first: Option<ActivationProposalRow>,
-    ) -> Result<Activation, GatewayError> {
+        first: Option<(Value, Write)>,
+    ) -> Result<(Activation, Logged), GatewayError> {
         let rows = self.lookalikes(customer, templates).await?;
         let duplicates = rows.iter().map(|row| (row.other, row.strength_db)).collect::<Vec<_>>();
         let (act, status) = if rows.is_empty() {
@@ -215,26 +226,15 @@ impl Gateway {
         if !rows.is_empty() {
             writes.push(Write::InsertDuplicates(rows));
         }
-        let performed = if let Some(row) = first {
-            let position = self.position(row.index)?;
-            let record = json!({
-                "reason": row.reason.as_str(),
-                "first": {
-                    "name": row.proposed_by.as_str(),
-                    "cert": row.proposed_key.labelled(),
-                    "origin": position.origin.as_str(),
-                    "index": position.index,
-                },
-            });
-            writes.push(Write::TakeProposal(Box::new(row), actor.name.clone(), actor.spki));
+        let performed = if let Some((record, close)) = first {
+            writes.push(close);
             self.perform_recorded(act, &record, writes).await
         } else {
-            writes.push(Write::DropProposal(*customer));
             self.perform_as(Content::Administration(act), None, writes).await
         };
         self.refresh_gallery(customer).await?;
-        performed?;
-        Ok(Activation { status, duplicates, needs_second_person: None })
+        let logged = performed?;
+        Ok((Activation { status, duplicates, needs_second_person: None }, logged))
     }
 
     async fn lookalikes(
@@ -270,10 +270,21 @@ impl Gateway {
         let salt = Salt::generate(&*self.entropy)?;
         let record = record.to_string();
         act.details = Some(audit_commit(&salt, record.as_bytes()));
+        let salted = Zeroizing::new([salt.expose().as_slice(), record.as_bytes()].concat());
+        self.perform_with_record(Content::Administration(act), salted, writes).await
+    }
+
+    /// The same where the entry commits to them already; the salt stands before the record.
+    pub(super) async fn perform_with_record(
+        &self,
+        content: Content,
+        salted: Zeroizing<Vec<u8>>,
+        writes: Vec<Write>,
+    ) -> Result<Logged, GatewayError> {
         let receipt = self.new_receipt()?;
         let job = Recorded {
-            job: self.act_job(receipt, Content::Administration(act), None, writes),
-            salted: Zeroizing::new([salt.expose().as_slice(), record.as_bytes()].concat()),
+            job: self.act_job(receipt, content, None, writes),
+            salted,
             vault: Arc::clone(&self.vault),
             entropy: Arc::clone(&self.entropy),
             tenant: self.settings.tenant.as_str().to_owned(),
@@ -307,35 +318,10 @@ impl Job for Recorded {
     }
 }
 
-/// Keeps a proposal, if nobody was faster.
-pub(super) async fn propose(
-    unit: &mut dyn UnitOfWork,
-    row: &ActivationProposalRow,
-    slot: &Slot,
-) -> Result<(), GatewayError> {
-    let customer = unit.customer(&row.customer).await?.ok_or(GatewayError::NotFound("customer"))?;
-    if customer.status != CustomerStatus::Pending {
-        return Err(GatewayError::State("the customer's status does not allow it"));
+/// Why one person could not be sure.
+fn doubt_in(content: &Proposed) -> Result<SecondPersonReason, GatewayError> {
+    match content {
+        Proposed::Doubt(reason, _) => Ok(*reason),
+        _ => Err(GatewayError::broken("a proposed activation gives no reason")),
     }
-    let held = unit.activation_proposal(&row.customer).await?;
-    if held.is_some_and(|held| slot.now < ends(&held)) {
-        return Err(GatewayError::State("somebody else has proposed the activation"));
-    }
-    let row = ActivationProposalRow { proposed_at: slot.now, index: slot.place, ..row.clone() };
-    Ok(unit.put_activation_proposal(&row).await?)
-}
-
-/// Uses a proposal up, if it is still the one that was seen, and counts, and this is another person.
-pub(super) async fn take(
-    unit: &mut dyn UnitOfWork,
-    row: &ActivationProposalRow,
-    second: Person<'_>,
-    now: UnixMillis,
-) -> Result<(), GatewayError> {
-    if now >= ends(row) || unit.activation_proposal(&row.customer).await?.as_ref() != Some(row) {
-        return Err(GatewayError::State("the first person's call counts no more"));
-    }
-    require_another(unit, Person::of(&row.proposed_by, &row.proposed_key), second).await?;
-    unit.delete_activation_proposal(&row.customer).await?;
-    Ok(())
 }

@@ -317,7 +317,6 @@ impl VerificationJob {
             who: person.who.clone(),
             locked_at: slot.now,
             index: None,
-            proposal: None,
         };
         unit.put_biometric_lock(&row).await?;
         locks.store(true, Ordering::SeqCst);

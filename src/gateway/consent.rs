@@ -89,7 +89,7 @@ impl EndsConsent {
         // Ending and enrolling again must not lift a hold.
         let number = has_case(unit, customer).await?;
         let stays = Stays { templates: *keeps_templates, number };
-        end_proposals_about(unit, customer, slot).await?;
+        end_proposals_about(unit, customer, None, slot).await?;
         if unit.block_customer(customer, stays, slot.now).await? {
             Ok(None)
         } else {

@@ -5,7 +5,6 @@ use zeroize::Zeroizing;
 
 use super::Gateway;
 use super::act::{Act, DIFFERENT_PEOPLE, Write, receipt_actor};
-use super::activation::SecondPerson;
 use super::error::GatewayError;
 use super::locks::LockWrite;
 use super::proposal::{Acted, Content as Proposed};
@@ -265,7 +264,6 @@ impl Gateway {
         let tokens = self.store.tokens(&row.id).await?;
         let duplicates = self.store.duplicates(&row.id).await?;
         let open = duplicates.iter().filter(|duplicate| duplicate.resolution.is_none());
-        let proposal = self.open_proposal(&row.id).await?;
         Ok(CustomerAnswer {
             id: row.id,
             status: row.status,
@@ -274,7 +272,7 @@ impl Gateway {
             captures: captures.iter().map(|capture| (capture.id, capture.modality)).collect(),
             tokens: tokens.iter().map(|token| token.kind).collect(),
             duplicates: open.map(|duplicate| duplicate.other).collect(),
-            needs_second_person: proposal.as_ref().map(SecondPerson::of),
+            needs_second_person: self.needs_second_person(&row.id).await?,
             locks: self.locks_of(&row.id).await?,
             consent: self.store.consent(&row.id).await?,
         })

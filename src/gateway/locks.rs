@@ -1,21 +1,24 @@
 //! Who ends a lock: two administrators where failures locked a customer's biometric, and the holder where it
 //! was their own wish.
 
+use std::sync::Arc;
+
 use super::Gateway;
-use super::act::{Act, Write, receipt_actor};
+use super::act::{Write, receipt_actor};
 use super::attempts::UNDER_WAY_MAX_MS;
 use super::confirmation::Signed;
 use super::consent::holds;
 use super::error::GatewayError;
-use super::people::{Person, SECOND_PERSON_WITHIN_MS, require_another};
+use super::proposal::{Content as Proposed, Proposal};
 use super::request::{Actor, Logged};
 use super::sequencer::Slot;
 use crate::crypto::{Digest, length_prefixed, sha256};
+use crate::domain::four_eyes::TwoPersonAct;
 use crate::domain::id::{CustomerId, PrincipalName};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::CustomerReference;
 use crate::receipt::{Administration, Content};
-use crate::store::{HolderLockRow, LockRow, UnitOfWork, UnlockProposal};
+use crate::store::{HolderLockRow, LockRow, UnitOfWork};
 
 /// How far a holder's wish may be from the gateway's clock, in milliseconds.
 const ASKED_WITHIN_MS: i64 = 300_000;
@@ -55,49 +58,40 @@ pub fn biometric_lock_message(customer: &CustomerId, wish: &HolderWish) -> Vec<u
 }
 
 impl Gateway {
-    /// One administrator proposes to unlock what failures locked; until when that counts.
+    /// One administrator proposes to unlock what failures locked.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::State`] when it is not locked.
+    /// [`GatewayError::State`] when it is not locked; [`GatewayError::Exists`] when it is proposed already.
     pub async fn propose_unlock(
         &self,
         actor: &Actor,
         customer: &CustomerId,
-    ) -> Result<UnixMillis, GatewayError> {
-        let subject = Some(self.subject_of(customer).await?);
+    ) -> Result<Proposal, GatewayError> {
+        let subject = self.subject_of(customer).await?;
         // In the ledger's order: locked, proposed, unlocked.
         self.enter_locks().await?;
-        let proposal = UnlockProposal {
-            by: actor.name.clone(),
-            key: actor.spki,
-            // Both are known once the entry has its place.
-            at: self.clock.now(),
-            index: 0,
-        };
         let lock = self.vault.tries_of_customer(&self.settings.tenant, customer);
-        let act = Act { act: "unlock_proposed", actor, subject, terminal: None };
-        self.perform(act, vec![Write::Lock(LockWrite::Propose(lock, Box::new(proposal)))]).await?;
-        let row = self.store.biometric_lock(&lock).await?.ok_or(NOT_LOCKED)?;
-        let first = row.proposal.ok_or(GatewayError::broken("a proposal is missing"))?;
-        Ok(ends(&first))
+        let beside = vec![Write::Lock(LockWrite::RequireLocked(lock))];
+        let (act, of) = (TwoPersonAct::Unlock, Some(*customer));
+        self.propose_act(actor, act, of, subject, Proposed::Nothing, beside).await
     }
 
-    /// Another administrator, by name and key, unlocks it: the row of failures begins anew.
+    /// Approves what was proposed so: another administrator of another unit unlocks it, and the row of failures
+    /// begins anew.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::State`] when it is not locked, nothing is proposed, or by the same person.
+    /// [`GatewayError::State`] when nothing is proposed, and as [`Gateway::approve_proposal`].
     pub async fn approve_unlock(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         customer: &CustomerId,
     ) -> Result<Logged, GatewayError> {
-        let subject = Some(self.subject_of(customer).await?);
-        let lock = self.vault.tries_of_customer(&self.settings.tenant, customer);
-        let act = Act { act: "biometric_unlocked", actor, subject, terminal: None };
-        let write = Write::Lock(LockWrite::Approve(lock, actor.name.clone(), actor.spki));
-        self.perform(act, vec![write]).await
+        let row = self.open_proposal(TwoPersonAct::Unlock, customer).await?;
+        let row =
+            row.ok_or(GatewayError::State("nobody proposed to unlock it, or too long ago"))?;
+        self.approve_proposal(actor, &row.id).await
     }
 
     /// Locks a customer's biometric by their own wish, or lifts that lock. It lifts no other.
@@ -171,19 +165,14 @@ impl Gateway {
     ) -> Result<BiometricLocks, GatewayError> {
         let subject = self.vault.tries_of_customer(&self.settings.tenant, customer);
         let row = self.store.biometric_lock(&subject).await?;
-        let first = row.as_ref().and_then(|row| row.proposal.as_ref());
-        let first = first.filter(|first| self.clock.now() < ends(first));
+        let proposed = self.open_proposal(TwoPersonAct::Unlock, customer).await?;
         let by_holder = self.store.holder_lock(customer).await?.filter(|row| row.locked);
         Ok(BiometricLocks {
             by_failures: row.as_ref().map(|row| row.locked_at),
-            proposal: first.map(|first| (first.by.clone(), ends(first))),
+            proposal: proposed.map(|row| (row.proposed_by, row.expires_at)),
             by_holder: by_holder.map(|row| row.set_at),
         })
     }
-}
-
-fn ends(first: &UnlockProposal) -> UnixMillis {
-    first.at.plus_millis(SECOND_PERSON_WITHIN_MS)
 }
 
 /// When the holder spoke; a wish from elsewhere in time may be one that was overheard.
@@ -199,10 +188,10 @@ fn asked_at(wish: &HolderWish, now: UnixMillis) -> Result<UnixMillis, GatewayErr
 pub(super) enum LockWrite {
     /// Notes that an entry tells of a lock, or finds the one that does.
     Enter(Digest),
-    /// Proposes to unlock a biometric.
-    Propose(Digest, Box<UnlockProposal>),
-    /// Unlocks what somebody with another name and key proposed.
-    Approve(Digest, PrincipalName, Digest),
+    /// Refuses where there is no lock to end.
+    RequireLocked(Digest),
+    /// Ends a lock that failures set.
+    End(Digest),
     /// Keeps what a holder wants of their biometric, on the word of this key.
     SetByHolder(Box<HolderLockRow>, Option<Digest>),
     /// Forgets somebody's tries.
@@ -218,8 +207,10 @@ impl LockWrite {
     ) -> Result<Option<u64>, GatewayError> {
         match self {
             Self::Enter(subject) => return enter(unit, subject, slot).await,
-            Self::Propose(subject, first) => propose(unit, subject, first, slot).await?,
-            Self::Approve(subject, name, key) => unlock(unit, subject, name, key, slot).await?,
+            Self::RequireLocked(subject) => {
+                unit.biometric_lock(subject).await?.ok_or(NOT_LOCKED)?;
+            }
+            Self::End(subject) => unlock(unit, subject, slot).await?,
             Self::SetByHolder(row, app_key) => {
                 return set_by_holder(unit, row, app_key.as_ref(), slot).await;
             }
@@ -245,32 +236,15 @@ async fn enter(
     Ok(row.index)
 }
 
-/// Notes a first administrator's word in place of an earlier one.
-async fn propose(
-    unit: &mut dyn UnitOfWork,
-    subject: &Digest,
-    first: &UnlockProposal,
-    slot: &Slot,
-) -> Result<(), GatewayError> {
-    let row = unit.biometric_lock(subject).await?.ok_or(NOT_LOCKED)?;
-    let first = UnlockProposal { at: slot.now, index: slot.place, ..first.clone() };
-    Ok(unit.put_biometric_lock(&LockRow { proposal: Some(first), ..row }).await?)
-}
-
-/// Unlocks what somebody else proposed to unlock.
+/// Unlocks, and the row of failures begins anew.
 async fn unlock(
     unit: &mut dyn UnitOfWork,
     subject: &Digest,
-    name: &PrincipalName,
-    key: &Digest,
     slot: &Slot,
 ) -> Result<(), GatewayError> {
-    let row = unit.biometric_lock(subject).await?.ok_or(NOT_LOCKED)?;
-    let first = row.proposal.filter(|first| slot.now < ends(first));
-    let first =
-        first.ok_or(GatewayError::State("nobody proposed to unlock it, or too long ago"))?;
-    require_another(unit, Person::of(&first.by, &first.key), Person::of(name, key)).await?;
-    unit.delete_biometric_lock(subject).await?;
+    if !unit.delete_biometric_lock(subject).await? {
+        return Err(NOT_LOCKED);
+    }
     unit.forget_tries(subject, slot.now.plus_millis(-UNDER_WAY_MAX_MS)).await?;
     Ok(())
 }

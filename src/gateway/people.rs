@@ -25,9 +25,6 @@ pub(super) const REGISTERED: &str = "principal_registered";
 /// The word of the entry of people whom the root key's holder registered.
 const PINNED: &str = "principals_pinned";
 
-/// How long a first person's word waits for the second's where it is no proposal: activations and unlocks.
-pub(super) const SECOND_PERSON_WITHIN_MS: i64 = 24 * 3_600_000;
-
 /// Most people of one act of the root key's holder.
 const PINNED_MAX: usize = 1000;
 

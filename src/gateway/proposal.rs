@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::Gateway;
 use super::act::{Write, receipt_actor};
 use super::error::GatewayError;
+use super::locks::LockWrite;
 use super::people::{PeopleWrite, Person, REGISTERED, SAYS_ELSE, registered, require_another};
 use super::request::{Actor, Logged};
 use super::sequencer::Slot;
@@ -67,12 +68,13 @@ impl Gateway {
         let id = ProposalId::new(random_bytes(&*self.entropy)?);
         let four_eyes = &self.settings.four_eyes;
         let now = self.clock.now();
+        let commit = commit_of(&id, act, &content);
         let row = ProposedRow {
             id,
             act,
             customer,
             subject: subject.clone(),
-            commit: commit_of(&id, act, &content),
+            commit,
             content: content.to_bytes(),
             proposed_by: actor.name.clone(),
             proposed_key: actor.spki,
@@ -87,7 +89,7 @@ impl Gateway {
             act: proposed_word(act).to_owned(),
             actor: receipt_actor(actor),
             subject: Some(subject),
-            details: Some(row.commit.labelled()),
+            details: Some(content.details(&commit)),
         });
         let write = ProposalWrite::Open {
             row: Box::new(row),
@@ -96,8 +98,21 @@ impl Gateway {
         };
         let mut writes = beside;
         writes.push(Write::Proposal(write));
-        self.perform_as(said, None, writes).await?;
+        match content.record(&id) {
+            Some(salted) => self.perform_with_record(said, salted, writes).await?,
+            None => self.perform_as(said, None, writes).await?,
+        };
         self.proposal(&id).await
+    }
+
+    /// The proposal of an act about a customer that may yet be approved.
+    pub(super) async fn open_proposal(
+        &self,
+        act: TwoPersonAct,
+        customer: &CustomerId,
+    ) -> Result<Option<ProposedRow>, GatewayError> {
+        let row = self.store.latest_open_proposal(act, customer).await?;
+        Ok(row.filter(|row| self.clock.now() < row.expires_at))
     }
 
     /// A proposal.
@@ -148,41 +163,41 @@ impl Gateway {
         actor: &Actor,
         id: &ProposalId,
     ) -> Result<Logged, GatewayError> {
-        let row = self.open_row(id).await?;
-        require_role(actor, row.act)?;
-        self.require_both_told(&row, actor).await?;
-        if row.content.is_empty() {
-            // An erasure took it.
-            return Err(GatewayError::NotFound("customer"));
-        }
-        let content = Content::of(&row)?;
-        self.require_proposed(&row, &content).await?;
+        let (row, content) = self.approvable(actor, id).await?;
         let (act, commit, subject) = (row.act, row.commit, row.subject.clone());
-        let (proposal, customer) = (row.id, row.customer);
-        let close = self.close_write(row, ProposalState::Done, Some(actor));
-        let customer = || customer.ok_or(GatewayError::broken("a proposal is about nobody"));
+        let (proposal, customer) = (row.id, customer_of(&row));
+        let close = self.close_write(row.clone(), ProposalState::Done, Some(actor));
         let (word, write) = match (act, content) {
+            (TwoPersonAct::Activation, Content::Doubt(reason, _)) => {
+                let activated = self.activate_agreed(actor, row, reason).await;
+                return activated.map(|(_, logged)| logged);
+            }
             (TwoPersonAct::Erasure, Content::Nothing) => {
-                return self.erase_now(actor, &customer()?, vec![close]).await;
+                return self.erase_now(actor, &customer?, vec![close]).await;
             }
             (TwoPersonAct::FurtherCapture, Content::Captures(rows)) => {
                 let agreed = Agreed { rows, desk: None, is_import: false, close, commit };
-                return self.insert_agreed(actor, &customer()?, agreed).await;
+                return self.insert_agreed(actor, &customer?, agreed).await;
             }
             (TwoPersonAct::FurtherCapture, Content::AtDesk(row, desk, signed_by)) => {
                 let desk = Some((desk, signed_by));
                 let agreed = Agreed { rows: vec![*row], desk, is_import: false, close, commit };
-                return self.insert_agreed(actor, &customer()?, agreed).await;
+                return self.insert_agreed(actor, &customer?, agreed).await;
             }
             (TwoPersonAct::TemplateImport, Content::Captures(rows)) => {
                 let agreed = Agreed { rows, desk: None, is_import: true, close, commit };
-                return self.insert_agreed(actor, &customer()?, agreed).await;
+                return self.insert_agreed(actor, &customer?, agreed).await;
             }
             (TwoPersonAct::PrincipalRegistration, Content::Person(person)) => {
-                (REGISTERED, PeopleWrite::Register(vec![person], Some(proposal)))
+                let write = PeopleWrite::Register(vec![person], Some(proposal));
+                (REGISTERED, Write::People(write))
             }
             (TwoPersonAct::PrincipalRevocation, Content::Person(person)) => {
-                ("principal_revoked", PeopleWrite::Revoke(vec![person.spki]))
+                ("principal_revoked", Write::People(PeopleWrite::Revoke(vec![person.spki])))
+            }
+            (TwoPersonAct::Unlock, Content::Nothing) => {
+                let lock = self.vault.tries_of_customer(&self.settings.tenant, &customer?);
+                ("biometric_unlocked", Write::Lock(LockWrite::End(lock)))
             }
             _ => return Err(GatewayError::broken("a proposal's content is another act's")),
         };
@@ -192,7 +207,26 @@ impl Gateway {
             subject: Some(subject),
             details: Some(commit.labelled()),
         });
-        self.perform_as(said, None, vec![close, Write::People(write)]).await
+        self.perform_as(said, None, vec![close, write]).await
+    }
+
+    /// A proposal that somebody is about to approve, and its content, if their role may and the ledger tells of
+    /// all of it; who else they are than its first person is looked up where it is closed.
+    pub(super) async fn approvable(
+        &self,
+        actor: &Actor,
+        id: &ProposalId,
+    ) -> Result<(ProposedRow, Content), GatewayError> {
+        let row = self.open_row(id).await?;
+        require_role(actor, row.act)?;
+        self.require_both_told(&row, actor).await?;
+        if row.content.is_empty() {
+            // An erasure took it.
+            return Err(GatewayError::NotFound("customer"));
+        }
+        let content = Content::of(&row)?;
+        self.require_proposed(&row, &content).await?;
+        Ok((row, content))
     }
 
     /// Refuses a proposal that no signed entry of its first person tells of, or that is about somebody else by
@@ -212,7 +246,7 @@ impl Gateway {
             && said.actor.name == row.proposed_by.as_str()
             && said.actor.cert == row.proposed_key.labelled()
             && said.subject.as_deref() == Some(row.subject.as_str())
-            && said.details == Some(row.commit.labelled())
+            && said.details == Some(content.details(&row.commit))
             && commit_of(&row.id, row.act, content) == row.commit;
         if is_as_told { Ok(()) } else { Err(SAYS_ELSE) }
     }
@@ -294,7 +328,12 @@ impl Gateway {
         }
     }
 
-    fn close_write(&self, row: ProposedRow, state: ProposalState, by: Option<&Actor>) -> Write {
+    pub(super) fn close_write(
+        &self,
+        row: ProposedRow,
+        state: ProposalState,
+        by: Option<&Actor>,
+    ) -> Write {
         let by = by.map(|actor| (actor.name.clone(), actor.spki));
         // When and by which entry is known once that has its place.
         let closure = Closure { state, by, at: self.clock.now(), index: 0 };
@@ -305,16 +344,23 @@ impl Gateway {
 const WAITS_NO_MORE: GatewayError =
     GatewayError::State("the proposal is done, withdrawn or expired");
 
-/// Who erases and registers people may approve it; captures are the enrollers' work too.
+/// Whom a proposal is about that is about a customer.
+pub(super) fn customer_of(row: &ProposedRow) -> Result<CustomerId, GatewayError> {
+    row.customer.ok_or(GatewayError::broken("a proposal is about nobody"))
+}
+
+/// Who erases, unlocks and registers people may approve it; captures and activations are the enrollers' work
+/// too.
 fn require_role(actor: &Actor, act: TwoPersonAct) -> Result<(), GatewayError> {
     let is_admin = actor.role == StaffRole::Admin.as_str();
     let may = match act {
-        TwoPersonAct::FurtherCapture | TwoPersonAct::TemplateImport => {
+        TwoPersonAct::FurtherCapture | TwoPersonAct::TemplateImport | TwoPersonAct::Activation => {
             is_admin || actor.role == StaffRole::Enroller.as_str()
         }
         TwoPersonAct::Erasure
         | TwoPersonAct::PrincipalRegistration
-        | TwoPersonAct::PrincipalRevocation => is_admin,
+        | TwoPersonAct::PrincipalRevocation
+        | TwoPersonAct::Unlock => is_admin,
     };
     if may { Ok(()) } else { Err(GatewayError::State("an administrator must approve this")) }
 }
@@ -326,6 +372,8 @@ const fn proposed_word(act: TwoPersonAct) -> &'static str {
         TwoPersonAct::TemplateImport => "template_import_proposed",
         TwoPersonAct::PrincipalRegistration => "principal_proposed",
         TwoPersonAct::PrincipalRevocation => "principal_revocation_proposed",
+        TwoPersonAct::Activation => "activation_proposed",
+        TwoPersonAct::Unlock => "unlock_proposed",
     }
 }
 
@@ -377,7 +425,9 @@ async fn open(
         TwoPersonAct::FurtherCapture | TwoPersonAct::TemplateImport => TEMPLATE_CAPTURES_MAX,
         TwoPersonAct::Erasure
         | TwoPersonAct::PrincipalRegistration
-        | TwoPersonAct::PrincipalRevocation => 1,
+        | TwoPersonAct::PrincipalRevocation
+        | TwoPersonAct::Activation
+        | TwoPersonAct::Unlock => 1,
     };
     if same.len() >= most {
         return Err(GatewayError::Exists("proposal"));
@@ -385,15 +435,16 @@ async fn open(
     Ok(unit.insert_proposal(row).await?)
 }
 
-/// Ends what waits about a customer of whom nothing may be done any more; the entry that this is said by is
-/// that of their own end.
+/// Ends what waits about a customer, or what of one act does, because of something else that happens to them:
+/// its entry is the one that says so.
 pub(super) async fn end_proposals_about(
     unit: &mut dyn UnitOfWork,
     customer: &CustomerId,
+    act: Option<TwoPersonAct>,
     slot: &Slot,
 ) -> Result<(), GatewayError> {
     let (state, at, index) = (ProposalState::Withdrawn, slot.now, slot.place);
-    unit.close_proposals_of(customer, &Closure { state, by: None, at, index }).await?;
+    unit.close_proposals_of(customer, act, &Closure { state, by: None, at, index }).await?;
     Ok(())
 }
 

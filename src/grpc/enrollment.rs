@@ -252,8 +252,11 @@ impl EnrollmentService for Enrollment {
         let permit = AdminPermit::of(request.extensions())?;
         let proto::ProposeUnlockRequest { customer_id } = request.into_inner();
         let customer = noun::customer_id(&customer_id)?;
-        let until = self.0.propose_unlock(permit.actor(), &customer).await?;
-        Ok(Response::new(proto::ProposeUnlockResponse { until: Some(until.into()) }))
+        let proposed = self.0.propose_unlock(permit.actor(), &customer).await?;
+        Ok(Response::new(proto::ProposeUnlockResponse {
+            until: Some(proposed.row.expires_at.into()),
+            proposal: Some(proposal::proposal(&self.0, proposed)?),
+        }))
     }
 
     async fn approve_unlock(

@@ -1,10 +1,10 @@
-//! `KeyService`: what the bank's administrators call to change keys.
+//! `KeyService`: what the custodian of the bank's keys calls.
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::peer::AdminPermit;
+use super::peer::{CustodianPermit, KeyReaderPermit};
 use super::status::InvalidField;
 use crate::crypto::spki_pem;
 use crate::gateway::request::Logged;
@@ -25,7 +25,7 @@ impl KeyService for KeyDesk {
         &self,
         request: Request<proto::ListKeysRequest>,
     ) -> Result<Response<proto::ListKeysResponse>, Status> {
-        AdminPermit::of(request.extensions())?;
+        KeyReaderPermit::of(request.extensions())?;
         let proto::ListKeysRequest {} = request.into_inner();
         let (installed, places) = self.0.keys()?;
         Ok(Response::new(proto::ListKeysResponse {
@@ -39,7 +39,7 @@ impl KeyService for KeyDesk {
         &self,
         request: Request<proto::PrepareKeyRequest>,
     ) -> Result<Response<proto::PrepareKeyResponse>, Status> {
-        AdminPermit::of(request.extensions())?;
+        CustodianPermit::of(request.extensions())?;
         let proto::PrepareKeyRequest { r#use } = request.into_inner();
         let usage = match proto::KeyUse::try_from(r#use) {
             Ok(proto::KeyUse::Receipt) => KeyUse::Receipt,
@@ -64,7 +64,7 @@ impl KeyService for KeyDesk {
         &self,
         request: Request<proto::InstallRegisterRequest>,
     ) -> Result<Response<proto::InstallRegisterResponse>, Status> {
-        let permit = AdminPermit::of(request.extensions())?;
+        let permit = CustodianPermit::of(request.extensions())?;
         let proto::InstallRegisterRequest { register, signature } = request.into_inner();
         let logged = self.0.install_register(permit.actor(), register, signature).await?;
         let receipt_jws = logged.iter().map(|entry| entry.jws().as_bytes().to_vec()).collect();
@@ -75,7 +75,7 @@ impl KeyService for KeyDesk {
         &self,
         request: Request<proto::BeginKekRotationRequest>,
     ) -> Result<Response<proto::BeginKekRotationResponse>, Status> {
-        let permit = AdminPermit::of(request.extensions())?;
+        let permit = CustodianPermit::of(request.extensions())?;
         let proto::BeginKekRotationRequest {} = request.into_inner();
         let KekRotation { kek, left, begun } = self.0.begin_kek_rotation(permit.actor()).await?;
         Ok(Response::new(proto::BeginKekRotationResponse {
@@ -91,7 +91,7 @@ impl KeyService for KeyDesk {
         &self,
         request: Request<proto::RewrapKeysRequest>,
     ) -> Result<Response<proto::RewrapKeysResponse>, Status> {
-        let permit = AdminPermit::of(request.extensions())?;
+        let permit = CustodianPermit::of(request.extensions())?;
         let proto::RewrapKeysRequest { at_most } = request.into_inner();
         let Rewrapped { rewrapped, left, ended } =
             self.0.rewrap_keys(permit.actor(), at_most).await?;
@@ -103,7 +103,7 @@ impl KeyService for KeyDesk {
         &self,
         request: Request<proto::RetireKeksRequest>,
     ) -> Result<Response<proto::RetireKeksResponse>, Status> {
-        let permit = AdminPermit::of(request.extensions())?;
+        let permit = CustodianPermit::of(request.extensions())?;
         let proto::RetireKeksRequest {} = request.into_inner();
         let keks = self.0.retire_keks(permit.actor()).await?.into_iter();
         let keks = keks.map(|OldKek { name, needed_by, retired }| {
@@ -117,7 +117,7 @@ impl KeyService for KeyDesk {
         &self,
         request: Request<proto::RotateCaptureKeyRequest>,
     ) -> Result<Response<proto::RotateCaptureKeyResponse>, Status> {
-        let permit = AdminPermit::of(request.extensions())?;
+        let permit = CustodianPermit::of(request.extensions())?;
         let proto::RotateCaptureKeyRequest { overlap_s } = request.into_inner();
         let overlap_ms = i64::from(overlap_s) * 1_000;
         let (id, entry) = self.0.rotate_capture_key(permit.actor(), overlap_ms).await?;

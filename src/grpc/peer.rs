@@ -42,6 +42,8 @@ const AUDITOR_ALONE: Access = Access::Roles(&[Role::Auditor]);
 const REPORTER: Access = Access::Roles(&[Role::Oversight, Role::Auditor]);
 const HOST: Access = Access::Roles(&[Role::Host]);
 const APP_BACKEND: Access = Access::Roles(&[Role::AppBackend]);
+const CUSTODIAN: Access = Access::Roles(&[Role::KeyCustodian]);
+const KEY_READER: Access = Access::Roles(&[Role::KeyCustodian, Role::Admin, Role::Auditor]);
 const POLICY_AUTHOR: Access = Access::Roles(&[Role::PolicyAuthor]);
 const POLICY_APPROVER: Access = Access::Roles(&[Role::PolicyApprover]);
 const POLICY_ACTIVATOR: Access = Access::Roles(&[Role::PolicyApprover, Role::Admin]);
@@ -125,13 +127,13 @@ pub const ACCESS: [(&str, Access); 101] = [
     ("/tulga.v1.ProposalService/ListProposals", ENROLLER),
     ("/tulga.v1.ProposalService/ApproveProposal", ENROLLER),
     ("/tulga.v1.ProposalService/WithdrawProposal", ENROLLER),
-    ("/tulga.v1.KeyService/ListKeys", ADMIN),
-    ("/tulga.v1.KeyService/PrepareKey", ADMIN),
-    ("/tulga.v1.KeyService/InstallRegister", ADMIN),
-    ("/tulga.v1.KeyService/BeginKekRotation", ADMIN),
-    ("/tulga.v1.KeyService/RewrapKeys", ADMIN),
-    ("/tulga.v1.KeyService/RetireKeks", ADMIN),
-    ("/tulga.v1.KeyService/RotateCaptureKey", ADMIN),
+    ("/tulga.v1.KeyService/ListKeys", KEY_READER),
+    ("/tulga.v1.KeyService/PrepareKey", CUSTODIAN),
+    ("/tulga.v1.KeyService/InstallRegister", CUSTODIAN),
+    ("/tulga.v1.KeyService/BeginKekRotation", CUSTODIAN),
+    ("/tulga.v1.KeyService/RewrapKeys", CUSTODIAN),
+    ("/tulga.v1.KeyService/RetireKeks", CUSTODIAN),
+    ("/tulga.v1.KeyService/RotateCaptureKey", CUSTODIAN),
     ("/tulga.v1.PolicyService/ProposePack", POLICY_AUTHOR),
     ("/tulga.v1.PolicyService/ApprovePack", POLICY_APPROVER),
     ("/tulga.v1.PolicyService/ActivatePack", POLICY_ACTIVATOR),
@@ -268,6 +270,15 @@ permit! {
 permit! {
     /// The caller may answer for customers.
     AppBackendPermit, AppBackend
+}
+
+permit! {
+    /// The caller may change the gateway's keys.
+    CustodianPermit, KeyCustodian
+}
+permit! {
+    /// The caller may see which keys there are.
+    KeyReaderPermit, KeyCustodian | Admin | Auditor
 }
 
 permit! {
@@ -468,8 +479,8 @@ mod tests {
     #[test]
     fn every_method_is_closed_to_every_role_but_its_own() {
         use Role::{
-            Admin, AppBackend, Auditor, Enroller, Host, Oversight, PolicyApprover, PolicyAuthor,
-            Terminal,
+            Admin, AppBackend, Auditor, Enroller, Host, KeyCustodian, Oversight, PolicyApprover,
+            PolicyAuthor, Terminal,
         };
         for method in described_methods() {
             let (service, name) = method.trim_start_matches("/tulga.v1.").split_once('/').unwrap();
@@ -485,10 +496,11 @@ mod tests {
                 | ("FootageService", "PlaceHold" | "LiftHold" | "ConfirmDeleted")
                 | ("CaseService", "ProposeResolution" | "ApproveResolution")
                 | (
-                    "KeyService" | "RegisterService" | "RetentionService" | "SensorService"
-                    | "TerminalService",
+                    "RegisterService" | "RetentionService" | "SensorService" | "TerminalService",
                     _,
                 ) => &[Admin],
+                ("KeyService", "ListKeys") => &[KeyCustodian, Admin, Auditor],
+                ("KeyService", _) => &[KeyCustodian],
                 ("EnrollmentService" | "ProposalService" | "TellerService", _) => {
                     &[Enroller, Admin]
                 }
@@ -535,6 +547,8 @@ mod tests {
         assert!(AppBackendPermit::of(&nobody).is_err());
         assert!(EvidencePermit::of(&nobody).is_err());
         assert!(ReporterPermit::of(&nobody).is_err());
+        assert!(CustodianPermit::of(&nobody).is_err());
+        assert!(KeyReaderPermit::of(&nobody).is_err());
         assert!(PolicyAuthorPermit::of(&nobody).is_err());
         assert!(PolicyApproverPermit::of(&nobody).is_err());
         assert!(PolicyActivatorPermit::of(&nobody).is_err());

@@ -31,11 +31,13 @@ pub enum Role {
     PolicyAuthor,
     /// Somebody who approves and activates the packs that others wrote.
     PolicyApprover,
+    /// Somebody who changes the gateway's keys.
+    KeyCustodian,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Terminal,
         Self::Enroller,
         Self::Admin,
@@ -45,6 +47,7 @@ impl Role {
         Self::Oversight,
         Self::PolicyAuthor,
         Self::PolicyApprover,
+        Self::KeyCustodian,
     ];
 
     /// The word in a certificate's URI and in file names.
@@ -60,6 +63,7 @@ impl Role {
             Self::Oversight => "oversight",
             Self::PolicyAuthor => "policy-author",
             Self::PolicyApprover => "policy-approver",
+            Self::KeyCustodian => "key-custodian",
         }
     }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::StoreError;
 use crate::crypto::Digest;
-use crate::domain::id::{CustomerId, PrincipalName};
+use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
 
 /// A try, as it counts against one party from its debit on.
@@ -49,21 +49,6 @@ pub struct LockRow {
     pub locked_at: UnixMillis,
     /// The entry that says so; none while it is due.
     pub index: Option<u64>,
-    /// What one administrator proposes.
-    pub proposal: Option<UnlockProposal>,
-}
-
-/// The word of the first of two administrators who unlock a biometric.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UnlockProposal {
-    /// Who.
-    pub by: PrincipalName,
-    /// With which key.
-    pub key: Digest,
-    /// When.
-    pub at: UnixMillis,
-    /// The entry that says so.
-    pub index: u64,
 }
 
 /// What a holder wants of their own biometric.

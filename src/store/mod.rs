@@ -7,7 +7,6 @@
 //!
 //! Secrets arrive here sealed: no method takes a plain template, number, token or account.
 
-mod activations;
 mod attempts;
 mod cases;
 mod confirmations;
@@ -42,10 +41,7 @@ use crate::domain::id::{CaptureId, CustomerId, ReceiptId, TerminalId};
 use crate::domain::time::UnixMillis;
 use crate::domain::transaction::DecisionKey;
 
-pub use activations::{ActivationProposalRow, ActivationQuestions, Activations};
-pub use attempts::{
-    AttemptQuestions, Attempts, HolderLockRow, LockRow, LockedWho, Tries, TryRow, UnlockProposal,
-};
+pub use attempts::{AttemptQuestions, Attempts, HolderLockRow, LockRow, LockedWho, Tries, TryRow};
 pub use cases::{CaseEvidenceRow, CaseFile, CaseReads, CaseRow, Cases, ProposalRow};
 pub use confirmations::{
     AnswerKind, AppKeyRow, ConfirmationAnswer, ConfirmationQuestions, ConfirmationRow,
@@ -104,7 +100,6 @@ pub trait Store:
     + ProposalReads
     + SealingReads
     + std::fmt::Debug
-    + ActivationQuestions
     + AttemptQuestions
 {
     /// Opens a write transaction. Only one is open at a time; others wait.
@@ -203,7 +198,6 @@ pub trait UnitOfWork:
     + Evidences
     + Consents
     + Prints
-    + Activations
     + Packs
     + Registers
     + Cases

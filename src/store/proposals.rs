@@ -81,6 +81,12 @@ pub trait ProposalReads: Send + Sync {
         after: Option<u64>,
         limit: u32,
     ) -> Result<Vec<ProposedRow>, StoreError>;
+    /// The latest open proposal of an act about a customer, one whose time is over too.
+    async fn latest_open_proposal(
+        &self,
+        act: TwoPersonAct,
+        customer: &CustomerId,
+    ) -> Result<Option<ProposedRow>, StoreError>;
     /// Open proposals whose time is over at `now`, the oldest first.
     async fn proposals_expired(
         &self,
@@ -114,10 +120,11 @@ pub trait ProposalWrites: Send {
         id: &ProposalId,
         closure: &Closure,
     ) -> Result<bool, StoreError>;
-    /// Closes every open proposal about a customer in the same way; how many.
+    /// Closes every open proposal about a customer in the same way, or every one of an act; how many.
     async fn close_proposals_of(
         &mut self,
         customer: &CustomerId,
+        act: Option<TwoPersonAct>,
         closure: &Closure,
     ) -> Result<u64, StoreError>;
 }

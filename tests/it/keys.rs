@@ -247,7 +247,7 @@ fn fault(status: &Status) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_register_that_must_not_follow_is_refused_and_changes_nothing() {
     let (site, mut admin) = site_with_terminal("").await;
-    let mut desk = KeyServiceClient::new(site.staff(Role::Admin).await);
+    let mut desk = KeyServiceClient::new(site.staff(Role::KeyCustodian).await);
     let request = proto::PrepareKeyRequest { r#use: proto::KeyUse::Receipt.into() };
     let prepared = desk.prepare_key(request).await.unwrap().into_inner();
     let old = KeyRegister::parse(&prepared.register).unwrap();

@@ -16,6 +16,7 @@ use tulga::pki::{KeyedCertificate, Role, identify};
 use tulga::proto;
 use tulga::proto::audit_service_client::AuditServiceClient;
 use tulga::proto::enrollment_service_client::EnrollmentServiceClient;
+use tulga::proto::key_service_client::KeyServiceClient;
 use tulga::proto::policy_service_client::PolicyServiceClient;
 use tulga::proto::principal_service_client::PrincipalServiceClient;
 use tulga::proto::proposal_service_client::ProposalServiceClient;
@@ -42,7 +43,8 @@ struct Office {
 impl Office {
     async fn open() -> Self {
         let delays = "acts = ['erasure', 'further_capture']\n[four_eyes.delay_s]\nerasure = 60\n\
-                      further_capture = 60\nprincipal_registration = 60\nprincipal_revocation = 60";
+                      further_capture = 60\nprincipal_registration = 60\nprincipal_revocation = 60\n\
+                      activation = 60";
         let rate = "[rate]\nper_terminal_per_minute = 10000\n";
         // In the middle of a half-year, so that all entries are of one ledger.
         let begun = UnixMillis::parse_rfc3339("2026-08-03T06:00:00Z").unwrap();
@@ -134,6 +136,16 @@ async fn terminals(who: &Channel) -> Result<(), Status> {
     TerminalServiceClient::new(who.clone()).list_terminals(asked).await.map(drop)
 }
 
+fn capture_of(customer_id: &str, photograph: &str) -> proto::AddCaptureRequest {
+    proto::AddCaptureRequest {
+        customer_id: customer_id.into(),
+        image: demo(photograph),
+        media_type: Some("image/jpeg".into()),
+        language: "en".into(),
+        ..Default::default()
+    }
+}
+
 /// Twelve digits that nobody has: the month is 00.
 fn iin_of_nobody(number: u32) -> String {
     (10..100)
@@ -148,6 +160,7 @@ enum Kind {
     FurtherCapture,
     Registration,
     Revocation,
+    Activation,
 }
 
 /// Whom or what it is about.
@@ -157,8 +170,13 @@ enum About {
 }
 
 impl Kind {
-    const ALL: [Self; 4] =
-        [Self::Erasure, Self::FurtherCapture, Self::Registration, Self::Revocation];
+    const ALL: [Self; 5] = [
+        Self::Erasure,
+        Self::FurtherCapture,
+        Self::Registration,
+        Self::Revocation,
+        Self::Activation,
+    ];
 
     async fn about(self, office: &Office, number: u32) -> About {
         match self {
@@ -178,6 +196,22 @@ impl Kind {
                 let name = format!("old-{number}");
                 About::Person(Box::new(office.colleague(&name, "branch").await.1))
             }
+            Self::Activation => {
+                // Active before, and with other captures since.
+                let (iin, card) = (iin_of_nobody(number + 100), format!("card-of-{number}"));
+                let customer_id = office.site.enroll(&iin, &card, &["biden.jpg"]).await;
+                let mut desk = EnrollmentServiceClient::new(office.one.clone());
+                let asked = proto::GetCustomerRequest { customer_id: customer_id.clone() };
+                let capture_ids = desk.get_customer(asked).await.unwrap().into_inner().capture_ids;
+                for capture_id in capture_ids {
+                    let customer_id = customer_id.clone();
+                    let asked = proto::RemoveCaptureRequest { customer_id, capture_id };
+                    desk.remove_capture(asked).await.unwrap();
+                }
+                let added = desk.add_capture(capture_of(&customer_id, "biden.jpg")).await.unwrap();
+                assert!(added.into_inner().accepted);
+                About::Customer(customer_id)
+            }
         }
     }
 
@@ -191,13 +225,7 @@ impl Kind {
                 answer.proposal.unwrap()
             }
             (Self::FurtherCapture, About::Customer(customer_id)) => {
-                let asked = proto::AddCaptureRequest {
-                    customer_id: customer_id.clone(),
-                    image: demo("obama3.jpg"),
-                    media_type: Some("image/jpeg".into()),
-                    language: "en".into(),
-                    ..Default::default()
-                };
+                let asked = capture_of(customer_id, "obama3.jpg");
                 let answer = desk.add_capture(asked).await.unwrap().into_inner();
                 assert!(!answer.accepted && answer.capture_id.is_empty());
                 answer.proposal.unwrap()
@@ -206,6 +234,12 @@ impl Kind {
                 register(&office.one, person, "branch").await.unwrap()
             }
             (Self::Revocation, About::Person(person)) => revoke(&office.one, person).await.unwrap(),
+            (Self::Activation, About::Customer(customer_id)) => {
+                let asked = proto::ActivateRequest { customer_id: customer_id.clone() };
+                let answer = desk.activate(asked).await.unwrap().into_inner();
+                assert_eq!(answer.status(), proto::CustomerStatus::Pending);
+                office.status_of(&answer.needs_second_person.unwrap().proposal_id).await
+            }
             _ => unreachable!(),
         }
     }
@@ -217,10 +251,10 @@ impl Kind {
                 let asked = proto::GetCustomerRequest { customer_id: customer_id.clone() };
                 let mut desk = EnrollmentServiceClient::new(office.one.clone());
                 let customer = desk.get_customer(asked).await.unwrap().into_inner();
-                if self == Self::Erasure {
-                    customer.status() == proto::CustomerStatus::Erased
-                } else {
-                    customer.capture_ids.len() == 1 + times
+                match self {
+                    Self::Erasure => customer.status() == proto::CustomerStatus::Erased,
+                    Self::Activation => customer.status() == proto::CustomerStatus::Active,
+                    _ => customer.capture_ids.len() == 1 + times,
                 }
             }
             About::Person(person) => {
@@ -243,6 +277,7 @@ impl Kind {
             Self::FurtherCapture => ("capture_proposed", "capture_added"),
             Self::Registration => ("principal_proposed", "principal_registered"),
             Self::Revocation => ("principal_revocation_proposed", "principal_revoked"),
+            Self::Activation => ("activation_proposed", "customer_activated"),
         }
     }
 }
@@ -389,6 +424,10 @@ async fn whoever_owns_the_authority_makes_nobody_a_second_person() {
                 Role::PolicyAuthor | Role::PolicyApprover => {
                     let mut desk = PolicyServiceClient::new(channel.clone());
                     desk.list_packs(proto::ListPacksRequest::default()).await.unwrap_err()
+                }
+                Role::KeyCustodian => {
+                    let mut desk = KeyServiceClient::new(channel.clone());
+                    desk.list_keys(proto::ListKeysRequest {}).await.unwrap_err()
                 }
                 Role::Auditor => {
                     let mut desk = AuditServiceClient::new(channel.clone());

@@ -190,9 +190,10 @@ async fn kz_15_a_reference_of_somebody_else_needs_a_second_person() {
     let mut terminal = VerificationServiceClient::new(site.terminal("ATM-1").await);
     let customer = pending(&mut desk, IIN, CARD, &["obama.jpg", "obama3.jpg"]).await;
     waits(&mut desk, &customer, Reason::ReferenceDiffers).await;
+    let proposal = get(&mut desk, &customer).await.needs_second_person.unwrap().proposal_id;
     assert_eq!(
         record(&site, "activation_proposed").await,
-        serde_json::json!({ "reason": "reference_differs" }),
+        serde_json::json!({ "proposal": proposal, "reason": "reference_differs" }),
         "no score, no name"
     );
     let ask = || Ask::new(proto::Operation::Withdrawal, 20_000_000, "KZT");
@@ -220,10 +221,10 @@ async fn kz_15_a_reference_of_somebody_else_needs_a_second_person() {
     let remove = proto::RemoveCaptureRequest { customer_id: customer.clone(), capture_id: added };
     desk.remove_capture(remove).await.unwrap();
     waits(&mut desk, &customer, Reason::ReferenceDiffers).await;
-    // A day later it counts no more either; a moment before it does.
-    clock.advance_millis(24 * HOUR_MS);
+    // Three days later it counts no more either; a moment before it does.
+    clock.advance_millis(72 * HOUR_MS);
     waits(&mut second, &customer, Reason::ReferenceDiffers).await;
-    clock.advance_millis(24 * HOUR_MS - 1);
+    clock.advance_millis(72 * HOUR_MS - 1);
     is_activated(&mut desk, &customer).await;
     let record = record(&site, "customer_activated").await;
     assert_eq!(record["reason"], "reference_differs");

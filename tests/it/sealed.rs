@@ -285,7 +285,7 @@ async fn a_replaced_key_opens_for_its_overlap_and_a_restart_changes_none() {
     clock.advance_millis(SystemClock.now().get() - clock.now().get());
     site.enroll(IIN, CARD, &["obama.jpg", "obama3.jpg"]).await;
     let mut terminal = VerificationServiceClient::new(site.terminal("ATM-1").await);
-    let mut admin = KeyServiceClient::new(site.staff(Role::Admin).await);
+    let mut admin = KeyServiceClient::new(site.staff(Role::KeyCustodian).await);
     let rotate = |overlap_s| proto::RotateCaptureKeyRequest { overlap_s };
     let status = admin.rotate_capture_key(rotate(86_401)).await.unwrap_err();
     assert_eq!(reason(&status), "REQ_INVALID");

@@ -1,6 +1,5 @@
 //! One suite that every store passes, and what is particular to each.
 
-mod activations;
 mod attempts;
 mod cases;
 mod confirmations;
@@ -34,9 +33,8 @@ use tulga::store::{
     RedemptionRow, Store, StoreError, TerminalKeyRow,
 };
 
-use self::activations::a_proposed_activation_is_replaced_taken_away_and_goes_with_the_customer;
 use self::attempts::{
-    a_biometric_lock_is_entered_proposed_about_and_goes_with_the_customer,
+    a_biometric_lock_is_entered_and_goes_with_the_customer,
     a_holders_wish_is_replaced_and_goes_with_them,
     a_try_counts_until_it_is_given_back_or_forgotten,
     locks_of_nobody_go_once_they_are_old_and_entered,
@@ -143,11 +141,10 @@ on_every_store!(
     a_blocked_customer_keeps_what_must_stay_and_nothing_else,
     prints_come_newest_first_and_go_with_their_time_and_customer,
     a_try_counts_until_it_is_given_back_or_forgotten,
-    a_biometric_lock_is_entered_proposed_about_and_goes_with_the_customer,
+    a_biometric_lock_is_entered_and_goes_with_the_customer,
     locks_of_nobody_go_once_they_are_old_and_entered,
     a_holders_wish_is_replaced_and_goes_with_them,
     a_terminal_key_is_registered_once_and_revoked_once,
-    a_proposed_activation_is_replaced_taken_away_and_goes_with_the_customer,
     terminal_keys_come_by_terminal_and_age_in_pages,
     a_customer_is_found_by_id_and_number_and_comes_once,
     a_kek_is_current_ended_and_retired_once,

@@ -144,7 +144,7 @@ async fn half_a_rotation(home: &Home, gateway: &mut Gateway) -> (u64, Vec<String
     for iin in iins().take(ENROLLED) {
         customers.push(create(&mut desk, &iin).await);
     }
-    let mut keys = Keys::new(gateway.connect(home, Role::Admin, "dev").await);
+    let mut keys = Keys::new(gateway.connect(home, Role::KeyCustodian, "dev").await);
     let begun = keys.begin_kek_rotation(proto::BeginKekRotationRequest {}).await.unwrap();
     let begun = begun.into_inner();
     assert_eq!((begun.name.as_str(), begun.home.as_str()), ("kek-2", "file"));

@@ -1,18 +1,21 @@
 //! What exactly is proposed, as it is kept until it is done.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
-use serde_json::from_slice;
+use serde_json::{from_slice, json};
+use zeroize::Zeroizing;
 
 use crate::crypto::{Digest, length_prefixed, sha256};
 use crate::domain::four_eyes::{StaffRole, TwoPersonAct};
 use crate::domain::id::{CaptureId, CustomerId, PrincipalName, ProposalId, TerminalId, UnitName};
 use crate::domain::modality::Modality;
+use crate::domain::reference::SecondPersonReason;
 use crate::domain::time::UnixMillis;
 use crate::gateway::envelope::SignedBy;
 use crate::gateway::error::GatewayError;
 use crate::gateway::people::NewPrincipal;
+use crate::receipt::Salt;
 use crate::store::{CaptureRow, ProposedRow};
 
 /// What is to be done, beside whom it is about.
@@ -26,6 +29,9 @@ pub(in crate::gateway) enum Content {
     AtDesk(Box<CaptureRow>, TerminalId, SignedBy),
     /// A person of the staff.
     Person(NewPrincipal),
+    /// Why one person cannot be sure of somebody. Auditors read it of the entry, which commits to it with this
+    /// salt.
+    Doubt(SecondPersonReason, Salt),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,6 +41,7 @@ enum Kept {
     Captures(Vec<KeptCapture>),
     AtDesk { capture: KeptCapture, desk: String, signed_by: SignedBy },
     Person { role: String, name: String, unit: String, spki: String },
+    Doubt { reason: String, salt: String },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +60,7 @@ pub(in crate::gateway) fn commit_of(
     content: &Content,
 ) -> Digest {
     let content = match content {
+        Content::Doubt(reason, salt) => return sha256(&salted_record(id, *reason, salt)),
         Content::Person(person) => {
             NewPrincipal::particulars(std::slice::from_ref(person)).as_bytes().to_vec()
         }
@@ -62,7 +70,31 @@ pub(in crate::gateway) fn commit_of(
     sha256(&length_prefixed(&[b"tulga-proposal-v1", id.as_bytes(), act, &content]))
 }
 
+/// A salt, and behind it what auditors read of a proposed activation.
+fn salted_record(id: &ProposalId, reason: SecondPersonReason, salt: &Salt) -> Zeroizing<Vec<u8>> {
+    let record = json!({ "proposal": id.to_string(), "reason": reason.as_str() }).to_string();
+    Zeroizing::new([salt.expose().as_slice(), record.as_bytes()].concat())
+}
+
 impl Content {
+    /// What auditors read of the entry, behind the salt of its commitment; most entries say all there is.
+    pub fn record(&self, id: &ProposalId) -> Option<Zeroizing<Vec<u8>>> {
+        match self {
+            Self::Doubt(reason, salt) => Some(salted_record(id, *reason, salt)),
+            Self::Nothing | Self::Captures(_) | Self::AtDesk(..) | Self::Person(_) => None,
+        }
+    }
+
+    /// A commitment as the proposal's entry writes it: bare where there is a record to open it with.
+    pub fn details(&self, commit: &Digest) -> String {
+        match self {
+            Self::Doubt(..) => URL_SAFE_NO_PAD.encode(commit.as_bytes()),
+            Self::Nothing | Self::Captures(_) | Self::AtDesk(..) | Self::Person(_) => {
+                commit.labelled()
+            }
+        }
+    }
+
     /// What a proposal that waits proposes.
     pub fn of(row: &ProposedRow) -> Result<Self, GatewayError> {
         let kept: Kept = from_slice(&row.content)
@@ -86,6 +118,9 @@ impl Content {
                 unit: unit.to_string(),
                 spki: spki.hex(),
             },
+            Self::Doubt(reason, salt) => {
+                Kept::Doubt { reason: reason.as_str().to_owned(), salt: salt.to_base64url() }
+            }
         };
         // Texts and numbers alone: nothing of it can fail to be written.
         serde_json::to_vec(&kept).unwrap_or_default()
@@ -101,6 +136,7 @@ impl Content {
             }
             Self::AtDesk(row, ..) => row.modality.characteristic().to_owned(),
             Self::Person(person) => person.spki.labelled(),
+            Self::Doubt(reason, _) => reason.as_str().to_owned(),
         }
     }
 }
@@ -125,6 +161,10 @@ impl Kept {
                 unit: UnitName::try_from(unit.as_str()).ok()?,
                 spki: Digest::from_hex(&spki).ok()?,
             }),
+            Self::Doubt { reason, salt } => {
+                let salt = URL_SAFE_NO_PAD.decode(salt).ok()?.try_into().ok()?;
+                Content::Doubt(SecondPersonReason::from_word(&reason)?, Salt::new(salt))
+            }
         })
     }
 }
@@ -204,6 +244,9 @@ mod tests {
             Content::Captures(vec![capture(finger), capture(finger)]),
             person("operations"),
             person("control"),
+            Content::Doubt(SecondPersonReason::NoReference, Salt::new([7; 32])),
+            Content::Doubt(SecondPersonReason::TwoPeople, Salt::new([7; 32])),
+            Content::Doubt(SecondPersonReason::TwoPeople, Salt::new([8; 32])),
         ];
         let mut commits = std::collections::BTreeSet::new();
         for content in &contents {

@@ -306,8 +306,12 @@ impl From<Modality> for proto::Characteristic {
 
 impl From<SecondPerson> for proto::NeedsSecondPerson {
     fn from(waits: SecondPerson) -> Self {
-        let SecondPerson { reason, until } = waits;
-        Self { reason: second_person_reason(reason).into(), until: Some(until.into()) }
+        let SecondPerson { reason, until, proposal } = waits;
+        Self {
+            reason: second_person_reason(reason).into(),
+            until: Some(until.into()),
+            proposal_id: proposal.to_string(),
+        }
     }
 }
 

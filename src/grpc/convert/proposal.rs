@@ -57,6 +57,8 @@ pub fn proposal(gateway: &Gateway, proposal: Proposal) -> Result<proto::Proposal
         TwoPersonAct::TemplateImport => proto::TwoPersonAct::TemplateImport,
         TwoPersonAct::PrincipalRegistration => proto::TwoPersonAct::PrincipalRegistration,
         TwoPersonAct::PrincipalRevocation => proto::TwoPersonAct::PrincipalRevocation,
+        TwoPersonAct::Activation => proto::TwoPersonAct::Activation,
+        TwoPersonAct::Unlock => proto::TwoPersonAct::Unlock,
     };
     let state = match state {
         ProposalState::Open => proto::ProposalState::Open,

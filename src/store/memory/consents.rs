@@ -18,7 +18,6 @@ impl State {
         self.app_keys.retain(|_, row| row.customer != *customer);
         self.unable.remove(customer);
         self.guests.remove(customer);
-        self.activation_proposals.remove(customer);
         self.enrolment_challenges.retain(|_, row| row.customer != *customer);
         self.forget_locks(customer);
         self.face_prints.retain(|_, row| row.customer != *customer);

@@ -1,6 +1,5 @@
 //! A store in memory for tests, which fails when it is told to.
 
-mod activations;
 mod attempts;
 mod cases;
 mod confirmations;
@@ -156,7 +155,6 @@ struct State {
     tries: BTreeMap<(Digest, Digest), attempts::Debited>,
     biometric_locks: BTreeMap<Digest, super::LockRow>,
     holder_locks: BTreeMap<CustomerId, super::HolderLockRow>,
-    activation_proposals: BTreeMap<CustomerId, ActivationProposalRow>,
     terminal_places: BTreeMap<TerminalId, String>,
     verifications: BTreeMap<u64, super::VerificationRow>,
     footage: BTreeMap<u64, super::FootageRow>,

@@ -52,6 +52,17 @@ impl ProposalReads for MemoryStore {
         Ok(at_most(rows.into_iter(), limit))
     }
 
+    async fn latest_open_proposal(
+        &self,
+        act: TwoPersonAct,
+        customer: &CustomerId,
+    ) -> Result<Option<ProposedRow>, StoreError> {
+        let mut rows = self.read()?.proposals_where(|row| {
+            row.closed.is_none() && row.act == act && row.customer == Some(*customer)
+        });
+        Ok(rows.pop())
+    }
+
     async fn proposals_expired(
         &self,
         now: UnixMillis,
@@ -113,11 +124,12 @@ impl ProposalWrites for MemoryUnit {
     async fn close_proposals_of(
         &mut self,
         customer: &CustomerId,
+        act: Option<TwoPersonAct>,
         closure: &Closure,
     ) -> Result<u64, StoreError> {
         let mut closed = 0;
-        let theirs = self.state()?.proposals_of(customer);
-        for row in theirs.filter(|row| row.closed.is_none()) {
+        let ends = |row: &ProposedRow| row.closed.is_none() && act.is_none_or(|act| row.act == act);
+        for row in self.state()?.proposals_of(customer).filter(|row| ends(row)) {
             row.content.clear();
             row.closed = Some(closure.clone());
             closed += 1;

@@ -7,11 +7,10 @@ use super::engine::query;
 use super::parse::{Fields, stored};
 use super::write::SqlUnit;
 use crate::crypto::Digest;
-use crate::domain::id::{CustomerId, PrincipalName};
+use crate::domain::id::CustomerId;
 use crate::domain::time::UnixMillis;
 use crate::store::{
     AttemptQuestions, Attempts, HolderLockRow, LockRow, LockedWho, StoreError, Tries, TryRow,
-    UnlockProposal,
 };
 
 const SELECT_TRIES: &str = "SELECT COUNT(*) AS counted, COALESCE(SUM(failed), 0) AS failed, \
@@ -23,8 +22,7 @@ const SELECT_HOLDER_LOCK: &str = "SELECT customer, locked, asked_at, set_at, ent
 macro_rules! locks_where {
     ($condition:literal) => {
         concat!(
-            "SELECT subject, customer, nobody, locked_at, entry_index, proposed_by, proposed_key, ",
-            "proposed_at, proposal_index FROM biometric_locks WHERE ",
+            "SELECT subject, customer, nobody, locked_at, entry_index FROM biometric_locks WHERE ",
             $condition
         )
     };
@@ -55,19 +53,7 @@ impl Fields<'_> {
             who,
             locked_at: self.time("locked_at")?,
             index: self.maybe_index("entry_index")?,
-            proposal: self.unlock_proposal()?,
         })
-    }
-
-    fn unlock_proposal(&self) -> Result<Option<UnlockProposal>, StoreError> {
-        let Some(by) = self.maybe_text("proposed_by")? else { return Ok(None) };
-        let by = PrincipalName::try_from(by.as_str()).map_err(|_| self.broken("proposed_by"))?;
-        Ok(Some(UnlockProposal {
-            by,
-            key: self.digest("proposed_key")?,
-            at: self.time("proposed_at")?,
-            index: self.natural("proposal_index")?,
-        }))
     }
 
     fn holder_lock(&self) -> Result<HolderLockRow, StoreError> {
@@ -166,28 +152,20 @@ impl Attempts for SqlUnit {
     }
 
     async fn put_biometric_lock(&mut self, row: &LockRow) -> Result<(), StoreError> {
-        let sql = "INSERT INTO biometric_locks (subject, customer, nobody, locked_at, entry_index, \
-                   proposed_by, proposed_key, proposed_at, proposal_index) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (subject) DO UPDATE SET \
+        let sql = "INSERT INTO biometric_locks (subject, customer, nobody, locked_at, entry_index) \
+                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT (subject) DO UPDATE SET \
                    customer = excluded.customer, nobody = excluded.nobody, \
-                   locked_at = excluded.locked_at, entry_index = excluded.entry_index, \
-                   proposed_by = excluded.proposed_by, proposed_key = excluded.proposed_key, \
-                   proposed_at = excluded.proposed_at, proposal_index = excluded.proposal_index";
+                   locked_at = excluded.locked_at, entry_index = excluded.entry_index";
         let (customer, nobody) = match &row.who {
             LockedWho::Customer(id) => (Some(id.as_bytes().as_slice()), None),
             LockedWho::Nobody(name) => (None, Some(name.as_str())),
         };
-        let proposal = row.proposal.as_ref();
         let statement = query(sql)
             .bind(row.subject.as_bytes().as_slice())
             .bind(customer)
             .bind(nobody)
             .bind(row.locked_at.get())
-            .bind(row.index.map(stored))
-            .bind(proposal.map(|first| first.by.as_str()))
-            .bind(proposal.map(|first| first.key.as_bytes().as_slice()))
-            .bind(proposal.map(|first| first.at.get()))
-            .bind(proposal.map(|first| stored(first.index)));
+            .bind(row.index.map(stored));
         self.run(statement).map(drop)
     }
 

@@ -19,12 +19,11 @@ const SELECT_CONSENT: &str = "SELECT customer, until, cause, ended_at, keep_unti
      FROM consents WHERE customer = $1";
 
 /// What ends with a customer's consent, and with the customer.
-pub(super) const ENDS_WITH_CONSENT: [&str; 10] = [
+pub(super) const ENDS_WITH_CONSENT: [&str; 9] = [
     "DELETE FROM tokens WHERE customer = $1",
     "DELETE FROM app_keys WHERE customer = $1",
     "DELETE FROM unable WHERE customer = $1",
     "DELETE FROM guests WHERE customer = $1",
-    "DELETE FROM activation_proposals WHERE customer = $1",
     "DELETE FROM enrolment_challenges WHERE customer = $1",
     "DELETE FROM biometric_locks WHERE customer = $1",
     "DELETE FROM holder_locks WHERE customer = $1",

@@ -33,6 +33,7 @@ const STEPS: &[(&str, &str)] = &steps![
     "0015_people",
     "0016_consents",
     "0017_sealing",
+    "0018_one_mechanism",
 ];
 
 /// The table that says which steps were done.

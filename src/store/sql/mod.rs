@@ -4,7 +4,6 @@
 //! a write-ahead log with `synchronous = FULL`: a commit is on the disk before it returns.
 //! `secure_delete` overwrites what an erasure deletes, and the journal is emptied after it.
 
-mod activations;
 mod attempts;
 mod cases;
 mod confirmations;

@@ -373,18 +373,6 @@ impl<'a> Fields<'a> {
         })
     }
 
-    pub fn activation_proposal(&self) -> Result<ActivationProposalRow, StoreError> {
-        let proposed_by = PrincipalName::try_from(self.text("proposed_by")?.as_str());
-        Ok(ActivationProposalRow {
-            customer: self.customer("customer")?,
-            proposed_by: proposed_by.map_err(|_| self.broken("proposed_by"))?,
-            proposed_key: self.digest("proposed_key")?,
-            reason: self.word("reason", &SecondPersonReason::ALL, SecondPersonReason::as_str)?,
-            proposed_at: self.time("proposed_at")?,
-            index: self.natural("entry_index")?,
-        })
-    }
-
     fn attempt(&self, column: &'static str, number: i64) -> Result<Attempt, StoreError> {
         let number = u32::try_from(number).ok().map(Attempt::try_from);
         number.and_then(Result::ok).ok_or_else(|| self.broken(column))

@@ -86,6 +86,19 @@ impl ProposalReads for SqliteStore {
         parsed(TABLE, &rows, Fields::proposed)
     }
 
+    async fn latest_open_proposal(
+        &self,
+        act: TwoPersonAct,
+        customer: &CustomerId,
+    ) -> Result<Option<ProposedRow>, StoreError> {
+        let sql = proposals_where!(
+            "state = 'open' AND act = $1 AND customer = $2 ORDER BY entry_index DESC LIMIT 1"
+        );
+        let statement = query(sql).bind(act.as_str()).bind(customer.as_bytes().as_slice());
+        let row = self.one(statement).await?;
+        row.map(|row| Fields::of(TABLE, &row).proposed()).transpose()
+    }
+
     async fn proposals_expired(
         &self,
         now: UnixMillis,
@@ -155,24 +168,31 @@ impl ProposalWrites for SqlUnit {
         closure: &Closure,
     ) -> Result<bool, StoreError> {
         self.destroys();
-        Ok(self.run(closed("id", id.as_bytes(), closure))? > 0)
+        Ok(self.run(closed("id = $1", id.as_bytes(), closure))? > 0)
     }
 
     async fn close_proposals_of(
         &mut self,
         customer: &CustomerId,
+        act: Option<TwoPersonAct>,
         closure: &Closure,
     ) -> Result<u64, StoreError> {
         self.destroys();
-        self.run(closed("customer", customer.as_bytes(), closure))
+        let id = customer.as_bytes();
+        match act {
+            None => self.run(closed("customer = $1", id, closure)),
+            Some(act) => {
+                self.run(closed("customer = $1 AND act = $7", id, closure).bind(act.as_str()))
+            }
+        }
     }
 }
 
-/// A statement that closes the open proposals whose `column` is `of`.
-fn closed<'q>(column: &'static str, of: &'q [u8; 16], closure: &'q Closure) -> Statement<'q> {
+/// A statement that closes the open proposals for which a condition on `$1` holds, which is `of`.
+fn closed<'q>(condition: &'static str, of: &'q [u8; 16], closure: &'q Closure) -> Statement<'q> {
     let sql = format!(
         "UPDATE proposals SET content = x'', state = $2, closed_by = $3, closed_key = $4, \
-         closed_at = $5, closed_index = $6 WHERE {column} = $1 AND state = 'open'"
+         closed_at = $5, closed_index = $6 WHERE {condition} AND state = 'open'"
     );
     query(sql)
         .bind(of)

@@ -29,7 +29,7 @@ async fn one_administrator_unlocks_nobody_and_two_do() {
     assert!(is_state(gateway.propose_unlock(&one, customer).await), "nothing is locked");
     bank.fails(1).await;
     assert!(is_state(gateway.approve_unlock(&two, customer).await), "nothing is proposed");
-    let until = gateway.propose_unlock(&one, customer).await.unwrap();
+    let until = gateway.propose_unlock(&one, customer).await.unwrap().row.expires_at;
     // The first person again; their name with another key, and their key under another name.
     for same in [one.clone(), administrator("one", 23), administrator("other", 21)] {
         assert!(is_state(gateway.approve_unlock(&same, customer).await), "{same:?}");
@@ -38,12 +38,17 @@ async fn one_administrator_unlocks_nobody_and_two_do() {
     assert_eq!(told.proposal, Some((one.name.clone(), until)));
     assert!(told.by_failures.is_some() && told.by_holder.is_none());
     assert_eq!(bank.right_face().await.0, Outcome::Denied);
-    // A word that is a day old counts no more.
-    bank.wait_s(86_400);
+    // A word that is three days old counts no more.
+    bank.wait_s(3 * 86_400);
     assert!(is_state(gateway.approve_unlock(&two, customer).await));
     assert_eq!(gateway.customer(customer).await.unwrap().locks.proposal, None);
-    gateway.propose_unlock(&two, customer).await.unwrap();
-    gateway.approve_unlock(&one, customer).await.unwrap();
+    let proposed = gateway.propose_unlock(&two, customer).await.unwrap().row.id;
+    let again = gateway.propose_unlock(&one, customer).await;
+    assert!(matches!(again, Err(GatewayError::Exists("proposal"))), "{again:?}");
+    // An administrator's word; the unlocking is a proposal like any other.
+    let enroller = Actor { role: "enroller", ..one.clone() };
+    assert!(is_state(gateway.approve_proposal(&enroller, &proposed).await));
+    gateway.approve_proposal(&one, &proposed).await.unwrap();
     assert!(is_state(gateway.approve_unlock(&one, customer).await), "it is unlocked");
     // The row begins anew: one failure does not lock again.
     bank.fails(1).await;
@@ -57,6 +62,26 @@ async fn one_administrator_unlocks_nobody_and_two_do() {
     assert_eq!(names, expected);
     let subjects: BTreeSet<_> = acts.iter().map(|(_, subject)| subject).collect();
     assert_eq!(subjects.len(), 1, "all are about the customer, by their pseudonym");
+    bank.rig.audited().await;
+}
+
+/// The other administrator may stop it, and whoever proposed it may propose it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unlocking_that_was_withdrawn_unlocks_nobody() {
+    let bank = Bank::open("delay_after_failures = 2\nlock_after_failures = 2").await;
+    let gateway = bank.rig.gateway();
+    let (one, two) = (administrator("one", 21), administrator("two", 22));
+    bank.rig.pin(&[&one, &two]).await;
+    let customer = &bank.customer;
+    bank.fails(2).await;
+    let first = gateway.propose_unlock(&one, customer).await.unwrap().row.id;
+    gateway.withdraw_proposal(&two, &first).await.unwrap();
+    assert!(is_state(gateway.approve_unlock(&two, customer).await));
+    assert_eq!(gateway.customer(customer).await.unwrap().locks.proposal, None);
+    assert_eq!(bank.right_face().await.0, Outcome::Denied);
+    gateway.propose_unlock(&one, customer).await.unwrap();
+    gateway.approve_unlock(&two, customer).await.unwrap();
+    assert!(bank.is_approved().await);
     bank.rig.audited().await;
 }
 

@@ -1,10 +1,7 @@
 //! Tries and locks.
 
-use tulga::domain::id::PrincipalName;
 use tulga::domain::time::UnixMillis;
-use tulga::store::{
-    HolderLockRow, LockRow, LockedWho, Store, StoreError, Tries, TryRow, UnlockProposal,
-};
+use tulga::store::{HolderLockRow, LockRow, LockedWho, Store, StoreError, Tries, TryRow};
 
 use super::fixtures::{add_customer, customer_id, digest, write};
 
@@ -80,16 +77,14 @@ pub async fn a_try_counts_until_it_is_given_back_or_forgotten(store: &dyn Store)
 }
 
 fn lock(subject: u8, who: LockedWho, millis: i64) -> LockRow {
-    LockRow { subject: digest(subject), who, locked_at: at(millis), index: None, proposal: None }
+    LockRow { subject: digest(subject), who, locked_at: at(millis), index: None }
 }
 
 async fn put(store: &dyn Store, row: &LockRow) -> Result<(), StoreError> {
     write(store, async |unit| unit.put_biometric_lock(row).await).await
 }
 
-pub async fn a_biometric_lock_is_entered_proposed_about_and_goes_with_the_customer(
-    store: &dyn Store,
-) {
+pub async fn a_biometric_lock_is_entered_and_goes_with_the_customer(store: &dyn Store) {
     for number in 1..=2 {
         add_customer(store, number).await;
     }
@@ -102,9 +97,7 @@ pub async fn a_biometric_lock_is_entered_proposed_about_and_goes_with_the_custom
     // What no entry tells of comes by age.
     assert_eq!(store.locks_not_entered(9).await.unwrap(), [two.clone(), one.clone()]);
     assert_eq!(store.locks_not_entered(1).await.unwrap(), std::slice::from_ref(&two));
-    let by = PrincipalName::try_from("desk-1").unwrap();
-    let proposal = UnlockProposal { by, key: digest(7), at: at(30), index: 5 };
-    let told = LockRow { index: Some(4), proposal: Some(proposal), ..one.clone() };
+    let told = LockRow { index: Some(4), ..one.clone() };
     put(store, &told).await.unwrap();
     assert_eq!(store.locks_not_entered(9).await.unwrap(), std::slice::from_ref(&two));
     let inside = write(store, async |unit| unit.biometric_lock(&told.subject).await).await;

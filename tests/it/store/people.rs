@@ -58,7 +58,7 @@ pub fn proposed(number: u8, customer: Option<u8>) -> ProposedRow {
     let at = |ms: i64| UnixMillis::new(i64::from(number) * 100 + ms);
     ProposedRow {
         id: ProposalId::new([number; 16]),
-        act: TwoPersonAct::ALL[usize::from(number) % TwoPersonAct::ALL.len()],
+        act: TwoPersonAct::ALL[usize::from(number) % 5],
         customer: customer.map(customer_id),
         subject: "subject".into(),
         content: vec![number; 20],
@@ -106,6 +106,10 @@ pub async fn a_proposal_is_closed_once_and_its_content_goes(store: &dyn Store) {
     let over = store.proposals_expired(UnixMillis::new(250), 9).await.unwrap();
     assert_eq!(over, rows[..2]);
     assert_eq!(store.proposals_expired(UnixMillis::new(250), 1).await.unwrap(), rows[..1]);
+    let latest = async |act, number| store.latest_open_proposal(act, &customer_id(number)).await;
+    assert_eq!(latest(rows[1].act, 2).await.unwrap(), Some(rows[1].clone()));
+    assert_eq!(latest(rows[0].act, 2).await.unwrap(), None);
+    assert_eq!(latest(rows[1].act, 1).await.unwrap(), None);
 
     let who = Some((PrincipalName::try_from("two").unwrap(), digest(9)));
     let done = |state, by| Closure { state, by, at: UnixMillis::new(70), index: 70 };
@@ -137,8 +141,11 @@ pub async fn a_proposal_is_closed_once_and_its_content_goes(store: &dyn Store) {
     let closure = done(ProposalState::Withdrawn, None);
     write(store, async |unit| {
         unit.insert_proposal(&proposed(8, Some(2))).await?;
-        assert_eq!(unit.close_proposals_of(&two, &closure).await?, 2);
-        assert_eq!(unit.close_proposals_of(&two, &closure).await?, 0);
+        let act = rows[1].act;
+        let other = TwoPersonAct::ALL.into_iter().find(|other| *other != act);
+        assert_eq!(unit.close_proposals_of(&two, other, &closure).await?, 0);
+        assert_eq!(unit.close_proposals_of(&two, None, &closure).await?, 2);
+        assert_eq!(unit.close_proposals_of(&two, Some(act), &closure).await?, 0);
         let held = unit.proposal(&rows[1].id).await?.unwrap();
         assert_eq!((held.content.len(), held.closed.as_ref()), (0, Some(&closure)));
         assert_eq!((held.customer, held.subject.as_str()), (Some(two), "subject"));
@@ -146,6 +153,7 @@ pub async fn a_proposal_is_closed_once_and_its_content_goes(store: &dyn Store) {
     })
     .await
     .unwrap();
+    assert_eq!(latest(rows[1].act, 2).await.unwrap(), None);
     let left = store.proposal(&rows[1].id).await.unwrap().unwrap();
     assert_eq!((left.customer, left.subject.as_str()), (None, ""));
     let other = store.proposal(&rows[0].id).await.unwrap().unwrap();
