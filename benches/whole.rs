@@ -7,6 +7,7 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::cast_precision_loss,
     reason = "a bench that fails may panic"
@@ -106,7 +107,7 @@ impl Part {
                 bench.runtime.block_on(verified);
             }
         }
-        processor_time() - begun
+        processor_time().checked_sub(begun).unwrap()
     }
 }
 

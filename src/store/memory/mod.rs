@@ -30,11 +30,11 @@ use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    ActivationProposalRow, ActivationRow, AppKeyRow, CaptureRow, CaseEvidenceRow, CaseRow,
-    ChallengeRow, ChallengeState, CheckpointRow, ConfirmationRow, CustomerKeyRow, CustomerRow,
-    CustomerStatus, DecisionRow, DuplicateRow, EntryFilter, EntryRow, GUESTS_OF_NUMBER_MAX,
-    GuestRow, HeadRow, OutcomeRow, PackRow, RedemptionRow, RegisterRow, RegisterValueRow, Store,
-    StoreError, TerminalKeyRow, TokenRow, UnableRow, UnitOfWork,
+    ActivationRow, AppKeyRow, CaptureRow, CaseEvidenceRow, CaseRow, ChallengeRow, ChallengeState,
+    CheckpointRow, ConfirmationRow, CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow,
+    DuplicateRow, EntryFilter, EntryRow, GUESTS_OF_NUMBER_MAX, GuestRow, HeadRow, OutcomeRow,
+    PackRow, RedemptionRow, RegisterRow, RegisterValueRow, Store, StoreError, TerminalKeyRow,
+    TokenRow, UnableRow, UnitOfWork,
 };
 use crate::crypto::Digest;
 use crate::domain::decision::RuleId;

@@ -10,17 +10,15 @@ use crate::domain::id::{
 };
 use crate::domain::modality::Modality;
 use crate::domain::money::Currency;
-use crate::domain::reference::SecondPersonReason;
 use crate::domain::register::{Register, SourceCode};
 use crate::domain::time::{BusinessDate, UnixMillis};
 use crate::domain::transaction::{CashOutcome, DecisionKey, Operation, TokenKind};
 use crate::store::{
-    ActivationProposalRow, ActivationRow, AnswerKind, AppKeyRow, CaptureRow, CaseEvidenceRow,
-    CaseRow, ChallengeRow, ChallengeState, CheckpointRow, ConfirmationAnswer, ConfirmationRow,
-    CustomerKeyRow, CustomerRow, CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow,
-    MovedRow, OutcomeRow, PackRow, PackSignature, ProposalRow, RedemptionRow, RegisterRow,
-    RegisterValueRow, StoreError, TellerProposal, TerminalKeyRow, TimestampRow, TokenRow,
-    UnableRow, WitnessedRow,
+    ActivationRow, AnswerKind, AppKeyRow, CaptureRow, CaseEvidenceRow, CaseRow, ChallengeRow,
+    ChallengeState, CheckpointRow, ConfirmationAnswer, ConfirmationRow, CustomerKeyRow,
+    CustomerRow, CustomerStatus, DecisionRow, DuplicateRow, EntryRow, HeadRow, MovedRow,
+    OutcomeRow, PackRow, PackSignature, ProposalRow, RedemptionRow, RegisterRow, RegisterValueRow,
+    StoreError, TellerProposal, TerminalKeyRow, TimestampRow, TokenRow, UnableRow, WitnessedRow,
 };
 
 /// One row of a table, read column by column.
