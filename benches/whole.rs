@@ -35,11 +35,11 @@ use tulga::gateway::Gateway;
 use site::Site;
 use verifications::{CARD, photograph, root, verify_in_process, verify_many};
 
-/// Counts only while a profiler lives, and is the system's allocator before.
+/// Counts only while a profiler lives; before, it is the system's behind a lock.
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
-/// Turns of each part, of which the first are not counted.
+/// Turns of each part that are counted, and those before them that are not.
 const TURNS: usize = 150;
 const WARM_UP: usize = 10;
 

@@ -31,7 +31,10 @@ pub(super) async fn connect(
     let name = PrincipalName::try_from(name).context("the name in the certificate")?;
     let certificate = pki.read_certificate(&pki.client_path(role, &name));
     let certificate = certificate.with_context(|| {
-        format!("no certificate for {} {}; `tulga init` makes them", role.as_str(), name.as_str())
+        let (role, name) = (role.as_str(), name.as_str());
+        format!(
+            "no certificate for {role} {name}; the bank's authority issues it (`tulga init` those for development)"
+        )
     })?;
     let key = pki.read_key(&pki.client_key_path(role, &name))?;
     let authority = pki.read_certificate(&pki.authority_path())?;

@@ -80,9 +80,12 @@ async fn told(
     match command {
         Command::Unlock(CustomerArgs { customer, .. }) => {
             let request = ProposeUnlockRequest { customer_id: customer.clone() };
-            let until = desk.propose_unlock(request).await?.into_inner().until;
-            let until = until.map(|until| until.rfc3339).unwrap_or_default();
-            Ok(format!("{customer} waits for another administrator until {until}"))
+            let answer = desk.propose_unlock(request).await?.into_inner();
+            let until = answer.until.map(|until| until.rfc3339).unwrap_or_default();
+            let proposal = answer.proposal.map(|proposal| proposal.proposal_id).unwrap_or_default();
+            Ok(format!(
+                "{customer} waits for another administrator until {until}:\n  tulga proposals approve {proposal} --as NAME"
+            ))
         }
         Command::ApproveUnlock(CustomerArgs { customer, .. }) => {
             let request = ApproveUnlockRequest { customer_id: customer.clone() };

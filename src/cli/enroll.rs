@@ -117,8 +117,8 @@ pub(super) struct Enrolled {
     pub captures: Vec<(bool, Vec<String>)>,
     /// Who looks alike, and how strongly in dB.
     pub duplicates: Vec<(String, u32)>,
-    /// Why somebody else has to activate them, and until when.
-    pub needs_second_person: Option<(SecondPersonReason, String)>,
+    /// Why somebody else has to activate them, until when, and the proposal.
+    pub needs_second_person: Option<(SecondPersonReason, String, String)>,
 }
 
 impl Enrolled {
@@ -161,7 +161,13 @@ impl Enrolled {
                 "captures": captures,
                 "duplicates": duplicates,
                 "needs_second_person": self.needs_second_person.as_ref().map(
-                    |(reason, until)| json!({ "reason": reason.as_str_name(), "until": until }),
+                    |(reason, until, proposal)| {
+                        json!({
+                            "reason": reason.as_str_name(),
+                            "until": until,
+                            "proposal_id": proposal,
+                        })
+                    },
                 ),
             });
             println!("{seen}");
@@ -179,7 +185,7 @@ impl Enrolled {
         for (id, strength_db) in &self.duplicates {
             println!("  looks like customer {id} ({strength_db} dB): a person must decide");
         }
-        if let Some((reason, until)) = &self.needs_second_person {
+        if let Some((reason, until, _)) = &self.needs_second_person {
             println!(
                 "  {}: somebody else must activate them until {until}: `tulga activate {} --as NAME`",
                 reason.as_str_name(),
@@ -237,7 +243,8 @@ pub(super) async fn activate(
     let answer = client.activate(request).await?.into_inner();
     enrolled.status = answer.status();
     enrolled.needs_second_person = answer.needs_second_person.as_ref().map(|waits| {
-        (waits.reason(), waits.until.clone().map(|until| until.rfc3339).unwrap_or_default())
+        let until = waits.until.clone().map(|until| until.rfc3339).unwrap_or_default();
+        (waits.reason(), until, waits.proposal_id.clone())
     });
     enrolled.duplicates =
         answer.duplicates.into_iter().map(|other| (other.customer_id, other.strength_db)).collect();

@@ -53,6 +53,9 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
+    /// Call as an administrator, not as the keys' custodian
+    #[arg(long)]
+    admin: bool,
     /// For machines
     #[arg(long)]
     json: bool,
@@ -124,10 +127,14 @@ pub(super) fn run(config: &Config, command: Command) -> Result<ExitCode> {
         Command::RetireKek(args) => args.client(),
         Command::RotateCaptureKey(args) => args.client(),
     };
+    let role = match &command {
+        Command::List(List { admin: true, .. }) => Role::Admin,
+        _ => Role::KeyCustodian,
+    };
     let pki = DataDir::at(&config.paths.data_dir).pki();
     let address = client.gateway.clone().unwrap_or_else(|| config.server.listen.to_string());
     runtime()?.block_on(async {
-        let channel = connect(&pki, &address, Role::KeyCustodian, &client.name).await?;
+        let channel = connect(&pki, &address, role, &client.name).await?;
         let mut desk = Desk { client: KeyServiceClient::new(channel), config };
         let done = match &command {
             Command::List(args) => desk.list(args.json).await,

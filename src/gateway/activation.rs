@@ -11,12 +11,12 @@ use super::act::{ActJob, Write, receipt_actor};
 use super::customer::Templates;
 use super::error::GatewayError;
 use super::people::Person;
-use super::proposal::{Content as Proposed, customer_of};
+use super::proposal::{Content as Proposed, Doubt, captures_digest, customer_of};
 use super::request::{Actor, Logged};
 use super::sequencer::{Job, Slot, Step};
 use super::templates::IMPRESSIONS_MIN;
 use super::verification_job::audit_place;
-use crate::crypto::Entropy;
+use crate::crypto::{Digest, Entropy};
 use crate::domain::four_eyes::{ProposalState, TwoPersonAct};
 use crate::domain::id::{CustomerId, ProposalId, ReceiptId};
 use crate::domain::reference::SecondPersonReason;
@@ -67,18 +67,30 @@ impl Gateway {
         let subject = self.subject_of(customer).await?;
         self.require_consent(customer).await?;
         self.require_pending(customer).await?;
-        if let Some(row) = self.open_proposal(TwoPersonAct::Activation, customer).await? {
-            // The second person is not asked to wait for the source again: the first one's doubt stands.
-            let (row, content) = self.approvable(actor, &row.id).await?;
-            let activated = self.activate_agreed(actor, row, doubt_in(&content)?).await;
-            return activated.map(|(activation, _)| activation);
-        }
-        let reference = self.reference_of(customer).await?;
+        // The second person is not asked to wait for the source again: the first one's doubt stands.
+        let reference = match self.open_proposal(TwoPersonAct::Activation, customer).await? {
+            Some(_) => None,
+            None => Some(self.reference_of(customer).await?),
+        };
         let _turn = self.activation.lock().await;
-        let templates = self.activable(customer).await?;
+        // Somebody may have proposed it, or taken it back, while the source was asked.
+        let open = self.open_proposal(TwoPersonAct::Activation, customer).await?;
+        let reference = match (open, reference) {
+            (Some(row), _) => {
+                let (row, content) = self.approvable(actor, &row.id).await?;
+                let activated = self.activate_in_turn(actor, row, doubt_in(&content)?).await;
+                return activated.map(|(activation, _)| activation);
+            }
+            (None, Some(reference)) => reference,
+            (None, None) => {
+                return Err(GatewayError::State("the first person's call counts no more"));
+            }
+        };
+        let (templates, captures) = self.activable(customer).await?;
         let doubt = self.doubt(&reference, templates.face.as_ref()).await?;
         if let Some(reason) = doubt.or(self.active_before(customer).await?) {
-            return self.propose_activation(actor, customer, subject, reason).await;
+            let doubt = Doubt { reason, captures, salt: Salt::generate(&*self.entropy)? };
+            return self.propose_activation(actor, customer, subject, doubt).await;
         }
         let activated = self.search_and_activate(actor, customer, subject, templates, None).await;
         activated.map(|(activation, _)| activation)
@@ -89,7 +101,18 @@ impl Gateway {
         &self,
         actor: &Actor,
         row: ProposedRow,
-        reason: SecondPersonReason,
+        doubt: &Doubt,
+    ) -> Result<(Activation, Logged), GatewayError> {
+        let _turn = self.activation.lock().await;
+        self.activate_in_turn(actor, row, doubt).await
+    }
+
+    /// The same, while nobody else activates or changes captures.
+    async fn activate_in_turn(
+        &self,
+        actor: &Actor,
+        row: ProposedRow,
+        doubt: &Doubt,
     ) -> Result<(Activation, Logged), GatewayError> {
         let customer = customer_of(&row)?;
         let first = Person::of(&row.proposed_by, &row.proposed_key);
@@ -101,11 +124,14 @@ impl Gateway {
         }
         self.require_consent(&customer).await?;
         self.require_pending(&customer).await?;
-        let _turn = self.activation.lock().await;
-        let templates = self.activable(&customer).await?;
+        let (templates, captures) = self.activable(&customer).await?;
+        if captures != doubt.captures {
+            // A capture that comes or goes closes the proposal: somebody wrote past the gateway.
+            return Err(GatewayError::broken("the captures are not those that were proposed"));
+        }
         let position = self.position(row.index)?;
         let record = json!({
-            "reason": reason.as_str(),
+            "reason": doubt.reason.as_str(),
             "first": {
                 "name": row.proposed_by.as_str(),
                 "cert": row.proposed_key.labelled(),
@@ -127,18 +153,19 @@ impl Gateway {
         let Some(row) = self.open_proposal(TwoPersonAct::Activation, customer).await? else {
             return Ok(None);
         };
-        let reason = doubt_in(&Proposed::of(&row)?)?;
+        let reason = doubt_in(&Proposed::of(&row)?)?.reason;
         Ok(Some(SecondPerson { reason, until: row.expires_at, proposal: row.id }))
     }
 
-    /// The templates of somebody who has what an activation takes.
-    async fn activable(&self, customer: &CustomerId) -> Result<Templates, GatewayError> {
+    /// The templates of somebody who has what an activation takes, and which captures they are of.
+    async fn activable(&self, customer: &CustomerId) -> Result<(Templates, Digest), GatewayError> {
+        let captures = captures_digest(&self.store.captures(customer).await?);
         let templates = self.templates_of(customer).await?;
         if templates.is_empty() {
             return Err(GatewayError::State("the customer has no captures"));
         }
         self.require_impressions(&templates)?;
-        Ok(templates)
+        Ok((templates, captures))
     }
 
     /// Before anybody outside is asked about the customer.
@@ -185,9 +212,10 @@ impl Gateway {
         actor: &Actor,
         customer: &CustomerId,
         subject: String,
-        reason: SecondPersonReason,
+        doubt: Doubt,
     ) -> Result<Activation, GatewayError> {
-        let content = Proposed::Doubt(reason, Salt::generate(&*self.entropy)?);
+        let reason = doubt.reason;
+        let content = Proposed::Doubt(doubt);
         let (act, of) = (TwoPersonAct::Activation, Some(*customer));
         let beside = vec![Write::RequirePending(*customer)];
         let proposed = self.propose_act(actor, act, of, subject, content, beside).await?;
@@ -319,9 +347,9 @@ impl Job for Recorded {
 }
 
 /// Why one person could not be sure.
-fn doubt_in(content: &Proposed) -> Result<SecondPersonReason, GatewayError> {
+fn doubt_in(content: &Proposed) -> Result<&Doubt, GatewayError> {
     match content {
-        Proposed::Doubt(reason, _) => Ok(*reason),
+        Proposed::Doubt(doubt) => Ok(doubt),
         _ => Err(GatewayError::broken("a proposed activation gives no reason")),
     }
 }

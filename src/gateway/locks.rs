@@ -88,6 +88,7 @@ impl Gateway {
         actor: &Actor,
         customer: &CustomerId,
     ) -> Result<Logged, GatewayError> {
+        self.subject_of(customer).await?;
         let row = self.open_proposal(TwoPersonAct::Unlock, customer).await?;
         let row =
             row.ok_or(GatewayError::State("nobody proposed to unlock it, or too long ago"))?;

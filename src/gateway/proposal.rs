@@ -24,10 +24,10 @@ use crate::matching::TEMPLATE_CAPTURES_MAX;
 use crate::receipt::{Administration, Content as Said};
 use crate::store::{Closure, ProposedRow, UnitOfWork};
 
-pub(super) use content::{Content, commit_of};
+pub(super) use content::{Content, Doubt, captures_digest, commit_of, details_of};
 
 /// Most proposals of one act by one person that may wait: nobody's flood stands in the way of what others
-/// propose, or of the flood's end, which is a revocation.
+/// propose, or of the flood's end, which is a revocation. Activations are as many as customers who are pending.
 const OPEN_MAX: u64 = 1000;
 
 /// Most proposals that the clerk closes at once.
@@ -89,7 +89,7 @@ impl Gateway {
             act: proposed_word(act).to_owned(),
             actor: receipt_actor(actor),
             subject: Some(subject),
-            details: Some(content.details(&commit)),
+            details: Some(details_of(act, &commit)),
         });
         let write = ProposalWrite::Open {
             row: Box::new(row),
@@ -112,7 +112,12 @@ impl Gateway {
         customer: &CustomerId,
     ) -> Result<Option<ProposedRow>, GatewayError> {
         let row = self.store.latest_open_proposal(act, customer).await?;
-        Ok(row.filter(|row| self.clock.now() < row.expires_at))
+        let Some(row) = row.filter(|row| self.clock.now() < row.expires_at) else {
+            return Ok(None);
+        };
+        // Whose key counts no more is the first of no two people, and stands in nobody's way.
+        let first = self.store.principal(&row.proposed_key).await?;
+        Ok(first.is_none_or(|first| first.revoked.is_none()).then_some(row))
     }
 
     /// A proposal.
@@ -166,12 +171,12 @@ impl Gateway {
         let (row, content) = self.approvable(actor, id).await?;
         let (act, commit, subject) = (row.act, row.commit, row.subject.clone());
         let (proposal, customer) = (row.id, customer_of(&row));
-        let close = self.close_write(row.clone(), ProposalState::Done, Some(actor));
+        if let (TwoPersonAct::Activation, Content::Doubt(doubt)) = (act, &content) {
+            let activated = self.activate_agreed(actor, row, doubt).await;
+            return activated.map(|(_, logged)| logged);
+        }
+        let close = self.close_write(row, ProposalState::Done, Some(actor));
         let (word, write) = match (act, content) {
-            (TwoPersonAct::Activation, Content::Doubt(reason, _)) => {
-                let activated = self.activate_agreed(actor, row, reason).await;
-                return activated.map(|(_, logged)| logged);
-            }
             (TwoPersonAct::Erasure, Content::Nothing) => {
                 return self.erase_now(actor, &customer?, vec![close]).await;
             }
@@ -246,7 +251,7 @@ impl Gateway {
             && said.actor.name == row.proposed_by.as_str()
             && said.actor.cert == row.proposed_key.labelled()
             && said.subject.as_deref() == Some(row.subject.as_str())
-            && said.details == Some(content.details(&row.commit))
+            && said.details == Some(details_of(row.act, &row.commit))
             && commit_of(&row.id, row.act, content) == row.commit;
         if is_as_told { Ok(()) } else { Err(SAYS_ELSE) }
     }
@@ -286,7 +291,7 @@ impl Gateway {
             act: "proposal_withdrawn".to_owned(),
             actor: receipt_actor(actor),
             subject: Some(row.subject.clone()),
-            details: Some(row.commit.labelled()),
+            details: Some(details_of(row.act, &row.commit)),
         });
         let close = self.close_write(row, ProposalState::Withdrawn, Some(actor));
         self.perform_as(said, None, vec![close]).await
@@ -303,7 +308,7 @@ impl Gateway {
                 act: "proposal_expired".to_owned(),
                 actor: self.signing.own_actor(&self.open_ledger()?)?,
                 subject: Some(row.subject.clone()),
-                details: Some(row.commit.labelled()),
+                details: Some(details_of(row.act, &row.commit)),
             });
             let close = self.close_write(row, ProposalState::Expired, None);
             match self.perform_as(said, None, vec![close]).await {
@@ -411,11 +416,21 @@ async fn open(
     row: &ProposedRow,
     now: UnixMillis,
 ) -> Result<(), GatewayError> {
-    if unit.proposals_open(row.act, &row.proposed_by).await? >= OPEN_MAX {
+    let may_flood = row.act == TwoPersonAct::Activation;
+    if !may_flood && unit.proposals_open(row.act, &row.proposed_by).await? >= OPEN_MAX {
         return Err(GatewayError::State("too many proposals of one person wait for an approval"));
     }
     let mut same = unit.proposals_about(row.act, &row.subject).await?;
     same.retain(|other| now < other.expires_at);
+    let mut counting = Vec::with_capacity(same.len());
+    for other in same {
+        // Whose key was revoked is the first of no two people any more.
+        let first = unit.principal(&other.proposed_key).await?;
+        if first.is_none_or(|first| first.revoked.is_none()) {
+            counting.push(other);
+        }
+    }
+    let mut same = counting;
     if row.act == TwoPersonAct::PrincipalRevocation {
         // Or whoever is to be revoked could propose it first, and take it back in time.
         same.retain(|other| other.proposed_key == row.proposed_key);

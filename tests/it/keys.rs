@@ -249,6 +249,12 @@ async fn a_register_that_must_not_follow_is_refused_and_changes_nothing() {
     let (site, mut admin) = site_with_terminal("").await;
     let mut desk = KeyServiceClient::new(site.staff(Role::KeyCustodian).await);
     let request = proto::PrepareKeyRequest { r#use: proto::KeyUse::Receipt.into() };
+    for role in [Role::Admin, Role::Auditor] {
+        let mut other = KeyServiceClient::new(site.staff(role).await);
+        let refused = other.prepare_key(request).await.unwrap_err();
+        assert_eq!(reason(&refused), "ROLE_NOT_ALLOWED", "{role:?}");
+        other.list_keys(proto::ListKeysRequest {}).await.unwrap();
+    }
     let prepared = desk.prepare_key(request).await.unwrap().into_inner();
     let old = KeyRegister::parse(&prepared.register).unwrap();
     let places: Vec<LedgerPlace> = prepared.ledgers.iter().map(place).collect();

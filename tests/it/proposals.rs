@@ -630,6 +630,89 @@ async fn a_row_that_no_entry_tells_of_is_nobody() {
     office.close().await;
 }
 
+/// What two people agree on are the captures that the first one saw, whoever writes the database in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proposed_activation_is_of_the_captures_that_were_seen() {
+    let office = Office::open().await;
+    let about = Kind::Activation.about(&office, 1).await;
+    let About::Customer(customer_id) = &about else { unreachable!() };
+    let proposed = Kind::Activation.propose(&office, &about).await;
+    let id = proposed.proposal_id;
+    assert_eq!(proposed.what, "active_before");
+    office.clock.advance_millis(DELAY_MS);
+    let database = rusqlite::Connection::open(office.site.data().join("tulga.sqlite")).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    let content = || {
+        let sql = format!("SELECT content FROM proposals WHERE id = x'{id}'");
+        database.query_row(&sql, [], |row| row.get::<_, Vec<u8>>(0)).unwrap()
+    };
+    let put = |content: &[u8]| {
+        let sql = format!(
+            "UPDATE proposals SET state = 'open', content = $1, closed_by = NULL, \
+             closed_key = NULL, closed_at = NULL, closed_index = NULL WHERE id = x'{id}'"
+        );
+        assert_eq!(database.execute(&sql, [content]).unwrap(), 1);
+    };
+    // Another reason than the entry commits to.
+    let seen = content();
+    let told = String::from_utf8(seen.clone()).unwrap();
+    put(told.replace("active_before", "no_reference").as_bytes());
+    let refused = approve(&office.two, &id).await.unwrap_err();
+    assert_eq!(reason(&refused), "SYS_INTERNAL");
+    put(&seen);
+    // A capture that comes ends the proposal; by hand it is opened again.
+    let mut desk = EnrollmentServiceClient::new(office.one.clone());
+    let added = desk.add_capture(capture_of(customer_id, "biden.jpg")).await.unwrap().into_inner();
+    assert!(added.accepted);
+    let ended = office.status_of(&id).await;
+    assert_eq!(ended.state(), proto::ProposalState::Withdrawn);
+    assert!(ended.closed_position.is_some() && content().is_empty());
+    assert_eq!(reason(&approve(&office.two, &id).await.unwrap_err()), "REQ_STATE");
+    put(&seen);
+    let refused = approve(&office.two, &id).await.unwrap_err();
+    assert_eq!(reason(&refused), "SYS_INTERNAL", "of other captures");
+    assert!(!Kind::Activation.is_done(&office, &about, 1).await);
+    // Without the capture that came they are those that were seen, but it is another's to propose it again.
+    let customer_id = customer_id.clone();
+    let asked = proto::RemoveCaptureRequest { customer_id, capture_id: added.capture_id };
+    desk.remove_capture(asked).await.unwrap();
+    drop((database, desk));
+    let next = Kind::Activation.propose(&office, &about).await.proposal_id;
+    office.clock.advance_millis(DELAY_MS);
+    approve(&office.two, &next).await.unwrap();
+    assert!(Kind::Activation.is_done(&office, &about, 1).await);
+    office.close().await;
+}
+
+/// Nobody waits for the word of somebody whose key counts no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_proposed_whose_key_was_revoked_stands_in_nobodys_way() {
+    let office = Office::open().await;
+    let (leaver, certificate) = office.colleague("leaver", "branch").await;
+    let about = Kind::Activation.about(&office, 1).await;
+    let About::Customer(customer_id) = &about else { unreachable!() };
+    let mut desk = EnrollmentServiceClient::new(leaver.clone());
+    let asked = proto::ActivateRequest { customer_id: customer_id.clone() };
+    let waits = desk.activate(asked).await.unwrap().into_inner().needs_second_person.unwrap();
+    let identity = identify(&certificate.certificate_der).unwrap();
+    let person = NewPrincipal {
+        role: StaffRole::Admin,
+        name: identity.principal.name,
+        unit: UnitName::try_from("branch").unwrap(),
+        spki: identity.spki,
+    };
+    office.site.root_act(RootAct::Unpin, vec![person]).await.unwrap();
+    office.clock.advance_millis(DELAY_MS);
+    assert_eq!(reason(&approve(&office.two, &waits.proposal_id).await.unwrap_err()), "REQ_STATE");
+    let next = Kind::Activation.propose(&office, &about).await.proposal_id;
+    assert!(next != waits.proposal_id);
+    office.clock.advance_millis(DELAY_MS);
+    approve(&office.two, &next).await.unwrap();
+    assert!(Kind::Activation.is_done(&office, &about, 1).await);
+    drop((leaver, desk));
+    office.close().await;
+}
+
 /// Whoever writes the database is no first person: what was proposed, by whom and about whom, an entry says.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proposal_that_no_entry_tells_of_is_approved_by_nobody() {

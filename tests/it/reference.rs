@@ -191,9 +191,15 @@ async fn kz_15_a_reference_of_somebody_else_needs_a_second_person() {
     let customer = pending(&mut desk, IIN, CARD, &["obama.jpg", "obama3.jpg"]).await;
     waits(&mut desk, &customer, Reason::ReferenceDiffers).await;
     let proposal = get(&mut desk, &customer).await.needs_second_person.unwrap().proposal_id;
+    let captures = record(&site, "activation_proposed").await["captures"].clone();
+    assert!(captures.as_str().unwrap().starts_with("sha-256:"), "{captures}");
     assert_eq!(
         record(&site, "activation_proposed").await,
-        serde_json::json!({ "proposal": proposal, "reason": "reference_differs" }),
+        serde_json::json!({
+            "proposal": proposal,
+            "reason": "reference_differs",
+            "captures": captures,
+        }),
         "no score, no name"
     );
     let ask = || Ask::new(proto::Operation::Withdrawal, 20_000_000, "KZT");
@@ -318,8 +324,13 @@ async fn two_people_activate_where_the_bank_wants_it() {
     let remove = proto::RemoveCaptureRequest { customer_id: customer.clone(), capture_id };
     desk.remove_capture(remove).await.unwrap();
     add(&mut desk, &customer, "biden.jpg").await;
-    waits(&mut desk, &customer, Reason::TwoPeople).await;
-    is_activated(&mut second, &customer).await;
+    // Both at once: whichever comes first proposes it, and the other one's call is the second person's.
+    let both = tokio::join!(activate(&mut desk, &customer), activate(&mut second, &customer));
+    let mut answers = [both.0.unwrap(), both.1.unwrap()];
+    answers.sort_by_key(|answer| answer.needs_second_person.is_some());
+    assert_eq!(answers[0].status(), proto::CustomerStatus::Active);
+    assert_eq!(answers[1].needs_second_person.as_ref().unwrap().reason(), Reason::TwoPeople);
+    assert_eq!(get(&mut desk, &customer).await.needs_second_person, None);
     drop((desk, second));
     site.finish().await;
 }

@@ -29,9 +29,45 @@ pub(in crate::gateway) enum Content {
     AtDesk(Box<CaptureRow>, TerminalId, SignedBy),
     /// A person of the staff.
     Person(NewPrincipal),
-    /// Why one person cannot be sure of somebody. Auditors read it of the entry, which commits to it with this
-    /// salt.
-    Doubt(SecondPersonReason, Salt),
+    /// Why one person cannot be sure of somebody.
+    Doubt(Doubt),
+}
+
+/// Why one person cannot be sure of somebody, with these captures. Auditors read it of the entry, which commits
+/// to it with this salt.
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::gateway) struct Doubt {
+    pub reason: SecondPersonReason,
+    /// [`captures_digest`] of what the first person saw.
+    pub captures: Digest,
+    pub salt: Salt,
+}
+
+impl Doubt {
+    /// The salt, and behind it what auditors read.
+    fn salted(&self, id: &ProposalId) -> Zeroizing<Vec<u8>> {
+        let record = json!({
+            "proposal": id.to_string(),
+            "reason": self.reason.as_str(),
+            "captures": self.captures.labelled(),
+        });
+        let record = record.to_string();
+        Zeroizing::new([self.salt.expose().as_slice(), record.as_bytes()].concat())
+    }
+}
+
+/// Says which captures these are, in whichever order, by what is kept of them.
+pub(in crate::gateway) fn captures_digest(rows: &[CaptureRow]) -> Digest {
+    let mut each: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let of = row.modality.characteristic().as_bytes();
+            sha256(&length_prefixed(&[row.id.as_bytes(), of, &row.sealed]))
+        })
+        .collect();
+    each.sort_unstable();
+    let each: Vec<_> = each.iter().map(|digest| digest.as_bytes().as_slice()).collect();
+    sha256(&length_prefixed(&[&[b"tulga-captures-v1".as_slice()], each.as_slice()].concat()))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,7 +77,7 @@ enum Kept {
     Captures(Vec<KeptCapture>),
     AtDesk { capture: KeptCapture, desk: String, signed_by: SignedBy },
     Person { role: String, name: String, unit: String, spki: String },
-    Doubt { reason: String, salt: String },
+    Doubt { reason: String, captures: String, salt: String },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,7 +96,7 @@ pub(in crate::gateway) fn commit_of(
     content: &Content,
 ) -> Digest {
     let content = match content {
-        Content::Doubt(reason, salt) => return sha256(&salted_record(id, *reason, salt)),
+        Content::Doubt(doubt) => return sha256(&doubt.salted(id)),
         Content::Person(person) => {
             NewPrincipal::particulars(std::slice::from_ref(person)).as_bytes().to_vec()
         }
@@ -70,28 +106,20 @@ pub(in crate::gateway) fn commit_of(
     sha256(&length_prefixed(&[b"tulga-proposal-v1", id.as_bytes(), act, &content]))
 }
 
-/// A salt, and behind it what auditors read of a proposed activation.
-fn salted_record(id: &ProposalId, reason: SecondPersonReason, salt: &Salt) -> Zeroizing<Vec<u8>> {
-    let record = json!({ "proposal": id.to_string(), "reason": reason.as_str() }).to_string();
-    Zeroizing::new([salt.expose().as_slice(), record.as_bytes()].concat())
+/// A commitment as the entries of a proposal write it: bare where there is a record to open it with.
+pub(in crate::gateway) fn details_of(act: TwoPersonAct, commit: &Digest) -> String {
+    match act {
+        TwoPersonAct::Activation => URL_SAFE_NO_PAD.encode(commit.as_bytes()),
+        _ => commit.labelled(),
+    }
 }
 
 impl Content {
     /// What auditors read of the entry, behind the salt of its commitment; most entries say all there is.
     pub fn record(&self, id: &ProposalId) -> Option<Zeroizing<Vec<u8>>> {
         match self {
-            Self::Doubt(reason, salt) => Some(salted_record(id, *reason, salt)),
+            Self::Doubt(doubt) => Some(doubt.salted(id)),
             Self::Nothing | Self::Captures(_) | Self::AtDesk(..) | Self::Person(_) => None,
-        }
-    }
-
-    /// A commitment as the proposal's entry writes it: bare where there is a record to open it with.
-    pub fn details(&self, commit: &Digest) -> String {
-        match self {
-            Self::Doubt(..) => URL_SAFE_NO_PAD.encode(commit.as_bytes()),
-            Self::Nothing | Self::Captures(_) | Self::AtDesk(..) | Self::Person(_) => {
-                commit.labelled()
-            }
         }
     }
 
@@ -118,9 +146,11 @@ impl Content {
                 unit: unit.to_string(),
                 spki: spki.hex(),
             },
-            Self::Doubt(reason, salt) => {
-                Kept::Doubt { reason: reason.as_str().to_owned(), salt: salt.to_base64url() }
-            }
+            Self::Doubt(Doubt { reason, captures, salt }) => Kept::Doubt {
+                reason: reason.as_str().to_owned(),
+                captures: captures.hex(),
+                salt: salt.to_base64url(),
+            },
         };
         // Texts and numbers alone: nothing of it can fail to be written.
         serde_json::to_vec(&kept).unwrap_or_default()
@@ -136,7 +166,7 @@ impl Content {
             }
             Self::AtDesk(row, ..) => row.modality.characteristic().to_owned(),
             Self::Person(person) => person.spki.labelled(),
-            Self::Doubt(reason, _) => reason.as_str().to_owned(),
+            Self::Doubt(doubt) => doubt.reason.as_str().to_owned(),
         }
     }
 }
@@ -161,10 +191,11 @@ impl Kept {
                 unit: UnitName::try_from(unit.as_str()).ok()?,
                 spki: Digest::from_hex(&spki).ok()?,
             }),
-            Self::Doubt { reason, salt } => {
-                let salt = URL_SAFE_NO_PAD.decode(salt).ok()?.try_into().ok()?;
-                Content::Doubt(SecondPersonReason::from_word(&reason)?, Salt::new(salt))
-            }
+            Self::Doubt { reason, captures, salt } => Content::Doubt(Doubt {
+                reason: SecondPersonReason::from_word(&reason)?,
+                captures: Digest::from_hex(&captures).ok()?,
+                salt: Salt::from_base64url(&salt).ok()?,
+            }),
         })
     }
 }
@@ -231,6 +262,10 @@ mod tests {
                 spki: Digest::new([6; 32]),
             })
         };
+        let doubt = |reason, captures, salt| {
+            let (captures, salt) = (Digest::new([captures; 32]), Salt::new([salt; 32]));
+            Content::Doubt(Doubt { reason, captures, salt })
+        };
         let finger = Modality::Finger(FingerPosition::ALL[0]);
         let at_desk = |desk: &str| {
             let desk = TerminalId::try_from(desk).unwrap();
@@ -244,13 +279,16 @@ mod tests {
             Content::Captures(vec![capture(finger), capture(finger)]),
             person("operations"),
             person("control"),
-            Content::Doubt(SecondPersonReason::NoReference, Salt::new([7; 32])),
-            Content::Doubt(SecondPersonReason::TwoPeople, Salt::new([7; 32])),
-            Content::Doubt(SecondPersonReason::TwoPeople, Salt::new([8; 32])),
+            doubt(SecondPersonReason::NoReference, 7, 7),
+            doubt(SecondPersonReason::TwoPeople, 7, 7),
+            doubt(SecondPersonReason::TwoPeople, 8, 7),
+            doubt(SecondPersonReason::TwoPeople, 7, 8),
         ];
         let mut commits = std::collections::BTreeSet::new();
         for content in &contents {
-            for act in TwoPersonAct::ALL {
+            // A doubt is of one act alone.
+            let is_doubt = matches!(content, Content::Doubt(_));
+            for act in TwoPersonAct::ALL.into_iter().take(if is_doubt { 1 } else { 9 }) {
                 let row = row(act, content);
                 assert!(Content::of(&row).unwrap() == *content);
                 assert!(commits.insert(row.commit));
@@ -259,5 +297,29 @@ mod tests {
         let mut broken = row(TwoPersonAct::Erasure, &Content::Nothing);
         broken.content = b"{\"person\":{}}".to_vec();
         assert!(Content::of(&broken).is_err());
+    }
+
+    #[test]
+    fn captures_are_known_by_number_characteristic_and_bytes_in_any_order() {
+        let capture = |id: u8, modality, sealed: u8| CaptureRow {
+            id: CaptureId::new([id; 16]),
+            customer: CustomerId::new([2; 16]),
+            modality,
+            sealed: vec![sealed; 9],
+            created_at: UnixMillis::new(5),
+        };
+        let finger = Modality::Finger(FingerPosition::ALL[0]);
+        let (one, two) = (capture(1, Modality::Face, 1), capture(2, Modality::Face, 2));
+        let digest = captures_digest(&[one.clone(), two.clone()]);
+        assert_eq!(captures_digest(&[two.clone(), one.clone()]), digest);
+        for others in [
+            vec![one.clone()],
+            vec![one.clone(), capture(3, Modality::Face, 2)],
+            vec![one.clone(), capture(2, Modality::Face, 3)],
+            vec![one.clone(), capture(2, finger, 2)],
+            vec![one.clone(), one, two],
+        ] {
+            assert!(captures_digest(&others) != digest);
+        }
     }
 }

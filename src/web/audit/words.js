@@ -321,6 +321,10 @@ const VALUES = {
     gateway: ["шлюз", "шлюз", "gateway"],
     teller: ["кассир", "кассир", "teller"],
     oversight: ["қадағалау", "надзор", "oversight"],
+    "key-custodian": ["кілттер сақтаушысы", "хранитель ключей", "custodian of keys"],
+    "policy-author": ["ережелер авторы", "автор правил", "author of rules"],
+    "policy-approver": ["ережелерді бекітуші", "утверждающий правила", "approver of rules"],
+    "app-backend": ["банк қосымшасының сервері", "сервер приложения банка", "the app’s back end"],
     root: ["түбір кілтінің иесі", "владелец корневого ключа", "root key’s holder"],
   },
   cause: {

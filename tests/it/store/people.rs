@@ -58,7 +58,7 @@ pub fn proposed(number: u8, customer: Option<u8>) -> ProposedRow {
     let at = |ms: i64| UnixMillis::new(i64::from(number) * 100 + ms);
     ProposedRow {
         id: ProposalId::new([number; 16]),
-        act: TwoPersonAct::ALL[usize::from(number) % 5],
+        act: TwoPersonAct::ALL[usize::from(number) % TwoPersonAct::ALL.len()],
         customer: customer.map(customer_id),
         subject: "subject".into(),
         content: vec![number; 20],
@@ -77,7 +77,7 @@ pub async fn a_proposal_is_closed_once_and_its_content_goes(store: &dyn Store) {
     for number in 1..=2 {
         add_customer(store, number).await;
     }
-    let rows = [proposed(1, Some(1)), proposed(2, Some(2)), proposed(3, None), proposed(6, None)];
+    let rows = [proposed(1, Some(1)), proposed(2, Some(2)), proposed(3, None), proposed(8, None)];
     write(store, async |unit| {
         for row in rows.iter().rev() {
             unit.insert_proposal(row).await?;
@@ -110,6 +110,19 @@ pub async fn a_proposal_is_closed_once_and_its_content_goes(store: &dyn Store) {
     assert_eq!(latest(rows[1].act, 2).await.unwrap(), Some(rows[1].clone()));
     assert_eq!(latest(rows[0].act, 2).await.unwrap(), None);
     assert_eq!(latest(rows[1].act, 1).await.unwrap(), None);
+    let later = proposed(16, Some(2));
+    write(store, async |unit| {
+        unit.insert_proposal(&later).await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(latest(rows[1].act, 2).await.unwrap(), Some(later.clone()));
+    let withdrawn =
+        Closure { state: ProposalState::Withdrawn, by: None, at: UnixMillis::new(60), index: 60 };
+    let closed = write(store, async |unit| unit.close_proposal(&later.id, &withdrawn).await).await;
+    assert!(closed.unwrap());
+    assert_eq!(latest(rows[1].act, 2).await.unwrap(), Some(rows[1].clone()));
 
     let who = Some((PrincipalName::try_from("two").unwrap(), digest(9)));
     let done = |state, by| Closure { state, by, at: UnixMillis::new(70), index: 70 };
@@ -140,12 +153,17 @@ pub async fn a_proposal_is_closed_once_and_its_content_goes(store: &dyn Store) {
     let (two, at) = (customer_id(2), UnixMillis::new(80));
     let closure = done(ProposalState::Withdrawn, None);
     write(store, async |unit| {
-        unit.insert_proposal(&proposed(8, Some(2))).await?;
+        // One of another act, and a later one of the same.
+        let (other, later) = (proposed(4, Some(2)), proposed(9, Some(2)));
         let act = rows[1].act;
-        let other = TwoPersonAct::ALL.into_iter().find(|other| *other != act);
-        assert_eq!(unit.close_proposals_of(&two, other, &closure).await?, 0);
-        assert_eq!(unit.close_proposals_of(&two, None, &closure).await?, 2);
+        assert!(later.act == act && other.act != act);
+        unit.insert_proposal(&other).await?;
+        unit.insert_proposal(&later).await?;
+        assert_eq!(unit.close_proposals_of(&two, Some(act), &closure).await?, 2);
         assert_eq!(unit.close_proposals_of(&two, Some(act), &closure).await?, 0);
+        assert_eq!(unit.proposal(&other.id).await?, Some(other));
+        assert_eq!(unit.close_proposals_of(&two, None, &closure).await?, 1);
+        assert_eq!(unit.close_proposals_of(&two, None, &closure).await?, 0);
         let held = unit.proposal(&rows[1].id).await?.unwrap();
         assert_eq!((held.content.len(), held.closed.as_ref()), (0, Some(&closure)));
         assert_eq!((held.customer, held.subject.as_str()), (Some(two), "subject"));
