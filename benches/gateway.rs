@@ -19,29 +19,20 @@ mod site;
 mod verifications;
 
 use std::hint::black_box;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 use tulga::capture::{DecodeLimits, DecodedImage, EncodedImage, decode};
 use tulga::clock::{Clock as _, SystemClock};
 use tulga::crypto::{Digest, Ed25519Key, sha256};
 use tulga::domain::embedding::{Embedding, FaceEmbedding, Making};
-use tulga::domain::id::{Attempt, HostTransactionId, ReceiptId, TerminalId};
-use tulga::domain::modality::Modality;
+use tulga::domain::id::ReceiptId;
 use tulga::domain::money::{AmountMinor, Currency};
-use tulga::domain::supplied::Supplied;
-use tulga::domain::time::BusinessDate;
-use tulga::domain::transaction::{
-    CustomerReference, HolderVerification, OpaqueToken, Operation, TokenKind, Transaction,
-};
+use tulga::domain::transaction::{HolderVerification, Operation};
 use tulga::face::{Acquisition, FacePipeline};
-use tulga::gateway::request::{BeginCapture, Capture, Declared, Verify};
-use tulga::gateway::{CallingTerminal, Gateway};
 use tulga::ledger::{LeafHash, Tree, leaf_hash};
 use tulga::matching::{Gallery, Matcher, Template};
 use tulga::policy::{CustomerStanding, Facts, PolicyPack, decide};

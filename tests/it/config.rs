@@ -123,7 +123,7 @@ fn what_takes_two_people_is_known_and_waits_longer_than_its_delay() {
     let day = of("[four_eyes]\nexpires_hours = 48\ndelay_s = { erasure = 86400 }\n").unwrap();
     assert_eq!((day.delay_ms(Erasure), day.expires_ms), (86_400_000, 172_800_000));
     for (text, key) in [
-        ("acts = ['erasure', 'unlock']", "four_eyes.acts"),
+        ("acts = ['erasure', 'redeem']", "four_eyes.acts"),
         ("expires_hours = 0", "four_eyes.expires_hours"),
         ("expires_hours = 721", "four_eyes.expires_hours"),
         ("expires_hours = 1\ndelay_s = { principal_registration = 3600 }", "four_eyes.delay_s"),
@@ -134,7 +134,7 @@ fn what_takes_two_people_is_known_and_waits_longer_than_its_delay() {
         // A proposal that expires at once is at fault by its delay too.
         assert!(faults.faults().iter().any(|fault| fault.key == key), "{text}");
     }
-    assert!(matches!(of("[four_eyes.delay_s]\nunlock = 1\n"), Err(ConfigError::Malformed(_))));
+    assert!(matches!(of("[four_eyes.delay_s]\nredeem = 1\n"), Err(ConfigError::Malformed(_))));
 }
 
 const WITHOUT_DEFAULT: [(&str, &str); 12] = [

@@ -2,7 +2,10 @@
 
 use tulga::domain::time::UnixMillis;
 use tulga::store::sql::SqliteStore;
-use tulga::store::{CaptureRow, LockRow, LockedWho, Store as _, StoreError};
+use tulga::store::{
+    AttemptQuestions as _, CaptureRow, LockRow, LockedWho, ProposalReads as _, Store as _,
+    StoreError,
+};
 
 use super::fixtures::{add_customer, capture, customer_id, digest, write};
 
