@@ -187,7 +187,7 @@ async fn every_method_and_every_role_meet_at_the_door() {
             walked += 1;
         }
     }
-    assert_eq!(walked, 9 * 95);
+    assert_eq!(walked, 10 * 95);
 }
 
 #[tokio::test]
