@@ -218,7 +218,7 @@ impl App {
     /// Whatever keeps the gateway from serving honestly: a model with another digest, a key that
     /// others may read, a database behind its last signed head.
     pub async fn open(config: &Config) -> Result<Self> {
-        Self::open_at(config, Arc::new(SystemClock)).await
+        Self::build(config, Arc::new(SystemClock), &[], None).await
     }
 
     /// As [`Self::open`], though keys of these names are lost: nothing is signed with them, and others
@@ -228,25 +228,31 @@ impl App {
     ///
     /// As [`Self::open`].
     pub async fn open_without(config: &Config, lost: &[String]) -> Result<Self> {
-        Self::build(config, Arc::new(SystemClock), lost).await
+        Self::build(config, Arc::new(SystemClock), lost, None).await
     }
 
-    /// As [`Self::open`], by another clock.
+    /// As [`Self::open`], by another clock, and with models that are loaded already.
     ///
     /// # Errors
     ///
     /// As [`Self::open`].
-    pub async fn open_at(config: &Config, clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::build(config, clock, &[]).await
+    pub async fn open_with(config: &Config, clock: Arc<dyn Clock>, models: Models) -> Result<Self> {
+        Self::build(config, clock, &[], Some(models)).await
     }
 
-    async fn build(config: &Config, clock: Arc<dyn Clock>, lost: &[String]) -> Result<Self> {
+    async fn build(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        lost: &[String],
+        models: Option<Models>,
+    ) -> Result<Self> {
         let data = DataDir::at(&config.paths.data_dir);
         if !data.is_complete() {
             init_at(config, clock.now())
                 .with_context(|| format!("{} cannot be made", data.path().display()))?;
         }
-        let Models { faces, fingers } = load_models(config)?;
+        let models = models.map_or_else(|| load_models(config), Ok);
+        let Models { faces, fingers } = models?;
         let pack = load_pack(config)?;
         let files = KeyFolder::register(&data)?;
         let keys = Arc::new(KeyFolder::open(config)?);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic_types::StatusExt as _;
-use tulga::app::{App, DataDir, signed_by_root};
+use tulga::app::{App, DataDir, Models, load_models, signed_by_root};
 use tulga::clock::{Clock, SystemClock};
 use tulga::config::Config;
 use tulga::domain::four_eyes::StaffRole;
@@ -35,6 +35,12 @@ pub struct Site {
     address: String,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<anyhow::Result<Ended>>,
+}
+
+/// The project's models: loaded once, for all the gateways of a process.
+fn models(config: &Config) -> Models {
+    static MODELS: OnceLock<Models> = OnceLock::new();
+    MODELS.get_or_init(|| load_models(config).unwrap()).clone()
 }
 
 impl Site {
@@ -79,7 +85,7 @@ impl Site {
             root.join("models").display(),
         ))
         .unwrap();
-        let app = App::open_at(&config, clock).await.unwrap();
+        let app = App::open_with(&config, clock, models(&config)).await.unwrap();
         let gateway = Arc::downgrade(&app.gateway);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("https://{}", listener.local_addr().unwrap());
