@@ -100,11 +100,12 @@ impl Gateway {
     pub(super) async fn activate_agreed(
         &self,
         actor: &Actor,
-        row: ProposedRow,
-        doubt: &Doubt,
+        id: &ProposalId,
     ) -> Result<(Activation, Logged), GatewayError> {
         let _turn = self.activation.lock().await;
-        self.activate_in_turn(actor, row, doubt).await
+        // A capture that came or went in the meantime has closed it.
+        let (row, content) = self.approvable(actor, id).await?;
+        self.activate_in_turn(actor, row, doubt_in(&content)?).await
     }
 
     /// The same, while nobody else activates or changes captures.
@@ -159,13 +160,13 @@ impl Gateway {
 
     /// The templates of somebody who has what an activation takes, and which captures they are of.
     async fn activable(&self, customer: &CustomerId) -> Result<(Templates, Digest), GatewayError> {
-        let captures = captures_digest(&self.store.captures(customer).await?);
-        let templates = self.templates_of(customer).await?;
+        let captures = self.store.captures(customer).await?;
+        let templates = self.templates_made_of(customer, &captures).await?;
         if templates.is_empty() {
             return Err(GatewayError::State("the customer has no captures"));
         }
         self.require_impressions(&templates)?;
-        Ok((templates, captures))
+        Ok((templates, captures_digest(&captures)))
     }
 
     /// Before anybody outside is asked about the customer.

@@ -171,9 +171,8 @@ impl Gateway {
         let (row, content) = self.approvable(actor, id).await?;
         let (act, commit, subject) = (row.act, row.commit, row.subject.clone());
         let (proposal, customer) = (row.id, customer_of(&row));
-        if let (TwoPersonAct::Activation, Content::Doubt(doubt)) = (act, &content) {
-            let activated = self.activate_agreed(actor, row, doubt).await;
-            return activated.map(|(_, logged)| logged);
+        if let (TwoPersonAct::Activation, Content::Doubt(_)) = (act, &content) {
+            return self.activate_agreed(actor, id).await.map(|(_, logged)| logged);
         }
         let close = self.close_write(row, ProposalState::Done, Some(actor));
         let (word, write) = match (act, content) {

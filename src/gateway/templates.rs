@@ -266,8 +266,17 @@ impl Gateway {
     }
 
     pub(super) async fn templates_of(&self, id: &CustomerId) -> Result<Templates, GatewayError> {
+        self.templates_made_of(id, &self.store.captures(id).await?).await
+    }
+
+    /// The templates of these captures of a customer's.
+    pub(super) async fn templates_made_of(
+        &self,
+        id: &CustomerId,
+        captures: &[CaptureRow],
+    ) -> Result<Templates, GatewayError> {
         let Some(keys) = self.customer_keys(id).await? else { return Ok(Templates::default()) };
-        self.templates(&self.open_captures(&keys, &self.store.captures(id).await?)?)
+        self.templates(&self.open_captures(&keys, captures)?)
     }
 
     /// Brings the gallery in line with the store, whatever became of an act: one that is told to have
