@@ -43,6 +43,13 @@ def driver():
     return [path for path in built if path][-1]
 
 
+def vectors():
+    """The kinds of vectors that the processor has, the widest first."""
+    known = {"avx512": "avx512f", "avx2": "avx2"}
+    flags = Path("/proc/cpuinfo").read_text().split()
+    return [isa for isa, flag in known.items() if flag in flags] or ["plain"]
+
+
 class Ours:
     """The Rust side, at the other end of a pipe."""
 
@@ -245,6 +252,8 @@ def compare(program, path, numbers, isas, rounds, runs=RUNS_A_TURN):
             ready = one.ask(f"resize {shape[1] + 32} {shape[2] + 64}")[0][0]
             peak = one.ask("memory ")[0][0]
             print(f"  {one.name:24} another size {ready:.2f} ms  most memory {peak:.0f} MiB")
+    peaks = "  ".join(f"{isa} {one.ask('peak ')[0][0]:.0f}" for isa, one in zip(isas, ours))
+    print(f"  one core at most, billions of operations a second: {peaks}")
     for one in everybody:
         one.close()
 
@@ -255,7 +264,7 @@ def main():
     arguments.add_argument("--leader", type=Path, default=os.environ.get("TULGA_LEADER"))
     arguments.add_argument("--prints", type=Path, help="folder with pictures of fingers")
     arguments.add_argument("--sizes", default="320x320,512x512", help="for --leader: rows x columns")
-    arguments.add_argument("--isa", default="avx512,avx2", help="avx512, avx2, plain; with commas")
+    arguments.add_argument("--isa", help="avx512, avx2, plain; with commas. Without it, what there is")
     arguments.add_argument("--rounds", type=int, default=12, help="turns, of ten runs each")
     arguments.add_argument("--only", default="", help="part of a model's name")
     arguments.add_argument("--program", help="the Rust side, if it has been built already")
@@ -271,7 +280,9 @@ def main():
         jobs += [(path, 80, "bgr") for path in sorted(chosen.liveness.glob("minifasnet*.onnx"))]
     print(f"onnxruntime {onnxruntime.__version__}, one thread each")
     program = chosen.program or driver()
-    isas = chosen.isa.split(",")
+    isas = chosen.isa.split(",") if chosen.isa else vectors()
+    # Both sides on one processor, so that neither is moved while it is measured.
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     for path, side, colour in jobs:
         if chosen.only in path.name:
             compare(program, path, pictures(side, colour), isas, chosen.rounds)

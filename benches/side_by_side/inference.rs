@@ -3,8 +3,9 @@
 //! It compiles one model for one instruction set, reads pictures from a file of little-endian f32,
 //! and then answers lines of standard input: `time COUNT` with the milliseconds of so many runs on
 //! the first picture, `answer NUMBER` with the outputs for that picture, one a line, `resize HEIGHT
-//! WIDTH` with the milliseconds that another size takes to be made ready, and `memory` with the most
-//! memory that the process has had, in MiB.
+//! WIDTH` with the milliseconds that another size takes to be made ready, `memory` with the most
+//! memory that the process has had, in MiB, and `peak` with what the core can do at most, in billions
+//! of operations a second.
 #![allow(
     missing_docs,
     clippy::print_stdout,
@@ -13,9 +14,13 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    clippy::inline_always,
+    unsafe_code,
     reason = "a bench that fails may panic"
 )]
 
+use std::hint::black_box;
 use std::io::{Write, stdin, stdout};
 use std::time::Instant;
 
@@ -72,6 +77,7 @@ fn main() {
                 model.resized(height.parse().unwrap(), width.parse().unwrap()).unwrap();
                 say(&format!("{:.4}", begun.elapsed().as_secs_f64() * 1e3));
             }
+            Some(("peak", "")) => say(&format!("{:.1}", peak(isa))),
             Some(("memory", "")) => say(&format!("{:.1}", memory_mib())),
             _ => panic!("no such question"),
         }
@@ -85,6 +91,47 @@ fn milliseconds(model: &Model, picture: &[f32]) -> String {
     assert!(!outputs.is_empty());
     format!("{elapsed:.4}")
 }
+
+/// Products with sums, in registers and nothing else: the best of some turns.
+fn peak(isa: Isa) -> f64 {
+    let best = |turn: &mut dyn FnMut() -> f64| (0..20).map(|_| turn()).fold(0.0, f64::max);
+    match isa {
+        // SAFETY: the model would not have been compiled where the instructions are missing.
+        Isa::Avx512 => best(&mut || unsafe { products_avx512() }),
+        // SAFETY: as above.
+        Isa::Avx2 => best(&mut || unsafe { products_avx2() }),
+        Isa::Plain => products::<4>(),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx2,fma")]
+fn products_avx512() -> f64 {
+    products::<16>()
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn products_avx2() -> f64 {
+    products::<8>()
+}
+
+#[inline(always)]
+fn products<const LANES: usize>() -> f64 {
+    let [factor, term] = black_box([0.999_f32, 0.001]);
+    let mut sums = [[1.0_f32; LANES]; CHAINS];
+    let begun = Instant::now();
+    for _ in 0..PRODUCTS {
+        for sum in sums.iter_mut().flatten() {
+            *sum = sum.mul_add(factor, term);
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    assert!(black_box(sums)[0][0].is_finite());
+    2.0 * (LANES * CHAINS) as f64 * f64::from(PRODUCTS) / seconds / 1e9
+}
+
+/// Sums at once: more than a processor takes to finish one.
+const CHAINS: usize = 12;
+const PRODUCTS: u32 = 2_000_000;
 
 /// The peak of resident memory, from what the kernel tells of this process.
 fn memory_mib() -> f64 {

@@ -310,7 +310,7 @@ fn read_output(tensor: &Tensor) -> Result<Output, RunError> {
     let view = tensor
         .to_plain_array_view::<f32>()
         .map_err(|error| RunError::Failed(format!("{error:#}")))?;
-    let values: Vec<f32> = view.iter().copied().collect();
+    let values = view.as_slice().map_or_else(|| view.iter().copied().collect(), <[f32]>::to_vec);
     // Adding up is faster than asking each, and one bad number spoils the sum.
     let finite = values.iter().sum::<f32>().is_finite() || values.iter().all(|v| v.is_finite());
     if !finite {

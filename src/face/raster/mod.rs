@@ -129,6 +129,20 @@ const fn order(colour: Colour) -> [usize; 3] {
     }
 }
 
+/// The nearest whole number of 0 to 255, halves upwards, and 0 for what is no number; as a conversion to an
+/// integer it would cost several times as much.
+#[inline]
+fn rounded(value: f32) -> f32 {
+    // Beyond this there are whole numbers only, so that adding it rounds.
+    const WHOLE_FROM: f32 = 8_388_608.0;
+    let raised = value + 0.5;
+    let near = (raised + WHOLE_FROM) - WHOLE_FROM;
+    let below = if near > raised { near - 1.0 } else { near };
+    // As the processor's own least and greatest, of which the second number stands where the first is none.
+    let raised = if below > 0.0 { below } else { 0.0 };
+    if raised < 255.0 { raised } else { 255.0 }
+}
+
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "whole numbers below 256 are exact")]
 mod tests {

@@ -1,7 +1,7 @@
 //! Resizing into a model's input: rows are mixed first, in long even runs, then columns.
 
 use super::super::geometry::BoundingBox;
-use super::{order, size};
+use super::{order, rounded, size};
 use crate::capture::DecodedImage;
 use crate::inference::ModelSource;
 
@@ -129,14 +129,22 @@ impl Taps {
         })
     }
 
-    /// `each` sources from `first` on, as many as there are; weights add up to one.
+    /// `each` sources at most from `first` on, as many as there are; weights add up to one.
     fn new(
         [from, to]: [usize; 2],
         each: usize,
         first: impl Fn(usize) -> usize,
         weight: impl Fn(usize, usize) -> f64,
     ) -> Self {
-        let each = each.min(from);
+        // Where lengths divide evenly, fewer count than may.
+        let counted = |place: usize| {
+            let sources = first(place)..(first(place) + each).min(from);
+            sources
+                .clone()
+                .rfind(|source| weight(place, *source) > 0.0)
+                .map_or(1, |last| last + 1 - sources.start)
+        };
+        let each = (0..to).map(counted).max().unwrap_or(1).min(from);
         let mut taps = Self { starts: Vec::with_capacity(to), weights: Vec::new(), each };
         taps.weights.reserve(to * each);
         for place in 0..to {
@@ -231,18 +239,6 @@ fn pixel(sources: &[f32], weights: &[f32]) -> [f32; 4] {
         }
     }
     sum.map(rounded)
-}
-
-/// The nearest whole number of 0 to 255, halves upwards; as a conversion to an integer it would cost
-/// several times as much.
-#[inline]
-fn rounded(value: f32) -> f32 {
-    // Beyond this there are whole numbers only, so that adding it rounds.
-    const WHOLE_FROM: f32 = 8_388_608.0;
-    let raised = value + 0.5;
-    let near = (raised + WHOLE_FROM) - WHOLE_FROM;
-    let below = if near > raised { near - 1.0 } else { near };
-    if below > 255.0 { 255.0 } else { below }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Turning, scaling and cutting out a face.
 
 use super::super::geometry::{Point, SimilarityTransform};
-use super::{Chip, size};
+use super::{Chip, rounded, size};
 use crate::capture::DecodedImage;
 
 /// The picture through a transform into a square: `to_chip` brings its points to the chip's.
@@ -23,12 +23,16 @@ pub(in crate::face) fn warp(
         .chunks_exact_mut(side)
         .zip(green.chunks_exact_mut(side))
         .zip(blue.chunks_exact_mut(side));
+    let mut line = vec![[0.0; 4]; side];
     for (row, ((red, green), blue)) in rows.enumerate() {
-        for (column, ((red, green), blue)) in red.iter_mut().zip(green).zip(blue).enumerate() {
+        for (column, pixel) in line.iter_mut().enumerate() {
             let from = back.apply(Point { x: column as f32, y: row as f32 });
             let (x, y) = (floor(from.x), floor(from.y));
             let (right, below) = (from.x - x as f32, from.y - y as f32);
-            [*red, *green, *blue, _] = mixed(picture.corners(x, y), right, below);
+            *pixel = mixed(picture.corners(x, y), right, below);
+        }
+        for (((red, green), blue), pixel) in red.iter_mut().zip(green).zip(blue).zip(&line) {
+            [*red, *green, *blue, _] = *pixel;
         }
     }
     Chip { side, planes }
@@ -82,12 +86,12 @@ fn mixed(
     right: f32,
     below: f32,
 ) -> Pixel {
+    let (left, above) = (1.0 - right, 1.0 - below);
     let mut mixed = [0.0; 4];
     for (channel, mixed) in mixed.iter_mut().enumerate() {
-        let top = top_left[channel] * (1.0 - right) + top_right[channel] * right;
-        let bottom = bottom_left[channel] * (1.0 - right) + bottom_right[channel] * right;
-        let value = top * (1.0 - below) + bottom * below;
-        *mixed = (value + 0.5) as i32 as f32;
+        let top = top_left[channel] * left + top_right[channel] * right;
+        let bottom = bottom_left[channel] * left + bottom_right[channel] * right;
+        *mixed = rounded(top * above + bottom * below);
     }
     mixed
 }

@@ -64,6 +64,8 @@ impl Matrix {
                 }
             }
         }
+        // What is fetched ahead at the end.
+        packed.resize(packed.len() + block * FETCHED_AHEAD, 0.0);
         Self { weights: Aligned::from_slice(&packed), follow, runs, depth }
     }
 
@@ -93,7 +95,7 @@ impl Matrix {
         let slope = slope.as_ref().map(|slope| S::vectors(&slope.as_slice()[channels(slope)]));
         Block {
             weights: &weights[..panel],
-            later: weights.get(FETCHED_AHEAD..).unwrap_or_default(),
+            later: &weights[FETCHED_AHEAD..][..panel],
             bias: &bias[..WIDE],
             slope: slope.map(|slope| &slope[..WIDE]),
             curve: *curve,
@@ -120,7 +122,7 @@ pub(super) struct Part {
 /// `WIDE` registers of output channels.
 pub(super) struct Block<'a, S: Simd, const WIDE: usize> {
     pub(super) weights: &'a [[S::Array; WIDE]],
-    /// The weights so many positions later, on to those of the blocks behind.
+    /// The weights [`FETCHED_AHEAD`] positions later, at the end those of the block behind.
     later: &'a [[S::Array; WIDE]],
     bias: &'a [S::Array],
     slope: Option<&'a [S::Array]>,
@@ -141,7 +143,7 @@ impl<S: Simd, const WIDE: usize> Block<'_, S, WIDE> {
             return Self { slope, curve, place: self.first - part.channels.start, ..self };
         }
         let weights = &self.weights[part.positions.clone()];
-        let later = self.later.get(part.positions.start..).unwrap_or_default();
+        let later = &self.later[part.positions.clone()];
         let place = self.first - part.channels.start;
         Self { weights, later, slope, curve, depth: weights.len(), place, ..self }
     }
@@ -333,17 +335,17 @@ fn tile<S: Simd, const ROWS: usize, const WIDE: usize>(
     let pixels = &pixels[..ROWS];
     let mut sums =
         if terms.begins { block.begin::<ROWS>(simd) } else { block.go_on(simd, pixels, output) };
-    let mut later = block.later;
-    for (start, weights) in terms.starts.iter().zip(block.weights.chunks_exact(block.depth)) {
+    let panels = block.weights.chunks_exact(block.depth).zip(block.later.chunks_exact(block.depth));
+    for (start, (weights, later)) in terms.starts.iter().zip(panels) {
+        let depth = weights.len();
+        let later = &later[..depth];
         let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
         for (row, pixel) in rows.iter_mut().zip(pixels) {
-            *row = &terms.input.data[pixel.input + start..][..weights.len()];
+            *row = &terms.input.data[pixel.input + start..][..depth];
         }
-        for (position, weights) in weights.iter().enumerate() {
-            if let Some(later) = later.get(position) {
-                simd.fetch(later);
-            }
-            let weights = simd.load_each::<WIDE>(weights);
+        for position in 0..depth {
+            simd.fetch(&later[position]);
+            let weights = simd.load_each::<WIDE>(&weights[position]);
             for (sums, row) in sums.iter_mut().zip(&rows) {
                 let number = simd.splat(row[position]);
                 for (sum, weight) in sums.iter_mut().zip(weights) {
@@ -351,7 +353,6 @@ fn tile<S: Simd, const ROWS: usize, const WIDE: usize>(
                 }
             }
         }
-        later = later.get(weights.len()..).unwrap_or_default();
     }
     let (mut residuals, mut places) = ([0; ROWS], [0; ROWS]);
     for ((residual, place), pixel) in residuals.iter_mut().zip(&mut places).zip(pixels) {

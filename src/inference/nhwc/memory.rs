@@ -53,7 +53,8 @@ impl Aligned {
     }
 }
 
-const CACHE_LINE: usize = 64;
+/// Bytes that memory moves together.
+pub(super) const CACHE_LINE: usize = 64;
 
 /// Height, width and channels of one value of the network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

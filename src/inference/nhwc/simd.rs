@@ -24,6 +24,7 @@ use std::arch::x86_64::{
 };
 
 use super::super::isa::Isa;
+use super::memory::CACHE_LINE;
 
 /// Work that is done with one kind of vector.
 pub(super) trait Kernel {
@@ -134,10 +135,10 @@ pub(super) trait Simd: Copy {
     }
     /// Register to memory.
     fn store(self, to: &mut Self::Array, value: Self::V);
-    /// Has numbers brought nearer that will be loaded soon.
+    /// Has numbers brought nearer that will be loaded soon; they begin at a cache line.
     #[inline(always)]
     fn fetch(self, from: &[Self::Array]) {
-        for from in from {
+        for from in from.iter().step_by((CACHE_LINE / size_of::<Self::Array>()).max(1)) {
             // SAFETY: a hint; it reads nothing, and whoever has this trait has SSE.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(from).cast()) }
         }

@@ -15,6 +15,7 @@
 
 use std::ops::Range;
 
+use super::curve::Curve;
 use super::matrix::{Dense, Follow, Matrix, Pixel};
 use super::memory::{Aligned, Extent, LANE, View, ViewMut, padded};
 use super::simd::{Kernel, Simd, Vectors, dispatch};
@@ -151,34 +152,46 @@ impl Kernel for ToPlaces<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { input: View { data, row, pixel, channels }, readable, span, windows } = self;
-        let place_len = span.quads.len() * channels;
+        let mut places = places_mut::<S>(windows, span.quads.len() * channels);
+        let vectors = channels / S::LEN;
         for (number, [top, left]) in span.each() {
-            // What lies beyond the edge counts in results only that hang over it too.
-            let mut starts = [0; PLACES];
-            for (at, start) in starts.iter_mut().enumerate() {
+            // Cut once a quad, so that no size is checked where the numbers go by.
+            let mut window: [&[S::Array]; PLACES] = [&[]; PLACES];
+            let mut to: [&mut [S::Array]; PLACES] = [(); PLACES].map(|()| Default::default());
+            let of_window = window.iter_mut().zip(&mut to).zip(&mut places).enumerate();
+            for (at, ((from, to), place)) in of_window {
+                // What lies beyond the edge counts in results only that hang over it too.
                 let y = (top + at / WINDOW).min(readable[0] - 1);
                 let x = (left + at % WINDOW).min(readable[1] - 1);
-                *start = y * row + x * pixel;
+                *from = &S::vectors(&data[y * row + x * pixel..])[..vectors];
+                *to = &mut place[number * vectors..][..vectors];
             }
-            for first in (0..channels).step_by(S::LEN) {
-                let mut window = [[simd.splat(0.0); WINDOW]; WINDOW];
-                for (at, start) in starts.iter().enumerate() {
-                    let from = &S::vectors(&data[start + first..][..S::LEN])[0];
-                    window[at / WINDOW][at % WINDOW] = simd.load(from);
+            for vector in 0..vectors {
+                let mut lines = [[simd.splat(0.0); WINDOW]; WINDOW];
+                for (at, from) in window.iter().enumerate() {
+                    lines[at / WINDOW][at % WINDOW] = simd.load(&from[vector]);
                 }
-                for line in &mut window {
+                for line in &mut lines {
                     *line = transformed(simd, *line);
                 }
                 for x in 0..WINDOW {
-                    for (y, value) in transformed(simd, column(&window, x)).into_iter().enumerate()
-                    {
-                        let to = (y * WINDOW + x) * place_len + number * channels + first;
-                        simd.store(&mut S::vectors_mut(&mut windows[to..][..S::LEN])[0], value);
+                    for (y, value) in transformed(simd, column(&lines, x)).into_iter().enumerate() {
+                        simd.store(&mut to[y * WINDOW + x][vector], value);
                     }
                 }
             }
         }
     }
+}
+
+/// Numbers place by place, `len` each, as vectors.
+#[inline(always)]
+fn places_mut<S: Simd>(numbers: &mut [f32], len: usize) -> [&mut [S::Array]; PLACES] {
+    let mut places: [&mut [S::Array]; PLACES] = [(); PLACES].map(|()| Default::default());
+    for (place, numbers) in places.iter_mut().zip(numbers.chunks_exact_mut(len)) {
+        *place = S::vectors_mut(numbers);
+    }
+    places
 }
 
 /// One column of four lines.
@@ -212,29 +225,69 @@ struct FromPlaces<'a> {
 
 impl Kernel for FromPlaces<'_> {
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let channels = self.follow.bias.as_slice().len();
-        let place_len = self.span.quads.len() * channels;
-        for (number, corner) in self.span.each() {
-            for first in (0..channels).step_by(S::LEN) {
+    fn run<S: Simd>(self, simd: S) {
+        let Self { products, follow, span, residual, output, height, width } = self;
+        let bias = S::vectors(follow.bias.as_slice());
+        let vectors = bias.len();
+        let slope = follow.slope.as_ref().map(|slope| &S::vectors(slope.as_slice())[..vectors]);
+        let following = Following { bias, slope, curve: follow.curve, residual };
+        let (products, place_len) = (S::vectors(products), span.quads.len() * vectors);
+        let [row, pixel] = [output.row, output.pixel].map(|numbers| numbers / S::LEN);
+        let output = S::vectors_mut(output.data);
+        for (number, [top, left]) in span.each() {
+            let mut places: [&[S::Array]; PLACES] = [&[]; PLACES];
+            for (at, place) in places.iter_mut().enumerate() {
+                *place = &products[at * place_len + number * vectors..][..vectors];
+            }
+            for vector in 0..vectors {
                 let mut lines = [[simd.splat(0.0); QUAD]; WINDOW];
-                for (y, line) in lines.iter_mut().enumerate() {
+                for (line, places) in lines.iter_mut().zip(places.as_chunks::<WINDOW>().0) {
                     let mut products = [simd.splat(0.0); WINDOW];
-                    for (x, product) in products.iter_mut().enumerate() {
-                        let from = (y * WINDOW + x) * place_len + number * channels + first;
-                        *product = simd.load(&S::vectors(&self.products[from..][..S::LEN])[0]);
+                    for (product, place) in products.iter_mut().zip(places) {
+                        *product = simd.load(&place[vector]);
                     }
                     *line = summed(simd, products);
                 }
                 for x in 0..QUAD {
                     for (y, sum) in summed(simd, column(&lines, x)).into_iter().enumerate() {
-                        let [y, x] = [corner[0] + y, corner[1] + x];
-                        if y < self.height && x < self.width {
-                            self.finish::<S>(simd, [y, x], first, sum);
+                        let [y, x] = [top + y, left + x];
+                        if y < height && x < width {
+                            let sum = following.applied(simd, sum, [y, x], vector);
+                            simd.store(&mut output[y * row + x * pixel + vector], sum);
                         }
                     }
                 }
             }
+        }
+    }
+}
+
+/// What follows the sums, as vectors.
+struct Following<'a, S: Simd> {
+    bias: &'a [S::Array],
+    slope: Option<&'a [S::Array]>,
+    curve: Option<Curve>,
+    residual: Option<View<'a>>,
+}
+
+impl<S: Simd> Following<'_, S> {
+    /// The result of one pixel and vector of channels.
+    #[inline(always)]
+    fn applied(&self, simd: S, sum: S::V, [y, x]: [usize; 2], vector: usize) -> S::V {
+        let mut sum = simd.add(sum, simd.load(&self.bias[vector]));
+        // A residual of fewer channels counts as zero in the others.
+        if let Some(View { data, row, pixel, channels }) = self.residual
+            && vector * S::LEN < channels
+        {
+            let numbers = &S::vectors(&data[y * row + x * pixel..])[vector];
+            sum = simd.add(sum, simd.load(numbers));
+        }
+        if let Some(slope) = self.slope {
+            sum = simd.prelu(sum, simd.load(&slope[vector]));
+        }
+        match self.curve {
+            Some(curve) => curve.at(simd, sum),
+            None => sum,
         }
     }
 }
@@ -244,28 +297,6 @@ impl Kernel for FromPlaces<'_> {
 fn summed<S: Simd>(simd: S, [a, b, c, d]: [S::V; WINDOW]) -> [S::V; QUAD] {
     let (both, apart) = (simd.add(b, c), minus(simd, b, c));
     [simd.add(a, both), minus(simd, apart, d)]
-}
-
-impl FromPlaces<'_> {
-    /// What follows the sum of one pixel's channels from `first` on.
-    #[inline(always)]
-    fn finish<S: Simd>(&mut self, simd: S, [y, x]: [usize; 2], first: usize, sum: S::V) {
-        let Follow { bias, slope, curve } = self.follow;
-        let of = |numbers: &[f32]| simd.load(&S::vectors(&numbers[first..][..S::LEN])[0]);
-        let mut sum = simd.add(sum, of(bias.as_slice()));
-        // A residual of fewer channels counts as zero in the others.
-        if let Some(residual) = self.residual.filter(|residual| first < residual.channels) {
-            sum = simd.add(sum, of(&residual.data[y * residual.row + x * residual.pixel..]));
-        }
-        if let Some(slope) = slope {
-            sum = simd.prelu(sum, of(slope.as_slice()));
-        }
-        if let Some(curve) = curve {
-            sum = curve.at(simd, sum);
-        }
-        let place = y * self.output.row + x * self.output.pixel + first;
-        simd.store(&mut S::vectors_mut(&mut self.output.data[place..][..S::LEN])[0], sum);
-    }
 }
 
 /// What lies between the transforms at a time: a part of the second-level cache.
