@@ -99,6 +99,8 @@ def main():
     parser.add_argument("--models", type=Path, default=ROOT / "models")
     parser.add_argument("--json", action="store_true", help="for machines")
     args = parser.parse_args()
+    build = ["cargo", "bench", "-q", "--bench", "face_path", "--no-run"]
+    subprocess.run(build, cwd=ROOT, check=True)
     # Both sides on one processor, so that neither is moved while it is measured.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     cv2.setNumThreads(1)

@@ -138,9 +138,9 @@ fn rounded(value: f32) -> f32 {
     let raised = value + 0.5;
     let near = (raised + WHOLE_FROM) - WHOLE_FROM;
     let below = if near > raised { near - 1.0 } else { near };
-    // As the processor's own least and greatest, of which the second number stands where the first is none.
-    let raised = if below > 0.0 { below } else { 0.0 };
-    if raised < 255.0 { raised } else { 255.0 }
+    // Each is one instruction, which gives the second number where the first is none.
+    let positive = if below > 0.0 { below } else { 0.0 };
+    if positive < 255.0 { positive } else { 255.0 }
 }
 
 #[cfg(test)]

@@ -136,21 +136,21 @@ impl Taps {
         first: impl Fn(usize) -> usize,
         weight: impl Fn(usize, usize) -> f64,
     ) -> Self {
-        // Where lengths divide evenly, fewer count than may.
+        // No more than the place needs that needs most.
         let counted = |place: usize| {
-            let sources = first(place)..(first(place) + each).min(from);
-            sources
-                .clone()
-                .rfind(|source| weight(place, *source) > 0.0)
-                .map_or(1, |last| last + 1 - sources.start)
+            let start = first(place);
+            let sources = start..(start + each).min(from);
+            let last = sources.rev().find(|source| weight(place, *source) > 0.0);
+            last.map_or(1, |last| last + 1 - start)
         };
-        let each = (0..to).map(counted).max().unwrap_or(1).min(from);
+        let each = (0..to).map(counted).max().unwrap_or(1);
         let mut taps = Self { starts: Vec::with_capacity(to), weights: Vec::new(), each };
         taps.weights.reserve(to * each);
         for place in 0..to {
             let start = first(place).min(from - each);
             let sources = start..start + each;
             let total: f64 = sources.clone().map(|source| weight(place, source)).sum();
+            debug_assert!(total > 0.0, "a place that covers nothing");
             taps.starts.push(start);
             taps.weights.extend(sources.map(|source| (weight(place, source) / total) as f32));
         }
@@ -189,6 +189,7 @@ fn resample(
             mix(&mut mixed[..length], pixels, *weight, tap == 0);
         }
         match columns.each {
+            1 => across::<1>(&mixed, columns, &mut line),
             2 => across::<2>(&mixed, columns, &mut line),
             3 => across::<3>(&mixed, columns, &mut line),
             4 => across::<4>(&mixed, columns, &mut line),
@@ -296,6 +297,13 @@ mod tests {
         assert_eq!(input[0..4], [0.0, 25.0, 75.0, 100.0]);
     }
 
+    #[test]
+    fn no_place_counts_more_sources_than_one_needs() {
+        let each = |from, to| Taps::area(from, to).each;
+        assert_eq!([each(8, 4), each(10, 3), each(17, 5), each(9, 9)], [2, 4, 5, 1]);
+        assert_eq!([Taps::linear(9, 9).each, Taps::linear(3, 7).each], [1, 2]);
+    }
+
     proptest! {
         #[test]
         fn rounding_is_that_of_the_library(value in 0.0f32..300.0, whole in 0u8..=255) {
@@ -304,6 +312,7 @@ mod tests {
             for near in [f32::from(whole), f32::from(whole) + 0.5, f32::from(whole) + 0.499_999_97] {
                 prop_assert_eq!(rounded(near), by_library(near));
             }
+            prop_assert_eq!([rounded(-value), rounded(f32::NAN)], [0.0; 2]);
         }
 
         #[test]

@@ -1,5 +1,7 @@
 //! Turning, scaling and cutting out a face.
 
+use zeroize::Zeroizing;
+
 use super::super::geometry::{Point, SimilarityTransform};
 use super::{Chip, rounded, size};
 use crate::capture::DecodedImage;
@@ -23,7 +25,8 @@ pub(in crate::face) fn warp(
         .chunks_exact_mut(side)
         .zip(green.chunks_exact_mut(side))
         .zip(blue.chunks_exact_mut(side));
-    let mut line = vec![[0.0; 4]; side];
+    // Pixels first, then planes: in long even runs.
+    let mut line = Zeroizing::new(vec![[0.0; 4]; side]);
     for (row, ((red, green), blue)) in rows.enumerate() {
         for (column, pixel) in line.iter_mut().enumerate() {
             let from = back.apply(Point { x: column as f32, y: row as f32 });
@@ -31,7 +34,7 @@ pub(in crate::face) fn warp(
             let (right, below) = (from.x - x as f32, from.y - y as f32);
             *pixel = mixed(picture.corners(x, y), right, below);
         }
-        for (((red, green), blue), pixel) in red.iter_mut().zip(green).zip(blue).zip(&line) {
+        for (((red, green), blue), pixel) in red.iter_mut().zip(green).zip(blue).zip(line.iter()) {
             [*red, *green, *blue, _] = *pixel;
         }
     }

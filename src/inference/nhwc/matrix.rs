@@ -55,7 +55,9 @@ impl Matrix {
         follow: Follow,
     ) -> Self {
         let width = follow.bias.as_slice().len();
-        let mut packed = Vec::with_capacity(width * runs * depth);
+        // Behind the last block there are zeros, which are fetched ahead.
+        let len = width * runs * depth + block * FETCHED_AHEAD;
+        let mut packed = Vec::with_capacity(len);
         for first in (0..width).step_by(block) {
             let channels = first..(first + block).min(width);
             for run in 0..runs {
@@ -64,8 +66,7 @@ impl Matrix {
                 }
             }
         }
-        // What is fetched ahead at the end.
-        packed.resize(packed.len() + block * FETCHED_AHEAD, 0.0);
+        packed.resize(len, 0.0);
         Self { weights: Aligned::from_slice(&packed), follow, runs, depth }
     }
 
@@ -122,7 +123,7 @@ pub(super) struct Part {
 /// `WIDE` registers of output channels.
 pub(super) struct Block<'a, S: Simd, const WIDE: usize> {
     pub(super) weights: &'a [[S::Array; WIDE]],
-    /// The weights [`FETCHED_AHEAD`] positions later, at the end those of the block behind.
+    /// The weights [`FETCHED_AHEAD`] positions later, at the end those of the block behind it.
     later: &'a [[S::Array; WIDE]],
     bias: &'a [S::Array],
     slope: Option<&'a [S::Array]>,

@@ -10,7 +10,7 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::inline_always,
-    reason = "sizes are checked once a quad, where slices are cut; registers do not cross a call"
+    reason = "what is read of windows and products is cut once a quad; registers do not cross a call"
 )]
 
 use std::ops::Range;
@@ -157,7 +157,7 @@ impl Kernel for ToPlaces<'_> {
         for (number, [top, left]) in span.each() {
             // Cut once a quad, so that no size is checked where the numbers go by.
             let mut window: [&[S::Array]; PLACES] = [&[]; PLACES];
-            let mut to: [&mut [S::Array]; PLACES] = [(); PLACES].map(|()| Default::default());
+            let mut to: [&mut [S::Array]; PLACES] = Default::default();
             let of_window = window.iter_mut().zip(&mut to).zip(&mut places).enumerate();
             for (at, ((from, to), place)) in of_window {
                 // What lies beyond the edge counts in results only that hang over it too.
@@ -187,7 +187,7 @@ impl Kernel for ToPlaces<'_> {
 /// Numbers place by place, `len` each, as vectors.
 #[inline(always)]
 fn places_mut<S: Simd>(numbers: &mut [f32], len: usize) -> [&mut [S::Array]; PLACES] {
-    let mut places: [&mut [S::Array]; PLACES] = [(); PLACES].map(|()| Default::default());
+    let mut places: [&mut [S::Array]; PLACES] = Default::default();
     for (place, numbers) in places.iter_mut().zip(numbers.chunks_exact_mut(len)) {
         *place = S::vectors_mut(numbers);
     }
@@ -232,7 +232,7 @@ impl Kernel for FromPlaces<'_> {
         let slope = follow.slope.as_ref().map(|slope| &S::vectors(slope.as_slice())[..vectors]);
         let following = Following { bias, slope, curve: follow.curve, residual };
         let (products, place_len) = (S::vectors(products), span.quads.len() * vectors);
-        let [row, pixel] = [output.row, output.pixel].map(|numbers| numbers / S::LEN);
+        let [row, pixel] = [output.row / S::LEN, output.pixel / S::LEN];
         let output = S::vectors_mut(output.data);
         for (number, [top, left]) in span.each() {
             let mut places: [&[S::Array]; PLACES] = [&[]; PLACES];
