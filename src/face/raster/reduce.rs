@@ -42,24 +42,37 @@ const FACTOR_MAX: usize = 16;
 
 /// Means of blocks of `factor` by `factor` pixels; what is left over at the edges is left out.
 fn shrunk(image: &DecodedImage, factor: usize) -> Option<DecodedImage> {
+    macro_rules! by {
+        ($($factor:literal)*) => { match factor {
+            $($factor => means::<$factor>(image),)*
+            _ => None,
+        } };
+    }
+    by!(2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+}
+
+/// The same, with a factor that the compiler knows.
+fn means<const FACTOR: usize>(image: &DecodedImage) -> Option<DecodedImage> {
     let (full_width, full_height) = size(image);
-    let (width, height) = (full_width / factor, full_height / factor);
-    let (stride, length) = (full_width * 3, width * factor * 3);
-    let area = (factor * factor) as u32;
-    let mut rgb = Vec::with_capacity(width * height * 3);
+    let (width, height) = (full_width / FACTOR, full_height / FACTOR);
+    let (stride, length) = (full_width * 3, width * FACTOR * 3);
+    let area = (FACTOR * FACTOR) as u32;
+    let mut rgb = vec![0; width * height * 3];
+    // Rows first, in long even runs.
     let mut sums = vec![0u16; length];
-    for row in 0..height {
-        sums.fill(0);
-        for y in row * factor..(row + 1) * factor {
-            let pixels = &image.rgb()[y * stride..][..length];
-            sums.iter_mut().zip(pixels).for_each(|(sum, value)| *sum += u16::from(*value));
+    for (row, to) in rgb.chunks_exact_mut(width * 3).enumerate() {
+        let mut rows: [&[u8]; FACTOR] = [&[]; FACTOR];
+        for (at, pixels) in rows.iter_mut().enumerate() {
+            *pixels = &image.rgb()[(row * FACTOR + at) * stride..][..length];
         }
-        for block in sums.chunks_exact(3 * factor) {
-            let mut total = [area / 2; 3];
-            for pixel in block.as_chunks::<3>().0 {
-                total.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += u32::from(*value));
+        for (at, sum) in sums.iter_mut().enumerate() {
+            *sum = rows.iter().map(|pixels| u16::from(pixels[at])).sum();
+        }
+        for (to, block) in to.as_chunks_mut::<3>().0.iter_mut().zip(sums.chunks_exact(3 * FACTOR)) {
+            for (channel, to) in to.iter_mut().enumerate() {
+                let total: u32 = (0..FACTOR).map(|at| u32::from(block[3 * at + channel])).sum();
+                *to = ((total + area / 2) / area) as u8;
             }
-            rgb.extend(total.map(|sum| (sum / area) as u8));
         }
     }
     DecodedImage::from_rgb(width as u32, height as u32, rgb)
