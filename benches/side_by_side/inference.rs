@@ -19,6 +19,7 @@
 #![allow(unsafe_code, reason = "instructions for a processor that was asked first")]
 #![allow(clippy::cast_precision_loss, reason = "there are twelve chains")]
 
+#[cfg(target_arch = "x86_64")]
 use std::hint::black_box;
 use std::io::{Write, stdin, stdout};
 use std::time::Instant;

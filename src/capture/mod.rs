@@ -16,7 +16,7 @@ mod wsq;
 use std::fmt;
 
 use bytes::Bytes;
-use zeroize::optimization_barrier;
+use zeroize::{Zeroize, optimization_barrier};
 
 pub use decode::{DecodeError, decode};
 pub use encode::{encode_grey_png, encode_png};
@@ -162,7 +162,8 @@ impl DecodedImage {
 
 impl Drop for DecodedImage {
     fn drop(&mut self) {
-        // Its own `zeroize` writes byte by byte: for a large picture that takes as long as resizing it.
+        // `zeroize` of the whole would write byte by byte: for a large picture that takes as long as resizing it.
+        self.rgb.spare_capacity_mut().zeroize();
         self.rgb.fill(0);
         optimization_barrier(self.rgb.as_slice());
     }

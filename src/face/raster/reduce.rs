@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use zeroize::Zeroizing;
+
 use super::size;
 use crate::capture::DecodedImage;
 
@@ -37,7 +39,7 @@ impl<'a> Reduced<'a> {
     }
 }
 
-/// Sums of so many bytes squared fit their integers.
+/// The greatest factor that [`shrunk`] knows; sums of so many bytes squared fit their integers.
 const FACTOR_MAX: usize = 16;
 
 /// Means of blocks of `factor` by `factor` pixels; what is left over at the edges is left out.
@@ -59,7 +61,7 @@ fn means<const FACTOR: usize>(image: &DecodedImage) -> Option<DecodedImage> {
     let area = (FACTOR * FACTOR) as u32;
     let mut rgb = vec![0; width * height * 3];
     // Rows first, in long even runs.
-    let mut sums = vec![0u16; length];
+    let mut sums = Zeroizing::new(vec![0u16; length]);
     for (row, to) in rgb.chunks_exact_mut(width * 3).enumerate() {
         let mut rows: [&[u8]; FACTOR] = [&[]; FACTOR];
         for (at, pixels) in rows.iter_mut().enumerate() {
@@ -83,6 +85,30 @@ fn means<const FACTOR: usize>(image: &DecodedImage) -> Option<DecodedImage> {
 mod tests {
     use super::super::tests::image;
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_factor_makes_means_of_its_blocks(
+            factor in 2..=FACTOR_MAX, width in 16u32..70, height in 16u32..40, seed in any::<u32>(),
+        ) {
+            let byte = |x: u32, y: u32, channel: u32| {
+                let mixed = (x * 7 + y * 613 + channel * 71).wrapping_mul(seed | 1);
+                (mixed >> 13) as u8
+            };
+            let picture = image(width, height, |x, y| [0, 1, 2].map(|channel| byte(x, y, channel)));
+            let small = shrunk(&picture, factor).unwrap();
+            let step = factor as u32;
+            prop_assert_eq!([small.width(), small.height()], [width / step, height / step]);
+            for (at, mean) in small.rgb().iter().enumerate() {
+                let (pixel, channel) = (at as u32 / 3, at as u32 % 3);
+                let [x, y] = [pixel % small.width(), pixel / small.width()].map(|place| place * step);
+                let block = (y..y + step).flat_map(|y| (x..x + step).map(move |x| (x, y)));
+                let total: u32 = block.map(|(x, y)| u32::from(byte(x, y, channel))).sum();
+                prop_assert_eq!(u32::from(*mean), (total + step * step / 2) / (step * step));
+            }
+        }
+    }
 
     #[test]
     fn a_large_picture_becomes_means_of_blocks_and_a_small_one_stays() {

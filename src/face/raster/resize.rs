@@ -1,5 +1,7 @@
 //! Resizing into a model's input: rows are mixed first, in long even runs, then columns.
 
+use zeroize::Zeroizing;
+
 use super::super::geometry::BoundingBox;
 use super::{order, rounded, size};
 use crate::capture::DecodedImage;
@@ -177,8 +179,8 @@ fn resample(
         input.fill(black);
     }
     // One number more: a pixel is read as four.
-    let mut mixed = vec![0.0f32; length + 1];
-    let mut line = vec![[0.0f32; 4]; width];
+    let mut mixed = Zeroizing::new(vec![0.0f32; length + 1]);
+    let mut line = Zeroizing::new(vec![[0.0f32; 4]; width]);
     let order = order(source.colour);
     for (row, (start, weights)) in
         rows.starts.iter().zip(rows.weights.chunks_exact(rows.each)).enumerate()
@@ -197,7 +199,7 @@ fn resample(
         }
         for (target, channel) in input.chunks_exact_mut(plane).zip(order) {
             let target = &mut target[row * side..][..width];
-            for (to, pixel) in target.iter_mut().zip(&line) {
+            for (to, pixel) in target.iter_mut().zip(line.iter()) {
                 *to = pixel[channel] * step + black;
             }
         }
