@@ -47,8 +47,7 @@ impl Embedder {
     }
 
     pub(super) fn run(&self, chip: &Chip) -> Result<RawEmbedding, FaceError> {
-        let input = Zeroizing::new(chip.input(&self.spec.source));
-        let outputs = self.model.run(&input)?;
+        let (outputs, ()) = self.model.run_drawn(|input| chip.draw(&self.spec.source, input))?;
         match <[_; 1]>::try_from(outputs) {
             Ok([output]) if output.values.len() == self.spec.length => {
                 Ok(RawEmbedding(Zeroizing::new(output.values)))

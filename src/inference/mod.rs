@@ -11,6 +11,7 @@ mod model;
 #[cfg(target_arch = "x86_64")]
 mod nhwc;
 mod prelu;
+pub(crate) mod wide;
 
 pub use isa::{Isa, IsaError};
 pub use manifest::{

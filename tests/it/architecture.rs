@@ -128,9 +128,10 @@ fn every_room_has_a_law_and_every_law_a_room() {
     }
 }
 
-/// Vectors of three kernels, and the boundary to C with its tests.
-const UNSAFE: [&str; 5] = [
+/// Vectors of three kernels, the call into code for wide registers, and the boundary to C with its tests.
+const UNSAFE: [&str; 6] = [
     "inference/nhwc/simd.rs",
+    "inference/wide.rs",
     "matching/minutiae/neighbourhood.rs",
     "matching/search/kernels.rs",
     "verifier/c.rs",

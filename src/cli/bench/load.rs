@@ -11,9 +11,10 @@ use bytes::Bytes;
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
-use tonic::Request;
+use tokio::time::{Instant, sleep, sleep_until};
 use tonic::transport::Channel;
+use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
 
 use super::super::client::reason_of;
 use super::super::verify::Visit;
@@ -70,6 +71,14 @@ struct Ended {
     result: Result<(), String>,
     /// Where the terminal waited no longer.
     unanswered: Option<Unanswered>,
+}
+
+impl Ended {
+    /// Notes a refusal; how long it tells to wait.
+    fn refused(&mut self, status: &Status) -> Option<Duration> {
+        self.result = Err(reason_of(status));
+        status.get_details_retry_info().and_then(|info| info.retry_delay)
+    }
 }
 
 /// A verification whose answer did not come in time.
@@ -154,14 +163,15 @@ impl Unanswered {
     }
 }
 
-/// Each terminal begins again as soon as it is answered.
+/// Each terminal begins again as soon as it is answered, or when it was told to.
 async fn never_resting(sender: Sender, terminals: Vec<Channel>, until: Instant) {
     let mut clients = JoinSet::new();
     for terminal in terminals {
         let sender = sender.clone();
         clients.spawn(async move {
             while Instant::now() < until {
-                sender.send(terminal.clone(), Instant::now()).await;
+                let told = sender.send(terminal.clone(), Instant::now()).await;
+                sleep(told.unwrap_or_default().min(until - Instant::now())).await;
             }
         });
     }
@@ -210,8 +220,8 @@ struct Sender {
 }
 
 impl Sender {
-    /// One verification that should have begun at `due`.
-    async fn send(&self, terminal: Channel, due: Instant) {
+    /// One verification that should have begun at `due`; how long the terminal was told to wait then.
+    async fn send(&self, terminal: Channel, due: Instant) -> Option<Duration> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let id = format!("BENCH-{}-{number}", self.run);
         let visit = Visit::withdrawal(&self.card, id, self.day.clone(), 100, "KZT");
@@ -222,13 +232,14 @@ impl Sender {
             result: Err(String::new()),
             unanswered: None,
         };
-        match visit.begin(terminal.clone()).await {
-            Err(status) => ended.result = Err(reason_of(&status)),
+        let told = match visit.begin(terminal.clone()).await {
+            Err(status) => ended.refused(&status),
             Ok(challenge) => self.verify(&visit, terminal, challenge, &mut ended).await,
-        }
+        };
         ended.took = due.elapsed();
         // Nobody counts any more when the bench was given up.
         drop(self.ended.send(ended));
+        told
     }
 
     async fn verify(
@@ -237,14 +248,17 @@ impl Sender {
         terminal: Channel,
         challenge: Vec<u8>,
         ended: &mut Ended,
-    ) {
+    ) -> Option<Duration> {
         let (asked, asked_at) = (Instant::now(), SystemClock.now());
         let mut request = Request::new(visit.capture(challenge, 1, self.picture.clone()));
         request.set_timeout(self.deadline);
         let answer = VerificationServiceClient::new(terminal.clone()).verify(request).await;
         ended.verify = asked.elapsed();
-        ended.result = match answer {
-            Ok(decision) => approval(&decision.into_inner()),
+        match answer {
+            Ok(decision) => {
+                ended.result = approval(&decision.into_inner());
+                None
+            }
             Err(status) => {
                 if ended.verify >= self.deadline {
                     let Transaction { host_transaction_id, business_date, .. } =
@@ -260,8 +274,8 @@ impl Sender {
                     let deadline = asked_at.plus_millis(wait);
                     ended.unanswered = Some(Unanswered { terminal, asks, deadline });
                 }
-                Err(reason_of(&status))
+                ended.refused(&status)
             }
-        };
+        }
     }
 }

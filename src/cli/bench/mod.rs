@@ -32,7 +32,8 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     clients: u16,
     /// Verifications that begin in a second, whatever became of those before (open loop); times then
-    /// count from when each should have begun. Without it the terminals never pause (closed loop)
+    /// count from when each should have begun. Without it terminals pause only where they are told to
+    /// (closed loop)
     #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: Option<u32>,
     /// How long, after a second of warming up

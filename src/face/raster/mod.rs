@@ -10,7 +10,9 @@
     clippy::cast_precision_loss,
     clippy::cast_possible_wrap,
     clippy::indexing_slicing,
-    reason = "the one place of pixel arithmetic; every index is clamped to the picture it reads"
+    clippy::inline_always,
+    reason = "the one place of pixel arithmetic; every index is clamped to the picture it reads, and \
+              wide registers do not cross a call"
 )]
 
 mod reduce;
@@ -32,15 +34,13 @@ pub struct Chip {
 }
 
 impl Chip {
-    /// The numbers a model takes: its order of colours, its range.
-    pub(super) fn input(&self, source: &ModelSource) -> Vec<f32> {
+    /// Draws it into a model's input: its order of colours, its range.
+    pub(super) fn draw(&self, source: &ModelSource, input: &mut [f32]) {
         let plane = self.side * self.side;
-        let mut input = Vec::with_capacity(3 * plane);
-        for channel in order(source.colour) {
+        for (to, channel) in input.chunks_exact_mut(plane).zip(order(source.colour)) {
             let values = &self.planes[channel * plane..(channel + 1) * plane];
-            input.extend(values.iter().map(|value| source.input_value(*value)));
+            to.iter_mut().zip(values).for_each(|(to, value)| *to = source.input_value(*value));
         }
-        input
     }
 
     /// Left and right exchanged.
@@ -108,7 +108,9 @@ impl Chip {
 
 impl Drop for Chip {
     fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.planes);
+        // As of a picture: in long even runs.
+        self.planes.fill(0.0);
+        zeroize::optimization_barrier(self.planes.as_slice());
     }
 }
 
@@ -131,15 +133,11 @@ const fn order(colour: Colour) -> [usize; 3] {
 
 /// The nearest whole number of 0 to 255, halves upwards, and 0 for what is no number; as a conversion to an
 /// integer it would cost several times as much.
-#[inline]
+#[inline(always)]
 fn rounded(value: f32) -> f32 {
-    // Beyond this there are whole numbers only, so that adding it rounds.
-    const WHOLE_FROM: f32 = 8_388_608.0;
-    let raised = value + 0.5;
-    let near = (raised + WHOLE_FROM) - WHOLE_FROM;
-    let below = if near > raised { near - 1.0 } else { near };
+    let near = (value + 0.5).floor();
     // Each is one instruction, which gives the second number where the first is none.
-    let positive = if below > 0.0 { below } else { 0.0 };
+    let positive = if near > 0.0 { near } else { 0.0 };
     if positive < 255.0 { positive } else { 255.0 }
 }
 
@@ -157,6 +155,14 @@ mod tests {
         let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
         let rgb = pixels.flat_map(|(x, y)| pixel(x, y)).collect();
         DecodedImage::from_rgb(width, height, rgb).unwrap()
+    }
+
+    /// A pixel that has nothing to do with its neighbours.
+    pub(super) fn noise(x: u32, y: u32, seed: u32) -> [u8; 3] {
+        [0u32, 1, 2].map(|channel| {
+            let mixed = (x * 7 + y * 613 + channel * 71).wrapping_mul(seed | 1);
+            (mixed >> 13) as u8
+        })
     }
 
     /// A picture as the chip of its own size.

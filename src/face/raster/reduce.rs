@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::size;
 use crate::capture::DecodedImage;
+use crate::inference::wide::{self, Wide};
 
 /// A picture no more than a detector needs, and how many times smaller it is.
 pub(in crate::face) struct Reduced<'a> {
@@ -46,7 +47,7 @@ const FACTOR_MAX: usize = 16;
 fn shrunk(image: &DecodedImage, factor: usize) -> Option<DecodedImage> {
     macro_rules! by {
         ($($factor:literal)*) => { match factor {
-            $($factor => means::<$factor>(image),)*
+            $($factor => wide::run(Means::<$factor>(image)),)*
             _ => None,
         } };
     }
@@ -54,36 +55,46 @@ fn shrunk(image: &DecodedImage, factor: usize) -> Option<DecodedImage> {
 }
 
 /// The same, with a factor that the compiler knows.
-fn means<const FACTOR: usize>(image: &DecodedImage) -> Option<DecodedImage> {
-    let (full_width, full_height) = size(image);
-    let (width, height) = (full_width / FACTOR, full_height / FACTOR);
-    let (stride, length) = (full_width * 3, width * FACTOR * 3);
-    let area = (FACTOR * FACTOR) as u32;
-    let mut rgb = vec![0; width * height * 3];
-    // Rows first, in long even runs.
-    let mut sums = Zeroizing::new(vec![0u16; length]);
-    for (row, to) in rgb.chunks_exact_mut(width * 3).enumerate() {
-        let mut rows: [&[u8]; FACTOR] = [&[]; FACTOR];
-        for (at, pixels) in rows.iter_mut().enumerate() {
-            *pixels = &image.rgb()[(row * FACTOR + at) * stride..][..length];
-        }
-        for (at, sum) in sums.iter_mut().enumerate() {
-            *sum = rows.iter().map(|pixels| u16::from(pixels[at])).sum();
-        }
-        for (to, block) in to.as_chunks_mut::<3>().0.iter_mut().zip(sums.chunks_exact(3 * FACTOR)) {
-            for (channel, to) in to.iter_mut().enumerate() {
-                let total: u32 = (0..FACTOR).map(|at| u32::from(block[3 * at + channel])).sum();
-                *to = ((total + area / 2) / area) as u8;
+struct Means<'a, const FACTOR: usize>(&'a DecodedImage);
+
+impl<const FACTOR: usize> Wide for Means<'_, FACTOR> {
+    type Output = Option<DecodedImage>;
+
+    #[inline(always)]
+    fn run(self) -> Option<DecodedImage> {
+        let Self(image) = self;
+        let (full_width, full_height) = size(image);
+        let (width, height) = (full_width / FACTOR, full_height / FACTOR);
+        let (stride, length) = (full_width * 3, width * FACTOR * 3);
+        let area = (FACTOR * FACTOR) as u32;
+        let mut rgb = vec![0; width * height * 3];
+        // Rows first, in long even runs.
+        let mut sums = Zeroizing::new(vec![0u16; length]);
+        for (row, to) in rgb.chunks_exact_mut(width * 3).enumerate() {
+            let mut rows: [&[u8]; FACTOR] = [&[]; FACTOR];
+            for (at, pixels) in rows.iter_mut().enumerate() {
+                *pixels = &image.rgb()[(row * FACTOR + at) * stride..][..length];
+            }
+            for (at, sum) in sums.iter_mut().enumerate() {
+                *sum = rows.iter().map(|pixels| u16::from(pixels[at])).sum();
+            }
+            for (to, block) in
+                to.as_chunks_mut::<3>().0.iter_mut().zip(sums.chunks_exact(3 * FACTOR))
+            {
+                for (channel, to) in to.iter_mut().enumerate() {
+                    let total: u32 = (0..FACTOR).map(|at| u32::from(block[3 * at + channel])).sum();
+                    *to = ((total + area / 2) / area) as u8;
+                }
             }
         }
+        DecodedImage::from_rgb(width as u32, height as u32, rgb)
     }
-    DecodedImage::from_rgb(width as u32, height as u32, rgb)
 }
 
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "small whole numbers are exact")]
 mod tests {
-    use super::super::tests::image;
+    use super::super::tests::{image, noise};
     use super::*;
     use proptest::prelude::*;
 
@@ -92,22 +103,25 @@ mod tests {
         fn every_factor_makes_means_of_its_blocks(
             factor in 2..=FACTOR_MAX, width in 16u32..70, height in 16u32..40, seed in any::<u32>(),
         ) {
-            let byte = |x: u32, y: u32, channel: u32| {
-                let mixed = (x * 7 + y * 613 + channel * 71).wrapping_mul(seed | 1);
-                (mixed >> 13) as u8
-            };
-            let picture = image(width, height, |x, y| [0, 1, 2].map(|channel| byte(x, y, channel)));
+            let picture = image(width, height, |x, y| noise(x, y, seed));
             let small = shrunk(&picture, factor).unwrap();
             let step = factor as u32;
             prop_assert_eq!([small.width(), small.height()], [width / step, height / step]);
             for (at, mean) in small.rgb().iter().enumerate() {
-                let (pixel, channel) = (at as u32 / 3, at as u32 % 3);
+                let (pixel, channel) = (at as u32 / 3, at % 3);
                 let [x, y] = [pixel % small.width(), pixel / small.width()].map(|place| place * step);
                 let block = (y..y + step).flat_map(|y| (x..x + step).map(move |x| (x, y)));
-                let total: u32 = block.map(|(x, y)| u32::from(byte(x, y, channel))).sum();
+                let total: u32 = block.map(|(x, y)| u32::from(noise(x, y, seed)[channel])).sum();
                 prop_assert_eq!(u32::from(*mean), (total + step * step / 2) / (step * step));
             }
         }
+    }
+
+    #[test]
+    fn wide_registers_change_nothing() {
+        let picture = image(133, 61, |x, y| noise(x, y, 0x9e37_79b9));
+        let rgb = |reduced: Option<DecodedImage>| reduced.unwrap().rgb().to_vec();
+        assert_eq!(rgb(Means::<3>(&picture).run()), rgb(wide::run(Means::<3>(&picture))));
     }
 
     #[test]

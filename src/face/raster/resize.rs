@@ -6,6 +6,7 @@ use super::super::geometry::BoundingBox;
 use super::{order, rounded, size};
 use crate::capture::DecodedImage;
 use crate::inference::ModelSource;
+use crate::inference::wide::{self, Wide};
 
 /// Draws the picture, shrunk or enlarged into the top-left corner of a black square, into a model's input
 /// of zeros; by how much.
@@ -37,7 +38,7 @@ pub(in crate::face) fn draw_window(
     } else {
         (Taps::area(width, to_width), Taps::area(height, to_height))
     };
-    resample(image, region, [&columns, &rows], side, source, input);
+    wide::run(Resampling { image, region, columns: &columns, rows: &rows, side, source, input });
     scale as f32
 }
 
@@ -52,7 +53,7 @@ pub(in crate::face) fn draw_crop(
 ) {
     let columns = Taps::linear(region.width, side);
     let rows = Taps::linear(region.height, side);
-    resample(image, region, [&columns, &rows], side, source, input);
+    wide::run(Resampling { image, region, columns: &columns, rows: &rows, side, source, input });
 }
 
 /// A rectangle of whole pixels inside a picture.
@@ -161,63 +162,95 @@ impl Taps {
 }
 
 /// Resamples a region into the top-left of a black square of three planes.
-fn resample(
-    image: &DecodedImage,
+struct Resampling<'a> {
+    image: &'a DecodedImage,
     region: Region,
-    [columns, rows]: [&Taps; 2],
+    columns: &'a Taps,
+    rows: &'a Taps,
     side: usize,
-    source: &ModelSource,
-    input: &mut [f32],
-) {
-    let (full_width, _) = size(image);
-    let (stride, length) = (full_width * 3, region.width * 3);
-    let (plane, width) = (side * side, columns.starts.len());
-    let (black, step) =
-        (source.input_value(0.0), source.input_value(1.0) - source.input_value(0.0));
-    // Zeros before.
-    if black.abs() > 0.0 {
-        input.fill(black);
-    }
-    // One number more: a pixel is read as four.
-    let mut mixed = Zeroizing::new(vec![0.0f32; length + 1]);
-    let mut line = Zeroizing::new(vec![[0.0f32; 4]; width]);
-    let order = order(source.colour);
-    for (row, (start, weights)) in
-        rows.starts.iter().zip(rows.weights.chunks_exact(rows.each)).enumerate()
-    {
-        let begin = (region.y + start) * stride + region.x * 3;
-        for (tap, weight) in weights.iter().enumerate() {
-            let pixels = &image.rgb()[begin + tap * stride..][..length];
-            mix(&mut mixed[..length], pixels, *weight, tap == 0);
+    source: &'a ModelSource,
+    input: &'a mut [f32],
+}
+
+impl Wide for Resampling<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { image, region, columns, rows, side, source, input } = self;
+        let (full_width, _) = size(image);
+        let (stride, length) = (full_width * 3, region.width * 3);
+        let (plane, width) = (side * side, columns.starts.len());
+        let (black, step) =
+            (source.input_value(0.0), source.input_value(1.0) - source.input_value(0.0));
+        // Zeros before.
+        if black.abs() > 0.0 {
+            input.fill(black);
         }
-        match columns.each {
-            1 => across::<1>(&mixed, columns, &mut line),
-            2 => across::<2>(&mixed, columns, &mut line),
-            3 => across::<3>(&mixed, columns, &mut line),
-            4 => across::<4>(&mixed, columns, &mut line),
-            _ => across_any(&mixed, columns, &mut line),
-        }
-        for (target, channel) in input.chunks_exact_mut(plane).zip(order) {
-            let target = &mut target[row * side..][..width];
-            for (to, pixel) in target.iter_mut().zip(line.iter()) {
-                *to = pixel[channel] * step + black;
+        // One number more: a pixel is read as four.
+        let mut mixed = Zeroizing::new(vec![0.0f32; length + 1]);
+        let mut line = Zeroizing::new(vec![[0.0f32; 4]; width]);
+        let order = order(source.colour);
+        for (row, (start, weights)) in
+            rows.starts.iter().zip(rows.weights.chunks_exact(rows.each)).enumerate()
+        {
+            let begin = (region.y + start) * stride + region.x * 3;
+            let pixels = &image.rgb()[begin..];
+            match rows.each {
+                1 => mix::<1>(pixels, stride, weights, &mut mixed[..length]),
+                2 => mix::<2>(pixels, stride, weights, &mut mixed[..length]),
+                3 => mix::<3>(pixels, stride, weights, &mut mixed[..length]),
+                4 => mix::<4>(pixels, stride, weights, &mut mixed[..length]),
+                _ => mix_any(pixels, stride, weights, &mut mixed[..length]),
+            }
+            match columns.each {
+                1 => across::<1>(&mixed, columns, &mut line),
+                2 => across::<2>(&mixed, columns, &mut line),
+                3 => across::<3>(&mixed, columns, &mut line),
+                4 => across::<4>(&mixed, columns, &mut line),
+                _ => across_any(&mixed, columns, &mut line),
+            }
+            for (target, channel) in input.chunks_exact_mut(plane).zip(order) {
+                let target = &mut target[row * side..][..width];
+                for (to, pixel) in target.iter_mut().zip(line.iter()) {
+                    *to = rounded(pixel[channel]) * step + black;
+                }
             }
         }
     }
 }
 
-/// Adds a row times its weight; the first one replaces what was there.
-fn mix(sums: &mut [f32], pixels: &[u8], weight: f32, is_first: bool) {
-    let places = sums.iter_mut().zip(pixels);
-    if is_first {
-        places.for_each(|(sum, value)| *sum = f32::from(*value) * weight);
-    } else if weight > 0.0 {
-        places.for_each(|(sum, value)| *sum += f32::from(*value) * weight);
+/// Adds up rows times their weights. As many rows as the compiler knows.
+#[inline(always)]
+fn mix<const EACH: usize>(pixels: &[u8], stride: usize, weights: &[f32], sums: &mut [f32]) {
+    let mut rows: [&[u8]; EACH] = [&[]; EACH];
+    let mut each = [0.0; EACH];
+    for (tap, (row, weight)) in rows.iter_mut().zip(&mut each).enumerate() {
+        *row = &pixels[tap * stride..][..sums.len()];
+        *weight = weights[tap];
+    }
+    for (at, sum) in sums.iter_mut().enumerate() {
+        let mut total = f32::from(rows[0][at]) * each[0];
+        for tap in 1..EACH {
+            total += f32::from(rows[tap][at]) * each[tap];
+        }
+        *sum = total;
+    }
+}
+
+/// The same for any number of rows.
+#[inline(always)]
+fn mix_any(pixels: &[u8], stride: usize, weights: &[f32], sums: &mut [f32]) {
+    sums.fill(0.0);
+    for (tap, weight) in weights.iter().enumerate() {
+        let row = &pixels[tap * stride..];
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f32::from(*value) * weight);
     }
 }
 
 /// Mixes a row's columns into pixels of four numbers, of which the last means nothing: four go through
 /// the processor as one. With as many sources as the compiler knows.
+#[inline(always)]
 fn across<const EACH: usize>(mixed: &[f32], columns: &Taps, line: &mut [[f32; 4]]) {
     let (weights, _) = columns.weights.as_chunks::<EACH>();
     for ((target, start), weights) in line.iter_mut().zip(&columns.starts).zip(weights) {
@@ -226,6 +259,7 @@ fn across<const EACH: usize>(mixed: &[f32], columns: &Taps, line: &mut [[f32; 4]
 }
 
 /// The same for any number of sources.
+#[inline(always)]
 fn across_any(mixed: &[f32], columns: &Taps, line: &mut [[f32; 4]]) {
     let weights = columns.weights.chunks_exact(columns.each);
     for ((target, start), weights) in line.iter_mut().zip(&columns.starts).zip(weights) {
@@ -233,7 +267,7 @@ fn across_any(mixed: &[f32], columns: &Taps, line: &mut [[f32; 4]]) {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn pixel(sources: &[f32], weights: &[f32]) -> [f32; 4] {
     let mut sum = [0.0f32; 4];
     for (tap, weight) in weights.iter().enumerate() {
@@ -241,13 +275,13 @@ fn pixel(sources: &[f32], weights: &[f32]) -> [f32; 4] {
             *sum += sources[tap * 3 + channel] * weight;
         }
     }
-    sum.map(rounded)
+    sum
 }
 
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "whole numbers below 256 are exact")]
 mod tests {
-    use super::super::tests::image;
+    use super::super::tests::{image, noise};
     use super::*;
     use crate::inference::Colour;
     use proptest::prelude::*;
@@ -261,6 +295,10 @@ mod tests {
     /// A model that takes pixels as they are.
     fn plain() -> ModelSource {
         model(Colour::Rgb, (0.0, 255.0))
+    }
+
+    fn taps(from: usize, to: usize) -> Taps {
+        if from < to { Taps::linear(from, to) } else { Taps::area(from, to) }
     }
 
     fn letterboxed(image: &DecodedImage, side: usize, source: &ModelSource) -> (Vec<f32>, f32) {
@@ -318,8 +356,27 @@ mod tests {
         }
 
         #[test]
+        fn wide_registers_change_nothing(
+            width in 1usize..150, height in 1usize..90, side in 1usize..70, seed in any::<u32>(),
+        ) {
+            let picture = image(width as u32, height as u32, |x, y| noise(x, y, seed));
+            let (columns, rows) = (taps(width, side), taps(height, side));
+            let source = model(Colour::Bgr, (-1.0, 1.0));
+            let drawn = |draw: &dyn Fn(Resampling<'_>)| {
+                let mut input = vec![0.0; 3 * side * side];
+                let region = Region { x: 0, y: 0, width, height };
+                let (image, columns, rows, input_of) = (&picture, &columns, &rows, &mut input);
+                draw(Resampling {
+                    image, region, columns, rows, side, source: &source, input: input_of,
+                });
+                input
+            };
+            prop_assert_eq!(drawn(&|work| work.run()), drawn(&|work| wide::run(work)));
+        }
+
+        #[test]
         fn every_weight_is_used_once(from in 1usize..400, to in 1usize..400) {
-            let taps = if from < to { Taps::linear(from, to) } else { Taps::area(from, to) };
+            let taps = taps(from, to);
             prop_assert_eq!(taps.starts.len(), to);
             for (start, weights) in taps.starts.iter().zip(taps.weights.chunks_exact(taps.each)) {
                 prop_assert!(start + taps.each <= from);

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 use super::super::geometry::{Point, SimilarityTransform};
 use super::{Chip, rounded, size};
 use crate::capture::DecodedImage;
+use crate::inference::wide::{self, Wide};
 
 /// The picture through a transform into a square: `to_chip` brings its points to the chip's.
 /// What lies outside the picture is black.
@@ -16,29 +17,59 @@ pub(in crate::face) fn warp(
     let (width, height) = size(image);
     let picture =
         Picture { rgb: image.rgb(), stride: width * 3, width: width as i32, height: height as i32 };
-    let back = to_chip.inverse();
-    let plane = side * side;
-    let mut planes = vec![0.0f32; 3 * plane];
-    let (red, others) = planes.split_at_mut(plane);
-    let (green, blue) = others.split_at_mut(plane);
-    let rows = red
-        .chunks_exact_mut(side)
-        .zip(green.chunks_exact_mut(side))
-        .zip(blue.chunks_exact_mut(side));
-    // Pixels first, then planes: in long even runs.
-    let mut line = Zeroizing::new(vec![[0.0; 4]; side]);
-    for (row, ((red, green), blue)) in rows.enumerate() {
-        for (column, pixel) in line.iter_mut().enumerate() {
-            let from = back.apply(Point { x: column as f32, y: row as f32 });
-            let (x, y) = (floor(from.x), floor(from.y));
-            let (right, below) = (from.x - x as f32, from.y - y as f32);
-            *pixel = mixed(picture.corners(x, y), right, below);
-        }
-        for (((red, green), blue), pixel) in red.iter_mut().zip(green).zip(blue).zip(line.iter()) {
-            [*red, *green, *blue, _] = *pixel;
+    let mut planes = vec![0.0f32; 3 * side * side];
+    wide::run(Warping { picture, back: to_chip.inverse(), side, planes: &mut planes });
+    Chip { side, planes }
+}
+
+struct Warping<'a> {
+    picture: Picture<'a>,
+    /// From the square to the picture.
+    back: SimilarityTransform,
+    side: usize,
+    planes: &'a mut [f32],
+}
+
+impl Wide for Warping<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { picture, back, side, planes } = self;
+        let (red, others) = planes.split_at_mut(side * side);
+        let (green, blue) = others.split_at_mut(side * side);
+        let rows = red
+            .chunks_exact_mut(side)
+            .zip(green.chunks_exact_mut(side))
+            .zip(blue.chunks_exact_mut(side));
+        // Places first, then pixels, then planes: each in a long even run.
+        let mut places = vec![Place::default(); side];
+        let mut line = Zeroizing::new(vec![[0.0; 4]; side]);
+        for (row, ((red, green), blue)) in rows.enumerate() {
+            for (column, place) in places.iter_mut().enumerate() {
+                let from = back.apply(Point { x: column as f32, y: row as f32 });
+                let (x, y) = (from.x.floor(), from.y.floor());
+                *place = Place { x: x as i32, y: y as i32, right: from.x - x, below: from.y - y };
+            }
+            for (place, pixel) in places.iter().zip(line.iter_mut()) {
+                *pixel = mixed(picture.corners(place.x, place.y), place.right, place.below);
+            }
+            for (((red, green), blue), pixel) in
+                red.iter_mut().zip(green).zip(blue).zip(line.iter())
+            {
+                [*red, *green, *blue, _] = pixel.map(rounded);
+            }
         }
     }
-    Chip { side, planes }
+}
+
+/// A place in the picture: a whole pixel, and how far to the right of it and below.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    x: i32,
+    y: i32,
+    right: f32,
+    below: f32,
 }
 
 /// Red, green, blue, and a fourth number that nobody reads: four are one register.
@@ -54,6 +85,7 @@ struct Picture<'a> {
 
 impl Picture<'_> {
     /// The pixel at a place, the one to its right, and the two below; black outside the picture.
+    #[inline(always)]
     fn corners(&self, x: i32, y: i32) -> [Pixel; 4] {
         if x >= 0 && y >= 0 && x < self.width - 1 && y < self.height - 1 {
             let start = y as usize * self.stride + x as usize * 3;
@@ -68,6 +100,7 @@ impl Picture<'_> {
         [self.at(x, y), self.at(next, y), self.at(x, under), self.at(next, under)]
     }
 
+    #[inline(always)]
     fn at(&self, x: i32, y: i32) -> Pixel {
         if x < 0 || y < 0 || x >= self.width || y >= self.height {
             return [0.0; 4];
@@ -78,12 +111,14 @@ impl Picture<'_> {
     }
 }
 
+#[inline(always)]
 fn four(bytes: &[u8], first: usize) -> Pixel {
     let bytes = &bytes[first..first + 4];
     [bytes[0], bytes[1], bytes[2], bytes[3]].map(f32::from)
 }
 
 /// The mean of four pixels by how near each is, to the nearest whole number.
+#[inline(always)]
 fn mixed(
     [top_left, top_right, bottom_left, bottom_right]: [Pixel; 4],
     right: f32,
@@ -94,13 +129,43 @@ fn mixed(
     for (channel, mixed) in mixed.iter_mut().enumerate() {
         let top = top_left[channel] * left + top_right[channel] * right;
         let bottom = bottom_left[channel] * left + bottom_right[channel] * right;
-        *mixed = rounded(top * above + bottom * below);
+        *mixed = top * above + bottom * below;
     }
     mixed
 }
 
-/// Rounds down; the library's is a call where the processor's own is not known at compile time.
-fn floor(value: f32) -> i32 {
-    let whole = value as i32;
-    if whole as f32 > value { whole.saturating_sub(1) } else { whole }
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{image, noise};
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn wide_registers_change_nothing(
+            corner in (-40.0f32..80.0, -40.0f32..80.0), along in (-30.0f32..30.0, -30.0f32..30.0),
+            seed in any::<u32>(),
+        ) {
+            prop_assume!(along.0.abs() + along.1.abs() > 1.0);
+            let picture = image(61, 47, |x, y| noise(x, y, seed));
+            // A square that lies anywhere and is turned: partly, or all, outside the picture.
+            let from = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5)].map(|(x, y)| {
+                Point {
+                    x: corner.0 + along.0 * x - along.1 * y,
+                    y: corner.1 + along.1 * x + along.0 * y,
+                }
+            });
+            let to = [(0.0, 0.0), (24.0, 0.0), (0.0, 24.0), (24.0, 24.0), (12.0, 12.0)];
+            let to = to.map(|(x, y)| Point { x, y });
+            let back = SimilarityTransform::between(&from, &to).unwrap().inverse();
+            let (rgb, stride) = (picture.rgb(), 61 * 3);
+            let warped = |warp: &dyn Fn(Warping<'_>)| {
+                let mut planes = vec![0.0; 3 * 24 * 24];
+                let picture = Picture { rgb, stride, width: 61, height: 47 };
+                warp(Warping { picture, back, side: 24, planes: &mut planes });
+                planes
+            };
+            prop_assert_eq!(warped(&|work| work.run()), warped(&|work| wide::run(work)));
+        }
+    }
 }

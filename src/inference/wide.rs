@@ -1,0 +1,37 @@
+//! Ordinary code, compiled once more for processors with AVX2.
+//!
+//! The program runs on any x86-64, whose registers hold four numbers and which rounds by a call. Long
+//! runs of pixels take half the time with registers of eight and an instruction that rounds. Both
+//! ways compute the same, bit by bit: nothing is contracted or reordered.
+//!
+//! Code for AVX2 has a second use: libraries may leave numbers in the upper parts of the wide registers,
+//! which slows down the code of other processors, and not this.
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "the call into code for a processor that was asked first")
+)]
+
+/// Work that gains by wide registers.
+pub(crate) trait Wide {
+    /// What comes of it.
+    type Output;
+    /// Does it. Implementations, and what they call, carry `#[inline(always)]`, or they miss the wide
+    /// registers.
+    fn run(self) -> Self::Output;
+}
+
+/// Does work with the widest registers there are.
+pub(crate) fn run<W: Wide>(work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor was asked.
+        return unsafe { with_avx2(work) };
+    }
+    work.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn with_avx2<W: Wide>(work: W) -> W::Output {
+    work.run()
+}
