@@ -131,7 +131,7 @@ const fn order(colour: Colour) -> [usize; 3] {
     }
 }
 
-/// The nearest whole number of 0 to 255, halves upwards, and 0 for what is no number; as a conversion to an
+/// The nearest whole number of 0 to 255, halves upwards, and 0 for what is no number. As a conversion to an
 /// integer it would cost several times as much.
 #[inline(always)]
 fn rounded(value: f32) -> f32 {

@@ -117,7 +117,7 @@ fn four(bytes: &[u8], first: usize) -> Pixel {
     [bytes[0], bytes[1], bytes[2], bytes[3]].map(f32::from)
 }
 
-/// The mean of four pixels by how near each is, to the nearest whole number.
+/// The mean of four pixels by how near each is.
 #[inline(always)]
 fn mixed(
     [top_left, top_right, bottom_left, bottom_right]: [Pixel; 4],
