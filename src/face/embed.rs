@@ -47,6 +47,9 @@ impl Embedder {
     }
 
     pub(super) fn run(&self, chip: &Chip) -> Result<RawEmbedding, FaceError> {
+        if chip.side() != self.spec.side_px {
+            return Err(FaceError::Impossible("a face was aligned for another model"));
+        }
         let (outputs, ()) = self.model.run_drawn(|input| chip.draw(&self.spec.source, input))?;
         match <[_; 1]>::try_from(outputs) {
             Ok([output]) if output.values.len() == self.spec.length => {

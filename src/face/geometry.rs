@@ -206,6 +206,7 @@ impl SimilarityTransform {
 
     /// Where a point goes.
     #[must_use]
+    #[inline]
     pub fn apply(&self, point: Point) -> Point {
         Point {
             x: self.a * point.x - self.b * point.y + self.tx,

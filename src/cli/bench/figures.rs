@@ -24,6 +24,8 @@ pub(super) struct Figures {
     verify_ms: Option<Spread>,
     /// Those that were not approved, by outcome or reason.
     others: BTreeMap<String, u64>,
+    /// Seconds that terminals of a closed loop were told to wait, added up; in no other time of these.
+    told_to_wait_s: Option<f64>,
     approved_late: u64,
     gateway: Option<GatewayFigures>,
     /// Mean number of processes that wanted to run in the last minute, the load included.
@@ -75,6 +77,7 @@ impl Figures {
             whole_ms: Spread::of(&seen.approved),
             verify_ms: Spread::of(&seen.verify),
             others: seen.others.clone(),
+            told_to_wait_s: (load.arrivals == Arrivals::Closed).then(|| seen.told.as_secs_f64()),
             approved_late: seen.approved_late,
             gateway,
             load_average: load_average(),
@@ -121,6 +124,9 @@ impl fmt::Display for Figures {
         }
         for (reason, count) in &self.others {
             writeln!(f, "otherwise  {count} {reason}")?;
+        }
+        if let Some(told) = self.told_to_wait_s.filter(|told| *told > 0.0) {
+            writeln!(f, "waited     {told:.1} s as told, over all terminals")?;
         }
         if self.approved_late > 0 {
             writeln!(f, "LATE       {} approvals after the deadline", self.approved_late)?;

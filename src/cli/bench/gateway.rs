@@ -142,7 +142,7 @@ impl Drop for Own {
     }
 }
 
-/// The defaults, with room for terminals that never rest.
+/// The defaults, with room for terminals that hardly rest.
 fn settings_of(dir: &Path, models: &Path) -> Result<String> {
     let models = fs::canonicalize(models).with_context(|| {
         format!("{} is not there; run this in the project's folder", models.display())

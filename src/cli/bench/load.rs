@@ -56,9 +56,11 @@ pub(super) struct Seen {
     pub verify: Vec<Duration>,
     /// How many ended otherwise, by reason.
     pub others: BTreeMap<String, u64>,
+    /// What terminals were told to wait before they came again, added up; not in the others' times.
+    pub told: Duration,
     /// Approvals that were made after the terminal's deadline, seen by it or not: there must be none.
     pub approved_late: u64,
-    /// From the first that counted to the last answer.
+    /// From the first that counted to the last answer, or to the end where terminals wait.
     pub elapsed: Duration,
 }
 
@@ -69,15 +71,17 @@ struct Ended {
     verify: Duration,
     /// That it was approved, or what came of it instead.
     result: Result<(), String>,
+    /// How long the terminal was told to wait before it comes again.
+    told: Option<Duration>,
     /// Where the terminal waited no longer.
     unanswered: Option<Unanswered>,
 }
 
 impl Ended {
-    /// Notes a refusal; how long it tells to wait.
-    fn refused(&mut self, status: &Status) -> Option<Duration> {
+    /// Notes a refusal.
+    fn refused(&mut self, status: &Status) {
         self.result = Err(reason_of(status));
-        status.get_details_retry_info().and_then(|info| info.retry_delay)
+        self.told = status.get_details_retry_info().and_then(|info| info.retry_delay);
     }
 }
 
@@ -112,7 +116,7 @@ impl Load {
         };
         let until = begun + WARM_UP + self.duration;
         let sending = match self.arrivals {
-            Arrivals::Closed => tokio::spawn(never_resting(sender, terminals, until)),
+            Arrivals::Closed => tokio::spawn(one_by_one(sender, terminals, until)),
             Arrivals::Rate(rate) => tokio::spawn(evenly(sender, terminals, rate, until)),
         };
         let mut seen = Seen::default();
@@ -136,7 +140,8 @@ impl Load {
 
 impl Seen {
     fn note(&mut self, ended: Ended) {
-        let Ended { took, verify, result, .. } = ended;
+        let Ended { took, verify, result, told, .. } = ended;
+        self.told += told.unwrap_or_default();
         let reason = match result {
             Ok(()) => {
                 self.approved.push(took);
@@ -163,15 +168,17 @@ impl Unanswered {
     }
 }
 
-/// Each terminal begins again as soon as it is answered, or when it was told to.
-async fn never_resting(sender: Sender, terminals: Vec<Channel>, until: Instant) {
+/// Each terminal begins again as soon as it is answered, or where it was told to wait, then. Who is refused
+/// together comes again together.
+async fn one_by_one(sender: Sender, terminals: Vec<Channel>, until: Instant) {
     let mut clients = JoinSet::new();
     for terminal in terminals {
         let sender = sender.clone();
         clients.spawn(async move {
             while Instant::now() < until {
-                let told = sender.send(terminal.clone(), Instant::now()).await;
-                sleep(told.unwrap_or_default().min(until - Instant::now())).await;
+                if let Some(told) = sender.send(terminal.clone(), Instant::now()).await {
+                    sleep(told.min(until.saturating_duration_since(Instant::now()))).await;
+                }
             }
         });
     }
@@ -230,13 +237,15 @@ impl Sender {
             took: Duration::ZERO,
             verify: Duration::ZERO,
             result: Err(String::new()),
+            told: None,
             unanswered: None,
         };
-        let told = match visit.begin(terminal.clone()).await {
+        match visit.begin(terminal.clone()).await {
             Err(status) => ended.refused(&status),
             Ok(challenge) => self.verify(&visit, terminal, challenge, &mut ended).await,
-        };
+        }
         ended.took = due.elapsed();
+        let told = ended.told;
         // Nobody counts any more when the bench was given up.
         drop(self.ended.send(ended));
         told
@@ -248,17 +257,14 @@ impl Sender {
         terminal: Channel,
         challenge: Vec<u8>,
         ended: &mut Ended,
-    ) -> Option<Duration> {
+    ) {
         let (asked, asked_at) = (Instant::now(), SystemClock.now());
         let mut request = Request::new(visit.capture(challenge, 1, self.picture.clone()));
         request.set_timeout(self.deadline);
         let answer = VerificationServiceClient::new(terminal.clone()).verify(request).await;
         ended.verify = asked.elapsed();
         match answer {
-            Ok(decision) => {
-                ended.result = approval(&decision.into_inner());
-                None
-            }
+            Ok(decision) => ended.result = approval(&decision.into_inner()),
             Err(status) => {
                 if ended.verify >= self.deadline {
                     let Transaction { host_transaction_id, business_date, .. } =
@@ -274,7 +280,7 @@ impl Sender {
                     let deadline = asked_at.plus_millis(wait);
                     ended.unanswered = Some(Unanswered { terminal, asks, deadline });
                 }
-                ended.refused(&status)
+                ended.refused(&status);
             }
         }
     }

@@ -34,6 +34,11 @@ pub struct Chip {
 }
 
 impl Chip {
+    /// Pixels in a row, and rows.
+    pub(super) const fn side(&self) -> usize {
+        self.side
+    }
+
     /// Draws it into a model's input: its order of colours, its range.
     pub(super) fn draw(&self, source: &ModelSource, input: &mut [f32]) {
         let plane = self.side * self.side;
@@ -108,7 +113,7 @@ impl Chip {
 
 impl Drop for Chip {
     fn drop(&mut self) {
-        // As of a picture: in long even runs.
+        // As of a picture: in long even runs. It has no room to spare.
         self.planes.fill(0.0);
         zeroize::optimization_barrier(self.planes.as_slice());
     }
@@ -132,12 +137,16 @@ const fn order(colour: Colour) -> [usize; 3] {
 }
 
 /// The nearest whole number of 0 to 255, halves upwards, and 0 for what is no number. As a conversion to an
-/// integer it would cost several times as much.
+/// integer it would cost several times as much, and the library's is a call where there is no AVX2.
 #[inline(always)]
 fn rounded(value: f32) -> f32 {
-    let near = (value + 0.5).floor();
+    // Beyond this there are whole numbers only, so that adding it rounds.
+    const WHOLE_FROM: f32 = 8_388_608.0;
+    let raised = value + 0.5;
+    let near = (raised + WHOLE_FROM) - WHOLE_FROM;
+    let below = if near > raised { near - 1.0 } else { near };
     // Each is one instruction, which gives the second number where the first is none.
-    let positive = if near > 0.0 { near } else { 0.0 };
+    let positive = if below > 0.0 { below } else { 0.0 };
     if positive < 255.0 { positive } else { 255.0 }
 }
 

@@ -122,6 +122,7 @@ mod tests {
         let picture = image(133, 61, |x, y| noise(x, y, 0x9e37_79b9));
         let rgb = |reduced: Option<DecodedImage>| reduced.unwrap().rgb().to_vec();
         assert_eq!(rgb(Means::<3>(&picture).run()), rgb(wide::run(Means::<3>(&picture))));
+        assert_eq!(rgb(Means::<16>(&picture).run()), rgb(wide::run(Means::<16>(&picture))));
     }
 
     #[test]

@@ -243,7 +243,7 @@ fn mix<const EACH: usize>(pixels: &[u8], stride: usize, weights: &[f32], sums: &
 fn mix_any(pixels: &[u8], stride: usize, weights: &[f32], sums: &mut [f32]) {
     sums.fill(0.0);
     for (tap, weight) in weights.iter().enumerate() {
-        let row = &pixels[tap * stride..];
+        let row = &pixels[tap * stride..][..sums.len()];
         sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f32::from(*value) * weight);
     }
 }
@@ -357,14 +357,17 @@ mod tests {
 
         #[test]
         fn wide_registers_change_nothing(
-            width in 1usize..150, height in 1usize..90, side in 1usize..70, seed in any::<u32>(),
+            (left, width) in (0usize..9, 1usize..150), (above, height) in (0usize..9, 1usize..90),
+            side in 1usize..70, seed in any::<u32>(),
         ) {
-            let picture = image(width as u32, height as u32, |x, y| noise(x, y, seed));
+            // Down to the last pixel, behind which there is nothing to read.
+            let (full_width, full_height) = ((left + width) as u32, (above + height) as u32);
+            let picture = image(full_width, full_height, |x, y| noise(x, y, seed));
             let (columns, rows) = (taps(width, side), taps(height, side));
             let source = model(Colour::Bgr, (-1.0, 1.0));
             let drawn = |draw: &dyn Fn(Resampling<'_>)| {
                 let mut input = vec![0.0; 3 * side * side];
-                let region = Region { x: 0, y: 0, width, height };
+                let region = Region { x: left, y: above, width, height };
                 let (image, columns, rows, input_of) = (&picture, &columns, &rows, &mut input);
                 draw(Resampling {
                     image, region, columns, rows, side, source: &source, input: input_of,

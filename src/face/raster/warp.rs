@@ -140,6 +140,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn far_outside_the_picture_all_is_black() {
+        let picture = image(9, 9, |_, _| [200; 3]);
+        let corners = [(0.0, 0.0), (5.0, 0.0), (0.0, 5.0), (5.0, 5.0), (2.5, 2.5)];
+        let to = corners.map(|(x, y)| Point { x, y });
+        for far in [-1e30, -3e9, 3e9, 1e30] {
+            // Scaled too, since so far away a small square is a point.
+            let from = corners.map(|(x, y)| Point { x: far + far * x, y: far + far * y });
+            let transform = SimilarityTransform::between(&from, &to);
+            let chip = transform.map(|transform| warp(&picture, &transform, 5));
+            let is_black = |chip: &Chip| chip.planes.iter().all(|value| value.abs() < 0.5);
+            assert!(chip.as_ref().is_none_or(is_black), "{far}");
+        }
+    }
+
     proptest! {
         #[test]
         fn wide_registers_change_nothing(

@@ -71,7 +71,7 @@ pub(super) fn dispatch(vectors: Vectors, kernel: impl Kernel) {
 }
 
 /// Empties the upper parts of the wide registers. tract's own kernels leave numbers there, and as long as
-/// they do, some processors run ordinary code of floating point, such as that of the pixels, several
+/// they do, some processors run ordinary code of floating point, as that of the pixels was then, several
 /// times slower: on an AMD EPYC the face path took 28 ms before this was called, and 23 ms after.
 pub(in crate::inference) fn leave_wide_registers() {
     if is_x86_feature_detected!("avx") {
