@@ -77,7 +77,7 @@ impl Figures {
             whole_ms: Spread::of(&seen.approved),
             verify_ms: Spread::of(&seen.verify),
             others: seen.others.clone(),
-            told_to_wait_s: (load.arrivals == Arrivals::Closed).then(|| seen.told.as_secs_f64()),
+            told_to_wait_s: (load.arrivals == Arrivals::Closed).then_some(seen.told.as_secs_f64()),
             approved_late: seen.approved_late,
             gateway,
             load_average: load_average(),
