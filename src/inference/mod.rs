@@ -11,7 +11,6 @@ mod model;
 #[cfg(target_arch = "x86_64")]
 mod nhwc;
 mod prelu;
-pub(crate) mod wide;
 
 pub use isa::{Isa, IsaError};
 pub use manifest::{

@@ -130,8 +130,8 @@ fn every_room_has_a_law_and_every_law_a_room() {
 
 /// Vectors of three kernels, the call into code for wide registers, and the boundary to C with its tests.
 const UNSAFE: [&str; 6] = [
+    "face/raster/wide.rs",
     "inference/nhwc/simd.rs",
-    "inference/wide.rs",
     "matching/minutiae/neighbourhood.rs",
     "matching/search/kernels.rs",
     "verifier/c.rs",

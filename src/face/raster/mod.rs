@@ -18,6 +18,7 @@
 mod reduce;
 mod resize;
 mod warp;
+mod wide;
 
 use crate::capture::DecodedImage;
 use crate::inference::{Colour, ModelSource};

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 use super::size;
+use super::wide::{self, Wide};
 use crate::capture::DecodedImage;
-use crate::inference::wide::{self, Wide};
 
 /// A picture no more than a detector needs, and how many times smaller it is.
 pub(in crate::face) struct Reduced<'a> {

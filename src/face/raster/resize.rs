@@ -3,10 +3,10 @@
 use zeroize::Zeroizing;
 
 use super::super::geometry::BoundingBox;
+use super::wide::{self, Wide};
 use super::{order, rounded, size};
 use crate::capture::DecodedImage;
 use crate::inference::ModelSource;
-use crate::inference::wide::{self, Wide};
 
 /// Draws the picture, shrunk or enlarged into the top-left corner of a black square, into a model's input
 /// of zeros; by how much.

@@ -1,9 +1,9 @@
-//! Ordinary code, compiled once more for processors with AVX2.
+//! Code of pixels, compiled once more for processors with AVX2.
 //!
-//! The program runs on any x86-64, whose registers hold four numbers. With registers of eight, resizing and
-//! turning a picture takes about half the time, and means of blocks three quarters (an AMD EPYC). Both ways
-//! compute the same, bit by bit: nothing is contracted or reordered. Where the processor has no AVX2 both
-//! are one, and tests of that find nothing.
+//! The program runs on any x86-64, whose registers hold four numbers. Registers of eight save much of the
+//! time over long runs of pixels (docs/performance.md, "Pixels"). Both ways compute the same, bit by bit:
+//! nothing is contracted or reordered. Where the processor has no AVX2 both are one, and tests of that
+//! find nothing.
 //!
 //! Numbers that a library left in the upper parts of the wide registers, as the decoder of JPEGs does, slow
 //! down code that is compiled without AVX, and not this.
@@ -13,7 +13,7 @@
 )]
 
 /// Work that gains by wide registers.
-pub(crate) trait Wide {
+pub(super) trait Wide {
     /// What comes of it.
     type Output;
     /// Does it. Implementations, and what they call for each pixel, are inlined, or they miss the wide
@@ -22,7 +22,7 @@ pub(crate) trait Wide {
 }
 
 /// Does work with the widest registers there are.
-pub(crate) fn run<W: Wide>(work: W) -> W::Output {
+pub(super) fn run<W: Wide>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor was asked.
