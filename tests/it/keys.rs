@@ -637,7 +637,7 @@ async fn without_its_token_a_gateway_issues_nothing_and_says_what_to_do() {
     fs::rename(&tokens, &away).unwrap();
     let status = act(&mut admin).await.unwrap_err();
     assert_eq!((status.code(), reason(&status)), (tonic::Code::Unavailable, "SYS_STORE".into()));
-    assert!(gateway.log().contains("[keys.pkcs11]"), "what to mend is said: {}", gateway.log());
+    gateway.assert_logs("[keys.pkcs11]");
     fs::rename(&away, &tokens).unwrap();
     act(&mut admin).await.unwrap();
     assert!(gateway.terminate());

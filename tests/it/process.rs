@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tulga::app::DataDir;
@@ -110,6 +110,16 @@ fn read_log(stream: ChildStderr) -> (Arc<Mutex<String>>, mpsc::Receiver<String>)
 }
 
 impl Gateway {
+    /// Fails where it does not log these words. They are waited for: what was logged before an answer may come
+    /// through its pipe after it.
+    pub fn assert_logs(&self, words: &str) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !self.log().contains(words) {
+            assert!(Instant::now() < until, "{words:?} is not logged: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()

@@ -137,10 +137,10 @@ fn a_lapse_of_witnesses_stops_issuing_and_their_return_resumes_it() {
     let size = bank.export(&gateway).size;
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(bank.export(&gateway).size, size, "no entry was made");
-    assert!(gateway.log().contains("no more receipts are issued"), "{}", gateway.log());
+    gateway.assert_logs("no more receipts are issued");
     let _witness = home.serve_at(&address);
     wait_for("issuing again", || register_another(&gateway, &bank).status.success().then_some(()));
-    assert!(gateway.log().contains("receipts are issued again"), "{}", gateway.log());
+    gateway.assert_logs("receipts are issued again");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_database_put_back_from_a_snapshot_is_refused_because_of_its_witness() {
     }
     let witness = home.serve_at(&address);
     wait_for("a refusal", || is_not_ready(&register_another(&forked, &bank)).then_some(()));
-    assert!(forked.log().contains("put back"), "{}", forked.log());
+    forked.assert_logs("put back");
     assert!(forked.terminate());
     let log = bank.refused_to_start();
     assert!(log.contains("another history"), "{log}");

@@ -94,7 +94,7 @@ fn the_first_people_are_registered_once() {
     std::fs::write(&file, kept).unwrap();
     let gateway = home.serve();
     assert_eq!(asks(&gateway), Err("DEV_UNKNOWN".into()));
-    assert!(gateway.log().contains("the ledger tells of people who were"), "{}", gateway.log());
+    gateway.assert_logs("the ledger tells of people who were");
 }
 
 /// A folder without the first people's file is one of an earlier version, or of a bank with its own authority.
@@ -117,7 +117,7 @@ fn the_root_keys_holder_registers_people_while_the_gateway_is_stopped() {
         })
     };
     assert_eq!(asks(&gateway), Err("DEV_UNKNOWN".into()));
-    assert!(gateway.log().contains("tulga principals pin"), "{}", gateway.log());
+    gateway.assert_logs("tulga principals pin");
     assert!(gateway.terminate());
 
     let name = PrincipalName::try_from("dev").unwrap();
