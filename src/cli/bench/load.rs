@@ -285,3 +285,59 @@ impl Sender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::service::Routes;
+    use tonic::transport::{Endpoint, Server};
+
+    use super::*;
+    use crate::grpc::status;
+
+    /// A gateway that has no room, and how often it was asked.
+    async fn full_gateway() -> (Channel, Arc<AtomicU64>) {
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&asked);
+        let refuse = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            async { status::of("SYS_OVERLOADED").into_http::<axum::body::Body>() }
+        };
+        let routes = Routes::from(axum::Router::new().fallback(refuse));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = Server::builder().add_routes(routes);
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        (Endpoint::from_shared(address).unwrap().connect().await.unwrap(), asked)
+    }
+
+    #[tokio::test]
+    async fn a_terminal_that_is_refused_comes_again_when_it_was_told_to() {
+        let (terminal, asked) = full_gateway().await;
+        let told =
+            status::of("SYS_OVERLOADED").get_details_retry_info().unwrap().retry_delay.unwrap();
+        let (ended, mut ends) = mpsc::unbounded_channel();
+        let begun = Instant::now();
+        let sender = Sender {
+            card: "card-token-1".into(),
+            day: "2026-01-01".into(),
+            run: 1,
+            next: Arc::default(),
+            picture: Bytes::new(),
+            deadline: Duration::from_secs(5),
+            counts_from: begun,
+            ended,
+        };
+        // As long as two waits: at the beginning, after the first, and no third time before the end.
+        one_by_one(sender, vec![terminal], begun + 2 * told).await;
+        let mut seen = Seen::default();
+        while let Some(end) = ends.recv().await {
+            seen.note(end);
+        }
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((1..=2).contains(&asked), "it asked {asked} times");
+        assert_eq!(seen.others, BTreeMap::from([("SYS_OVERLOADED".into(), asked)]));
+        assert_eq!(seen.told, told * u32::try_from(asked).unwrap());
+    }
+}
