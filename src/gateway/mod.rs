@@ -357,7 +357,7 @@ impl Gateway {
             packs: Arc::new(packs),
             people: Told::default(),
             decoy,
-            vision: VisionPool::new(faces, fingers, parts.settings.vision),
+            vision: VisionPool::new(faces, fingers, parts.settings.vision)?,
             rate: RateLimiter::keyed(Quota::per_minute(
                 parts.settings.calls_per_terminal_per_minute,
             )),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::error::GatewayError;
 use super::request::{Capture, Declared};
@@ -37,6 +38,8 @@ pub(super) struct VisionPool {
     /// What the models run on.
     instructions: String,
     limits: VisionLimits,
+    /// A thread a worker, and no more: the memory that a model runs in is the thread's, and stays in its cache.
+    workers: ThreadPool,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     verifications: AtomicUsize,
@@ -47,7 +50,14 @@ impl VisionPool {
         faces: Arc<FacePipeline>,
         fingers: Option<Arc<FingerprintPipeline>>,
         limits: VisionLimits,
-    ) -> Self {
+    ) -> Result<Self, GatewayError> {
+        let workers = ThreadPoolBuilder::new()
+            .num_threads(limits.workers.max(1))
+            .thread_name(|number| format!("vision-{number}"))
+            // Who waits for what panicked learns it: nobody answers any more.
+            .panic_handler(drop)
+            .build()
+            .map_err(|cause| GatewayError::internal("vision", cause))?;
         let places = Arc::new(Semaphore::new(limits.workers.max(1)));
         let (waiting, verifications) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let of_faces = faces.instructions();
@@ -56,7 +66,7 @@ impl VisionPool {
             Some(of_fingers) => format!("faces {of_faces}, fingers {of_fingers}"),
             None => of_faces,
         };
-        Self { faces, fingers, instructions, limits, places, waiting, verifications }
+        Ok(Self { faces, fingers, instructions, limits, workers, places, waiting, verifications })
     }
 
     /// Lets a verification in, for as long as the guard lives: what would wait too long is turned away
@@ -135,16 +145,17 @@ impl VisionPool {
         work: impl FnOnce() -> Result<T, GatewayError> + Send + 'static,
     ) -> Result<T, GatewayError> {
         let place = self.place().await?;
-        tokio::task::spawn_blocking(move || {
+        let (answer, answered) = oneshot::channel();
+        self.workers.spawn(move || {
+            let done = work();
             // The place is held by the work itself: a caller that goes away frees none early.
-            let _place = place;
-            work()
-        })
-        .await
-        .map_err(|cause| GatewayError::internal("vision", cause))?
+            drop(place);
+            drop(answer.send(done));
+        });
+        answered.await.map_err(|cause| GatewayError::internal("vision", cause))?
     }
 
-    async fn place(&self) -> Result<tokio::sync::OwnedSemaphorePermit, GatewayError> {
+    async fn place(&self) -> Result<OwnedSemaphorePermit, GatewayError> {
         let places = Arc::clone(&self.places);
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
             return Ok(place);
@@ -210,17 +221,43 @@ mod tests {
         assert_eq!(queue.load(Ordering::SeqCst), 0);
     }
 
-    #[test]
-    fn so_many_verifications_are_let_in_and_the_next_when_one_has_ended() {
+    /// A pool of two workers, with room for so many that wait.
+    fn pool(waiting_max: usize) -> VisionPool {
         let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
         let pipeline = Arc::new(FacePipeline::load(&models).unwrap());
         let limits = VisionLimits {
             workers: 2,
-            queue_wait: Duration::from_secs(1),
-            waiting_max: 1,
+            queue_wait: Duration::from_secs(20),
+            waiting_max,
             decode: DecodeLimits::default(),
         };
-        let pool = VisionPool::new(pipeline, None, limits);
+        VisionPool::new(pipeline, None, limits).unwrap()
+    }
+
+    #[tokio::test]
+    async fn work_is_done_by_the_workers_threads() {
+        let pool = pool(0);
+        for _ in 0..4 {
+            let name = || Ok(std::thread::current().name().map(str::to_owned));
+            let name = pool.on_worker(name).await.unwrap();
+            assert!(matches!(name.as_deref(), Some("vision-0" | "vision-1")), "{name:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_an_error_of_its_caller_and_leaves_its_place() {
+        let pool = pool(0);
+        for _ in 0..3 {
+            let broken = pool.on_worker(|| -> Result<(), GatewayError> { panic!("in the middle") });
+            assert!(matches!(broken.await, Err(GatewayError::Internal(..))));
+        }
+        assert_eq!(pool.places.available_permits(), 2);
+        assert!(pool.on_worker(|| Ok(())).await.is_ok());
+    }
+
+    #[test]
+    fn so_many_verifications_are_let_in_and_the_next_when_one_has_ended() {
+        let pool = pool(1);
         let mut inside: Vec<_> = (0..3).map(|_| pool.admit().unwrap()).collect();
         assert!(!pool.has_room());
         assert!(matches!(pool.admit(), Err(GatewayError::Overloaded)));
