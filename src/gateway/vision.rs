@@ -1,11 +1,12 @@
 //! The bounded pool: as many vision jobs at once as there are cores, and a short wait for a place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::sleep;
 
 use super::error::GatewayError;
 use super::request::{Capture, Declared};
@@ -15,6 +16,10 @@ use crate::capture::{
 };
 use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
+use crate::inference::forget;
+
+/// How long the workers keep the memory that they ran models in, behind the last of them.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// How the pool is bounded.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +44,9 @@ pub(super) struct VisionPool {
     instructions: String,
     limits: VisionLimits,
     /// A thread a worker, and no more: the memory that a model runs in is the thread's, and stays in its cache.
-    workers: ThreadPool,
+    workers: Arc<ThreadPool>,
+    /// Jobs that ended.
+    ended: Arc<AtomicU64>,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     verifications: AtomicUsize,
@@ -57,7 +64,8 @@ impl VisionPool {
             // Who waits for what panicked learns it: nobody answers any more.
             .panic_handler(drop)
             .build()
-            .map_err(|cause| GatewayError::internal("vision", cause))?;
+            .map_err(|cause| GatewayError::internal("threads for vision", cause))?;
+        let (workers, ended) = (Arc::new(workers), Arc::default());
         let places = Arc::new(Semaphore::new(limits.workers.max(1)));
         let (waiting, verifications) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let of_faces = faces.instructions();
@@ -66,7 +74,17 @@ impl VisionPool {
             Some(of_fingers) => format!("faces {of_faces}, fingers {of_fingers}"),
             None => of_faces,
         };
-        Ok(Self { faces, fingers, instructions, limits, workers, places, waiting, verifications })
+        Ok(Self {
+            faces,
+            fingers,
+            instructions,
+            limits,
+            workers,
+            ended,
+            places,
+            waiting,
+            verifications,
+        })
     }
 
     /// Lets a verification in, for as long as the guard lives: what would wait too long is turned away
@@ -147,12 +165,30 @@ impl VisionPool {
         let place = self.place().await?;
         let (answer, answered) = oneshot::channel();
         self.workers.spawn(move || {
+            let answer = answer;
+            // It is held by the work itself: a caller that goes away frees none early. Given back before the answer,
+            // also by a panic.
+            let place = place;
             let done = work();
-            // The place is held by the work itself: a caller that goes away frees none early.
             drop(place);
             drop(answer.send(done));
         });
-        answered.await.map_err(|cause| GatewayError::internal("vision", cause))?
+        // A panic was logged where it happened.
+        let answer = answered.await.map_err(|_| GatewayError::broken("a worker panicked"));
+        self.forget_when_idle();
+        answer?
+    }
+
+    /// Once no job has ended for a while, the workers wipe what models computed last, of whoever came last.
+    fn forget_when_idle(&self) {
+        let (workers, ended) = (Arc::clone(&self.workers), Arc::clone(&self.ended));
+        let until_now = ended.fetch_add(1, Ordering::SeqCst) + 1;
+        tokio::spawn(async move {
+            sleep(IDLE).await;
+            if ended.load(Ordering::SeqCst) == until_now {
+                workers.spawn_broadcast(|_| forget());
+            }
+        });
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, GatewayError> {
@@ -237,6 +273,7 @@ mod tests {
     #[tokio::test]
     async fn work_is_done_by_the_workers_threads() {
         let pool = pool(0);
+        assert_eq!(pool.workers.current_num_threads(), 2);
         for _ in 0..4 {
             let name = || Ok(std::thread::current().name().map(str::to_owned));
             let name = pool.on_worker(name).await.unwrap();

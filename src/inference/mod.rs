@@ -12,6 +12,12 @@ mod model;
 mod nhwc;
 mod prelu;
 
+/// Wipes and gives back the memory that models ran in on this thread, which holds what they computed last.
+pub fn forget() {
+    #[cfg(target_arch = "x86_64")]
+    nhwc::forget();
+}
+
 pub use isa::{Isa, IsaError};
 pub use manifest::{
     Colour, DetectorSpec, EmbedderSpec, FingerSpec, LivenessSpec, ManifestError, ModelManifest,

@@ -233,6 +233,11 @@ impl TypedOp for RunTrunk {
     }
 }
 
+/// Wipes and gives back what this thread's models ran in; the next run takes memory anew.
+pub(super) fn forget() {
+    drop(SCRATCH.take());
+}
+
 thread_local! {
     /// Taken out for a run and put back; it grows to the largest model that the thread has run.
     static SCRATCH: Cell<Scratch> = Cell::default();
