@@ -18,7 +18,7 @@ use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
 use crate::inference::forget;
 
-/// How long the workers keep the memory that they ran models in, behind the last of them.
+/// How long the workers keep the memory that they ran models in, from the beginning of the last job.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// How the pool is bounded.
@@ -45,8 +45,8 @@ pub(super) struct VisionPool {
     limits: VisionLimits,
     /// A thread a worker, and no more: the memory that a model runs in is the thread's, and stays in its cache.
     workers: Arc<ThreadPool>,
-    /// Jobs that ended.
-    ended: Arc<AtomicU64>,
+    /// Jobs that began.
+    begun: Arc<AtomicU64>,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     verifications: AtomicUsize,
@@ -65,7 +65,7 @@ impl VisionPool {
             .panic_handler(drop)
             .build()
             .map_err(|cause| GatewayError::internal("threads for vision", cause))?;
-        let (workers, ended) = (Arc::new(workers), Arc::default());
+        let (workers, begun) = (Arc::new(workers), Arc::default());
         let places = Arc::new(Semaphore::new(limits.workers.max(1)));
         let (waiting, verifications) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let of_faces = faces.instructions();
@@ -80,7 +80,7 @@ impl VisionPool {
             instructions,
             limits,
             workers,
-            ended,
+            begun,
             places,
             waiting,
             verifications,
@@ -173,19 +173,19 @@ impl VisionPool {
             drop(place);
             drop(answer.send(done));
         });
-        // A panic was logged where it happened.
-        let answer = answered.await.map_err(|_| GatewayError::broken("a worker panicked"));
         self.forget_when_idle();
-        answer?
+        // A panic was logged where it happened.
+        answered.await.map_err(|_| GatewayError::broken("a worker panicked"))?
     }
 
-    /// Once no job has ended for a while, the workers wipe what models computed last, of whoever came last.
+    /// Once no job has begun for a while, the workers wipe what models computed last, of whoever came last; one that
+    /// is still at work does it behind that.
     fn forget_when_idle(&self) {
-        let (workers, ended) = (Arc::clone(&self.workers), Arc::clone(&self.ended));
-        let until_now = ended.fetch_add(1, Ordering::SeqCst) + 1;
+        let (workers, begun) = (Arc::clone(&self.workers), Arc::clone(&self.begun));
+        let until_now = begun.fetch_add(1, Ordering::SeqCst) + 1;
         tokio::spawn(async move {
             sleep(IDLE).await;
-            if ended.load(Ordering::SeqCst) == until_now {
+            if begun.load(Ordering::SeqCst) == until_now {
                 workers.spawn_broadcast(|_| forget());
             }
         });

@@ -12,7 +12,7 @@ mod model;
 mod nhwc;
 mod prelu;
 
-/// Wipes and gives back the memory that models ran in on this thread, which holds what they computed last.
+/// Wipes and frees the memory that models ran in on this thread, which holds what they computed last.
 pub fn forget() {
     #[cfg(target_arch = "x86_64")]
     nhwc::forget();

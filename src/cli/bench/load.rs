@@ -288,35 +288,58 @@ impl Sender {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::future::{Ready, ready};
     use std::sync::Mutex;
+    use std::task::{Context, Poll};
 
     use tokio::net::TcpListener;
     use tokio_stream::wrappers::TcpListenerStream;
-    use tonic::service::Routes;
+    use tonic::body::Body;
+    use tonic::server::NamedService;
     use tonic::transport::{Endpoint, Server};
+    use tower::Service;
 
     use super::*;
     use crate::grpc::status;
+    use crate::proto::verification_service_server::SERVICE_NAME;
 
     /// A gateway that has no room, and when it was asked.
-    async fn full_gateway() -> (Channel, Arc<Mutex<Vec<Instant>>>) {
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let notes = Arc::clone(&asked);
-        let refuse = move || {
-            notes.lock().unwrap().push(Instant::now());
-            async { status::of("SYS_OVERLOADED").into_http::<axum::body::Body>() }
-        };
-        let routes = Routes::from(axum::Router::new().fallback(refuse));
+    #[derive(Clone, Default)]
+    struct Full(Arc<Mutex<Vec<Instant>>>);
+
+    impl NamedService for Full {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+
+    impl Service<http::Request<Body>> for Full {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+            self.0.lock().unwrap().push(Instant::now());
+            ready(Ok(status::of("SYS_OVERLOADED").into_http()))
+        }
+    }
+
+    /// A terminal of such a gateway.
+    async fn terminal_of(gateway: Full) -> Channel {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let server = Server::builder().add_routes(routes);
+        let server = Server::builder().add_service(gateway);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        (Endpoint::from_shared(address).unwrap().connect().await.unwrap(), asked)
+        Endpoint::from_shared(address).unwrap().connect().await.unwrap()
     }
 
     #[tokio::test]
     async fn a_terminal_that_is_refused_comes_again_when_it_was_told_to() {
-        let (terminal, asked) = full_gateway().await;
+        let gateway = Full::default();
+        let terminal = terminal_of(gateway.clone()).await;
         let told =
             status::of("SYS_OVERLOADED").get_details_retry_info().unwrap().retry_delay.unwrap();
         let (ended, mut ends) = mpsc::unbounded_channel();
@@ -336,7 +359,7 @@ mod tests {
         while let Some(end) = ends.recv().await {
             seen.note(end);
         }
-        let asked = asked.lock().unwrap();
+        let asked = gateway.0.lock().unwrap();
         assert!(asked.len() > 1, "it does not come again");
         assert!(asked.windows(2).all(|two| two[1] - two[0] >= told), "it comes too early");
         let times = u32::try_from(asked.len()).unwrap();

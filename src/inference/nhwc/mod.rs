@@ -233,7 +233,7 @@ impl TypedOp for RunTrunk {
     }
 }
 
-/// Wipes and gives back what this thread's models ran in; the next run takes memory anew.
+/// Wipes and frees what this thread's models ran in; the next run takes memory anew.
 pub(super) fn forget() {
     drop(SCRATCH.take());
 }
