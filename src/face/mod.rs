@@ -25,7 +25,7 @@ use crate::domain::embedding::{FaceEmbedding, InvalidEmbedding, Making, ModelId}
 use crate::domain::face_print::FacePrint;
 use crate::domain::liveness::LivenessScore;
 use crate::domain::quality::{QualityRefusal, QualityReport};
-use crate::inference::{Isa, ManifestError, ModelManifest, RunError};
+use crate::inference::{Isa, ManifestError, ModelManifest, RunError, forget};
 
 use detect::Detector;
 use embed::{Embedder, RawEmbedding};
@@ -321,6 +321,11 @@ impl FacePipeline {
         let face = self.detector.refine(&reduced, &face)?;
         let Some(assessed) = self.assess(image, face)? else { return Ok(None) };
         self.embed_any(&assessed, making).map(Some)
+    }
+
+    /// Wipes what this thread's models computed last, those of fingers too: they run in the same memory.
+    pub fn forget() {
+        forget();
     }
 
     fn acquire(&self, image: &DecodedImage, making: Making) -> Result<Acquisition, FaceError> {

@@ -16,7 +16,6 @@ use crate::capture::{
 };
 use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
-use crate::inference::forget;
 
 /// How long the workers keep the memory that they ran models in, from the beginning of the last job.
 const IDLE: Duration = Duration::from_secs(10);
@@ -186,7 +185,7 @@ impl VisionPool {
         tokio::spawn(async move {
             sleep(IDLE).await;
             if begun.load(Ordering::SeqCst) == until_now {
-                workers.spawn_broadcast(|_| forget());
+                workers.spawn_broadcast(|_| FacePipeline::forget());
             }
         });
     }
