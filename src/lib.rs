@@ -26,10 +26,10 @@
 //! | [`store`] | what is kept: traits, memory, SQL | — |
 //! | [`synth`] | fingers of nobody, for fixtures, the demonstration and load tests | `capture` |
 //! | [`evaluate`] | error rates with their protocol | `capture`, `inference`, `face`, `fingerprint`, `interchange`, `matching` |
-//! | [`gateway`] | use cases, the sequencer, the vision pool | all above except `evaluate`, `synth`, `witness` and `audit` |
+//! | [`gateway`] | use cases, the sequencer, the vision pool | `capture`, `face`, `fingerprint`, `interchange`, `matching`, `policy`, `ledger`, `receipt`, `report`, `store`, `vault` |
 //! | [`pki`] | development PKI, terminals' certificates | `gateway` (the trait it implements) |
 //! | [`proto`] | generated wire types | — |
-//! | [`grpc`] | the server's services and conversions | `crowd`, `gateway`, `proto`, `pki`, and the nouns `gateway` speaks in |
+//! | [`grpc`] | the server's services and conversions | `crowd`, `gateway`, `proto`, `pki`; `capture` and `store` (nouns that `gateway` speaks in) |
 //! | [`web`] | the HTTP side: a bounded server, the witness on it, the client of witnesses, the auditor's page | `crowd`, `gateway` (the trait it implements), `witness`, `ledger`, `config` |
 //! | [`config`] | the checked configuration | `policy`, `capture`, `ledger` |
 //! | [`telemetry`] | tracing set-up and redaction | `config` |

@@ -25,7 +25,7 @@ use crate::domain::embedding::{FaceEmbedding, InvalidEmbedding, Making, ModelId}
 use crate::domain::face_print::FacePrint;
 use crate::domain::liveness::LivenessScore;
 use crate::domain::quality::{QualityRefusal, QualityReport};
-use crate::inference::{Isa, ManifestError, ModelManifest, RunError, forget};
+use crate::inference::{self, Isa, ManifestError, ModelManifest, RunError};
 
 use detect::Detector;
 use embed::{Embedder, RawEmbedding};
@@ -325,7 +325,13 @@ impl FacePipeline {
 
     /// Wipes what this thread's models computed last, those of fingers too: they run in the same memory.
     pub fn forget() {
-        forget();
+        inference::forget();
+    }
+
+    /// Whether there is something of that.
+    #[cfg(test)]
+    pub(crate) fn remembers() -> bool {
+        inference::remembers()
     }
 
     fn acquire(&self, image: &DecodedImage, making: Making) -> Result<Acquisition, FaceError> {

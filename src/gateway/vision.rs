@@ -42,7 +42,7 @@ pub(super) struct VisionPool {
     /// What the models run on.
     instructions: String,
     limits: VisionLimits,
-    /// A thread a worker, and no more: the memory that a model runs in is the thread's, and stays in its cache.
+    /// A thread a worker, and no more: each keeps the memory that its models run in.
     workers: Arc<ThreadPool>,
     /// Jobs that began.
     begun: Arc<AtomicU64>,
@@ -172,18 +172,18 @@ impl VisionPool {
             drop(place);
             drop(answer.send(done));
         });
-        self.forget_when_idle();
+        self.forget_when_idle(IDLE);
         // A panic was logged where it happened.
         answered.await.map_err(|_| GatewayError::broken("a worker panicked"))?
     }
 
     /// Once no job has begun for a while, the workers wipe what models computed last, of whoever came last; one that
     /// is still at work does it behind that.
-    fn forget_when_idle(&self) {
+    fn forget_when_idle(&self, idle: Duration) {
         let (workers, begun) = (Arc::clone(&self.workers), Arc::clone(&self.begun));
         let until_now = begun.fetch_add(1, Ordering::SeqCst) + 1;
         tokio::spawn(async move {
-            sleep(IDLE).await;
+            sleep(idle).await;
             if begun.load(Ordering::SeqCst) == until_now {
                 workers.spawn_broadcast(|_| FacePipeline::forget());
             }
@@ -277,6 +277,25 @@ mod tests {
             let name = || Ok(std::thread::current().name().map(str::to_owned));
             let name = pool.on_worker(name).await.unwrap();
             assert!(matches!(name.as_deref(), Some("vision-0" | "vision-1")), "{name:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn workers_forget_what_they_computed_once_nobody_asks_any_more() {
+        let pool = pool(0);
+        let remember = || pool.workers.broadcast(|_| FacePipeline::remembers()).contains(&true);
+        let faces = Arc::clone(&pool.faces);
+        let look = move || {
+            let image = DecodedImage::from_rgb(64, 64, vec![90; 64 * 64 * 3]).unwrap();
+            Ok(faces.nearest_centre(&image).map(drop).is_ok())
+        };
+        assert!(pool.on_worker(look).await.unwrap());
+        assert_eq!(remember(), pool.instructions() != "plain");
+        pool.forget_when_idle(Duration::ZERO);
+        let until = tokio::time::Instant::now() + Duration::from_secs(20);
+        while remember() {
+            assert!(tokio::time::Instant::now() < until, "they remember");
+            sleep(Duration::from_millis(5)).await;
         }
     }
 

@@ -238,6 +238,15 @@ pub(super) fn forget() {
     drop(SCRATCH.take());
 }
 
+/// Whether this thread holds what its models ran in.
+#[cfg(test)]
+pub(super) fn remembers() -> bool {
+    let scratch = SCRATCH.take();
+    let is_something = format!("{scratch:?}") != format!("{:?}", Scratch::default());
+    SCRATCH.set(scratch);
+    is_something
+}
+
 thread_local! {
     /// Taken out for a run and put back; it grows to the largest model that the thread has run.
     static SCRATCH: Cell<Scratch> = Cell::default();
