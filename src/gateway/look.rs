@@ -14,7 +14,6 @@ use super::request::{BeginCapture, Capture, SentCapture};
 use super::session::Session;
 use super::templates::IMPRESSIONS_MIN;
 use super::verification_job::Seen;
-use super::vision::Faces;
 use crate::capture::{DecodedImage, GreyImage};
 use crate::crypto::Digest;
 use crate::domain::embedding::FaceEmbedding;
@@ -24,7 +23,7 @@ use crate::domain::id::{CustomerId, TerminalId};
 use crate::domain::liveness::LivenessScore;
 use crate::domain::modality::{Captured, Modality};
 use crate::domain::quality::QualityReport;
-use crate::face::{Acquisition, Probe, Refusal};
+use crate::face::{Acquisition, FacePipeline, Probe, Refusal};
 use crate::fingerprint::{FingerAcquisition, FingerProbe, FingerprintPipeline};
 use crate::matching::{
     FingerMatcher, FingerTemplate, LogLikelihoodRatio, Matcher, PreparedView, Scratch, Strength,
@@ -180,8 +179,8 @@ impl Gateway {
         template: Option<Template>,
     ) -> Result<Part, GatewayError> {
         let matcher = self.matcher.clone();
-        let looked = self.vision.look_at_face(capture, move |faces, picture| {
-            compare_face(faces, &matcher, picture, template.as_ref())
+        let looked = self.vision.look_at_face(capture, move |pipeline, picture| {
+            compare_face(pipeline, &matcher, picture, template.as_ref())
         });
         looked.await
     }
@@ -227,12 +226,13 @@ pub(super) fn check_captures(
 }
 
 fn compare_face(
-    faces: &Faces,
+    pipeline: &FacePipeline,
     matcher: &Matcher,
     picture: &DecodedImage,
     template: Option<&Template>,
 ) -> Result<Part, GatewayError> {
-    match faces.probe(picture)? {
+    let acquired = pipeline.probe(picture);
+    match acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))? {
         Acquisition::Refused(refusal) => Ok(Part::refused(refused_face(&refusal))),
         Acquisition::Usable(Probe { embedding, quality, liveness, print }) => {
             let incomparable = |cause| GatewayError::internal("comparison", cause);

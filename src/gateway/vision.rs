@@ -14,7 +14,7 @@ use crate::capture::{
     self, DecodeLimits, DecodedImage, EncodedImage, FingerImageDeclaration, FingerImageKind,
     GreyImage,
 };
-use crate::face::{Acquisition, FacePipeline};
+use crate::face::FacePipeline;
 use crate::fingerprint::FingerprintPipeline;
 
 /// How long the workers keep the memory that they ran models in, from the beginning of the last job.
@@ -46,8 +46,6 @@ pub(super) struct VisionPool {
     workers: Arc<ThreadPool>,
     /// Jobs that began.
     begun: Arc<AtomicU64>,
-    /// Workers that are at a job, or at a part of another's.
-    at_work: Arc<AtomicUsize>,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     verifications: AtomicUsize,
@@ -66,7 +64,7 @@ impl VisionPool {
             .panic_handler(drop)
             .build()
             .map_err(|cause| GatewayError::internal("threads for vision", cause))?;
-        let (workers, begun, at_work) = (Arc::new(workers), Arc::default(), Arc::default());
+        let (workers, begun) = (Arc::new(workers), Arc::default());
         let places = Arc::new(Semaphore::new(limits.workers.max(1)));
         let (waiting, verifications) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let of_faces = faces.instructions();
@@ -82,7 +80,6 @@ impl VisionPool {
             limits,
             workers,
             begun,
-            at_work,
             places,
             waiting,
             verifications,
@@ -95,8 +92,8 @@ impl VisionPool {
     /// # Errors
     ///
     /// [`GatewayError::Overloaded`] while as many are under way as may be.
-    pub fn admit(&self) -> Result<Counted<'_>, GatewayError> {
-        let admitted = Counted::among(&self.verifications);
+    pub fn admit(&self) -> Result<Waiting<'_>, GatewayError> {
+        let admitted = Waiting::join(&self.verifications);
         if admitted.before < self.verifications_max() {
             Ok(admitted)
         } else {
@@ -130,14 +127,9 @@ impl VisionPool {
     pub async fn look_at_face<T: Send + 'static>(
         &self,
         capture: Capture,
-        work: impl FnOnce(&Faces, &DecodedImage) -> Result<T, GatewayError> + Send + 'static,
+        work: impl FnOnce(&FacePipeline, &DecodedImage) -> Result<T, GatewayError> + Send + 'static,
     ) -> Result<T, GatewayError> {
-        let limits = self.limits.decode;
-        let faces = Faces {
-            pipeline: Arc::clone(&self.faces),
-            at_work: Arc::clone(&self.at_work),
-            workers: self.limits.workers,
-        };
+        let (pipeline, limits) = (Arc::clone(&self.faces), self.limits.decode);
         let looked = self.on_worker(move || {
             let Capture { image, declared } = capture;
             let encoded = match declared.media_type {
@@ -145,7 +137,7 @@ impl VisionPool {
                 None => EncodedImage::new(image),
             };
             let decoded = capture::decode(&encoded, &limits).map_err(GatewayError::Unreadable)?;
-            work(&faces, &decoded)
+            work(&pipeline, &decoded)
         });
         looked.await
     }
@@ -171,15 +163,12 @@ impl VisionPool {
     ) -> Result<T, GatewayError> {
         let place = self.place().await?;
         let (answer, answered) = oneshot::channel();
-        let at_work = Arc::clone(&self.at_work);
         self.workers.spawn(move || {
             let answer = answer;
-            let at_work = Counted::among(&at_work);
             // It is held by the work itself: a caller that goes away frees none early. Given back before the answer,
             // also by a panic.
             let place = place;
             let done = work();
-            drop(at_work);
             drop(place);
             drop(answer.send(done));
         });
@@ -206,7 +195,7 @@ impl VisionPool {
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
             return Ok(place);
         }
-        let waiting = Counted::among(&self.waiting);
+        let waiting = Waiting::join(&self.waiting);
         if waiting.before >= self.limits.waiting_max {
             return Err(GatewayError::Overloaded);
         }
@@ -234,47 +223,22 @@ fn decode_finger(capture: &Capture, limits: &DecodeLimits) -> Result<GreyImage, 
     capture::decode_finger(image, &declaration, &limits).map_err(GatewayError::UnreadableFinger)
 }
 
-/// The models for faces, on a worker and beside it.
-pub(super) struct Faces {
-    pipeline: Arc<FacePipeline>,
-    at_work: Arc<AtomicUsize>,
-    workers: usize,
-}
-
-impl Faces {
-    pub fn probe(&self, picture: &DecodedImage) -> Result<Acquisition, GatewayError> {
-        let acquired = self.pipeline.probe_with(picture, || self.idle_worker());
-        acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))
-    }
-
-    pub fn enrol(&self, picture: &DecodedImage) -> Result<Acquisition, GatewayError> {
-        let acquired = self.pipeline.enrol_with(picture, || self.idle_worker());
-        acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))
-    }
-
-    /// A worker that has nothing to do, for as long as it is held.
-    fn idle_worker(&self) -> Option<Counted<'_>> {
-        let held = Counted::among(&self.at_work);
-        (held.before < self.workers).then_some(held)
-    }
-}
-
-/// One of those who wait or are at work, counted out also when it goes away before its time.
-pub(super) struct Counted<'all> {
-    all: &'all AtomicUsize,
-    /// How many were there already.
+/// A place in the queue, left also when the caller goes away while it waits.
+pub(super) struct Waiting<'queue> {
+    queue: &'queue AtomicUsize,
+    /// How many waited already.
     before: usize,
 }
 
-impl<'all> Counted<'all> {
-    fn among(all: &'all AtomicUsize) -> Self {
-        Self { all, before: all.fetch_add(1, Ordering::SeqCst) }
+impl<'queue> Waiting<'queue> {
+    fn join(queue: &'queue AtomicUsize) -> Self {
+        Self { queue, before: queue.fetch_add(1, Ordering::SeqCst) }
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.all.fetch_sub(1, Ordering::SeqCst);
+        self.queue.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -285,27 +249,11 @@ mod tests {
     #[test]
     fn who_leaves_the_queue_is_counted_out() {
         let queue = AtomicUsize::new(0);
-        let first = Counted::among(&queue);
-        let second = Counted::among(&queue);
+        let first = Waiting::join(&queue);
+        let second = Waiting::join(&queue);
         assert_eq!((first.before, second.before), (0, 1));
         drop((first, second));
         assert_eq!(queue.load(Ordering::SeqCst), 0);
-    }
-
-    #[tokio::test]
-    async fn an_idle_worker_is_held_by_one_at_a_time_and_a_job_holds_its_own() {
-        let pool = pool(0);
-        let (pipeline, at_work) = (Arc::clone(&pool.faces), Arc::clone(&pool.at_work));
-        let held = pool.on_worker(move || {
-            let faces = Faces { pipeline, at_work, workers: 2 };
-            let first = faces.idle_worker();
-            let second = faces.idle_worker().is_some();
-            let held = [first.is_some(), second];
-            drop(first);
-            Ok((held, faces.idle_worker().is_some()))
-        });
-        assert_eq!(held.await.unwrap(), ([true, false], true));
-        assert_eq!(pool.at_work.load(Ordering::SeqCst), 0);
     }
 
     /// A pool of two workers, with room for so many that wait.
