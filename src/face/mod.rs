@@ -111,6 +111,18 @@ pub struct AssessedFace<'a> {
     report: QualityReport,
 }
 
+/// What does not wait for `SFace`.
+struct Rest {
+    dlib: DlibView,
+    liveness: Option<LivenessScore>,
+}
+
+/// A face as dlib wants it, and what dlib yields for it.
+struct DlibView {
+    chip: Chip,
+    raw: RawEmbedding,
+}
+
 /// A face that meets every bar: the only kind that is embedded for a decision.
 pub struct UsableFace<'a>(AssessedFace<'a>);
 
@@ -207,7 +219,22 @@ impl FacePipeline {
     ///
     /// [`FaceError`] when a model failed. A picture that cannot be used is no error.
     pub fn probe(&self, image: &DecodedImage) -> Result<Acquisition, FaceError> {
-        self.acquire(image, Making::Single)
+        self.acquire(image, Making::Single, nobody)
+    }
+
+    /// As [`Self::probe`], on a thread of a rayon pool. `helper` stands for another of its threads that has nothing to
+    /// do, if there is one, until what does not wait for `SFace` has run there (or here, if that thread comes late). The
+    /// answer is the same.
+    ///
+    /// # Errors
+    ///
+    /// [`FaceError`] when a model failed. A picture that cannot be used is no error.
+    pub fn probe_with<P: Send>(
+        &self,
+        image: &DecodedImage,
+        helper: impl FnOnce() -> Option<P>,
+    ) -> Result<Acquisition, FaceError> {
+        self.acquire(image, Making::Single, helper)
     }
 
     /// As [`Self::probe`], with the mirror image averaged in: for templates, where time is free.
@@ -216,7 +243,20 @@ impl FacePipeline {
     ///
     /// [`FaceError`] when a model failed. A picture that cannot be used is no error.
     pub fn enrol(&self, image: &DecodedImage) -> Result<Acquisition, FaceError> {
-        self.acquire(image, Making::MirrorAveraged)
+        self.acquire(image, Making::MirrorAveraged, nobody)
+    }
+
+    /// As [`Self::enrol`], helped as [`Self::probe_with`] is.
+    ///
+    /// # Errors
+    ///
+    /// [`FaceError`] when a model failed. A picture that cannot be used is no error.
+    pub fn enrol_with<P: Send>(
+        &self,
+        image: &DecodedImage,
+        helper: impl FnOnce() -> Option<P>,
+    ) -> Result<Acquisition, FaceError> {
+        self.acquire(image, Making::MirrorAveraged, helper)
     }
 
     /// All faces of a picture as one pass of the detector marks them, the largest first.
@@ -273,19 +313,6 @@ impl FacePipeline {
         Ok(Some(AssessedFace { image, face, chip, raw_sface, report }))
     }
 
-    /// How much a face looks like a person before the camera; `None` without liveness models.
-    ///
-    /// # Errors
-    ///
-    /// [`FaceError`] when a liveness model failed.
-    pub fn score_liveness(
-        &self,
-        face: &UsableFace<'_>,
-    ) -> Result<Option<LivenessScore>, FaceError> {
-        self.note_passes(u64::try_from(self.liveness.len()).unwrap_or(u64::MAX));
-        liveness::score(&self.liveness, face.0.image, &face.0.face.bounds)
-    }
-
     /// Embeds a face with both models, from the picture alone or with its mirror image.
     ///
     /// # Errors
@@ -334,25 +361,59 @@ impl FacePipeline {
         inference::remembers()
     }
 
-    fn acquire(&self, image: &DecodedImage, making: Making) -> Result<Acquisition, FaceError> {
+    fn acquire<P: Send>(
+        &self,
+        image: &DecodedImage,
+        making: Making,
+        helper: impl FnOnce() -> Option<P>,
+    ) -> Result<Acquisition, FaceError> {
         let refused = |cause| Acquisition::Refused(Refusal { cause, quality: None });
         let face = match self.locate(image)? {
             Ok(face) => face,
             Err(cause) => return Ok(refused(cause)),
         };
-        let Some(assessed) = self.assess(image, face)? else {
+        let rest = || self.rest(image, &face);
+        let (assessed, early) = if let Some(helper) = helper() {
+            let beside = || {
+                let rest = rest();
+                drop(helper);
+                rest
+            };
+            let (assessed, rest) = rayon::join(|| self.assess(image, face), beside);
+            (assessed, Some(rest))
+        } else {
+            (self.assess(image, face), None)
+        };
+        let Some(assessed) = assessed? else {
             return Ok(refused(QualityRefusal::NoFace));
         };
         let usable = match assessed.require() {
             Ok(usable) => usable,
             Err(refusal) => return Ok(Acquisition::Refused(refusal)),
         };
+        let Rest { dlib, liveness } = early.unwrap_or_else(rest)?;
         Ok(Acquisition::Usable(Probe {
-            liveness: self.score_liveness(&usable)?,
-            embedding: self.embed(&usable, making)?,
+            liveness,
+            embedding: self.finish(&usable.0, &dlib, making)?,
             print: print::print(&usable.0.chip),
             quality: usable.0.report,
         }))
+    }
+
+    fn rest(&self, image: &DecodedImage, face: &DetectedFace) -> Result<Rest, FaceError> {
+        let dlib = self.run_dlib(image, face)?;
+        self.note_passes(u64::try_from(self.liveness.len()).unwrap_or(u64::MAX));
+        Ok(Rest { dlib, liveness: liveness::score(&self.liveness, image, &face.bounds)? })
+    }
+
+    fn run_dlib(&self, image: &DecodedImage, face: &DetectedFace) -> Result<DlibView, FaceError> {
+        let chip = self
+            .dlib
+            .align(image, &face.landmarks)
+            .ok_or(FaceError::Impossible("a face aligns for one model and not for the other"))?;
+        self.note_passes(1);
+        let raw = self.dlib.run(&chip)?;
+        Ok(DlibView { chip, raw })
     }
 
     fn embed_any(
@@ -360,25 +421,32 @@ impl FacePipeline {
         face: &AssessedFace<'_>,
         making: Making,
     ) -> Result<FaceEmbedding, FaceError> {
-        let AssessedFace { image, face, chip, raw_sface, .. } = face;
-        let dlib_chip = self
-            .dlib
-            .align(image, &face.landmarks)
-            .ok_or(FaceError::Impossible("a face aligns for one model and not for the other"))?;
-        self.note_passes(1);
-        let raw_dlib = self.dlib.run(&dlib_chip)?;
+        self.finish(face, &self.run_dlib(face.image, &face.face)?, making)
+    }
+
+    fn finish(
+        &self,
+        AssessedFace { chip, raw_sface, .. }: &AssessedFace<'_>,
+        dlib: &DlibView,
+        making: Making,
+    ) -> Result<FaceEmbedding, FaceError> {
         let (sface, dlib) = match making {
-            Making::Single => (self.sface.finish(raw_sface)?, self.dlib.finish(&raw_dlib)?),
+            Making::Single => (self.sface.finish(raw_sface)?, self.dlib.finish(&dlib.raw)?),
             Making::MirrorAveraged => {
                 self.note_passes(2);
                 (
                     self.sface.finish_mirrored(raw_sface, chip)?,
-                    self.dlib.finish_mirrored(&raw_dlib, &dlib_chip)?,
+                    self.dlib.finish_mirrored(&dlib.raw, &dlib.chip)?,
                 )
             }
         };
         Ok(FaceEmbedding { sface, dlib, making })
     }
+}
+
+/// Who helps on a thread that has no others beside it.
+const fn nobody() -> Option<()> {
+    None
 }
 
 #[expect(clippy::cast_precision_loss, reason = "pictures have thousands of pixels a side")]

@@ -21,6 +21,7 @@ use super::request::{Capture, Consent};
 use super::sequencer::Slot;
 use super::session::digest_from_hex;
 use super::verification_job::Seen;
+use super::vision::Faces;
 use crate::capture::DecodedImage;
 use crate::crypto::{Digest, random_bytes};
 use crate::domain::embedding::FaceEmbedding;
@@ -29,7 +30,7 @@ use crate::domain::iin::Iin;
 use crate::domain::modality::Modality;
 use crate::domain::time::UnixMillis;
 use crate::domain::turnover::{BankZone, Window};
-use crate::face::{Acquisition, FacePipeline, Probe};
+use crate::face::{Acquisition, Probe};
 use crate::matching::{Matcher, Template, WeighedFace};
 use crate::policy::CustomerStanding;
 use crate::store::{
@@ -111,8 +112,8 @@ impl Gateway {
         let pack = self.packs.current(self.clock.now()).await?;
         let required_db = pack.bars().required_db;
         let candidates = Arc::clone(&known);
-        let seen = self.vision.look_at_face(capture, move |pipeline, picture| {
-            compare_guests(pipeline, &matcher, picture, &candidates, required_db)
+        let seen = self.vision.look_at_face(capture, move |faces, picture| {
+            compare_guests(faces, &matcher, picture, &candidates, required_db)
         });
         let GuestSeen { seen, known: place, embedding } = seen.await?;
         let guest = match (place.and_then(|place| known.get(place)), &embedding) {
@@ -226,14 +227,13 @@ impl NewGuest {
 
 /// Looks for one of the known guests; the strength is that of the best match.
 fn compare_guests(
-    pipeline: &FacePipeline,
+    faces: &Faces,
     matcher: &Matcher,
     picture: &DecodedImage,
     known: &[KnownGuest],
     required_db: i64,
 ) -> Result<GuestSeen, GatewayError> {
-    let acquired = pipeline.probe(picture);
-    match acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))? {
+    match faces.probe(picture)? {
         Acquisition::Refused(refusal) => {
             Ok(GuestSeen { seen: refused_face(&refusal), known: None, embedding: None })
         }

@@ -14,6 +14,7 @@ use super::request::{BeginCapture, Capture, SentCapture};
 use super::session::Session;
 use super::templates::IMPRESSIONS_MIN;
 use super::verification_job::Seen;
+use super::vision::Faces;
 use crate::capture::{DecodedImage, GreyImage};
 use crate::crypto::Digest;
 use crate::domain::embedding::FaceEmbedding;
@@ -23,7 +24,7 @@ use crate::domain::id::{CustomerId, TerminalId};
 use crate::domain::liveness::LivenessScore;
 use crate::domain::modality::{Captured, Modality};
 use crate::domain::quality::QualityReport;
-use crate::face::{Acquisition, FacePipeline, Probe, Refusal};
+use crate::face::{Acquisition, Probe, Refusal};
 use crate::fingerprint::{FingerAcquisition, FingerProbe, FingerprintPipeline};
 use crate::matching::{
     FingerMatcher, FingerTemplate, LogLikelihoodRatio, Matcher, PreparedView, Scratch, Strength,
@@ -179,8 +180,8 @@ impl Gateway {
         template: Option<Template>,
     ) -> Result<Part, GatewayError> {
         let matcher = self.matcher.clone();
-        let looked = self.vision.look_at_face(capture, move |pipeline, picture| {
-            compare_face(pipeline, &matcher, picture, template.as_ref())
+        let looked = self.vision.look_at_face(capture, move |faces, picture| {
+            compare_face(faces, &matcher, picture, template.as_ref())
         });
         looked.await
     }
@@ -226,13 +227,12 @@ pub(super) fn check_captures(
 }
 
 fn compare_face(
-    pipeline: &FacePipeline,
+    faces: &Faces,
     matcher: &Matcher,
     picture: &DecodedImage,
     template: Option<&Template>,
 ) -> Result<Part, GatewayError> {
-    let acquired = pipeline.probe(picture);
-    match acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))? {
+    match faces.probe(picture)? {
         Acquisition::Refused(refusal) => Ok(Part::refused(refused_face(&refusal))),
         Acquisition::Usable(Probe { embedding, quality, liveness, print }) => {
             let incomparable = |cause| GatewayError::internal("comparison", cause);

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::Gateway;
 use super::error::GatewayError;
 use super::request::{Capture, Declared};
+use super::vision::Faces;
 use crate::domain::embedding::FaceEmbedding;
 use crate::domain::id::CustomerId;
 use crate::domain::iin::Iin;
@@ -89,9 +90,7 @@ impl Gateway {
         let iin = self.iin_of(customer).await?;
         let Some(picture) = source.portrait(&iin).await? else { return Ok(Reference::Nobody) };
         let portrait = Capture { image: picture, declared: Declared::default() };
-        let seen = self.vision.look_at_face(portrait, |pipeline, picture| {
-            pipeline.enrol(picture).map_err(|cause| GatewayError::internal("face pipeline", cause))
-        });
+        let seen = self.vision.look_at_face(portrait, Faces::enrol);
         match seen.await {
             Ok(Acquisition::Usable(probe)) => Ok(Reference::Face(Box::new(probe.embedding))),
             Ok(Acquisition::Refused(_)) | Err(GatewayError::Unreadable(_)) => {

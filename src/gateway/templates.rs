@@ -204,11 +204,8 @@ impl Gateway {
         match modality {
             Modality::Face => {
                 let matcher = self.matcher.clone();
-                let seen = self.vision.look_at_face(capture, move |pipeline, picture| {
-                    let acquired = pipeline.enrol(picture);
-                    let acquired =
-                        acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))?;
-                    consider_face(&matcher, acquired, earlier.faces)
+                let seen = self.vision.look_at_face(capture, move |faces, picture| {
+                    consider_face(&matcher, faces.enrol(picture)?, earlier.faces)
                 });
                 seen.await
             }

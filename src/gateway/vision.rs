@@ -14,7 +14,7 @@ use crate::capture::{
     self, DecodeLimits, DecodedImage, EncodedImage, FingerImageDeclaration, FingerImageKind,
     GreyImage,
 };
-use crate::face::FacePipeline;
+use crate::face::{Acquisition, FacePipeline};
 use crate::fingerprint::FingerprintPipeline;
 
 /// How long the workers keep the memory that they ran models in, from the beginning of the last job.
@@ -46,6 +46,7 @@ pub(super) struct VisionPool {
     workers: Arc<ThreadPool>,
     /// Jobs that began.
     begun: Arc<AtomicU64>,
+    /// One a worker, held by each job and by who helps another.
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     verifications: AtomicUsize,
@@ -64,9 +65,7 @@ impl VisionPool {
             .panic_handler(drop)
             .build()
             .map_err(|cause| GatewayError::internal("threads for vision", cause))?;
-        let (workers, begun) = (Arc::new(workers), Arc::default());
         let places = Arc::new(Semaphore::new(limits.workers.max(1)));
-        let (waiting, verifications) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let of_faces = faces.instructions();
         let of_fingers = fingers.as_ref().map(|fingers| fingers.instructions());
         let instructions = match of_fingers.filter(|other| *other != of_faces) {
@@ -78,11 +77,11 @@ impl VisionPool {
             fingers,
             instructions,
             limits,
-            workers,
-            begun,
+            workers: Arc::new(workers),
+            begun: Arc::default(),
             places,
-            waiting,
-            verifications,
+            waiting: AtomicUsize::new(0),
+            verifications: AtomicUsize::new(0),
         })
     }
 
@@ -92,8 +91,8 @@ impl VisionPool {
     /// # Errors
     ///
     /// [`GatewayError::Overloaded`] while as many are under way as may be.
-    pub fn admit(&self) -> Result<Waiting<'_>, GatewayError> {
-        let admitted = Waiting::join(&self.verifications);
+    pub fn admit(&self) -> Result<Counted<'_>, GatewayError> {
+        let admitted = Counted::among(&self.verifications);
         if admitted.before < self.verifications_max() {
             Ok(admitted)
         } else {
@@ -127,9 +126,9 @@ impl VisionPool {
     pub async fn look_at_face<T: Send + 'static>(
         &self,
         capture: Capture,
-        work: impl FnOnce(&FacePipeline, &DecodedImage) -> Result<T, GatewayError> + Send + 'static,
+        work: impl FnOnce(&Faces, &DecodedImage) -> Result<T, GatewayError> + Send + 'static,
     ) -> Result<T, GatewayError> {
-        let (pipeline, limits) = (Arc::clone(&self.faces), self.limits.decode);
+        let (faces, limits) = (self.on_a_worker(), self.limits.decode);
         let looked = self.on_worker(move || {
             let Capture { image, declared } = capture;
             let encoded = match declared.media_type {
@@ -137,7 +136,7 @@ impl VisionPool {
                 None => EncodedImage::new(image),
             };
             let decoded = capture::decode(&encoded, &limits).map_err(GatewayError::Unreadable)?;
-            work(&pipeline, &decoded)
+            work(&faces, &decoded)
         });
         looked.await
     }
@@ -155,6 +154,10 @@ impl VisionPool {
             work(&pipeline, &decoded.resampled_to_500())
         });
         looked.await
+    }
+
+    fn on_a_worker(&self) -> Faces {
+        Faces { pipeline: Arc::clone(&self.faces), places: Arc::clone(&self.places) }
     }
 
     async fn on_worker<T: Send + 'static>(
@@ -177,16 +180,23 @@ impl VisionPool {
         answered.await.map_err(|_| GatewayError::broken("a worker panicked"))?
     }
 
-    /// Once no job has begun for a while, the workers wipe what models computed last, of whoever came last; one that
-    /// is still at work does it behind that.
+    /// Once no job has begun for a while and none is under way, the workers wipe what models computed last, of whoever
+    /// came last.
     fn forget_when_idle(&self, idle: Duration) {
-        let (workers, begun) = (Arc::clone(&self.workers), Arc::clone(&self.begun));
+        let (workers, places) = (Arc::clone(&self.workers), Arc::clone(&self.places));
+        let begun = Arc::clone(&self.begun);
         let until_now = begun.fetch_add(1, Ordering::SeqCst) + 1;
         tokio::spawn(async move {
-            sleep(idle).await;
-            if begun.load(Ordering::SeqCst) == until_now {
-                workers.spawn_broadcast(|_| FacePipeline::forget());
+            loop {
+                sleep(idle).await;
+                if begun.load(Ordering::SeqCst) != until_now {
+                    return;
+                }
+                if places.available_permits() == workers.current_num_threads() {
+                    break;
+                }
             }
+            workers.spawn_broadcast(|_| FacePipeline::forget());
         });
     }
 
@@ -195,7 +205,7 @@ impl VisionPool {
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
             return Ok(place);
         }
-        let waiting = Waiting::join(&self.waiting);
+        let waiting = Counted::among(&self.waiting);
         if waiting.before >= self.limits.waiting_max {
             return Err(GatewayError::Overloaded);
         }
@@ -223,22 +233,45 @@ fn decode_finger(capture: &Capture, limits: &DecodeLimits) -> Result<GreyImage, 
     capture::decode_finger(image, &declaration, &limits).map_err(GatewayError::UnreadableFinger)
 }
 
-/// A place in the queue, left also when the caller goes away while it waits.
-pub(super) struct Waiting<'queue> {
-    queue: &'queue AtomicUsize,
-    /// How many waited already.
-    before: usize,
+/// The models for faces, on a worker and beside it.
+pub(super) struct Faces {
+    pipeline: Arc<FacePipeline>,
+    places: Arc<Semaphore>,
 }
 
-impl<'queue> Waiting<'queue> {
-    fn join(queue: &'queue AtomicUsize) -> Self {
-        Self { queue, before: queue.fetch_add(1, Ordering::SeqCst) }
+impl Faces {
+    pub fn probe(&self, picture: &DecodedImage) -> Result<Acquisition, GatewayError> {
+        let acquired = self.pipeline.probe_with(picture, || self.idle_worker());
+        acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))
+    }
+
+    pub fn enrol(&self, picture: &DecodedImage) -> Result<Acquisition, GatewayError> {
+        let acquired = self.pipeline.enrol_with(picture, || self.idle_worker());
+        acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))
+    }
+
+    /// The place of a worker that has nothing to do, so that no job is given to it: none while somebody waits for one.
+    fn idle_worker(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
     }
 }
 
-impl Drop for Waiting<'_> {
+/// One of those who wait or are let in, counted out also when it goes away before its time.
+pub(super) struct Counted<'all> {
+    all: &'all AtomicUsize,
+    /// How many were there already.
+    before: usize,
+}
+
+impl<'all> Counted<'all> {
+    fn among(all: &'all AtomicUsize) -> Self {
+        Self { all, before: all.fetch_add(1, Ordering::SeqCst) }
+    }
+}
+
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.queue.fetch_sub(1, Ordering::SeqCst);
+        self.all.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -249,11 +282,37 @@ mod tests {
     #[test]
     fn who_leaves_the_queue_is_counted_out() {
         let queue = AtomicUsize::new(0);
-        let first = Waiting::join(&queue);
-        let second = Waiting::join(&queue);
+        let first = Counted::among(&queue);
+        let second = Counted::among(&queue);
         assert_eq!((first.before, second.before), (0, 1));
         drop((first, second));
         assert_eq!(queue.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn an_idle_worker_helps_and_one_that_has_a_job_does_not() {
+        let pool = pool(0);
+        // A face too dark to be used: dlib sees it only where it runs beside `SFace`.
+        let demo = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/astronaut.png");
+        let encoded = EncodedImage::new(std::fs::read(demo).unwrap());
+        let bright = capture::decode(&encoded, &DecodeLimits::default()).unwrap();
+        let rgb = bright.rgb().iter().map(|value| value / 6).collect();
+        let dark = DecodedImage::from_rgb(bright.width(), bright.height(), rgb).unwrap();
+        let dark = Arc::new(dark);
+        let passes = async || {
+            let (faces, dark) = (pool.on_a_worker(), Arc::clone(&dark));
+            let before = pool.faces.passes();
+            let look = move || Ok([faces.probe(&dark)?, faces.enrol(&dark)?]);
+            let looked = pool.on_worker(look).await.unwrap();
+            assert!(looked.iter().all(|acquired| matches!(acquired, Acquisition::Refused(_))));
+            pool.faces.passes() - before
+        };
+        let helped = passes().await;
+        assert_eq!(pool.places.available_permits(), 2);
+        let other = pool.place().await.unwrap();
+        assert_eq!([helped, passes().await], [8, 6]);
+        drop(other);
+        assert_eq!(pool.places.available_permits(), 2);
     }
 
     /// A pool of two workers, with room for so many that wait.

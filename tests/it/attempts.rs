@@ -1,7 +1,7 @@
 //! Failures beyond one transaction: whom they count against, what follows, who ends it, and that a terminal
 //! learns nothing of it.
 
-mod alike;
+pub mod alike;
 mod faults;
 mod locks;
 mod office;

@@ -18,9 +18,11 @@ use serde::Deserialize;
 use tulga::capture::{DecodeError, DecodeLimits, DecodedImage, EncodedImage, decode};
 use tulga::domain::embedding::Making;
 use tulga::domain::quality::{QualityComponent, QualityRefusal};
-use tulga::face::{Acquisition, DetectedFace, FacePipeline, Landmarks, Point, Probe};
+use tulga::face::{Acquisition, DetectedFace, FaceError, FacePipeline, Landmarks, Point, Probe};
 use tulga::inference::{ManifestError, ModelManifest};
 use tulga::matching::{Matcher, Template};
+
+use crate::attempts::alike::{with_broken_liveness, with_liveness};
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -79,7 +81,11 @@ pub fn usable(acquisition: Acquisition) -> Probe {
 }
 
 fn refused(image: &DecodedImage) -> QualityRefusal {
-    match PIPELINE.probe(image).unwrap() {
+    refusal(PIPELINE.probe(image).unwrap())
+}
+
+fn refusal(acquisition: Acquisition) -> QualityRefusal {
+    match acquisition {
         Acquisition::Usable(probe) => panic!("{:?}", probe.quality),
         Acquisition::Refused(refusal) => refusal.cause,
     }
@@ -237,6 +243,73 @@ fn what_cannot_be_used_says_what_to_mend() {
     assert_eq!(refused(&blurred(&good, 4)), QualityRefusal::Blurred);
 }
 
+/// With another thread's help, and without.
+fn both_ways(
+    pipeline: &FacePipeline,
+    look: impl Fn(&FacePipeline, bool) -> Result<Acquisition, FaceError> + Sync,
+) -> [(Result<Acquisition, FaceError>, u64); 2] {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    [false, true].map(|is_helped| {
+        let before = pipeline.passes();
+        let acquired = pool.install(|| look(pipeline, is_helped));
+        (acquired, pipeline.passes() - before)
+    })
+}
+
+#[test]
+fn another_thread_s_help_changes_no_answer() {
+    let pipeline = with_liveness(true);
+    for vector in vectors() {
+        let picture = photograph(&vector.picture);
+        let probed = both_ways(&pipeline, |pipeline, is_helped| {
+            pipeline.probe_with(&picture, || is_helped.then_some(()))
+        });
+        let enrolled = both_ways(&pipeline, |pipeline, is_helped| {
+            pipeline.enrol_with(&picture, || is_helped.then_some(()))
+        });
+        for [alone, helped] in [probed, enrolled] {
+            assert_eq!(alone.1, helped.1, "{}", vector.picture);
+            let [alone, helped] = [alone.0, helped.0].map(|acquired| usable(acquired.unwrap()));
+            assert!(alone.liveness.is_some());
+            assert_eq!(alone.liveness, helped.liveness, "{}", vector.picture);
+            assert_eq!(alone.embedding, helped.embedding, "{}", vector.picture);
+            assert_eq!(alone.quality, helped.quality, "{}", vector.picture);
+        }
+    }
+}
+
+/// The detector's two looks and `SFace`; beside it dlib, and what is for liveness.
+#[test]
+fn without_help_nothing_is_begun_that_a_refusal_makes_needless() {
+    let dark = altered(&photograph("astronaut.png"), |_, _, value| value / 6);
+    let looked = both_ways(&with_liveness(true), |pipeline, is_helped| {
+        pipeline.probe_with(&dark, || is_helped.then_some(()))
+    });
+    let passes = looked.map(|(acquired, passes)| {
+        assert_eq!(refusal(acquired.unwrap()), QualityRefusal::TooDark);
+        passes
+    });
+    assert_eq!(passes, [3, 5]);
+}
+
+#[test]
+fn a_model_that_fails_beside_another_fails_the_picture_and_mends_no_refusal() {
+    let pipeline = with_broken_liveness();
+    let good = photograph("astronaut.png");
+    let dark = altered(&good, |_, _, value| value / 6);
+    let look = |picture: &DecodedImage| {
+        both_ways(&pipeline, |pipeline, is_helped| {
+            pipeline.probe_with(picture, || is_helped.then_some(()))
+        })
+    };
+    for (acquired, _) in look(&good) {
+        assert!(matches!(acquired, Err(FaceError::Impossible(_))), "{acquired:?}");
+    }
+    for (acquired, _) in look(&dark) {
+        assert_eq!(refusal(acquired.unwrap()), QualityRefusal::TooDark);
+    }
+}
+
 #[test]
 fn a_covered_face_is_refused() {
     let good = photograph("astronaut.png");
@@ -291,7 +364,7 @@ fn a_liveness_model_in_its_slot_scores_as_onnxruntime_does() {
         println!("skipped: no liveness models under {}; set TULGA_EVAL_DIR", data.display());
         return;
     }
-    let pipeline = with_liveness(&models);
+    let pipeline = with_minifasnet(&models);
     assert!(pipeline.has_liveness());
     for vector in vectors() {
         let probe = usable(pipeline.probe(&photograph(&vector.picture)).unwrap());
@@ -302,7 +375,7 @@ fn a_liveness_model_in_its_slot_scores_as_onnxruntime_does() {
 }
 
 /// The committed manifest with both liveness slots filled.
-fn with_liveness(models: &Path) -> FacePipeline {
+fn with_minifasnet(models: &Path) -> FacePipeline {
     let dir = tempfile::tempdir().unwrap();
     let mut manifest = fs::read_to_string(root().join("models/manifest.toml")).unwrap();
     for name in ["sface.onnx", "dlib.onnx", "yunet.onnx"] {

@@ -89,8 +89,8 @@ mod onnx {
     }
 }
 
-/// A model whose three classes are the mean blue, green and red of a face: which is the greatest is sure.
-fn mean_colour() -> Vec<u8> {
+/// A model of the mean blue, green and red of a face, and what becomes of them last.
+fn mean_colour(last: &str) -> Vec<u8> {
     use onnx::{Graph, Model, Named, Node, Operators, Shape, Side, Tensor, Type};
     let named = |name: &str, sides: &[i64]| Named {
         name: name.into(),
@@ -110,7 +110,7 @@ fn mean_colour() -> Vec<u8> {
         nodes: vec![
             node("GlobalAveragePool", "picture", "mean"),
             node("Flatten", "mean", "flat"),
-            node("Softmax", "flat", "classes"),
+            node(last, "flat", "classes"),
         ],
         name: "mean colour".into(),
         inputs: vec![named("picture", &[1, 3, 80, 80])],
@@ -120,8 +120,18 @@ fn mean_colour() -> Vec<u8> {
         .encode_to_vec()
 }
 
-/// The committed models, and one for liveness by which skin, which is more red than blue, is alive or is not.
-fn with_liveness(skin_is_alive: bool) -> FacePipeline {
+/// The committed models, and one for liveness by which skin, which is more red than blue, is alive or is not: of
+/// the three classes, the mean colours, which is the greatest is sure.
+pub fn with_liveness(skin_is_alive: bool) -> FacePipeline {
+    with_liveness_by(&mean_colour("Softmax"), if skin_is_alive { 2 } else { 0 })
+}
+
+/// With a model for liveness whose classes are no probabilities.
+pub fn with_broken_liveness() -> FacePipeline {
+    with_liveness_by(&mean_colour("Relu"), 2)
+}
+
+fn with_liveness_by(model: &[u8], live_class: usize) -> FacePipeline {
     let dir = tempfile::tempdir().unwrap();
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
     let mut manifest = fs::read_to_string(models.join("manifest.toml")).unwrap();
@@ -129,14 +139,12 @@ fn with_liveness(skin_is_alive: bool) -> FacePipeline {
         let absolute = format!("path = \"{}\"", models.join(name).display());
         manifest = manifest.replace(&format!("path = \"{name}\""), &absolute);
     }
-    let model = mean_colour();
-    fs::write(dir.path().join("colour.onnx"), &model).unwrap();
-    let live_class = if skin_is_alive { 2 } else { 0 };
+    fs::write(dir.path().join("colour.onnx"), model).unwrap();
     let slot = format!(
         "\n[[liveness]]\nside_px = 80\ncrop_scale = 1.0\nlive_class = {live_class}\n\n\
          [liveness.file]\npath = \"colour.onnx\"\nsha256 = \"{}\"\norigin = \"test\"\n\
          licence = \"Apache-2.0\"\ncolour = \"bgr\"\nrange = [0.0, 255.0]\n",
-        sha256(&model).hex()
+        sha256(model).hex()
     );
     manifest.push_str(&slot);
     fs::write(dir.path().join("manifest.toml"), manifest).unwrap();
