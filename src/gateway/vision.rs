@@ -17,7 +17,8 @@ use crate::capture::{
 use crate::face::{Acquisition, FacePipeline};
 use crate::fingerprint::FingerprintPipeline;
 
-/// How long the workers keep the memory that they ran models in, from the beginning of the last job.
+/// How long the workers keep what models computed last, from the beginning of the last job; then as long again while one
+/// is under way.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// How the pool is bounded.
@@ -27,7 +28,7 @@ pub struct VisionLimits {
     pub workers: usize,
     /// Longest wait for a place.
     pub queue_wait: Duration,
-    /// Most jobs that wait, and most verifications beyond those at work.
+    /// Most verifications that are let in beyond one a worker; so many of all jobs as are let in may wait.
     pub waiting_max: usize,
     /// Bounds of a picture.
     pub decode: DecodeLimits,
@@ -128,7 +129,7 @@ impl VisionPool {
         capture: Capture,
         work: impl FnOnce(&Faces, &DecodedImage) -> Result<T, GatewayError> + Send + 'static,
     ) -> Result<T, GatewayError> {
-        let (faces, limits) = (self.on_a_worker(), self.limits.decode);
+        let (faces, limits) = (Faces::of(self), self.limits.decode);
         let looked = self.on_worker(move || {
             let Capture { image, declared } = capture;
             let encoded = match declared.media_type {
@@ -154,10 +155,6 @@ impl VisionPool {
             work(&pipeline, &decoded.resampled_to_500())
         });
         looked.await
-    }
-
-    fn on_a_worker(&self) -> Faces {
-        Faces { pipeline: Arc::clone(&self.faces), places: Arc::clone(&self.places) }
     }
 
     async fn on_worker<T: Send + 'static>(
@@ -206,7 +203,8 @@ impl VisionPool {
             return Ok(place);
         }
         let waiting = Counted::among(&self.waiting);
-        if waiting.before >= self.limits.waiting_max {
+        // Whoever was let in may wait: a place may be that of one who only helps.
+        if waiting.before >= self.verifications_max() {
             return Err(GatewayError::Overloaded);
         }
         match tokio::time::timeout(self.limits.queue_wait, places.acquire_owned()).await {
@@ -240,6 +238,10 @@ pub(super) struct Faces {
 }
 
 impl Faces {
+    fn of(pool: &VisionPool) -> Self {
+        Self { pipeline: Arc::clone(&pool.faces), places: Arc::clone(&pool.places) }
+    }
+
     pub fn probe(&self, picture: &DecodedImage) -> Result<Acquisition, GatewayError> {
         let acquired = self.pipeline.probe_with(picture, || self.idle_worker());
         acquired.map_err(|cause| GatewayError::internal("face pipeline", cause))
@@ -300,7 +302,7 @@ mod tests {
         let dark = DecodedImage::from_rgb(bright.width(), bright.height(), rgb).unwrap();
         let dark = Arc::new(dark);
         let passes = async || {
-            let (faces, dark) = (pool.on_a_worker(), Arc::clone(&dark));
+            let (faces, dark) = (Faces::of(&pool), Arc::clone(&dark));
             let before = pool.faces.passes();
             let look = move || Ok([faces.probe(&dark)?, faces.enrol(&dark)?]);
             let looked = pool.on_worker(look).await.unwrap();
@@ -312,6 +314,23 @@ mod tests {
         let other = pool.place().await.unwrap();
         assert_eq!([helped, passes().await], [8, 6]);
         drop(other);
+        assert_eq!(pool.places.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_job_is_not_refused_for_a_place_that_only_helps() {
+        let pool = pool(0);
+        let first = pool.place().await.unwrap();
+        let helper = Faces::of(&pool).idle_worker();
+        assert!(helper.is_some());
+        let second = pool.on_worker(|| Ok(()));
+        let help_ends = async {
+            sleep(Duration::from_millis(20)).await;
+            drop(helper);
+        };
+        let (second, ()) = tokio::join!(second, help_ends);
+        second.unwrap();
+        drop(first);
         assert_eq!(pool.places.available_permits(), 2);
     }
 
