@@ -49,6 +49,8 @@ mod strip;
 #[cfg(test)]
 pub(super) mod tests;
 mod trunk;
+#[cfg(test)]
+mod twice;
 mod winograd;
 
 use std::cell::Cell;
@@ -73,7 +75,11 @@ use trunk::{Scratch, Trunk};
 /// The graph with its trunk as one operator; nothing where the processor has no vectors for it, or
 /// the graph no trunk.
 pub(super) fn rewrite(model: &TypedModel, isa: Isa) -> TractResult<Option<TypedModel>> {
-    let Some(vectors) = Vectors::of(isa) else { return Ok(None) };
+    Vectors::of(isa).map_or(Ok(None), |vectors| rewrite_for(model, vectors))
+}
+
+/// The same for vectors that there are.
+fn rewrite_for(model: &TypedModel, vectors: Vectors) -> TractResult<Option<TypedModel>> {
     let Some(Found { program, entry, exports }) = rewrite::find(model)? else { return Ok(None) };
     let trunk = RunTrunk(Arc::new(Trunk::pack(program, vectors)));
     let needed = needed(model, entry, &exports);

@@ -235,7 +235,6 @@ impl TypedOp for RunRow {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::isa::Isa;
     use super::*;
 
     /// As a file holds them: bytes, and for each block a step and a zero point.
@@ -270,12 +269,11 @@ mod tests {
                 .chunks(depth)
                 .map(|line| line.iter().zip(&row).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum())
                 .collect();
-            for isa in Isa::ALL {
-                let Some(vectors) = Vectors::of(isa) else { continue };
+            for vectors in Vectors::all() {
                 let mut output = vec![0.0; steps.rows()];
                 dispatch(vectors, Product { row: &row, steps: &steps, output: &mut output });
                 for (ours, exact) in output.iter().zip(&exact) {
-                    prop_assert!((f64::from(*ours) - exact).abs() <= 1e-4, "{ours} {exact} {isa}");
+                    prop_assert!((f64::from(*ours) - exact).abs() <= 1e-4, "{ours} {exact} {vectors:?}");
                 }
             }
         }
@@ -305,9 +303,8 @@ mod tests {
     fn sface_s_last_layer_is_read_as_bytes() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/sface.onnx");
         let graph = super::super::super::model::graph_of(&path, [1, 3, 112, 112]);
-        for isa in Isa::ALL.into_iter().filter(|isa| *isa != Isa::Plain && isa.is_present()) {
-            let fast = super::super::rewrite(&graph, isa).unwrap().unwrap();
-            assert!(fast.nodes.iter().any(TypedNode::op_is::<RunRow>), "{isa}");
+        for (vectors, fast) in super::super::tests::rewritten(&graph) {
+            assert!(fast.nodes.iter().any(TypedNode::op_is::<RunRow>), "{vectors}");
         }
     }
 }

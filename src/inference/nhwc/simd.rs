@@ -25,6 +25,8 @@ use std::arch::x86_64::{
 
 use super::super::isa::Isa;
 use super::memory::CACHE_LINE;
+#[cfg(test)]
+use super::twice::Twice;
 
 /// Work that is done with one kind of vector.
 pub(super) trait Kernel {
@@ -39,6 +41,9 @@ pub(super) enum Vectors {
     Avx2(Avx2),
     /// AVX-512F, AVX2 and FMA.
     Avx512(Avx512),
+    /// AVX2 and FMA, as wide as AVX-512.
+    #[cfg(test)]
+    Twice(Twice),
 }
 
 impl Vectors {
@@ -51,11 +56,21 @@ impl Vectors {
         }
     }
 
+    /// Of each width: where the processor lacks AVX-512, its registers are made of AVX2's.
+    #[cfg(test)]
+    pub(super) fn all() -> Vec<Self> {
+        let narrow = Self::of(Isa::Avx2);
+        let wide = Self::of(Isa::Avx512).or(narrow.map(|_| Self::Twice(Twice(Avx2(())))));
+        narrow.into_iter().chain(wide).collect()
+    }
+
     /// How many output channels one block of the matrix kernel makes: two registers.
     pub(super) const fn block(self) -> usize {
         match self {
             Self::Avx2(_) => 2 * Avx2::LEN,
             Self::Avx512(_) => 2 * Avx512::LEN,
+            #[cfg(test)]
+            Self::Twice(_) => 2 * Twice::LEN,
         }
     }
 }
@@ -67,6 +82,9 @@ pub(super) fn dispatch(vectors: Vectors, kernel: impl Kernel) {
         Vectors::Avx512(simd) => unsafe { with_avx512(simd, kernel) },
         // SAFETY: an `Avx2` is made in `Vectors::of` only, where the processor was asked.
         Vectors::Avx2(simd) => unsafe { with_avx2(simd, kernel) },
+        #[cfg(test)]
+        // SAFETY: a `Twice` is made of an `Avx2`, in `Vectors::all` only and where there is one.
+        Vectors::Twice(simd) => unsafe { with_avx2(simd, kernel) },
     }
 }
 
@@ -91,7 +109,7 @@ fn with_avx512(simd: Avx512, kernel: impl Kernel) {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn with_avx2(simd: Avx2, kernel: impl Kernel) {
+fn with_avx2(simd: impl Simd, kernel: impl Kernel) {
     kernel.run(simd);
 }
 

@@ -1,5 +1,4 @@
-//! Graphs through the rewrite, against tract's plain operators, with every kind of vector that this
-//! processor has.
+//! Graphs through the rewrite, against tract's plain operators, with vectors of every width.
 
 use proptest::prelude::*;
 use tract_onnx::tract_core::ops::array::{Pad, PadMode};
@@ -12,7 +11,8 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::super::isa::Isa;
 use super::super::prelu::PRelu;
-use super::{forget, remembers, rewrite};
+use super::simd::Vectors;
+use super::{forget, remembers, rewrite, rewrite_for};
 
 /// A graph that is made operator by operator, with constants drawn from a seed.
 pub(super) struct Graph {
@@ -137,7 +137,7 @@ impl Graph {
         self.wire(MaxPool { pool_spec, with_index_outputs: None }, &[x])
     }
 
-    /// Runs it plain and rewritten, with the vectors that there are, and compares; nothing that the
+    /// Runs it plain and rewritten, for vectors of every width, and compares; nothing that the
     /// trunk knows may be left to the plain operators.
     #[track_caller]
     pub(super) fn check(self, outputs: &[OutletId], length: usize) {
@@ -155,8 +155,7 @@ impl Graph {
             model.into_optimized().unwrap().into_runnable().unwrap().run(input.clone()).unwrap()
         };
         let plain = run(self.model.clone());
-        for isa in [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.is_present()) {
-            let fast = rewrite(&self.model, isa).unwrap().unwrap();
+        for (vectors, fast) in rewritten(&self.model) {
             assert_eq!(plain_left(&fast), Vec::<String>::new());
             for (plain, fast) in plain.iter().zip(run(fast)) {
                 assert_eq!(plain.shape(), fast.shape());
@@ -164,11 +163,17 @@ impl Graph {
                 let plain = plain.to_plain_array_view::<f32>().unwrap();
                 for (place, (plain, fast)) in plain.iter().zip(fast.iter()).enumerate() {
                     let far = (plain - fast).abs() > difference_max;
-                    assert!(!far, "{isa}: {fast}, not {plain}, at {place}");
+                    assert!(!far, "{vectors}: {fast}, not {plain}, at {place}");
                 }
             }
         }
     }
+}
+
+/// The graph with its trunk as one operator, for vectors of every width.
+pub(in super::super) fn rewritten(model: &TypedModel) -> Vec<(String, TypedModel)> {
+    let fast = |vectors| rewrite_for(model, vectors).unwrap().unwrap();
+    Vectors::all().into_iter().map(|vectors| (format!("{vectors:?}"), fast(vectors))).collect()
 }
 
 /// Weights of this size keep the sum of so many products near one.

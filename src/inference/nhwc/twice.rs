@@ -1,0 +1,106 @@
+//! Registers as wide as those of AVX-512, each made of two of AVX2: what tests run where a processor lacks the
+//! former. So tiles, blocks and strips of that width are seen to be right on a machine that cannot use them.
+#![expect(clippy::inline_always, reason = "registers do not cross a call")]
+
+use super::simd::{Avx2, Avx512, Simd};
+
+/// Sixteen numbers in two registers, and the tiles of [`Avx512`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Twice(pub(super) Avx2);
+
+impl Simd for Twice {
+    type V = [<Avx2 as Simd>::V; 2];
+    type Array = <Avx512 as Simd>::Array;
+    type Bytes = <Avx512 as Simd>::Bytes;
+    const LEN: usize = Avx512::LEN;
+    const ROWS: usize = Avx512::ROWS;
+
+    #[inline(always)]
+    fn vectors(numbers: &[f32]) -> &[Self::Array] {
+        Avx512::vectors(numbers)
+    }
+
+    #[inline(always)]
+    fn vectors_mut(numbers: &mut [f32]) -> &mut [Self::Array] {
+        Avx512::vectors_mut(numbers)
+    }
+
+    #[inline(always)]
+    fn bytes(numbers: &[i8]) -> &[Self::Bytes] {
+        Avx512::bytes(numbers)
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &Self::Bytes) -> Self::V {
+        let halves = from.as_chunks().0;
+        [self.0.load_bytes(&halves[0]), self.0.load_bytes(&halves[1])]
+    }
+
+    #[inline(always)]
+    fn load(self, from: &Self::Array) -> Self::V {
+        let halves = from.as_chunks().0;
+        [self.0.load(&halves[0]), self.0.load(&halves[1])]
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut Self::Array, [low, high]: Self::V) {
+        let halves = to.as_chunks_mut().0;
+        self.0.store(&mut halves[0], low);
+        self.0.store(&mut halves[1], high);
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::V {
+        [self.0.splat(value); 2]
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        [self.0.mul_add(a[0], b[0], c[0]), self.0.mul_add(a[1], b[1], c[1])]
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.0.add(a[0], b[0]), self.0.add(a[1], b[1])]
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.0.mul(a[0], b[0]), self.0.mul(a[1], b[1])]
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.0.max(a[0], b[0]), self.0.max(a[1], b[1])]
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.0.min(a[0], b[0]), self.0.min(a[1], b[1])]
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.0.div(a[0], b[0]), self.0.div(a[1], b[1])]
+    }
+
+    #[inline(always)]
+    fn prelu(self, x: Self::V, slope: Self::V) -> Self::V {
+        [self.0.prelu(x[0], slope[0]), self.0.prelu(x[1], slope[1])]
+    }
+
+    #[inline(always)]
+    fn round(self, x: Self::V) -> Self::V {
+        [self.0.round(x[0]), self.0.round(x[1])]
+    }
+
+    #[inline(always)]
+    fn scale(self, x: Self::V, n: Self::V) -> Self::V {
+        [self.0.scale(x[0], n[0]), self.0.scale(x[1], n[1])]
+    }
+
+    #[inline(always)]
+    fn total(self, [low, high]: Self::V) -> f32 {
+        self.0.total(self.0.add(low, high))
+    }
+}
