@@ -45,7 +45,7 @@ def driver():
 
 def vectors():
     """The kinds of vectors that the processor has, the widest first."""
-    known = {"avx512": "avx512f", "avx2": "avx2"}
+    known = {"amx": "amx_bf16", "avx512": "avx512f", "avx2": "avx2"}
     flags = Path("/proc/cpuinfo").read_text().split()
     return [isa for isa, flag in known.items() if flag in flags] or ["plain"]
 
@@ -265,7 +265,7 @@ def main():
     arguments.add_argument("--leader", type=Path, default=os.environ.get("TULGA_LEADER"))
     arguments.add_argument("--prints", type=Path, help="folder with pictures of fingers")
     arguments.add_argument("--sizes", default="320x320,512x512", help="for --leader: rows x columns")
-    arguments.add_argument("--isa", help="avx512, avx2, plain; with commas. Without it, what there is")
+    arguments.add_argument("--isa", help="amx, avx512, avx2, plain; with commas. Without it, what there is")
     arguments.add_argument("--rounds", type=int, default=12, help="turns, of ten runs each")
     arguments.add_argument("--only", default="", help="part of a model's name")
     arguments.add_argument("--program", help="the Rust side, if it has been built already")

@@ -98,7 +98,7 @@ fn milliseconds(model: &Model, picture: &[f32]) -> String {
 fn peak(isa: Isa) -> f64 {
     let turns = (0..TURNS).map(|_| match isa {
         // SAFETY: the model would not have been compiled where the instructions are missing.
-        Isa::Avx512 => unsafe { products_avx512() },
+        Isa::Avx512 | Isa::Amx => unsafe { products_avx512() },
         // SAFETY: as above.
         Isa::Avx2 => unsafe { products_avx2() },
         Isa::Plain => f64::NAN,

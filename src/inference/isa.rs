@@ -12,6 +12,8 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512F.
     Avx512,
+    /// The same with AMX for products of bf16, as far as the system grants it to this process.
+    Amx,
 }
 
 /// A word in `TULGA_ISA` that this processor cannot follow.
@@ -19,7 +21,7 @@ pub enum Isa {
 #[non_exhaustive]
 pub enum IsaError {
     /// No such word.
-    #[error("TULGA_ISA is {0:?}; it may be plain, avx2 or avx512")]
+    #[error("TULGA_ISA is {0:?}; it may be plain, avx2, avx512 or amx")]
     Unknown(String),
     /// The processor lacks the instructions.
     #[error("TULGA_ISA is {0}, which this processor has not")]
@@ -28,7 +30,7 @@ pub enum IsaError {
 
 impl Isa {
     /// Every one, from the simplest on.
-    pub const ALL: [Self; 3] = [Self::Plain, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Avx2, Self::Avx512, Self::Amx];
 
     /// What the environment variable `TULGA_ISA` forces, or else the best that this processor has.
     ///
@@ -68,8 +70,10 @@ impl Isa {
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Self::Avx2.is_present() && is_x86_feature_detected!("avx512f"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Self::Avx512.is_present() && super::nhwc::has_tiles(),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            Self::Avx2 | Self::Avx512 | Self::Amx => false,
         }
     }
 
@@ -91,6 +95,7 @@ impl Isa {
             Self::Plain => "plain",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
         }
     }
 }

@@ -10,6 +10,8 @@
 //! feeds many multiplications. Bias, residual and activation are applied before the sums leave the
 //! registers. Weights are **packed** in the order in which the tile reads them.
 //!
+//! Where the processor has tiles of its own (AMX), those multiply instead ([`super::pieces`]).
+//!
 //! Pixels are taken in chunks whose input stays in the second-level cache while all the channels of
 //! the output are made of it. A 1×1 convolution may be done in part: some output channels, or some of
 //! the numbers that they are made of ([`Part`]).
@@ -23,17 +25,25 @@ use std::ops::Range;
 
 use super::curve::Curve;
 use super::memory::{Aligned, View, ViewMut};
-use super::simd::{Kernel, Simd};
+use super::pieces::{Pieces, Tiled};
+use super::simd::{Kernel, Simd, Vectors, dispatch};
+use super::tiles;
 
 /// Weights of a dense convolution, packed, with what follows the product.
 #[derive(Debug)]
 pub(super) struct Matrix {
-    weights: Aligned,
+    weights: Weights,
     follow: Follow,
     /// Runs a pixel: one a kernel row, or one a position of the kernel.
     runs: usize,
     /// Numbers a run.
     depth: usize,
+}
+
+#[derive(Debug)]
+enum Weights {
+    Numbers(Aligned),
+    Pieces(Pieces),
 }
 
 /// What follows a sum, for each output channel as it is stored.
@@ -45,15 +55,31 @@ pub(super) struct Follow {
 }
 
 impl Matrix {
-    /// Packs weights: `weight(output channel as stored, run, position)`.
-    ///
-    /// `block` is the count of output channels that one tile makes.
+    /// Packs weights, `weight(output channel as stored, run, position)`, for so many pixels: in pieces where there
+    /// are tiles and they are worth it.
     pub(super) fn pack(
         [runs, depth]: [usize; 2],
-        block: usize,
+        vectors: Vectors,
+        pixels: usize,
         weight: impl Fn(usize, usize, usize) -> f32,
         follow: Follow,
     ) -> Self {
+        let width = follow.bias.as_slice().len();
+        if vectors.have_tiles() && Pieces::is_worth([runs, depth], width, pixels) {
+            let weights = Weights::Pieces(Pieces::pack(width, [runs, depth], weight));
+            return Self { weights, follow, runs, depth };
+        }
+        Self::pack_numbers([runs, depth], vectors, weight, follow)
+    }
+
+    /// Packs weights as they are.
+    pub(super) fn pack_numbers(
+        [runs, depth]: [usize; 2],
+        vectors: Vectors,
+        weight: impl Fn(usize, usize, usize) -> f32,
+        follow: Follow,
+    ) -> Self {
+        let block = vectors.block();
         let width = follow.bias.as_slice().len();
         // Behind the last block there are zeros, which are fetched ahead.
         let len = width * runs * depth + block * FETCHED_AHEAD;
@@ -67,7 +93,8 @@ impl Matrix {
             }
         }
         packed.resize(len, 0.0);
-        Self { weights: Aligned::from_slice(&packed), follow, runs, depth }
+        let weights = Weights::Numbers(Aligned::from_slice(&packed));
+        Self { weights, follow, runs, depth }
     }
 
     /// The whole of it.
@@ -85,22 +112,34 @@ impl Matrix {
         self.depth
     }
 
-    /// The block of output channels that begins at `first`.
+    /// The block of output channels that begins at `first`, of weights that are numbers.
     #[inline(always)]
     pub(super) fn block<S: Simd, const WIDE: usize>(&self, first: usize) -> Block<'_, S, WIDE> {
         let panel = self.runs * self.depth;
-        let weights = S::vectors(&self.weights.as_slice()[first * panel..]).as_chunks().0;
+        let numbers = match &self.weights {
+            Weights::Numbers(numbers) => &numbers.as_slice()[first * panel..],
+            Weights::Pieces(_) => &[],
+        };
+        let weights = S::vectors(numbers).as_chunks().0;
+        Block {
+            weights: &weights[..panel],
+            later: &weights[FETCHED_AHEAD..][..panel],
+            depth: self.depth,
+            ending: self.ending(first),
+        }
+    }
+
+    /// What follows the sums of the block that begins at `first`.
+    #[inline(always)]
+    pub(super) fn ending<S: Simd, const WIDE: usize>(&self, first: usize) -> Ending<'_, S, WIDE> {
         let Follow { bias, slope, curve } = &self.follow;
         let channels = |numbers: &'_ Aligned| first..numbers.as_slice().len();
         let bias = S::vectors(&bias.as_slice()[channels(bias)]);
         let slope = slope.as_ref().map(|slope| S::vectors(&slope.as_slice()[channels(slope)]));
-        Block {
-            weights: &weights[..panel],
-            later: &weights[FETCHED_AHEAD..][..panel],
+        Ending {
             bias: &bias[..WIDE],
             slope: slope.map(|slope| &slope[..WIDE]),
             curve: *curve,
-            depth: self.depth,
             first,
             place: first,
         }
@@ -125,28 +164,41 @@ pub(super) struct Block<'a, S: Simd, const WIDE: usize> {
     pub(super) weights: &'a [[S::Array; WIDE]],
     /// The weights [`FETCHED_AHEAD`] positions later, at the end those of the block behind it.
     later: &'a [[S::Array; WIDE]],
-    bias: &'a [S::Array],
-    slope: Option<&'a [S::Array]>,
-    curve: Option<Curve>,
     depth: usize,
-    /// Its first channel, and where that is written in a pixel.
-    first: usize,
-    place: usize,
+    pub(super) ending: Ending<'a, S, WIDE>,
 }
 
 impl<S: Simd, const WIDE: usize> Block<'_, S, WIDE> {
     /// The same, for a part.
     #[inline(always)]
     fn part(self, part: &Part) -> Self {
-        let slope = if part.ends { self.slope } else { None };
-        let curve = if part.ends { self.curve } else { None };
+        let ending = self.ending.part(part);
         if part.positions.len() == self.depth {
-            return Self { slope, curve, place: self.first - part.channels.start, ..self };
+            return Self { ending, ..self };
         }
         let weights = &self.weights[part.positions.clone()];
         let later = &self.later[part.positions.clone()];
-        let place = self.first - part.channels.start;
-        Self { weights, later, slope, curve, depth: weights.len(), place, ..self }
+        Self { weights, later, depth: weights.len(), ending }
+    }
+}
+
+/// What follows the sums of `WIDE` registers of output channels.
+pub(super) struct Ending<'a, S: Simd, const WIDE: usize> {
+    bias: &'a [S::Array],
+    slope: Option<&'a [S::Array]>,
+    curve: Option<Curve>,
+    /// Its first channel, and where that is written in a pixel.
+    first: usize,
+    place: usize,
+}
+
+impl<S: Simd, const WIDE: usize> Ending<'_, S, WIDE> {
+    /// The same, for a part.
+    #[inline(always)]
+    pub(super) fn part(self, part: &Part) -> Self {
+        let slope = if part.ends { self.slope } else { None };
+        let curve = if part.ends { self.curve } else { None };
+        Self { slope, curve, place: self.first - part.channels.start, ..self }
     }
 
     /// Sums that hold the bias.
@@ -157,7 +209,7 @@ impl<S: Simd, const WIDE: usize> Block<'_, S, WIDE> {
 
     /// Sums that go on from what is in the output.
     #[inline(always)]
-    fn go_on<const ROWS: usize>(
+    pub(super) fn go_on<const ROWS: usize>(
         &self,
         simd: S,
         pixels: &[Pixel],
@@ -173,7 +225,7 @@ impl<S: Simd, const WIDE: usize> Block<'_, S, WIDE> {
 
     /// Bends what the pixels' sums were written to.
     #[inline(always)]
-    fn bend(&self, simd: S, pixels: &[Pixel], output: &mut [f32]) {
+    pub(super) fn bend(&self, simd: S, pixels: &[Pixel], output: &mut [f32]) {
         if let Some(curve) = self.curve {
             for pixel in pixels {
                 let place = &mut output[pixel.output + self.place..][..WIDE * S::LEN];
@@ -226,9 +278,18 @@ impl<S: Simd, const WIDE: usize> Block<'_, S, WIDE> {
 /// Where one output pixel's numbers are.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pixel {
-    input: usize,
-    residual: usize,
-    output: usize,
+    pub(super) input: usize,
+    pub(super) residual: usize,
+    pub(super) output: usize,
+}
+
+/// Memory that products use again.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// The chunk's pixels,
+    pub(super) pixels: Vec<Pixel>,
+    /// and what they are made of, in pieces.
+    pub(super) pieces: Aligned<u16>,
 }
 
 /// A dense convolution over `height` × `width` output pixels.
@@ -243,8 +304,24 @@ pub(super) struct Dense<'a> {
     pub(super) output: ViewMut<'a>,
     pub(super) height: usize,
     pub(super) width: usize,
-    /// Scratch: the chunk's pixels.
-    pub(super) pixels: &'a mut Vec<Pixel>,
+    /// Scratch.
+    pub(super) room: &'a mut Room,
+}
+
+impl Dense<'_> {
+    /// Makes it, with what its weights were packed for.
+    pub(super) fn make(self, vectors: Vectors) {
+        match (&self.matrix.weights, vectors) {
+            (Weights::Pieces(pieces), Vectors::Amx(amx)) => {
+                tiles::dispatch(amx, Tiled(self, pieces));
+            }
+            #[cfg(test)]
+            (Weights::Pieces(pieces), Vectors::TwiceTiled(twice)) => {
+                tiles::TileKernel::run(Tiled(self, pieces), twice);
+            }
+            _ => dispatch(vectors, self),
+        }
+    }
 }
 
 impl Kernel for Dense<'_> {
@@ -273,11 +350,11 @@ impl Kernel for Dense<'_> {
 impl Dense<'_> {
     /// Notes where each pixel of a chunk reads and writes.
     #[inline(always)]
-    fn locate(&mut self, chunk: Range<usize>) {
+    pub(super) fn locate(&mut self, chunk: Range<usize>) {
         let (mut y, mut x) = (chunk.start / self.width, chunk.start % self.width);
-        self.pixels.clear();
+        self.room.pixels.clear();
         for _ in chunk {
-            self.pixels.push(Pixel {
+            self.room.pixels.push(Pixel {
                 input: y * self.stride[0] * self.input.row + x * self.stride[1] * self.input.pixel,
                 residual: self.residual.map_or(0, |view| y * view.row + x * view.pixel),
                 output: y * self.output.row + x * self.output.pixel,
@@ -299,7 +376,7 @@ impl Dense<'_> {
             residual: if self.part.begins { self.residual } else { None },
             begins: self.part.begins,
         };
-        let mut rest = self.pixels.as_slice();
+        let mut rest = self.room.pixels.as_slice();
         for left in (1..=rest.len().div_ceil(S::ROWS)).rev() {
             let (pixels, after) = rest.split_at(rest.len().div_ceil(left));
             rest = after;
@@ -312,7 +389,7 @@ impl Dense<'_> {
                 } };
             }
             tile!(1 2 3 4 5 6 7 8 9 10 11 12);
-            block.bend(simd, pixels, self.output.data);
+            block.ending.bend(simd, pixels, self.output.data);
         }
     }
 }
@@ -333,9 +410,9 @@ fn tile<S: Simd, const ROWS: usize, const WIDE: usize>(
     pixels: &[Pixel],
     output: &mut [f32],
 ) {
-    let pixels = &pixels[..ROWS];
+    let (pixels, ending) = (&pixels[..ROWS], &block.ending);
     let mut sums =
-        if terms.begins { block.begin::<ROWS>(simd) } else { block.go_on(simd, pixels, output) };
+        if terms.begins { ending.begin::<ROWS>(simd) } else { ending.go_on(simd, pixels, output) };
     let panels = block.weights.chunks_exact(block.depth).zip(block.later.chunks_exact(block.depth));
     for (start, (weights, later)) in terms.starts.iter().zip(panels) {
         let depth = weights.len();
@@ -360,7 +437,7 @@ fn tile<S: Simd, const ROWS: usize, const WIDE: usize>(
         (*residual, *place) = (pixel.residual, pixel.output);
     }
     let residual = terms.residual.as_ref().map(|view| (view, residuals));
-    block.finish(simd, sums, residual, output, places);
+    ending.finish(simd, sums, residual, output, places);
 }
 
 /// How many positions before they are needed weights are fetched. Together they are more than the second-level

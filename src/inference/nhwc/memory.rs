@@ -1,6 +1,6 @@
 //! Where the numbers lie: aligned memory, and windows into it.
 
-use zeroize::Zeroize as _;
+use zeroize::Zeroize;
 
 /// How many channels are stored together: the count of channels is rounded up to a multiple, and
 /// what is added holds zeros. One AVX-512 register, two of AVX2.
@@ -13,32 +13,32 @@ pub(super) const fn padded(channels: usize) -> usize {
 
 /// Numbers that begin at a cache line, so that no vector load straddles two.
 #[derive(Debug, Default)]
-pub(super) struct Aligned {
-    store: Vec<f32>,
+pub(super) struct Aligned<T: Zeroize = f32> {
+    store: Vec<T>,
     start: usize,
     len: usize,
 }
 
-impl Drop for Aligned {
+impl<T: Zeroize> Drop for Aligned<T> {
     fn drop(&mut self) {
         // What is left in it was made of somebody's face.
         self.store.zeroize();
     }
 }
 
-impl Aligned {
+impl<T: Zeroize + Copy + Default> Aligned<T> {
     /// A copy of `numbers`.
-    pub(super) fn from_slice(numbers: &[f32]) -> Self {
+    pub(super) fn from_slice(numbers: &[T]) -> Self {
         let mut aligned = Self::default();
         aligned.resize(numbers.len()).copy_from_slice(numbers);
         aligned
     }
 
     /// Room for `len` numbers, which hold whatever was there before; it keeps its greatest size.
-    pub(super) fn resize(&mut self, len: usize) -> &mut [f32] {
+    pub(super) fn resize(&mut self, len: usize) -> &mut [T] {
         if self.len < len {
             self.store.zeroize();
-            self.store = vec![0.0; len + CACHE_LINE / size_of::<f32>()];
+            self.store = vec![T::default(); len + CACHE_LINE / size_of::<T>()];
             let start = self.store.as_ptr().align_offset(CACHE_LINE);
             // Nobody promises that an offset is found; unaligned memory is slower, not wrong.
             self.start = if start < CACHE_LINE { start } else { 0 };
@@ -48,7 +48,7 @@ impl Aligned {
     }
 
     /// All that there is room for.
-    pub(super) fn as_slice(&self) -> &[f32] {
+    pub(super) fn as_slice(&self) -> &[T] {
         self.store.get(self.start..self.start + self.len).unwrap_or_default()
     }
 }

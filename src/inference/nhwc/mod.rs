@@ -14,7 +14,8 @@
 //!   written where they lie, repeated pixels are treated once, YuNet's narrow heads side by side.
 //! - **Stages** ([`plan`]): steps that read row for row what the step before them wrote go through a
 //!   picture strip by strip, within the second-level cache.
-//! - **Kernels**: dense convolutions as implicit matrix products ([`matrix`]), the first one straight
+//! - **Kernels**: dense convolutions as implicit matrix products ([`matrix`]), where there are tiles
+//!   of AMX by those ([`pieces`], [`tiles`]), the first one straight
 //!   from the planes ([`planar`]), those of 3×3 with fewer products ([`winograd`]), depthwise ones ([`depthwise`]), the pair of a 1×1 and a depthwise
 //!   one ([`strip`]), two 1×1 with many channels between ([`pair`]), norms ([`norm`]), curves
 //!   ([`curve`]), and what only moves or adds ([`simple`]); written once, for the vectors of [`simd`].
@@ -38,6 +39,7 @@ mod packed;
 mod pair;
 mod patterns;
 mod pending;
+mod pieces;
 mod plan;
 mod planar;
 mod program;
@@ -48,6 +50,7 @@ mod simple;
 mod strip;
 #[cfg(test)]
 pub(super) mod tests;
+mod tiles;
 mod trunk;
 #[cfg(test)]
 mod twice;
@@ -70,6 +73,7 @@ use simd::Vectors;
 
 pub(super) use simd::leave_wide_registers;
 use simple::Order;
+pub(super) use tiles::has_tiles;
 use trunk::{Scratch, Trunk};
 
 /// The graph with its trunk as one operator; nothing where the processor has no vectors for it, or

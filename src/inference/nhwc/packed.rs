@@ -6,6 +6,7 @@ use super::matrix::{Follow, Matrix};
 use super::memory::{Aligned, Extent, Layout, padded};
 use super::norm::Scales;
 use super::pair::Pair;
+use super::pieces::Pieces;
 use super::planar::Planes;
 use super::program::{Activation, Convolution, Norm, Program, Step, Value, Work};
 use super::simd::Vectors;
@@ -149,16 +150,25 @@ pub(super) fn pack_work(program: &Program, step: &Step, vectors: Vectors) -> Pac
     let input = step.inputs.first().copied().unwrap_or(usize::MAX);
     let from = program.extent(input);
     let to = program.extent(step.output);
+    let pixels = to.height * to.width;
     let lanes = || Lanes::of(program, step.output);
     match &step.work {
         Work::Import => Packed::Import,
         Work::FromPlanes(convolution) => {
             pack_from_planes(convolution, program.picture.channels, &lanes(), vectors)
         }
-        Work::Dense(convolution) if is_for_winograd(convolution, from, to) => Packed::Winograd {
-            weights: pack_winograd(convolution, &Lanes::of(program, input), &lanes(), vectors),
-            padding: convolution.padding,
-        },
+        Work::Dense(convolution) if is_for_winograd(convolution, from, to, vectors) => {
+            Packed::Winograd {
+                weights: pack_winograd(
+                    convolution,
+                    &Lanes::of(program, input),
+                    &lanes(),
+                    to,
+                    vectors,
+                ),
+                padding: convolution.padding,
+            }
+        }
         Work::Dense(convolution) => {
             // In a value that is a part of another, neighbours do not lie side by side; and a run of
             // whole rows would read more padding than channels where there are few of these.
@@ -168,7 +178,7 @@ pub(super) fn pack_work(program: &Program, step: &Step, vectors: Vectors) -> Pac
             let from = Lanes::of(program, input);
             let (kernel, dilation) = (convolution.kernel, convolution.dilation);
             Packed::Dense {
-                matrix: pack_dense(convolution, &from, &lanes(), by_position, vectors),
+                matrix: pack_dense(convolution, &from, &lanes(), by_position, pixels, vectors),
                 stride: convolution.stride,
                 padding: convolution.padding,
                 runs: Runs { kernel, dilation, by_position },
@@ -182,7 +192,14 @@ pub(super) fn pack_work(program: &Program, step: &Step, vectors: Vectors) -> Pac
             let between = Lanes::together(first.bias.len());
             let input = Lanes::of(program, input);
             Packed::Strip(Strip {
-                matrix: pack_dense(first, &input, &between, false, vectors),
+                matrix: pack_dense(
+                    first,
+                    &input,
+                    &between,
+                    false,
+                    from.height * from.width,
+                    vectors,
+                ),
                 weights: pack_by_channel(second, &between),
                 padding: second.padding,
                 height: from.height,
@@ -206,8 +223,8 @@ pub(super) fn pack_work(program: &Program, step: &Step, vectors: Vectors) -> Pac
             let between = Lanes::together(first.bias.len());
             let from = Lanes::of(program, input);
             Packed::Pair(Pair {
-                first: pack_dense(first, &from, &between, false, vectors),
-                second: pack_dense(second, &between, &lanes(), false, vectors),
+                first: pack_dense(first, &from, &between, false, pixels, vectors),
+                second: pack_dense(second, &between, &lanes(), false, pixels, vectors),
             })
         }
         Work::Total(divisor) => Packed::Total(*divisor),
@@ -229,7 +246,7 @@ fn pack_from_planes(
         let weight = channel.and_then(|channel| convolution.weights.get(channel * taps + run));
         weight.copied().unwrap_or(0.0)
     };
-    let matrix = Matrix::pack([taps, 1], vectors.block(), weight, lanes.follow(convolution));
+    let matrix = Matrix::pack_numbers([taps, 1], vectors, weight, lanes.follow(convolution));
     let shape = Convolution { weights: vec![], bias: vec![], ..convolution.clone() };
     Packed::FromPlanes { shape, matrix }
 }
@@ -240,6 +257,7 @@ fn pack_dense(
     from: &Lanes,
     to: &Lanes,
     by_position: bool,
+    pixels: usize,
     vectors: Vectors,
 ) -> Matrix {
     let Convolution { weights, kernel: [high, across], .. } = convolution;
@@ -258,14 +276,18 @@ fn pack_dense(
             weights.get(at).copied().unwrap_or(0.0)
         })
     };
-    Matrix::pack([high * columns, depth], vectors.block(), weight, to.follow(convolution))
+    Matrix::pack([high * columns, depth], vectors, pixels, weight, to.follow(convolution))
 }
 
-/// Whether fewer products are worth the transforms.
-fn is_for_winograd(convolution: &Convolution, from: Extent, to: Extent) -> bool {
+/// Whether fewer products are worth the transforms: for tiles they are not, which multiply faster than these add.
+fn is_for_winograd(convolution: &Convolution, from: Extent, to: Extent, vectors: Vectors) -> bool {
     let Convolution { kernel, stride, dilation, pooled, .. } = convolution;
     let is_plain = [*kernel, *stride, *dilation] == [[3, 3], [1, 1], [1, 1]] && !pooled;
-    is_plain && winograd::is_worth(from, to)
+    let by_tiles = || {
+        let runs = [kernel[0], kernel[1] * padded(from.channels)];
+        vectors.have_tiles() && Pieces::is_worth(runs, padded(to.channels), to.height * to.width)
+    };
+    is_plain && winograd::is_worth(from, to) && !by_tiles()
 }
 
 /// One 1×1 convolution a place of the window.
@@ -273,6 +295,7 @@ fn pack_winograd(
     convolution: &Convolution,
     from: &Lanes,
     to: &Lanes,
+    size: Extent,
     vectors: Vectors,
 ) -> Winograd {
     let kernels = convolution.weights.as_chunks().0;
@@ -287,7 +310,7 @@ fn pack_winograd(
             padding: [0, 0],
             ..convolution.clone()
         };
-        pack_dense(&at_place, from, to, true, vectors)
+        pack_dense(&at_place, from, to, true, winograd::quads(size), vectors)
     });
     Winograd { places: places.collect(), follow: to.follow(convolution) }
 }
@@ -342,13 +365,11 @@ fn greatest(window: Window, lanes: &Lanes) -> Option<Aligned> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::isa::Isa;
     use super::*;
 
     #[test]
     fn a_convolution_of_3x3_has_fewer_products_where_each_weight_serves_enough_quads() {
-        let Some(vectors) = Vectors::of(Isa::best()) else { return };
-        let is_winograd = |channels: usize, side: usize, stride: usize| {
+        let is_winograd = |vectors, channels: usize, side: usize, stride: usize| {
             let extent = Extent { height: side, width: side, channels };
             let to = Extent { height: side / stride, width: side / stride, channels };
             let convolution = Convolution {
@@ -367,11 +388,18 @@ mod tests {
             program.push(Work::Dense(convolution), vec![from], to);
             matches!(pack_work(&program, &program.steps[0], vectors), Packed::Winograd { .. })
         };
-        assert!(is_winograd(32, 35, 1));
-        assert!(is_winograd(64, 17, 1));
-        assert!(!is_winograd(32, 34, 2), "a stride leaves results out");
-        assert!(!is_winograd(8, 35, 1), "half of what is multiplied would be padding");
-        assert!(!is_winograd(32, 3, 1), "quads would hang over the edge");
-        assert!(!is_winograd(128, 4, 1), "each weight would serve four quads");
+        for vectors in Vectors::all() {
+            let is_winograd = |channels, side, stride| is_winograd(vectors, channels, side, stride);
+            if vectors.have_tiles() {
+                assert!(!is_winograd(64, 17, 1), "tiles multiply faster than transforms add");
+                continue;
+            }
+            assert!(is_winograd(32, 35, 1));
+            assert!(is_winograd(64, 17, 1));
+            assert!(!is_winograd(32, 34, 2), "a stride leaves results out");
+            assert!(!is_winograd(8, 35, 1), "half of what is multiplied would be padding");
+            assert!(!is_winograd(32, 3, 1), "quads would hang over the edge");
+            assert!(!is_winograd(128, 4, 1), "each weight would serve four quads");
+        }
     }
 }

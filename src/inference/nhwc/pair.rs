@@ -4,9 +4,9 @@
 //! channels are made, for some rows, and go into the sums of the output at once: it never leaves the
 //! second-level cache, and neither do the weights that it is made with.
 
-use super::matrix::{Dense, Matrix, Part, Pixel};
+use super::matrix::{Dense, Matrix, Part, Room};
 use super::memory::{Aligned, View, ViewMut};
-use super::simd::{Vectors, dispatch};
+use super::simd::Vectors;
 
 /// The two convolutions, packed.
 #[derive(Debug)]
@@ -24,13 +24,13 @@ pub(super) struct Pairing<'a> {
     pub(super) width: usize,
     /// Scratch: what lies between.
     pub(super) between: &'a mut Aligned,
-    pub(super) pixels: &'a mut Vec<Pixel>,
+    pub(super) room: &'a mut Room,
 }
 
 impl Pair {
     /// Runs both.
     pub(super) fn run(&self, vectors: Vectors, pairing: Pairing<'_>) {
-        let Pairing { input, residual, mut output, height, width, between, pixels } = pairing;
+        let Pairing { input, residual, mut output, height, width, between, room } = pairing;
         let hidden = self.first.width();
         let each = (self.first.depth() + self.second.width()) * size_of::<f32>();
         let blocks = hidden.div_ceil((WEIGHTS_BYTES / each).max(vectors.block()));
@@ -44,40 +44,36 @@ impl Pair {
                 let channels = start..(start + block).min(hidden);
                 let pixel = channels.len();
                 let view = ViewMut { data: memory, row: width * pixel, pixel, channels: pixel };
-                dispatch(
-                    vectors,
-                    Dense {
-                        matrix: &self.first,
-                        part: Part { channels: channels.clone(), ..self.first.whole() },
-                        stride: [1, 1],
-                        starts: &[0],
-                        input: input.down(y),
-                        residual: None,
-                        output: view,
-                        height: rows,
-                        width,
-                        pixels,
-                    },
-                );
+                let first = Dense {
+                    matrix: &self.first,
+                    part: Part { channels: channels.clone(), ..self.first.whole() },
+                    stride: [1, 1],
+                    starts: &[0],
+                    input: input.down(y),
+                    residual: None,
+                    output: view,
+                    height: rows,
+                    width,
+                    room,
+                };
+                first.make(vectors);
                 let view = View { data: memory, row: width * pixel, pixel, channels: pixel };
                 // The last numbers of a run may be padding that no weight is kept for.
                 let positions = start..channels.end.min(self.second.depth());
                 let ends = channels.end == hidden;
-                dispatch(
-                    vectors,
-                    Dense {
-                        matrix: &self.second,
-                        part: Part { positions, begins: start == 0, ends, ..self.second.whole() },
-                        stride: [1, 1],
-                        starts: &[0],
-                        input: view,
-                        residual: residual.map(|view| view.down(y)),
-                        output: output.down(y),
-                        height: rows,
-                        width,
-                        pixels,
-                    },
-                );
+                let second = Dense {
+                    matrix: &self.second,
+                    part: Part { positions, begins: start == 0, ends, ..self.second.whole() },
+                    stride: [1, 1],
+                    starts: &[0],
+                    input: view,
+                    residual: residual.map(|view| view.down(y)),
+                    output: output.down(y),
+                    height: rows,
+                    width,
+                    room,
+                };
+                second.make(vectors);
             }
         }
     }

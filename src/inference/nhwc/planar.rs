@@ -170,7 +170,7 @@ fn tile<S: Simd, const ROWS: usize, const WIDE: usize>(
     row: &mut ViewMut<'_>,
     x: usize,
 ) {
-    let mut sums = block.begin::<ROWS>(simd);
+    let mut sums = block.ending.begin::<ROWS>(simd);
     for (tap, weights) in taps.iter().zip(block.weights) {
         let numbers = &strip[*tap..][..ROWS];
         let weights = simd.load_each::<WIDE>(weights);
@@ -185,5 +185,5 @@ fn tile<S: Simd, const ROWS: usize, const WIDE: usize>(
     for (number, place) in places.iter_mut().enumerate() {
         *place += number * row.pixel;
     }
-    block.finish(simd, sums, None, row.data, places);
+    block.ending.finish(simd, sums, None, row.data, places);
 }

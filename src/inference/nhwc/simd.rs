@@ -1,4 +1,4 @@
-//! Vectors of f32: the only file of this room with `unsafe`.
+//! Vectors of f32: with [`super::tiles`] the only file of this room with `unsafe`.
 //!
 //! A kernel is written once, in safe code, generic over [`Simd`], and always inlined into one of the
 //! two functions below that carry `#[target_feature]`; so the compiler uses the wide registers all
@@ -25,6 +25,7 @@ use std::arch::x86_64::{
 
 use super::super::isa::Isa;
 use super::memory::CACHE_LINE;
+use super::tiles::Amx;
 #[cfg(test)]
 use super::twice::Twice;
 
@@ -41,36 +42,55 @@ pub(super) enum Vectors {
     Avx2(Avx2),
     /// AVX-512F, AVX2 and FMA.
     Avx512(Avx512),
-    /// AVX2 and FMA, as wide as AVX-512.
+    /// The same, with the tiles of AMX beside them.
+    Amx(Amx),
+    /// AVX2 and FMA, as wide as AVX-512,
     #[cfg(test)]
     Twice(Twice),
+    /// and with tiles.
+    #[cfg(test)]
+    TwiceTiled(Twice),
 }
 
 impl Vectors {
     /// Asks the processor; nothing for [`Isa::Plain`] and where the instructions are missing.
     pub(super) fn of(isa: Isa) -> Option<Self> {
         match isa {
+            Isa::Amx if isa.is_present() => Amx::granted(Avx512(())).map(Self::Amx),
             Isa::Avx512 if isa.is_present() => Some(Self::Avx512(Avx512(()))),
             Isa::Avx2 if isa.is_present() => Some(Self::Avx2(Avx2(()))),
             _ => None,
         }
     }
 
-    /// Of each width: where the processor lacks AVX-512, its registers are made of AVX2's.
+    /// Of each kind that the processor has, and those that tests make of AVX2's registers.
     #[cfg(test)]
     pub(super) fn all() -> Vec<Self> {
-        let narrow = Self::of(Isa::Avx2);
-        let wide = Self::of(Isa::Avx512).or(narrow.map(|_| Self::Twice(Twice(Avx2(())))));
-        narrow.into_iter().chain(wide).collect()
+        let there = [Isa::Avx2, Isa::Avx512, Isa::Amx].map(Self::of);
+        let twice = there[0].map(|_| Twice(Avx2(())));
+        let made = [twice.map(Self::Twice), twice.map(Self::TwiceTiled)];
+        there.into_iter().chain(made).flatten().collect()
+    }
+
+    /// Whether there are tiles beside them.
+    pub(super) const fn have_tiles(self) -> bool {
+        match self {
+            Self::Avx2(_) | Self::Avx512(_) => false,
+            Self::Amx(_) => true,
+            #[cfg(test)]
+            Self::Twice(_) => false,
+            #[cfg(test)]
+            Self::TwiceTiled(_) => true,
+        }
     }
 
     /// How many output channels one block of the matrix kernel makes: two registers.
     pub(super) const fn block(self) -> usize {
         match self {
             Self::Avx2(_) => 2 * Avx2::LEN,
-            Self::Avx512(_) => 2 * Avx512::LEN,
+            Self::Avx512(_) | Self::Amx(_) => 2 * Avx512::LEN,
             #[cfg(test)]
-            Self::Twice(_) => 2 * Twice::LEN,
+            Self::Twice(_) | Self::TwiceTiled(_) => 2 * Twice::LEN,
         }
     }
 }
@@ -80,11 +100,13 @@ pub(super) fn dispatch(vectors: Vectors, kernel: impl Kernel) {
     match vectors {
         // SAFETY: an `Avx512` is made in `Vectors::of` only, where the processor was asked.
         Vectors::Avx512(simd) => unsafe { with_avx512(simd, kernel) },
+        // SAFETY: an `Amx` is made of an `Avx512`.
+        Vectors::Amx(amx) => unsafe { with_avx512(amx.simd(), kernel) },
         // SAFETY: an `Avx2` is made in `Vectors::of` only, where the processor was asked.
         Vectors::Avx2(simd) => unsafe { with_avx2(simd, kernel) },
         #[cfg(test)]
         // SAFETY: a `Twice` is made of an `Avx2`, in `Vectors::all` only and where there is one.
-        Vectors::Twice(simd) => unsafe { with_avx2(simd, kernel) },
+        Vectors::Twice(simd) | Vectors::TwiceTiled(simd) => unsafe { with_avx2(simd, kernel) },
     }
 }
 

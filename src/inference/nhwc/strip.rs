@@ -5,7 +5,7 @@
 //! share are moved, not made twice.
 
 use super::depthwise::{ByChannel, Depthwise};
-use super::matrix::{Dense, Matrix, Pixel};
+use super::matrix::{Dense, Matrix, Room};
 use super::memory::{Aligned, Extent, View, ViewMut};
 use super::simd::{Vectors, dispatch};
 
@@ -31,7 +31,7 @@ pub(super) fn strip(
     mut output: ViewMut<'_>,
     to: Extent,
     memory: &mut Aligned,
-    pixels: &mut Vec<Pixel>,
+    room: &mut Room,
 ) {
     let row = work.columns * work.matrix.width();
     let (step, span) = (work.weights.step(), work.weights.span());
@@ -46,7 +46,7 @@ pub(super) fn strip(
     };
     for y in (0..to.height).step_by(rows) {
         let height = rows.min(to.height - y);
-        strip.advance(y * step..(y + height - 1) * step + span, vectors, input, pixels);
+        strip.advance(y * step..(y + height - 1) * step + span, vectors, input, room);
         let pixel = work.matrix.width();
         let between = View { data: strip.numbers, row, pixel, channels: pixel };
         let output = output.down(y);
@@ -70,7 +70,7 @@ impl Rows<'_> {
         wanted: std::ops::Range<usize>,
         vectors: Vectors,
         input: View<'_>,
-        pixels: &mut Vec<Pixel>,
+        room: &mut Room,
     ) {
         let kept = self.held.end.saturating_sub(wanted.start);
         if kept > 0 {
@@ -111,9 +111,9 @@ impl Rows<'_> {
                 output,
                 height: last - first,
                 width: self.work.width,
-                pixels,
+                room,
             };
-            dispatch(vectors, dense);
+            dense.make(vectors);
         }
         self.held = wanted;
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::depthwise::ByChannel;
-use super::matrix::{Dense, Pixel};
+use super::matrix::{Dense, Room};
 use super::memory::{Aligned, Extent, Layout, View, ViewMut};
 use super::norm;
 use super::packed::{Packed, pack_work, starts};
@@ -34,7 +34,7 @@ pub(super) struct Trunk {
 pub(super) struct Scratch {
     slots: Vec<Aligned>,
     strip: Aligned,
-    pixels: Vec<Pixel>,
+    room: Room,
 }
 
 #[derive(Debug)]
@@ -174,7 +174,7 @@ impl Ready {
         output: ViewMut<'_>,
         scratch: &mut Scratch,
     ) {
-        let Scratch { slots, strip: between, pixels } = scratch;
+        let Scratch { slots, strip: between, room } = scratch;
         let reads = Reads { places: &self.inputs, slots, start: rows.start };
         let (height, width) = (rows.len(), self.to.width);
         let residual = reads.second();
@@ -198,9 +198,9 @@ impl Ready {
                     output,
                     height,
                     width,
-                    pixels,
+                    room,
                 };
-                dispatch(vectors, work);
+                work.make(vectors);
             }
             Packed::Winograd { weights, padding } => {
                 let input = reads.first(*padding, 1);
@@ -208,7 +208,7 @@ impl Ready {
                 let rows = reads.rows_left(0, 1);
                 let readable = [rows + padding[0] + border, extent.width + padding[1] + border];
                 let quads =
-                    Quads { input, readable, residual, output, height, width, between, pixels };
+                    Quads { input, readable, residual, output, height, width, between, room };
                 weights.run(vectors, quads);
             }
             Packed::ByChannel { weights, padding } => {
@@ -217,11 +217,11 @@ impl Ready {
             }
             Packed::Strip(work) => {
                 let (input, to) = (reads.first([0, 0], 1), self.to);
-                strip(vectors, work, input, output, to, between, pixels);
+                strip(vectors, work, input, output, to, between, room);
             }
             Packed::Pair(pair) => {
                 let input = reads.first([0, 0], 1);
-                let work = Pairing { input, residual, output, height, width, between, pixels };
+                let work = Pairing { input, residual, output, height, width, between, room };
                 pair.run(vectors, work);
             }
             work => self.simple(work, vectors, picture, output, &reads, height),

@@ -1,8 +1,11 @@
 //! Registers as wide as those of AVX-512, each made of two of AVX2: what tests run where a processor lacks the
-//! former. So tiles, blocks and strips of that width are seen to be right on a machine that cannot use them.
+//! former. So tiles, blocks and strips of that width are seen to be right on a machine that cannot use them. The
+//! tiles of AMX are loops here.
 #![expect(clippy::inline_always, reason = "registers do not cross a call")]
 
+use super::pieces::cut;
 use super::simd::{Avx2, Avx512, Simd};
+use super::tiles::{Block, DEPTH, SIDE, Sums, Tiles};
 
 /// Sixteen numbers in two registers, and the tiles of [`Avx512`].
 #[derive(Clone, Copy, Debug)]
@@ -102,5 +105,53 @@ impl Simd for Twice {
     #[inline(always)]
     fn total(self, [low, high]: Self::V) -> f32 {
         self.0.total(self.0.add(low, high))
+    }
+}
+
+/// What the processor's tiles say, number by number.
+impl Tiles for Twice {
+    type Simd = Self;
+
+    fn simd(self) -> Self {
+        self
+    }
+
+    fn cut(self, numbers: <Self as Simd>::V, high: &mut [u16; SIDE], low: &mut [u16; SIDE]) {
+        let mut whole = [0.0; SIDE];
+        self.store(&mut whole, numbers);
+        for (number, (high, low)) in whole.into_iter().zip(high.iter_mut().zip(low)) {
+            [*high, *low] = cut(number);
+        }
+    }
+
+    fn multiply<const WIDE: usize>(
+        self,
+        rows: [&[Block]; 2],
+        columns: [&[Block]; WIDE],
+        sums: &mut [[Sums; WIDE]; 2],
+    ) {
+        let widened = |piece: u16| f32::from_bits(u32::from(piece) << 16);
+        for (rows, sums) in rows.into_iter().zip(sums) {
+            for (columns, sums) in columns.into_iter().zip(sums) {
+                sums.fill(0.0);
+                for (row, column) in rows.iter().zip(columns) {
+                    for (at, sum) in sums.iter_mut().enumerate() {
+                        let (y, x) = (at / SIDE, at % SIDE);
+                        for number in 0..DEPTH {
+                            let of_row = y * DEPTH + number;
+                            let of_column = number / 2 * DEPTH + 2 * x + number % 2;
+                            let [low, high] = [SIDE * DEPTH, 0];
+                            for (of_row, of_column) in [
+                                (of_row + low, of_column),
+                                (of_row + high, of_column),
+                                (of_row, of_column + low),
+                            ] {
+                                *sum += widened(row[of_row]) * widened(column[of_column]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 }

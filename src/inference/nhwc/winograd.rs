@@ -16,7 +16,7 @@
 use std::ops::Range;
 
 use super::curve::Curve;
-use super::matrix::{Dense, Follow, Matrix, Pixel};
+use super::matrix::{Dense, Follow, Matrix, Room};
 use super::memory::{Aligned, Extent, LANE, View, ViewMut, padded};
 use super::simd::{Kernel, Simd, Vectors, dispatch};
 
@@ -45,17 +45,22 @@ pub(super) struct Quads<'a> {
     pub(super) width: usize,
     /// Scratch: what lies between the transforms.
     pub(super) between: &'a mut Aligned,
-    pub(super) pixels: &'a mut Vec<Pixel>,
+    pub(super) room: &'a mut Room,
 }
 
 /// Whether that makes results of so many rows, columns and channels sooner: quads hang over an odd edge, and
 /// each place has weights of its own, which are read for too few quads where channels are many.
 pub(super) fn is_worth(from: Extent, to: Extent) -> bool {
-    let quads = to.height.div_ceil(QUAD) * to.width.div_ceil(QUAD);
+    let quads = quads(to);
     let is_filled = 4 * quads * QUAD * QUAD <= 5 * to.height * to.width;
     let is_reused = padded(from.channels) * padded(to.channels) <= WEIGHTS_A_QUAD * quads;
     let has_many = from.channels >= LANE && to.channels >= LANE;
     is_filled && is_reused && has_many
+}
+
+/// Quads of results of this size.
+pub(super) const fn quads(to: Extent) -> usize {
+    to.height.div_ceil(QUAD) * to.width.div_ceil(QUAD)
 }
 
 /// A kernel of 3×3 at each place of the window: G·g·Gᵀ.
@@ -82,7 +87,7 @@ const fn rounded(number: f64) -> f32 {
 impl Winograd {
     /// Runs it.
     pub(super) fn run(&self, vectors: Vectors, quads: Quads<'_>) {
-        let Quads { input, readable, residual, mut output, height, width, between, pixels } = quads;
+        let Quads { input, readable, residual, mut output, height, width, between, room } = quads;
         let (from, to) = (input.channels, self.follow.bias.as_slice().len());
         let across = width.div_ceil(QUAD);
         let all = height.div_ceil(QUAD) * across;
@@ -109,9 +114,9 @@ impl Winograd {
                     output: ViewMut { data: product, row: count * to, pixel: to, channels: to },
                     height: 1,
                     width: count,
-                    pixels,
+                    room,
                 };
-                dispatch(vectors, dense);
+                dense.make(vectors);
             }
             let output = output.down(0);
             let (follow, span) = (&self.follow, &quads);

@@ -1,0 +1,289 @@
+//! Tiles of AMX: products of whole blocks of numbers that are given in pieces of 16 bits.
+//!
+//! The processor multiplies numbers of 8 significant bits (bf16) sixteen times as fast as those of 24 (f32), and
+//! adds the products up in f32. So each number is cut into two **pieces**, the nearest bf16 and the nearest bf16 of
+//! what is left, which together keep 16 to 17 bits; and of the four products of pieces three are made. The fourth is
+//! less than what cutting has lost: a product is off by 2⁻¹⁶ of itself at the most, and sums by far less, since the
+//! signs differ. (Henry, Tang and Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For
+//! Higher-Precision Computations", 2019.)
+//!
+//! Beside [`super::simd`] the only file of this room with `unsafe`. A value of [`Amx`] is proof that the processor
+//! has the tiles and that the system lets this process use them: it comes from [`Amx::granted`] and nowhere else.
+#![expect(
+    unsafe_code,
+    reason = "instructions on tiles, for a processor and a system that were asked first"
+)]
+
+use std::arch::asm;
+use std::arch::x86_64::{
+    __cpuid_count, __m256bh, __m256i, __m512, _mm256_storeu_si256, _mm512_castsi512_ps,
+    _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_slli_epi32, _mm512_sub_ps,
+};
+use std::mem;
+
+use super::simd::{Avx512, Simd};
+
+/// Rows of a tile, and sums a row.
+pub(super) const SIDE: usize = 16;
+/// Numbers of a row, or of a column, that one block multiplies.
+pub(super) const DEPTH: usize = 32;
+
+/// Sixteen rows of [`DEPTH`] numbers, or as many columns: first the high pieces of all, then the low ones. A row
+/// lies in a run; of columns, one behind the other, there lie two numbers each at a time.
+pub(super) type Block = [u16; 2 * SIDE * DEPTH];
+/// Sums of sixteen rows by sixteen columns.
+pub(super) type Sums = [f32; SIDE * SIDE];
+
+/// Work that is done with tiles.
+pub(super) trait TileKernel {
+    /// Does it. Implementations carry `#[inline(always)]`, or they miss the wide registers.
+    fn run<T: Tiles>(self, tiles: T);
+}
+
+/// One kind of tiles.
+pub(super) trait Tiles: Copy {
+    /// What else is computed with: sixteen numbers a register.
+    type Simd: Simd;
+    /// Its vectors.
+    fn simd(self) -> Self::Simd;
+    /// Cuts numbers into their high and low pieces.
+    fn cut(self, numbers: <Self::Simd as Simd>::V, high: &mut [u16; SIDE], low: &mut [u16; SIDE]);
+    /// Two times sixteen rows by `WIDE` times sixteen columns: the sums of all their blocks, as far as each has
+    /// some. `WIDE` is 1 or 2.
+    fn multiply<const WIDE: usize>(
+        self,
+        rows: [&[Block]; 2],
+        columns: [&[Block]; WIDE],
+        sums: &mut [[Sums; WIDE]; 2],
+    );
+}
+
+/// Proof of AMX with bf16 and of AVX-512 with bf16.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Amx(Avx512);
+
+impl Amx {
+    /// Asks the processor, and the system to let this process use tiles: they are 8 KiB more that it keeps for
+    /// each thread that does.
+    pub(super) fn granted(simd: Avx512) -> Option<Self> {
+        has_tiles().then_some(Self(simd))
+    }
+
+    /// The vectors beside it.
+    pub(super) const fn simd(self) -> Avx512 {
+        self.0
+    }
+}
+
+/// Whether the processor has tiles of bf16, and the system grants them.
+pub(in crate::inference) fn has_tiles() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bf16")
+        && processor_has_tiles()
+        && system_grants_tiles()
+}
+
+fn processor_has_tiles() -> bool {
+    // Leaf 7, EDX: bit 22 is AMX-BF16, bit 24 AMX-TILE (Intel 64 Software Developer's Manual, CPUID).
+    const BOTH: u32 = 1 << 22 | 1 << 24;
+    __cpuid_count(7, 0).edx & BOTH == BOTH
+}
+
+/// Linux hands tiles out on request only, for the whole process and whatever threads it starts.
+#[cfg(target_os = "linux")]
+fn system_grants_tiles() -> bool {
+    // asm/prctl.h: ARCH_REQ_XCOMP_PERM, and the tiles' data as a component of the processor's state.
+    const REQUEST: libc::c_ulong = 0x1023;
+    const TILE_DATA: libc::c_ulong = 18;
+    // SAFETY: the call reads and writes no memory of ours.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn system_grants_tiles() -> bool {
+    false
+}
+
+/// Runs a kernel with tiles.
+pub(super) fn dispatch(amx: Amx, kernel: impl TileKernel) {
+    // SAFETY: an `Amx` is made in `Amx::granted` only, where processor and system were asked.
+    unsafe { with_tiles(Configured::new(amx), kernel) }
+}
+
+#[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
+fn with_tiles(tiles: Configured, kernel: impl TileKernel) {
+    kernel.run(&tiles);
+}
+
+/// All eight tiles of this thread as wide and high as they can be; released when it is dropped. It cannot
+/// leave its thread.
+struct Configured(Amx, std::marker::PhantomData<*const ()>);
+
+/// What `ldtilecfg` reads (Intel 64 Software Developer's Manual).
+#[repr(C, align(64))]
+struct Configuration {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl Configured {
+    fn new(amx: Amx) -> Self {
+        let mut configuration = Configuration {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            row_bytes: [0; 16],
+            rows: [0; 16],
+        };
+        for (bytes, rows) in configuration.row_bytes.iter_mut().zip(&mut configuration.rows).take(8)
+        {
+            (*bytes, *rows) = (64, 16);
+        }
+        // SAFETY: `amx` proves the tiles, and there are 64 bytes to read.
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, readonly));
+        }
+        Self(amx, std::marker::PhantomData)
+    }
+}
+
+impl Drop for Configured {
+    fn drop(&mut self) {
+        // SAFETY: the `Amx` within proves the tiles.
+        unsafe { asm!("tilerelease", options(nostack, nomem)) }
+    }
+}
+
+#[expect(clippy::inline_always, reason = "registers do not cross a call")]
+impl Tiles for &Configured {
+    type Simd = Avx512;
+
+    #[inline(always)]
+    fn simd(self) -> Avx512 {
+        self.0.0
+    }
+
+    #[inline(always)]
+    fn cut(self, numbers: __m512, high: &mut [u16; SIDE], low: &mut [u16; SIDE]) {
+        // SAFETY: the `Amx` within proves AVX-512 with bf16; there are 32 bytes to write at each.
+        unsafe {
+            let upper = mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(numbers));
+            let widened =
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(upper)));
+            let left = _mm512_cvtneps_pbh(_mm512_sub_ps(numbers, widened));
+            _mm256_storeu_si256(high.as_mut_ptr().cast(), upper);
+            _mm256_storeu_si256(low.as_mut_ptr().cast(), mem::transmute::<__m256bh, __m256i>(left));
+        }
+    }
+
+    #[inline(always)]
+    fn multiply<const WIDE: usize>(
+        self,
+        rows: [&[Block]; 2],
+        columns: [&[Block]; WIDE],
+        sums: &mut [[Sums; WIDE]; 2],
+    ) {
+        let [above, below] = rows;
+        let depth = columns
+            .iter()
+            .fold(above.len().min(below.len()), |depth, column| depth.min(column.len()));
+        if let ([left, right], true) = (columns.as_slice(), depth > 0) {
+            // SAFETY: the `Configured` proves the tiles; `depth` blocks are there to read at each of the four,
+            // and four times 1 KiB to write.
+            unsafe {
+                asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    "2:",
+                    // Low pieces of the rows by high ones of the columns,
+                    "tileloadd tmm4, [{above} + {row}*1 + 1024]",
+                    "tileloadd tmm6, [{left} + {row}*1]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{right} + {row}*1]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{below} + {row}*1 + 1024]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // high by high,
+                    "tileloadd tmm4, [{above} + {row}*1]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{below} + {row}*1]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // high by low.
+                    "tileloadd tmm6, [{left} + {row}*1 + 1024]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tileloadd tmm7, [{right} + {row}*1 + 1024]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    "add {above}, 2048",
+                    "add {below}, 2048",
+                    "add {left}, 2048",
+                    "add {right}, 2048",
+                    "dec {depth}",
+                    "jnz 2b",
+                    "tilestored [{sums} + {row}*1], tmm0",
+                    "tilestored [{sums} + {row}*1 + 1024], tmm1",
+                    "tilestored [{sums} + {row}*1 + 2048], tmm2",
+                    "tilestored [{sums} + {row}*1 + 3072], tmm3",
+                    above = inout(reg) above.as_ptr() => _,
+                    below = inout(reg) below.as_ptr() => _,
+                    left = inout(reg) left.as_ptr() => _,
+                    right = inout(reg) right.as_ptr() => _,
+                    depth = inout(reg) depth => _,
+                    row = in(reg) 64usize,
+                    sums = in(reg) sums.as_mut_ptr(),
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
+            }
+        } else if let ([column], true) = (columns.as_slice(), depth > 0) {
+            // SAFETY: as above, for one column and two times 1 KiB.
+            unsafe {
+                asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "2:",
+                    "tileloadd tmm4, [{above} + {row}*1 + 1024]",
+                    "tileloadd tmm6, [{column} + {row}*1]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm5, [{below} + {row}*1 + 1024]",
+                    "tdpbf16ps tmm1, tmm5, tmm6",
+                    "tileloadd tmm4, [{above} + {row}*1]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm5, [{below} + {row}*1]",
+                    "tdpbf16ps tmm1, tmm5, tmm6",
+                    "tileloadd tmm7, [{column} + {row}*1 + 1024]",
+                    "tdpbf16ps tmm0, tmm4, tmm7",
+                    "tdpbf16ps tmm1, tmm5, tmm7",
+                    "add {above}, 2048",
+                    "add {below}, 2048",
+                    "add {column}, 2048",
+                    "dec {depth}",
+                    "jnz 2b",
+                    "tilestored [{sums} + {row}*1], tmm0",
+                    "tilestored [{sums} + {row}*1 + 1024], tmm1",
+                    above = inout(reg) above.as_ptr() => _,
+                    below = inout(reg) below.as_ptr() => _,
+                    column = inout(reg) column.as_ptr() => _,
+                    depth = inout(reg) depth => _,
+                    row = in(reg) 64usize,
+                    sums = in(reg) sums.as_mut_ptr(),
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
+            }
+        } else {
+            *sums = [[[0.0; SIDE * SIDE]; WIDE]; 2];
+        }
+    }
+}
