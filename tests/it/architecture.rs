@@ -146,10 +146,11 @@ fn on_the_map(line: &str) -> Option<(&str, BTreeSet<&str>)> {
     Some((room, names.filter(|name| !COMMON.contains(name)).collect()))
 }
 
-/// Vectors of three kernels, the call into code for wide registers, and the boundary to C with its tests.
-const UNSAFE: [&str; 6] = [
+/// Vectors of three kernels, tiles of one, the call into code for wide registers, and the boundary to C with its tests.
+const UNSAFE: [&str; 7] = [
     "face/raster/wide.rs",
     "inference/nhwc/simd.rs",
+    "inference/nhwc/tiles.rs",
     "matching/minutiae/neighbourhood.rs",
     "matching/search/kernels.rs",
     "verifier/c.rs",
