@@ -38,7 +38,10 @@ fn an_instruction_set_that_cannot_be_had_is_refused_not_replaced() {
         .unwrap();
     let told = text(&output.stdout) + &text(&output.stderr);
     assert_eq!(output.status.code(), Some(64), "{told}");
-    assert!(told.contains("TULGA_ISA is \"fastest\"; it may be plain, avx2, avx512 or amx"), "{told}");
+    assert!(
+        told.contains("TULGA_ISA is \"fastest\"; it may be plain, avx2, avx512 or amx"),
+        "{told}"
+    );
 }
 
 #[test]

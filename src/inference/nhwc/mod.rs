@@ -14,16 +14,17 @@
 //!   written where they lie, repeated pixels are treated once, YuNet's narrow heads side by side.
 //! - **Stages** ([`plan`]): steps that read row for row what the step before them wrote go through a
 //!   picture strip by strip, within the second-level cache.
-//! - **Kernels**: dense convolutions as implicit matrix products ([`matrix`]), where there are tiles
-//!   of AMX by those ([`pieces`], [`tiles`]), the first one straight
-//!   from the planes ([`planar`]), those of 3×3 with fewer products ([`winograd`]), depthwise ones ([`depthwise`]), the pair of a 1×1 and a depthwise
-//!   one ([`strip`]), two 1×1 with many channels between ([`pair`]), norms ([`norm`]), curves
-//!   ([`curve`]), and what only moves or adds ([`simple`]); written once, for the vectors of [`simd`].
+//! - **Kernels**: dense convolutions as implicit matrix products ([`matrix`]), large ones by the tiles
+//!   of AMX where there are some ([`pieces`], [`tiles`]), the first one straight from the planes
+//!   ([`planar`]), those of 3×3 with fewer products ([`winograd`]), depthwise ones ([`depthwise`]), the
+//!   pair of a 1×1 and a depthwise one ([`strip`]), two 1×1 with many channels between ([`pair`]), norms
+//!   ([`norm`]), curves ([`curve`]), and what only moves or adds ([`simple`]); written once, for the
+//!   vectors of [`simd`].
 //! - **Behind the trunk** a row by a matrix of stored bytes ([`row`]).
 //! - **Sizes** ([`trunk`]): the same packed weights serve pictures of other sizes.
 //!
 //! Sums are added in another order than tract's, with each product rounded once (FMA): results differ
-//! by rounding. `Model::compile` compares both ways at the start.
+//! by rounding, and where tiles multiply by a little more. `Model::compile` compares both ways at the start.
 
 mod constant;
 mod curve;

@@ -20,6 +20,7 @@ use std::arch::x86_64::{
     _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_slli_epi32, _mm512_sub_ps,
 };
 use std::mem;
+use std::sync::LazyLock;
 
 use super::simd::{Avx512, Simd};
 
@@ -75,12 +76,16 @@ impl Amx {
     }
 }
 
-/// Whether the processor has tiles of bf16, and the system grants them.
+/// Whether the processor has tiles of bf16, and the system grants them. It is asked once: a virtual machine leaves
+/// for its host at `cpuid`.
 pub(in crate::inference) fn has_tiles() -> bool {
-    is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bf16")
-        && processor_has_tiles()
-        && system_grants_tiles()
+    static THERE: LazyLock<bool> = LazyLock::new(|| {
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bf16")
+            && processor_has_tiles()
+            && system_grants_tiles()
+    });
+    *THERE
 }
 
 fn processor_has_tiles() -> bool {
