@@ -93,7 +93,7 @@ fn milliseconds(model: &Model, picture: &[f32]) -> String {
 }
 
 /// What the core can do at most, in billions of operations a second: products with sums, in registers and
-/// nothing else, the best of some turns. Nothing without vectors.
+/// nothing else, the best of some turns; with vectors, not with tiles. Nothing without vectors.
 #[cfg(target_arch = "x86_64")]
 fn peak(isa: Isa) -> f64 {
     let turns = (0..TURNS).map(|_| match isa {

@@ -24,7 +24,7 @@ pub enum IsaError {
     #[error("TULGA_ISA is {0:?}; it may be plain, avx2, avx512 or amx")]
     Unknown(String),
     /// The processor lacks the instructions.
-    #[error("TULGA_ISA is {0}, which this processor has not")]
+    #[error("TULGA_ISA is {0}, which this processor, or its system, has not")]
     Absent(Isa),
 }
 
@@ -61,7 +61,13 @@ impl Isa {
         Self::ALL.into_iter().rev().find(|isa| isa.is_present()).unwrap_or(Self::Plain)
     }
 
-    /// Whether this processor has the instructions.
+    /// It, and the simpler ones that this processor has, down to [`Isa::Plain`].
+    pub(super) fn and_simpler(self) -> impl Iterator<Item = Self> {
+        let from_best = Self::ALL.into_iter().rev().skip_while(move |isa| *isa != self);
+        from_best.filter(move |isa| *isa == self || isa.is_present())
+    }
+
+    /// Whether this processor has the instructions, and its system grants those that it hands out on request.
     #[must_use]
     pub fn is_present(self) -> bool {
         match self {

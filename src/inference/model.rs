@@ -146,8 +146,8 @@ impl Model {
     }
 
     /// The same for given instructions. Where fast kernels are to be used they are tried first,
-    /// against the plain operators; if the two disagree the plain ones are used, and a warning is
-    /// logged.
+    /// against the plain operators; if the two disagree simpler kernels are, at last the plain operators are used,
+    /// and a warning is logged.
     ///
     /// # Errors
     ///

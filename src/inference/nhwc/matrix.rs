@@ -27,7 +27,7 @@ use super::curve::Curve;
 use super::memory::{Aligned, View, ViewMut};
 use super::pieces::{Pieces, Tiled};
 use super::simd::{Kernel, Simd, Vectors, dispatch};
-use super::tiles;
+use super::tiles::{self, Sums};
 
 /// Weights of a dense convolution, packed, with what follows the product.
 #[derive(Debug)]
@@ -55,25 +55,8 @@ pub(super) struct Follow {
 }
 
 impl Matrix {
-    /// Packs weights, `weight(output channel as stored, run, position)`, for so many pixels: in pieces where there
-    /// are tiles and they are worth it.
+    /// Packs weights, `weight(output channel as stored, run, position)`, as they are.
     pub(super) fn pack(
-        [runs, depth]: [usize; 2],
-        vectors: Vectors,
-        pixels: usize,
-        weight: impl Fn(usize, usize, usize) -> f32,
-        follow: Follow,
-    ) -> Self {
-        let width = follow.bias.as_slice().len();
-        if vectors.have_tiles() && Pieces::is_worth([runs, depth], width, pixels) {
-            let weights = Weights::Pieces(Pieces::pack(width, [runs, depth], weight));
-            return Self { weights, follow, runs, depth };
-        }
-        Self::pack_numbers([runs, depth], vectors, weight, follow)
-    }
-
-    /// Packs weights as they are.
-    pub(super) fn pack_numbers(
         [runs, depth]: [usize; 2],
         vectors: Vectors,
         weight: impl Fn(usize, usize, usize) -> f32,
@@ -94,6 +77,17 @@ impl Matrix {
         }
         packed.resize(len, 0.0);
         let weights = Weights::Numbers(Aligned::from_slice(&packed));
+        Self { weights, follow, runs, depth }
+    }
+
+    /// Packs them in pieces, for tiles.
+    pub(super) fn pack_pieces(
+        [runs, depth]: [usize; 2],
+        weight: impl Fn(usize, usize, usize) -> f32,
+        follow: Follow,
+    ) -> Self {
+        let width = follow.bias.as_slice().len();
+        let weights = Weights::Pieces(Pieces::pack(width, [runs, depth], weight));
         Self { weights, follow, runs, depth }
     }
 
@@ -118,6 +112,7 @@ impl Matrix {
         let panel = self.runs * self.depth;
         let numbers = match &self.weights {
             Weights::Numbers(numbers) => &numbers.as_slice()[first * panel..],
+            // Nobody asks: `Dense::make` leaves pieces to the tiles, and nobody else is given them.
             Weights::Pieces(_) => &[],
         };
         let weights = S::vectors(numbers).as_chunks().0;
@@ -288,8 +283,10 @@ pub(super) struct Pixel {
 pub(super) struct Room {
     /// The chunk's pixels,
     pub(super) pixels: Vec<Pixel>,
-    /// and what they are made of, in pieces.
-    pub(super) pieces: Aligned<u16>,
+    /// what they are made of, in pieces,
+    pub(super) pieces: Aligned<tiles::Block>,
+    /// and the sums of some of them.
+    pub(super) sums: Aligned<Sums>,
 }
 
 /// A dense convolution over `height` × `width` output pixels.

@@ -157,32 +157,25 @@ pub(super) fn pack_work(program: &Program, step: &Step, vectors: Vectors) -> Pac
         Work::FromPlanes(convolution) => {
             pack_from_planes(convolution, program.picture.channels, &lanes(), vectors)
         }
-        Work::Dense(convolution) if is_for_winograd(convolution, from, to, vectors) => {
-            Packed::Winograd {
-                weights: pack_winograd(
-                    convolution,
-                    &Lanes::of(program, input),
-                    &lanes(),
-                    to,
-                    vectors,
-                ),
-                padding: convolution.padding,
-            }
-        }
         Work::Dense(convolution) => {
             // In a value that is a part of another, neighbours do not lie side by side; and a run of
             // whole rows would read more padding than channels where there are few of these.
             let few = convolution.kernel[1] > 1 && 2 * from.channels <= program.stored(input);
             let apart = program.host(input).0 != input;
             let by_position = few || apart || convolution.dilation != [1, 1];
-            let from = Lanes::of(program, input);
+            let (inputs, outputs) = (Lanes::of(program, input), lanes());
             let (kernel, dilation) = (convolution.kernel, convolution.dilation);
-            Packed::Dense {
-                matrix: pack_dense(convolution, &from, &lanes(), by_position, pixels, vectors),
-                stride: convolution.stride,
-                padding: convolution.padding,
-                runs: Runs { kernel, dilation, by_position },
+            let (stride, padding) = (convolution.stride, convolution.padding);
+            let shape = shape(convolution, &inputs, by_position);
+            // Tiles multiply faster than the transforms for fewer products add.
+            let by_tiles = is_for_tiles(shape, &outputs, pixels, vectors);
+            if !by_tiles && is_for_winograd(convolution, from, to) {
+                let weights = pack_winograd(convolution, &inputs, &outputs, vectors);
+                return Packed::Winograd { weights, padding };
             }
+            let runs = Runs { kernel, dilation, by_position };
+            let matrix = pack_dense(convolution, [&inputs, &outputs], shape, by_tiles, vectors);
+            Packed::Dense { matrix, stride, padding, runs }
         }
         Work::ByChannel(convolution) => Packed::ByChannel {
             weights: pack_by_channel(convolution, &lanes()),
@@ -192,14 +185,7 @@ pub(super) fn pack_work(program: &Program, step: &Step, vectors: Vectors) -> Pac
             let between = Lanes::together(first.bias.len());
             let input = Lanes::of(program, input);
             Packed::Strip(Strip {
-                matrix: pack_dense(
-                    first,
-                    &input,
-                    &between,
-                    false,
-                    from.height * from.width,
-                    vectors,
-                ),
+                matrix: pack_point(first, [&input, &between], from.height * from.width, vectors),
                 weights: pack_by_channel(second, &between),
                 padding: second.padding,
                 height: from.height,
@@ -223,8 +209,8 @@ pub(super) fn pack_work(program: &Program, step: &Step, vectors: Vectors) -> Pac
             let between = Lanes::together(first.bias.len());
             let from = Lanes::of(program, input);
             Packed::Pair(Pair {
-                first: pack_dense(first, &from, &between, false, pixels, vectors),
-                second: pack_dense(second, &between, &lanes(), false, pixels, vectors),
+                first: pack_point(first, [&from, &between], pixels, vectors),
+                second: pack_point(second, [&between, &lanes()], pixels, vectors),
             })
         }
         Work::Total(divisor) => Packed::Total(*divisor),
@@ -246,27 +232,57 @@ fn pack_from_planes(
         let weight = channel.and_then(|channel| convolution.weights.get(channel * taps + run));
         weight.copied().unwrap_or(0.0)
     };
-    let matrix = Matrix::pack_numbers([taps, 1], vectors, weight, lanes.follow(convolution));
+    let matrix = Matrix::pack([taps, 1], vectors, weight, lanes.follow(convolution));
     let shape = Convolution { weights: vec![], bias: vec![], ..convolution.clone() };
     Packed::FromPlanes { shape, matrix }
 }
 
-/// One run a kernel row, its columns' channels one behind the other; or one run a position.
+/// How many runs a dense convolution is made of, and of how many numbers: one a kernel row, its columns' channels one
+/// behind the other; or one a position.
+fn shape(convolution: &Convolution, from: &Lanes, by_position: bool) -> [usize; 2] {
+    let [high, across] = convolution.kernel;
+    if by_position || convolution.is_pointwise() {
+        // Behind the last channel there is only padding.
+        let used = from.places.iter().max().map_or(0, |last| last + 1);
+        return [high * across, used];
+    }
+    [high, across * from.stored]
+}
+
+/// Whether there are tiles, and they are worth it.
+fn is_for_tiles(shape: [usize; 2], to: &Lanes, pixels: usize, vectors: Vectors) -> bool {
+    vectors.have_tiles() && Pieces::is_worth(shape, to.stored, pixels)
+}
+
+/// Whether fewer products are worth the transforms.
+fn is_for_winograd(convolution: &Convolution, from: Extent, to: Extent) -> bool {
+    let Convolution { kernel, stride, dilation, pooled, .. } = convolution;
+    let is_plain = [*kernel, *stride, *dilation] == [[3, 3], [1, 1], [1, 1]] && !pooled;
+    is_plain && winograd::is_worth(from, to)
+}
+
+/// A convolution of 1×1.
+fn pack_point(
+    convolution: &Convolution,
+    [from, to]: [&Lanes; 2],
+    pixels: usize,
+    vectors: Vectors,
+) -> Matrix {
+    let shape = shape(convolution, from, false);
+    let by_tiles = is_for_tiles(shape, to, pixels, vectors);
+    pack_dense(convolution, [from, to], shape, by_tiles, vectors)
+}
+
 fn pack_dense(
     convolution: &Convolution,
-    from: &Lanes,
-    to: &Lanes,
-    by_position: bool,
-    pixels: usize,
+    [from, to]: [&Lanes; 2],
+    shape: [usize; 2],
+    by_tiles: bool,
     vectors: Vectors,
 ) -> Matrix {
     let Convolution { weights, kernel: [high, across], .. } = convolution;
     let (inputs, outputs) = (from.channels(), to.channels());
-    let count = from.places.len();
-    // Behind the last channel there is only padding.
-    let used = from.places.iter().max().map_or(0, |last| last + 1);
-    let single = by_position || convolution.is_pointwise();
-    let (columns, depth) = if single { (*across, used) } else { (1, across * from.stored) };
+    let (count, columns) = (from.places.len(), shape[0] / high);
     let weight = |output: usize, run: usize, position: usize| {
         let (ky, kx) = (run / columns, run % columns + position / from.stored);
         let input = inputs.get(position % from.stored).copied().flatten();
@@ -276,18 +292,11 @@ fn pack_dense(
             weights.get(at).copied().unwrap_or(0.0)
         })
     };
-    Matrix::pack([high * columns, depth], vectors, pixels, weight, to.follow(convolution))
-}
-
-/// Whether fewer products are worth the transforms: for tiles they are not, which multiply faster than these add.
-fn is_for_winograd(convolution: &Convolution, from: Extent, to: Extent, vectors: Vectors) -> bool {
-    let Convolution { kernel, stride, dilation, pooled, .. } = convolution;
-    let is_plain = [*kernel, *stride, *dilation] == [[3, 3], [1, 1], [1, 1]] && !pooled;
-    let by_tiles = || {
-        let runs = [kernel[0], kernel[1] * padded(from.channels)];
-        vectors.have_tiles() && Pieces::is_worth(runs, padded(to.channels), to.height * to.width)
-    };
-    is_plain && winograd::is_worth(from, to) && !by_tiles()
+    let follow = to.follow(convolution);
+    if by_tiles {
+        return Matrix::pack_pieces(shape, weight, follow);
+    }
+    Matrix::pack(shape, vectors, weight, follow)
 }
 
 /// One 1×1 convolution a place of the window.
@@ -295,7 +304,6 @@ fn pack_winograd(
     convolution: &Convolution,
     from: &Lanes,
     to: &Lanes,
-    size: Extent,
     vectors: Vectors,
 ) -> Winograd {
     let kernels = convolution.weights.as_chunks().0;
@@ -310,7 +318,8 @@ fn pack_winograd(
             padding: [0, 0],
             ..convolution.clone()
         };
-        pack_dense(&at_place, from, to, true, winograd::quads(size), vectors)
+        let shape = shape(&at_place, from, true);
+        pack_dense(&at_place, [from, to], shape, false, vectors)
     });
     Winograd { places: places.collect(), follow: to.follow(convolution) }
 }
@@ -390,12 +399,10 @@ mod tests {
         };
         for vectors in Vectors::all() {
             let is_winograd = |channels, side, stride| is_winograd(vectors, channels, side, stride);
-            if vectors.have_tiles() {
-                assert!(!is_winograd(64, 17, 1), "tiles multiply faster than transforms add");
-                continue;
-            }
-            assert!(is_winograd(32, 35, 1));
-            assert!(is_winograd(64, 17, 1));
+            let tiled = vectors.have_tiles();
+            assert_eq!(!is_winograd(64, 17, 1), tiled, "tiles multiply faster than transforms add");
+            assert_eq!(!is_winograd(32, 35, 1), tiled, "tiles multiply faster than transforms add");
+            assert!(is_winograd(16, 35, 1), "few weights are not worth tiles");
             assert!(!is_winograd(32, 34, 2), "a stride leaves results out");
             assert!(!is_winograd(8, 35, 1), "half of what is multiplied would be padding");
             assert!(!is_winograd(32, 3, 1), "quads would hang over the edge");

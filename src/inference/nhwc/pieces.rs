@@ -9,9 +9,10 @@
     reason = "sizes are checked once a pixel and once a tile, where slices are cut; registers do not cross a call"
 )]
 
+use std::num::FpCategory;
 use std::ops::Range;
 
-use super::matrix::{Dense, Ending, Pixel};
+use super::matrix::{Dense, Ending, Pixel, Room};
 use super::memory::{Aligned, LANE, View};
 use super::simd::Simd;
 use super::tiles::{Block, DEPTH, SIDE, Sums, TileKernel, Tiles};
@@ -19,7 +20,7 @@ use super::tiles::{Block, DEPTH, SIDE, Sums, TileKernel, Tiles};
 /// Weights in pieces: for each sixteen channels their blocks, one behind the other.
 #[derive(Debug)]
 pub(super) struct Pieces {
-    numbers: Aligned<u16>,
+    blocks: Aligned<Block>,
     /// Blocks of sixteen channels.
     depth: usize,
 }
@@ -41,55 +42,52 @@ impl Pieces {
     ) -> Self {
         let padded = depth.next_multiple_of(LANE);
         let blocks = (runs * padded).div_ceil(DEPTH);
-        let mut numbers = Aligned::default();
-        let packed = numbers.resize(width.div_ceil(SIDE) * blocks * size_of::<Block>() / 2);
-        for (tile, channels) in as_blocks_mut(packed).chunks_exact_mut(blocks).enumerate() {
+        let mut packed = Aligned::<Block>::default();
+        let tiles = packed.resize(width.div_ceil(SIDE) * blocks).chunks_exact_mut(blocks);
+        for (tile, channels) in tiles.enumerate() {
             for (at, channel) in (0..blocks * DEPTH).flat_map(|at| (0..SIDE).map(move |n| (at, n)))
             {
                 let (run, position) = (at / padded, at % padded);
                 let stored = tile * SIDE + channel;
                 let is_there = run < runs && position < depth && stored < width;
                 let number = if is_there { weight(stored, run, position) } else { 0.0 };
-                let (block, within) = (at / DEPTH, at % DEPTH);
-                let place = within / 2 * DEPTH + 2 * channel + within % 2;
-                let [high, low] = cut(number);
-                channels[block][place] = high;
-                channels[block][SIDE * DEPTH + place] = low;
+                let Block { high, low } = &mut channels[at / DEPTH];
+                let (pair, place) = (at % DEPTH / 2, 2 * channel + at % 2);
+                [high[pair][place], low[pair][place]] = cut(number);
             }
         }
-        Self { numbers, depth: blocks }
+        Self { blocks: packed, depth: blocks }
     }
 
     /// Blocks of the sixteen channels that begin at `first`.
     #[inline(always)]
     fn channels(&self, first: usize, blocks: Range<usize>) -> &[Block] {
-        &as_blocks(self.numbers.as_slice())[first / SIDE * self.depth..][blocks]
+        &self.blocks.as_slice()[first / SIDE * self.depth..][blocks]
     }
 }
 
-/// A number's high and low piece.
+/// A number's high and low piece, as the processor cuts it.
 pub(super) fn cut(number: f32) -> [u16; 2] {
     let high = nearest(number);
-    [high, nearest(number - f32::from_bits(u32::from(high) << 16))]
+    [high, nearest(number - widened(high))]
 }
 
-/// The nearest bf16, to the even one of two.
-const fn nearest(number: f32) -> u16 {
+/// The nearest bf16, to the even one of two; zero for what is nearer to it than [`f32::MIN_POSITIVE`].
+fn nearest(number: f32) -> u16 {
     let bits = number.to_bits();
-    if !number.is_finite() {
-        return (bits >> 16) as u16;
-    }
-    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+    let rounded = match number.classify() {
+        FpCategory::Nan => bits | 0x0040_0000,
+        FpCategory::Zero | FpCategory::Subnormal => bits & 0x8000_0000,
+        FpCategory::Infinite => bits,
+        FpCategory::Normal => bits + 0x7fff + (bits >> 16 & 1),
+    };
+    let [_, _, low, high] = rounded.to_le_bytes();
+    u16::from_le_bytes([low, high])
 }
 
-#[inline(always)]
-fn as_blocks(pieces: &[u16]) -> &[Block] {
-    pieces.as_chunks().0
-}
-
-#[inline(always)]
-fn as_blocks_mut(pieces: &mut [u16]) -> &mut [Block] {
-    pieces.as_chunks_mut().0
+/// The number that a piece stands for.
+pub(super) fn widened(piece: u16) -> f32 {
+    f32::from_bits(u32::from(piece) << 16)
 }
 
 /// A dense convolution whose weights are in pieces.
@@ -107,21 +105,20 @@ impl TileKernel for Tiled<'_> {
         let total = dense.height * dense.width;
         for start in (0..total).step_by(at_once) {
             dense.locate(start..(start + at_once).min(total));
-            let rows = dense.room.pixels.len().div_ceil(SIDE);
-            let room = dense.room.pieces.resize(rows * depth * size_of::<Block>() / 2);
-            let cut = Cut { starts: dense.starts, input: dense.input, lanes, depth };
-            cut.pixels(tiles, &dense.room.pixels, room);
+            let Room { pixels, pieces, .. } = &mut *dense.room;
+            let blocks = pieces.resize(pixels.len().div_ceil(SIDE) * depth);
+            Cut { starts: dense.starts, input: dense.input, lanes, depth }
+                .pixels(tiles, pixels, blocks);
             let Range { start: mut channel, end: width } = dense.part.channels;
             while channel < width {
-                let blocks = first..first + depth;
+                let column = |at| weights.channels(at, first..first + depth);
                 if width - channel >= 2 * SIDE {
-                    let columns =
-                        [channel, channel + SIDE].map(|at| weights.channels(at, blocks.clone()));
-                    channels(tiles, &mut dense, channel, columns);
+                    let columns = [column(channel), column(channel + SIDE)];
+                    channels::<T, 2>(tiles, &mut dense, channel, columns);
                     channel += 2 * SIDE;
                 } else {
-                    let column = weights.channels(channel, blocks);
-                    channels(tiles, &mut dense, channel, [column]);
+                    // Sixteen channels alone are multiplied twice.
+                    channels::<T, 1>(tiles, &mut dense, channel, [column(channel); 2]);
                     channel += SIDE;
                 }
             }
@@ -142,21 +139,21 @@ struct Cut<'a> {
 impl Cut<'_> {
     /// Cuts each pixel into its row of the blocks.
     #[inline(always)]
-    fn pixels<T: Tiles>(&self, tiles: T, pixels: &[Pixel], room: &mut [u16]) {
-        let rows = as_blocks_mut(room).chunks_exact_mut(self.depth);
+    fn pixels<T: Tiles>(&self, tiles: T, pixels: &[Pixel], blocks: &mut [Block]) {
+        let rows = blocks.chunks_exact_mut(self.depth);
         for (blocks, pixels) in rows.zip(pixels.chunks(SIDE)) {
             for (row, pixel) in pixels.iter().enumerate() {
                 let mut lane = 0;
                 for start in self.starts {
                     let run = T::Simd::vectors(&self.input.data[pixel.input + start..]);
                     for numbers in &run[..self.lanes] {
-                        let (high, low) = halves(blocks, row, lane);
+                        let [high, low] = halves(blocks, row, lane);
                         tiles.cut(tiles.simd().load(numbers), high, low);
                         lane += 1;
                     }
                 }
                 if lane % 2 == 1 {
-                    let (high, low) = halves(blocks, row, lane);
+                    let [high, low] = halves(blocks, row, lane);
                     (*high, *low) = ([0; LANE], [0; LANE]);
                 }
             }
@@ -166,10 +163,9 @@ impl Cut<'_> {
 
 /// Where the pieces of sixteen numbers of a row lie.
 #[inline(always)]
-fn halves(blocks: &mut [Block], row: usize, lane: usize) -> (&mut [u16; LANE], &mut [u16; LANE]) {
-    let (high, low) = blocks[lane / 2].as_chunks_mut::<LANE>().0.split_at_mut(2 * SIDE);
-    let at = 2 * row + lane % 2;
-    (&mut high[at], &mut low[at])
+fn halves(blocks: &mut [Block], row: usize, lane: usize) -> [&mut [u16; LANE]; 2] {
+    let Block { high, low } = &mut blocks[lane / 2];
+    [high, low].map(|pieces| &mut pieces[row].as_chunks_mut().0[lane % 2])
 }
 
 /// Makes `WIDE` times sixteen channels for all pixels of the chunk.
@@ -178,21 +174,20 @@ fn channels<T: Tiles, const WIDE: usize>(
     tiles: T,
     dense: &mut Dense<'_>,
     first: usize,
-    columns: [&[Block]; WIDE],
+    columns: [&[Block]; 2],
 ) {
     let depth = columns[0].len();
     let ending = dense.matrix.ending::<T::Simd, WIDE>(first).part(&dense.part);
-    let residual = if dense.part.begins { dense.residual } else { None };
-    let rows = as_blocks(dense.room.pieces.as_slice());
-    let mut sums = [[[0.0; SIDE * SIDE]; WIDE]; 2];
-    for (pair, pixels) in dense.room.pixels.chunks(2 * SIDE).enumerate() {
-        let above = &rows[2 * pair * depth..][..depth];
-        // Where there are no more than sixteen left, they are multiplied twice.
-        let is_one = pixels.len() <= SIDE;
-        let below = if is_one { above } else { &rows[(2 * pair + 1) * depth..][..depth] };
-        tiles.multiply([above, below], columns, &mut sums);
-        let (simd, begins) = (tiles.simd(), dense.part.begins);
-        finish(simd, &ending, &sums, pixels, begins, residual, dense.output.data);
+    let begins = dense.part.begins;
+    let residual = if begins { dense.residual } else { None };
+    let Room { pixels, pieces, sums } = &mut *dense.room;
+    let sums = &mut sums.resize(1)[0];
+    for (pixels, rows) in pixels.chunks(2 * SIDE).zip(pieces.as_slice().chunks(2 * depth)) {
+        // So are sixteen pixels alone.
+        let (above, below) = rows.split_at(depth);
+        let below = if pixels.len() <= SIDE { above } else { below };
+        tiles.multiply([above, below], columns, sums);
+        finish(tiles.simd(), &ending, sums, pixels, begins, residual, dense.output.data);
     }
 }
 
@@ -201,19 +196,19 @@ fn channels<T: Tiles, const WIDE: usize>(
 fn finish<S: Simd, const WIDE: usize>(
     simd: S,
     ending: &Ending<'_, S, WIDE>,
-    products: &[[Sums; WIDE]; 2],
+    products: &Sums,
     pixels: &[Pixel],
     begins: bool,
     residual: Option<View<'_>>,
     output: &mut [f32],
 ) {
-    for (products, pixels) in products.iter().zip(pixels.chunks(SIDE)) {
+    for (products, pixels) in products.0.iter().zip(pixels.chunks(SIDE)) {
         for (row, pixel) in pixels.iter().enumerate() {
             let pixel = std::slice::from_ref(pixel);
             let mut sums: [_; 1] =
                 if begins { ending.begin(simd) } else { ending.go_on(simd, pixel, output) };
             for (sum, products) in sums[0].iter_mut().zip(products) {
-                *sum = simd.add(*sum, simd.load(&S::vectors(products)[row]));
+                *sum = simd.add(*sum, simd.load(&S::vectors(&products[row])[0]));
             }
             let residual = residual.as_ref().map(|view| (view, [pixel[0].residual]));
             ending.finish(simd, sums, residual, output, [pixel[0].output]);
@@ -232,57 +227,69 @@ const WEIGHTS_MIN: usize = 8192;
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::isa::Isa;
     use super::super::simd::Vectors;
     use super::super::tiles::dispatch;
-    use super::super::twice::Twice;
     use super::*;
-
-    fn widened(piece: u16) -> f32 {
-        f32::from_bits(u32::from(piece) << 16)
-    }
 
     /// Numbers of the sizes that networks compute with, and zero.
     fn number() -> impl Strategy<Value = f32> {
         prop_oneof![9 => -1e6..1e6f32, 9 => -1.0..1.0f32, 1 => Just(0.0f32)]
     }
 
-    /// Cuts sixteen numbers, and multiplies two blocks of rows by two of columns.
-    struct Both<'a> {
-        numbers: [f32; SIDE],
-        blocks: &'a [Block],
-        cut: &'a mut [[u16; SIDE]; 2],
-        sums: &'a mut [[Sums; 2]; 2],
-        alone: &'a mut [[Sums; 1]; 2],
+    /// Any at all, and often one at an end of what there is.
+    fn any_number() -> impl Strategy<Value = f32> {
+        let ends = vec![f32::MAX, f32::MIN_POSITIVE, f32::from_bits(1), f32::INFINITY, f32::NAN];
+        let signed = (prop::sample::select(ends), prop::sample::select(vec![1.0f32, -1.0]));
+        prop_oneof![
+            number(),
+            any::<u32>().prop_map(f32::from_bits),
+            signed.prop_map(|(end, sign)| end.copysign(sign)),
+        ]
     }
 
-    impl TileKernel for Both<'_> {
+    /// Cuts sixteen numbers.
+    struct CutOnce<'a>([f32; SIDE], [&'a mut [u16; SIDE]; 2]);
+
+    impl TileKernel for CutOnce<'_> {
         #[inline(always)]
         fn run<T: Tiles>(self, tiles: T) {
-            let [high, low] = self.cut;
-            tiles.cut(tiles.simd().load(&T::Simd::vectors(&self.numbers)[0]), high, low);
-            let (rows, columns) = self.blocks.split_at(self.blocks.len() / 2);
-            let depth = rows.len() / 2;
-            let (above, below) = rows.split_at(depth);
-            let (left, right) = columns.split_at(depth);
-            tiles.multiply([above, below], [left, right], self.sums);
-            tiles.multiply([above, below], [right], self.alone);
+            let Self(numbers, [high, low]) = self;
+            tiles.cut(tiles.simd().load(&T::Simd::vectors(&numbers)[0]), high, low);
         }
     }
 
-    type Made = ([[u16; SIDE]; 2], [[Sums; 2]; 2], [[Sums; 1]; 2]);
+    /// Multiplies two rows of blocks by two columns of them.
+    struct Multiply<'a>([&'a [Block]; 2], [&'a [Block]; 2], &'a mut Sums);
 
-    fn make(vectors: Vectors, numbers: [f32; SIDE], blocks: &[Block]) -> Made {
-        // What is there before does not count.
-        let unused = [f32::NAN; SIDE * SIDE];
-        let (mut cut, mut sums, mut alone) = ([[1; SIDE]; 2], [[unused; 2]; 2], [[unused; 1]; 2]);
-        let both = Both { numbers, blocks, cut: &mut cut, sums: &mut sums, alone: &mut alone };
+    impl TileKernel for Multiply<'_> {
+        #[inline(always)]
+        fn run<T: Tiles>(self, tiles: T) {
+            tiles.multiply(self.0, self.1, self.2);
+        }
+    }
+
+    /// The vectors that have tiles.
+    fn tiled() -> impl Iterator<Item = Vectors> {
+        Vectors::all().into_iter().filter(|vectors| vectors.have_tiles())
+    }
+
+    fn run(vectors: Vectors, kernel: impl TileKernel) {
         match vectors {
-            Vectors::Amx(amx) => dispatch(amx, both),
-            Vectors::TwiceTiled(twice) => both.run::<Twice>(twice),
+            Vectors::Amx(amx) => dispatch(amx, kernel),
+            Vectors::TwiceTiled(twice) => kernel.run(twice),
             _ => unreachable!("vectors without tiles"),
         }
-        (cut, sums, alone)
+    }
+
+    /// Numbers of either sign and full precision.
+    fn numbers(seed: u32) -> impl FnMut() -> f32 {
+        let mut state = seed | 1;
+        move || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            f32::from_bits(0x3f80_0000 | state >> 9) - 1.5
+        }
     }
 
     proptest! {
@@ -294,34 +301,57 @@ mod tests {
         }
 
         #[test]
-        fn the_processor_s_tiles_say_what_the_loops_of_tests_say(
-            numbers in proptest::array::uniform16(number()), seed: u32, depth in 0..4usize,
+        fn numbers_are_cut_as_the_processor_cuts_them(
+            numbers in prop::array::uniform16(any_number()),
         ) {
-            if !Isa::Amx.is_present() {
-                eprintln!("skipped: this processor, or its system, has no tiles");
-                return Ok(());
+            for vectors in tiled() {
+                let [mut high, mut low] = [[1; SIDE]; 2];
+                run(vectors, CutOnce(numbers, [&mut high, &mut low]));
+                for (number, made) in numbers.into_iter().zip(high.into_iter().zip(low)) {
+                    let [high, low] = cut(number);
+                    prop_assert_eq!(made.0, high, "{}", number);
+                    // What is not a number may say so in more than one way.
+                    let neither = widened(made.1).is_nan() && widened(low).is_nan();
+                    prop_assert!(made.1 == low || neither, "{number}: {low:x}, not {:x}", made.1);
+                }
             }
-            let mut state = seed | 1;
-            let mut next = || {
-                state ^= state << 13;
-                state ^= state >> 17;
-                state ^= state << 5;
-                f32::from(state.to_le_bytes()[2]) / 127.5 - 1.0
+        }
+
+        #[test]
+        fn sums_of_products_of_pieces_are_those_of_the_numbers(seed: u32, depth in 0..4usize) {
+            let mut number = numbers(seed);
+            let mut side = || -> Vec<[f32; SIDE]> {
+                (0..2 * depth * DEPTH).map(|_| [(); SIDE].map(|()| number())).collect()
             };
-            let blocks: Vec<Block> =
-                (0..4 * depth).map(|_| std::array::from_fn(|_| cut(next())[0])).collect();
-            let tiled = Vectors::all().into_iter().filter(|vectors| vectors.have_tiles());
-            let made: Vec<_> = tiled.map(|vectors| make(vectors, numbers, &blocks)).collect();
-            let [(cut_there, sums_there, alone_there), (cut_here, sums_here, alone_here)] =
-                made.as_slice()
-            else {
-                return Err(TestCaseError::fail("there are two kinds of tiles"));
-            };
-            prop_assert_eq!(cut_there, cut_here);
-            let there = sums_there.as_flattened().iter().chain(alone_there.as_flattened());
-            let here = sums_here.as_flattened().iter().chain(alone_here.as_flattened());
-            for (there, here) in there.flatten().zip(here.flatten()) {
-                prop_assert!((there - here).abs() <= 1e-4, "{there}, not {here}");
+            let (of_rows, of_columns) = (side(), side());
+            let (mut rows, mut columns) =
+                (vec![Block::default(); 2 * depth], vec![Block::default(); 2 * depth]);
+            for (at, (in_row, in_column)) in of_rows.iter().zip(&of_columns).enumerate() {
+                let (block, n) = (at / DEPTH, at % DEPTH);
+                let (row, column) = (&mut rows[block], &mut columns[block]);
+                for side in 0..SIDE {
+                    [row.high[side][n], row.low[side][n]] = cut(in_row[side]);
+                    let (pair, place) = (n / 2, 2 * side + n % 2);
+                    [column.high[pair][place], column.low[pair][place]] = cut(in_column[side]);
+                }
+            }
+            let halves = |blocks| -> [&[Block]; 2] { <[Block]>::split_at(blocks, depth).into() };
+            for vectors in tiled() {
+                // What is there before does not count.
+                let mut sums = Sums([[[[f32::NAN; SIDE]; SIDE]; 2]; 2]);
+                run(vectors, Multiply(halves(&rows), halves(&columns), &mut sums));
+                for at in 0..4 * SIDE * SIDE {
+                    let [below, right] = [at / 2 % 2, at % 2];
+                    let (y, x) = (at / 4 / SIDE, at / 4 % SIDE);
+                    let products = (0..depth * DEPTH).map(|n| {
+                        f64::from(of_rows[below * depth * DEPTH + n][y])
+                            * f64::from(of_columns[right * depth * DEPTH + n][x])
+                    });
+                    let (sum, size) = products
+                        .fold((0.0, 0.0), |(sum, size), number| (sum + number, size + number.abs()));
+                    let far = (sum - f64::from(sums.0[below][right][y][x])).abs();
+                    prop_assert!(far <= size * 2f64.powi(-15), "{vectors:?}: off by {far}");
+                }
             }
         }
     }

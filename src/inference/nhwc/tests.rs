@@ -377,11 +377,21 @@ fn what_a_convolution_reads_behind_the_far_edge_is_zero() {
 #[test]
 fn what_a_thread_computed_last_is_forgotten_when_it_is_told_to() {
     let (mut graph, x) = Graph::new(13, 3, 9, 12);
-    let y = graph.conv(x, Some(16), AROUND);
-    graph.check(&[y], 27);
+    let y = graph.conv(x, Some(96), AROUND);
+    let y = graph.conv(y, Some(96), POINT);
+    graph.check(&[y], 96);
     assert_eq!(remembers(), Isa::best() != Isa::Plain);
     forget();
     assert!(!remembers());
+}
+
+#[test]
+fn sixteen_pixels_are_made_where_there_was_no_room_for_more() {
+    forget();
+    let (mut graph, x) = Graph::new(19, 3, 4, 4);
+    let x = graph.conv(x, Some(96), POINT);
+    let y = graph.conv(x, Some(96), POINT);
+    graph.check(&[y], 96);
 }
 
 #[test]

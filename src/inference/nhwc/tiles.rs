@@ -2,10 +2,13 @@
 //!
 //! The processor multiplies numbers of 8 significant bits (bf16) sixteen times as fast as those of 24 (f32), and
 //! adds the products up in f32. So each number is cut into two **pieces**, the nearest bf16 and the nearest bf16 of
-//! what is left, which together keep 16 to 17 bits; and of the four products of pieces three are made. The fourth is
-//! less than what cutting has lost: a product is off by 2⁻¹⁶ of itself at the most, and sums by far less, since the
-//! signs differ. (Henry, Tang and Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For
-//! Higher-Precision Computations", 2019.)
+//! what is left, which together keep 17 bits; and of the four products of pieces three are made. The fourth is no more
+//! than what cutting may lose: a product is off by less than 2⁻¹⁵ of itself, and a sum by far less than that share of
+//! its products' sizes, since what is lost has either sign. (Henry, Tang and Heinecke, "Leveraging the bfloat16
+//! Artificial Intelligence Datatype For Higher-Precision Computations", 2019.)
+//!
+//! Tiles know fewer numbers than vectors: what is nearer to zero than 2⁻¹²⁶ counts as zero, and a product with an
+//! infinite number, or one that is rounded to it (over 3.39e38), is no number.
 //!
 //! Beside [`super::simd`] the only file of this room with `unsafe`. A value of [`Amx`] is proof that the processor
 //! has the tiles and that the system lets this process use them: it comes from [`Amx::granted`] and nowhere else.
@@ -19,8 +22,12 @@ use std::arch::x86_64::{
     __cpuid_count, __m256bh, __m256i, __m512, _mm256_storeu_si256, _mm512_castsi512_ps,
     _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_slli_epi32, _mm512_sub_ps,
 };
+use std::cell::Cell;
+use std::marker::PhantomData;
 use std::mem;
 use std::sync::LazyLock;
+
+use zeroize::Zeroize;
 
 use super::simd::{Avx512, Simd};
 
@@ -29,11 +36,38 @@ pub(super) const SIDE: usize = 16;
 /// Numbers of a row, or of a column, that one block multiplies.
 pub(super) const DEPTH: usize = 32;
 
-/// Sixteen rows of [`DEPTH`] numbers, or as many columns: first the high pieces of all, then the low ones. A row
-/// lies in a run; of columns, one behind the other, there lie two numbers each at a time.
-pub(super) type Block = [u16; 2 * SIDE * DEPTH];
-/// Sums of sixteen rows by sixteen columns.
-pub(super) type Sums = [f32; SIDE * SIDE];
+/// Sixteen rows of [`DEPTH`] numbers, or as many columns, in pieces. A row lies in a run; of columns, one behind the
+/// other, there lie two numbers each at a time.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Block {
+    pub(super) high: [[u16; DEPTH]; SIDE],
+    pub(super) low: [[u16; DEPTH]; SIDE],
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self { high: [[0; DEPTH]; SIDE], low: [[0; DEPTH]; SIDE] }
+    }
+}
+
+impl Zeroize for Block {
+    fn zeroize(&mut self) {
+        self.high.zeroize();
+        self.low.zeroize();
+    }
+}
+
+/// Sums of two times sixteen rows by two times sixteen columns: for each sixteen rows those of each sixteen columns.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+pub(super) struct Sums(pub(super) [[[[f32; SIDE]; SIDE]; 2]; 2]);
+
+impl Zeroize for Sums {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 /// Work that is done with tiles.
 pub(super) trait TileKernel {
@@ -49,14 +83,8 @@ pub(super) trait Tiles: Copy {
     fn simd(self) -> Self::Simd;
     /// Cuts numbers into their high and low pieces.
     fn cut(self, numbers: <Self::Simd as Simd>::V, high: &mut [u16; SIDE], low: &mut [u16; SIDE]);
-    /// Two times sixteen rows by `WIDE` times sixteen columns: the sums of all their blocks, as far as each has
-    /// some. `WIDE` is 1 or 2.
-    fn multiply<const WIDE: usize>(
-        self,
-        rows: [&[Block]; 2],
-        columns: [&[Block]; WIDE],
-        sums: &mut [[Sums; WIDE]; 2],
-    );
+    /// Two times sixteen rows by two times sixteen columns: the sums of all their blocks, as far as each has some.
+    fn multiply(self, rows: [&[Block]; 2], columns: [&[Block]; 2], sums: &mut Sums);
 }
 
 /// Proof of AMX with bf16 and of AVX-512 with bf16.
@@ -120,45 +148,72 @@ fn with_tiles(tiles: Configured, kernel: impl TileKernel) {
     kernel.run(&tiles);
 }
 
-/// All eight tiles of this thread as wide and high as they can be; released when it is dropped. It cannot
+/// All eight tiles of this thread as wide and high as they can be; released when the outermost is dropped. It cannot
 /// leave its thread.
-struct Configured(Amx, std::marker::PhantomData<*const ()>);
+struct Configured {
+    amx: Amx,
+    is_outermost: bool,
+    _stays: PhantomData<*const ()>,
+}
+
+thread_local! {
+    static IS_CONFIGURED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// What `ldtilecfg` reads (Intel 64 Software Developer's Manual).
 #[repr(C, align(64))]
 struct Configuration {
     palette: u8,
     start_row: u8,
-    reserved: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
+    _reserved: [u8; 14],
+    row_bytes: [u16; 8],
+    _of_no_tile: [u16; 8],
+    rows: [u8; 8],
+    _of_none: [u8; 8],
 }
+
+static CONFIGURATION: Configuration = Configuration {
+    palette: 1,
+    start_row: 0,
+    _reserved: [0; 14],
+    row_bytes: [64; 8],
+    _of_no_tile: [0; 8],
+    rows: [16; 8],
+    _of_none: [0; 8],
+};
 
 impl Configured {
     fn new(amx: Amx) -> Self {
-        let mut configuration = Configuration {
-            palette: 1,
-            start_row: 0,
-            reserved: [0; 14],
-            row_bytes: [0; 16],
-            rows: [0; 16],
-        };
-        for (bytes, rows) in configuration.row_bytes.iter_mut().zip(&mut configuration.rows).take(8)
-        {
-            (*bytes, *rows) = (64, 16);
+        let is_outermost = !IS_CONFIGURED.replace(true);
+        if is_outermost {
+            // SAFETY: `amx` proves the tiles, and there are 64 bytes to read.
+            unsafe {
+                asm!(
+                    "ldtilecfg [{}]", in(reg) &raw const CONFIGURATION,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack, readonly),
+                );
+            }
         }
-        // SAFETY: `amx` proves the tiles, and there are 64 bytes to read.
-        unsafe {
-            asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, readonly));
-        }
-        Self(amx, std::marker::PhantomData)
+        Self { amx, is_outermost, _stays: PhantomData }
     }
 }
 
 impl Drop for Configured {
     fn drop(&mut self) {
-        // SAFETY: the `Amx` within proves the tiles.
-        unsafe { asm!("tilerelease", options(nostack, nomem)) }
+        if self.is_outermost {
+            // SAFETY: the `Amx` within proves the tiles, and nobody on this thread uses them any more.
+            unsafe {
+                asm!(
+                    "tilerelease",
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack, nomem),
+                );
+            }
+            IS_CONFIGURED.set(false);
+        }
     }
 }
 
@@ -168,7 +223,7 @@ impl Tiles for &Configured {
 
     #[inline(always)]
     fn simd(self) -> Avx512 {
-        self.0.0
+        self.amx.0
     }
 
     #[inline(always)]
@@ -185,110 +240,118 @@ impl Tiles for &Configured {
     }
 
     #[inline(always)]
-    fn multiply<const WIDE: usize>(
+    fn multiply(
         self,
-        rows: [&[Block]; 2],
-        columns: [&[Block]; WIDE],
-        sums: &mut [[Sums; WIDE]; 2],
+        [above, below]: [&[Block]; 2],
+        [left, right]: [&[Block]; 2],
+        sums: &mut Sums,
     ) {
-        let [above, below] = rows;
-        let depth = columns
-            .iter()
-            .fold(above.len().min(below.len()), |depth, column| depth.min(column.len()));
-        if let ([left, right], true) = (columns.as_slice(), depth > 0) {
-            // SAFETY: the `Configured` proves the tiles; `depth` blocks are there to read at each of the four,
-            // and four times 1 KiB to write.
-            unsafe {
-                asm!(
-                    "tilezero tmm0",
-                    "tilezero tmm1",
-                    "tilezero tmm2",
-                    "tilezero tmm3",
-                    "2:",
-                    // Low pieces of the rows by high ones of the columns,
-                    "tileloadd tmm4, [{above} + {row}*1 + 1024]",
-                    "tileloadd tmm6, [{left} + {row}*1]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{right} + {row}*1]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{below} + {row}*1 + 1024]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    // high by high,
-                    "tileloadd tmm4, [{above} + {row}*1]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{below} + {row}*1]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    // high by low.
-                    "tileloadd tmm6, [{left} + {row}*1 + 1024]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tileloadd tmm7, [{right} + {row}*1 + 1024]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    "add {above}, 2048",
-                    "add {below}, 2048",
-                    "add {left}, 2048",
-                    "add {right}, 2048",
-                    "dec {depth}",
-                    "jnz 2b",
-                    "tilestored [{sums} + {row}*1], tmm0",
-                    "tilestored [{sums} + {row}*1 + 1024], tmm1",
-                    "tilestored [{sums} + {row}*1 + 2048], tmm2",
-                    "tilestored [{sums} + {row}*1 + 3072], tmm3",
-                    above = inout(reg) above.as_ptr() => _,
-                    below = inout(reg) below.as_ptr() => _,
-                    left = inout(reg) left.as_ptr() => _,
-                    right = inout(reg) right.as_ptr() => _,
-                    depth = inout(reg) depth => _,
-                    row = in(reg) 64usize,
-                    sums = in(reg) sums.as_mut_ptr(),
-                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                    options(nostack),
-                );
+        let depth = above.len().min(below.len()).min(left.len()).min(right.len());
+        if depth == 0 {
+            *sums = Sums::default();
+            return;
+        }
+        // SAFETY: the `Configured` proves the tiles; `depth` blocks are there to read at each of the four, and four
+        // times 1 KiB to write.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "2:",
+                // Low pieces of the rows by high ones of the columns,
+                "tileloadd tmm4, [{above} + {row}*1 + 1024]",
+                "tileloadd tmm6, [{left} + {row}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{right} + {row}*1]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{below} + {row}*1 + 1024]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                // high by high,
+                "tileloadd tmm4, [{above} + {row}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{below} + {row}*1]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                // high by low.
+                "tileloadd tmm6, [{left} + {row}*1 + 1024]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tileloadd tmm7, [{right} + {row}*1 + 1024]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {above}, 2048",
+                "add {below}, 2048",
+                "add {left}, 2048",
+                "add {right}, 2048",
+                "dec {depth}",
+                "jnz 2b",
+                "tilestored [{sums} + {row}*1], tmm0",
+                "tilestored [{sums} + {row}*1 + 1024], tmm1",
+                "tilestored [{sums} + {row}*1 + 2048], tmm2",
+                "tilestored [{sums} + {row}*1 + 3072], tmm3",
+                above = inout(reg) above.as_ptr() => _,
+                below = inout(reg) below.as_ptr() => _,
+                left = inout(reg) left.as_ptr() => _,
+                right = inout(reg) right.as_ptr() => _,
+                depth = inout(reg) depth => _,
+                row = in(reg) 64usize,
+                sums = in(reg) &raw mut *sums,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+}
+
+// What the loop above counts with.
+const _: () = assert!(
+    size_of::<Block>() == 2048
+        && mem::offset_of!(Block, low) == 1024
+        && size_of::<[u16; DEPTH]>() == 64
+        && size_of::<Sums>() == 4096
+        && size_of::<Configuration>() == 64
+);
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::isa::Isa;
+    use super::super::simd::Vectors;
+    use super::*;
+
+    /// Multiplies, lets another multiply, and multiplies again.
+    struct Nested<'a>(Option<Amx>, &'a mut Vec<Sums>);
+
+    impl TileKernel for Nested<'_> {
+        #[inline(always)]
+        fn run<T: Tiles>(self, tiles: T) {
+            const ONE: u16 = 0x3f80;
+            let block = [Block { high: [[ONE; DEPTH]; SIDE], ..Block::default() }];
+            let mut sums = Sums::default();
+            let Self(amx, made) = self;
+            if let Some(amx) = amx {
+                dispatch(amx, Nested(None, made));
             }
-        } else if let ([column], true) = (columns.as_slice(), depth > 0) {
-            // SAFETY: as above, for one column and two times 1 KiB.
-            unsafe {
-                asm!(
-                    "tilezero tmm0",
-                    "tilezero tmm1",
-                    "2:",
-                    "tileloadd tmm4, [{above} + {row}*1 + 1024]",
-                    "tileloadd tmm6, [{column} + {row}*1]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tileloadd tmm5, [{below} + {row}*1 + 1024]",
-                    "tdpbf16ps tmm1, tmm5, tmm6",
-                    "tileloadd tmm4, [{above} + {row}*1]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tileloadd tmm5, [{below} + {row}*1]",
-                    "tdpbf16ps tmm1, tmm5, tmm6",
-                    "tileloadd tmm7, [{column} + {row}*1 + 1024]",
-                    "tdpbf16ps tmm0, tmm4, tmm7",
-                    "tdpbf16ps tmm1, tmm5, tmm7",
-                    "add {above}, 2048",
-                    "add {below}, 2048",
-                    "add {column}, 2048",
-                    "dec {depth}",
-                    "jnz 2b",
-                    "tilestored [{sums} + {row}*1], tmm0",
-                    "tilestored [{sums} + {row}*1 + 1024], tmm1",
-                    above = inout(reg) above.as_ptr() => _,
-                    below = inout(reg) below.as_ptr() => _,
-                    column = inout(reg) column.as_ptr() => _,
-                    depth = inout(reg) depth => _,
-                    row = in(reg) 64usize,
-                    sums = in(reg) sums.as_mut_ptr(),
-                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                    options(nostack),
-                );
-            }
-        } else {
-            *sums = [[[0.0; SIDE * SIDE]; WIDE]; 2];
+            tiles.multiply([&block; 2], [&block; 2], &mut sums);
+            made.push(sums);
+        }
+    }
+
+    #[test]
+    fn tiles_stay_where_work_with_tiles_is_part_of_such_work() {
+        let Some(Vectors::Amx(amx)) = Vectors::of(Isa::Amx) else {
+            eprintln!("skipped: this processor, or its system, has no tiles");
+            return;
+        };
+        let mut made = Vec::new();
+        dispatch(amx, Nested(Some(amx), &mut made));
+        assert_eq!(made.len(), 2);
+        for sums in made {
+            assert_eq!(sums.0, [[[[32.0; SIDE]; SIDE]; 2]; 2]);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! tiles of AMX are loops here.
 #![expect(clippy::inline_always, reason = "registers do not cross a call")]
 
-use super::pieces::cut;
+use super::pieces::{cut, widened};
 use super::simd::{Avx2, Avx512, Simd};
 use super::tiles::{Block, DEPTH, SIDE, Sums, Tiles};
 
@@ -124,34 +124,29 @@ impl Tiles for Twice {
         }
     }
 
-    fn multiply<const WIDE: usize>(
-        self,
-        rows: [&[Block]; 2],
-        columns: [&[Block]; WIDE],
-        sums: &mut [[Sums; WIDE]; 2],
-    ) {
-        let widened = |piece: u16| f32::from_bits(u32::from(piece) << 16);
-        for (rows, sums) in rows.into_iter().zip(sums) {
+    fn multiply(self, rows: [&[Block]; 2], columns: [&[Block]; 2], sums: &mut Sums) {
+        *sums = Sums::default();
+        for (rows, sums) in rows.into_iter().zip(&mut sums.0) {
             for (columns, sums) in columns.into_iter().zip(sums) {
-                sums.fill(0.0);
                 for (row, column) in rows.iter().zip(columns) {
-                    for (at, sum) in sums.iter_mut().enumerate() {
-                        let (y, x) = (at / SIDE, at % SIDE);
-                        for number in 0..DEPTH {
-                            let of_row = y * DEPTH + number;
-                            let of_column = number / 2 * DEPTH + 2 * x + number % 2;
-                            let [low, high] = [SIDE * DEPTH, 0];
-                            for (of_row, of_column) in [
-                                (of_row + low, of_column),
-                                (of_row + high, of_column),
-                                (of_row, of_column + low),
-                            ] {
-                                *sum += widened(row[of_row]) * widened(column[of_column]);
-                            }
-                        }
+                    for (at, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
+                        *sum += product(row, at / SIDE, column, at % SIDE);
                     }
                 }
             }
         }
     }
+}
+
+/// What three products of pieces make of one row and one column.
+fn product(rows: &Block, y: usize, columns: &Block, x: usize) -> f32 {
+    let pieces = |row: &[[u16; DEPTH]; SIDE], column: &[[u16; DEPTH]; SIDE]| -> f32 {
+        let products = row[y].iter().enumerate().map(|(number, piece)| {
+            widened(*piece) * widened(column[number / 2][2 * x + number % 2])
+        });
+        products.sum()
+    };
+    pieces(&rows.low, &columns.high)
+        + pieces(&rows.high, &columns.high)
+        + pieces(&rows.high, &columns.low)
 }

@@ -59,7 +59,7 @@ pub(super) fn is_worth(from: Extent, to: Extent) -> bool {
 }
 
 /// Quads of results of this size.
-pub(super) const fn quads(to: Extent) -> usize {
+const fn quads(to: Extent) -> usize {
     to.height.div_ceil(QUAD) * to.width.div_ceil(QUAD)
 }
 
