@@ -20,7 +20,7 @@ pub(super) struct Plan {
 /// Compiles a graph for `isa`. The fast plan and the plain one are run on the same fixed input;
 /// where they disagree, or the fast one fails, a warning is logged and a simpler one is tried, at last the plain one.
 pub(super) fn plan(id: ModelId, graph: TypedModel, isa: Isa) -> TractResult<Plan> {
-    proven(id, graph, isa, rewrite)
+    proven(id, graph, isa.and_simpler(), rewrite)
 }
 
 /// Without kernels for this processor every plan is plain.
@@ -32,23 +32,25 @@ fn rewrite(_: &TypedModel, _: Isa) -> TractResult<Option<TypedModel>> {
 fn proven(
     id: ModelId,
     graph: TypedModel,
-    isa: Isa,
+    kinds: impl IntoIterator<Item = Isa>,
     rewrite: impl Fn(&TypedModel, Isa) -> TractResult<Option<TypedModel>>,
 ) -> TractResult<Plan> {
     let plain = graph.clone().into_optimized()?.into_runnable()?;
-    for isa in isa.and_simpler().filter(|isa| *isa != Isa::Plain) {
+    let mut kinds = kinds.into_iter().filter(|isa| *isa != Isa::Plain).peekable();
+    while let Some(isa) = kinds.next() {
+        let next = kinds.peek().copied().unwrap_or(Isa::Plain);
         match tried(&plain, rewrite(&graph, isa)) {
             Ok(Some((runnable, difference))) if difference <= DIFFERENCE_MAX => {
                 return Ok(Plan { isa, runnable });
             }
             Ok(Some((_, difference))) => tracing::warn!(
-                model = %id, %isa, difference,
-                "the fast kernels disagree with the plain operators, and simpler ones are tried instead"
+                model = %id, %isa, %next, difference,
+                "the fast kernels disagree with the plain operators; the next kind takes their place"
             ),
             Ok(None) => break,
             Err(error) => tracing::warn!(
-                model = %id, %isa, error = %format!("{error:#}"),
-                "the fast kernels cannot be used; simpler ones are tried"
+                model = %id, %isa, %next, error = %format!("{error:#}"),
+                "the fast kernels cannot be used; the next kind takes their place"
             ),
         }
     }
@@ -152,18 +154,19 @@ mod tests {
     fn proven_with(
         rewrite: impl Fn(&TypedModel, Isa) -> TractResult<Option<TypedModel>>,
     ) -> (Plan, String) {
-        proven_with_isa(Isa::Avx2, rewrite)
+        proven_for(&[Isa::Avx2, Isa::Plain], rewrite)
     }
 
-    fn proven_with_isa(
-        isa: Isa,
+    fn proven_for(
+        kinds: &[Isa],
         rewrite: impl Fn(&TypedModel, Isa) -> TractResult<Option<TypedModel>>,
     ) -> (Plan, String) {
         let log = Log::default();
         let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let log_to = tracing_subscriber::fmt().with_ansi(false);
+        let subscriber = log_to.with_writer(move || writer.clone()).finish();
         let plan = tracing::subscriber::with_default(subscriber, || {
-            proven(ID, graph(2.0), isa, rewrite).unwrap()
+            proven(ID, graph(2.0), kinds.iter().copied(), rewrite).unwrap()
         });
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         (plan, log)
@@ -183,29 +186,43 @@ mod tests {
             let (plan, log) = proven_with(|_, _| Ok(Some(graph(term))));
             assert_eq!((plan.isa, answer(&plan)), (Isa::Plain, 3.0));
             assert!(log.contains("WARN") && log.contains("disagree"), "{log:?}");
+            assert!(log.contains("isa=avx2 next=plain"), "{log:?}");
         }
     }
 
     #[test]
     fn a_rewrite_that_fails_is_told_and_at_last_the_plain_operators_are_used() {
-        let (plan, log) =
-            proven_with(|_, _| Err(tract_onnx::tract_hir::internal::format_err!("no such kernel")));
+        let (plan, log) = proven_with(|_, _| Err(format_err!("no such kernel")));
         assert_eq!((plan.isa, answer(&plan)), (Isa::Plain, 3.0));
         assert!(log.contains("WARN") && log.contains("no such kernel"), "{log:?}");
     }
 
     #[test]
     fn simpler_kernels_are_used_where_the_first_are_wrong() {
-        let proven = |wrong| {
-            proven_with_isa(Isa::best(), move |_, isa| {
-                Ok(Some(graph(if isa == wrong { 2.1 } else { 2.0 })))
-            })
-        };
-        let (best, simpler) = (Isa::best(), Isa::best().and_simpler().nth(1));
-        let (plan, log) = proven(best);
-        assert_eq!(plan.isa, simpler.unwrap_or(Isa::Plain));
-        assert_eq!(log.matches("WARN").count(), usize::from(best != Isa::Plain), "{log:?}");
-        assert!((answer(&plan) - 3.0).abs() < 1e-6);
+        let kinds = [Isa::Amx, Isa::Avx512, Isa::Avx2, Isa::Plain];
+        for (wrong, used, told) in [
+            (&kinds[..0], Isa::Amx, &[][..]),
+            (&kinds[..1], Isa::Avx512, &["isa=amx next=avx512"]),
+            (&kinds[..2], Isa::Avx2, &["isa=amx next=avx512", "isa=avx512 next=avx2"]),
+            (
+                &kinds[..3],
+                Isa::Plain,
+                &["isa=amx next=avx512", "isa=avx512 next=avx2", "isa=avx2 next=plain"],
+            ),
+            // What is never asked is never told of.
+            (&kinds[1..2], Isa::Amx, &[]),
+        ] {
+            for fails in [false, true] {
+                let (plan, log) =
+                    proven_for(&kinds, |_, isa| match (wrong.contains(&isa), fails) {
+                        (true, true) => Err(format_err!("no such kernel")),
+                        (is_wrong, _) => Ok(Some(graph(if is_wrong { 2.1 } else { 2.0 }))),
+                    });
+                assert_eq!((plan.isa, answer(&plan)), (used, 3.0));
+                assert_eq!(log.matches("WARN").count(), told.len(), "{log:?}");
+                assert!(log.lines().zip(told).all(|(line, told)| line.contains(told)), "{log:?}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use tract_onnx::tract_core::tract_linalg::knobs::TRACT_AMX_BF16;
+
 /// The instruction set that models are compiled for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Isa {
@@ -16,7 +18,7 @@ pub enum Isa {
     Amx,
 }
 
-/// A word in `TULGA_ISA` that this processor cannot follow.
+/// What the environment asks for and cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IsaError {
@@ -26,6 +28,12 @@ pub enum IsaError {
     /// The processor lacks the instructions.
     #[error("TULGA_ISA is {0}, which this processor, or its system, has not")]
     Absent(Isa),
+    /// tract's own operators were told to round what they multiply.
+    #[error(
+        "TRACT_AMX_BF16 is set: tract's operators would keep 8 significant bits of each number; unset it, for every \
+         model is held against them"
+    )]
+    Rounded,
 }
 
 impl Isa {
@@ -81,6 +89,15 @@ impl Isa {
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx2 | Self::Avx512 | Self::Amx => false,
         }
+    }
+
+    /// Whether tract's own operators multiply numbers as they are: they are what fast kernels are held against.
+    ///
+    /// # Errors
+    ///
+    /// [`IsaError::Rounded`] where tract's switch `TRACT_AMX_BF16` is set, with AMX or without.
+    pub(super) fn plain_is_exact() -> Result<(), IsaError> {
+        if TRACT_AMX_BF16.get() { Err(IsaError::Rounded) } else { Ok(()) }
     }
 
     /// What several models run on, as audit records have it: their words, and after them the best of this
@@ -147,6 +164,21 @@ mod tests {
         }
         assert!(Isa::Plain.is_present());
         assert!(Isa::best().is_present());
+    }
+
+    #[test]
+    fn simpler_ones_come_one_after_the_other_down_to_the_plain_operators() {
+        let orders = [
+            &[Isa::Plain][..],
+            &[Isa::Avx2, Isa::Plain],
+            &[Isa::Avx512, Isa::Avx2, Isa::Plain],
+            &[Isa::Amx, Isa::Avx512, Isa::Avx2, Isa::Plain],
+        ];
+        for order in orders {
+            let first = order[0];
+            let expected = order.iter().copied().filter(|isa| *isa == first || isa.is_present());
+            assert!(first.and_simpler().eq(expected), "{first}");
+        }
     }
 
     #[test]

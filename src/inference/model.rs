@@ -211,6 +211,7 @@ impl Model {
         if !isa.is_present() {
             return Err(IsaError::Absent(isa).into());
         }
+        Isa::plain_is_exact()?;
         let compile = |error: TractError| LoadError::Compile(format!("{error:#}"));
         let graph = graph(proto, input.dimensions()).map_err(compile)?;
         let plan = fast::plan(id, graph, isa).map_err(compile)?;

@@ -45,6 +45,27 @@ fn an_instruction_set_that_cannot_be_had_is_refused_not_replaced() {
 }
 
 #[test]
+fn a_switch_that_rounds_what_models_are_held_against_is_refused() {
+    let check = |word| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tulga"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .arg("check-config")
+            .env("TRACT_AMX_BF16", word)
+            .output()
+            .unwrap();
+        let told = text(&output.stdout) + &text(&output.stderr);
+        (output.status.code(), told)
+    };
+    for word in ["1", "true"] {
+        let (code, told) = check(word);
+        assert_eq!(code, Some(64), "{told}");
+        assert!(told.contains("TRACT_AMX_BF16 is set") && told.contains("unset it"), "{told}");
+    }
+    let (_, told) = check("0");
+    assert!(!told.contains("TRACT_AMX_BF16"), "{told}");
+}
+
+#[test]
 fn the_demonstration_plays_as_scripted_and_its_ledger_verifies() {
     let root = env!("CARGO_MANIFEST_DIR");
     let output = Command::new(env!("CARGO_BIN_EXE_tulga"))

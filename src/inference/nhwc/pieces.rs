@@ -227,6 +227,7 @@ const WEIGHTS_MIN: usize = 8192;
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::super::isa::Isa;
     use super::super::simd::Vectors;
     use super::super::tiles::dispatch;
     use super::*;
@@ -292,29 +293,91 @@ mod tests {
         }
     }
 
+    #[test]
+    fn numbers_are_cut_as_ieee_754_rounds_and_as_bf16_is_defined() {
+        // A number's bits, its high piece, and its low one.
+        let cases: [(u32, u16, u16); 14] = [
+            (0x0000_0000, 0x0000, 0x0000),
+            (0x8000_0000, 0x8000, 0x0000),
+            (0x3f80_0000, 0x3f80, 0x0000),
+            // Halfway between two: to the even one, down and up; what is left has the other sign after up.
+            (0x3f80_8000, 0x3f80, 0x3b80),
+            (0x3f81_8000, 0x3f82, 0xbb80),
+            // One bit to either side of halfway.
+            (0x3f80_7fff, 0x3f80, 0x3b80),
+            (0x3f80_8001, 0x3f81, 0xbb80),
+            (0xc049_0fdb, 0xc049, 0xba7e),
+            // What is left of the least normal numbers is none, and counts as zero.
+            (0x0080_0001, 0x0080, 0x0000),
+            // What is none itself, of either sign.
+            (0x007f_ffff, 0x0000, 0x0000),
+            (0x8000_0001, 0x8000, 0x8000),
+            // The greatest is rounded to an infinite number, of which it is infinitely far.
+            (0x7f7f_ffff, 0x7f80, 0xff80),
+            (0xff7f_ffff, 0xff80, 0x7f80),
+            (0x7f7f_7fff, 0x7f7f, 0x7b00),
+        ];
+        for (bits, high, low) in cases {
+            assert_eq!(cut(f32::from_bits(bits)), [high, low], "{bits:#010x}");
+        }
+        // What has no rest.
+        for (bits, high) in [
+            (0x7f80_0000, 0x7f80),
+            (0xff80_0000, 0xff80),
+            (0x7fc1_2345, 0x7fc1),
+            // One that signals is quiet afterwards.
+            (0x7f80_0001, 0x7fc0),
+            (0xffa0_0000, 0xffe0),
+        ] {
+            let made = cut(f32::from_bits(bits));
+            assert_eq!((made[0], widened(made[1]).is_nan()), (high, true), "{bits:#010x}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_cut_as_the_processor_cuts_them() {
+        let Some(vectors) = Vectors::of(Isa::Amx) else {
+            eprintln!("skipped: this processor, or its system, has no tiles");
+            return;
+        };
+        proptest!(|(numbers in prop::array::uniform16(any_number()))| {
+            let [mut high, mut low] = [[1; SIDE]; 2];
+            run(vectors, CutOnce(numbers, [&mut high, &mut low]));
+            for (number, made) in numbers.into_iter().zip(high.into_iter().zip(low)) {
+                let [high, low] = cut(number);
+                prop_assert_eq!(made.0, high, "{}", number);
+                // What is not a number may say so in more than one way.
+                let neither = widened(made.1).is_nan() && widened(low).is_nan();
+                prop_assert!(made.1 == low || neither, "{number}: {low:x}, not {:x}", made.1);
+            }
+        });
+    }
+
+    #[test]
+    fn as_many_blocks_are_multiplied_as_each_of_the_four_has() {
+        let one = cut(1.0)[0];
+        let block = Block { high: [[one; DEPTH]; SIDE], ..Block::default() };
+        let blocks = |count: usize| vec![block; count];
+        for [above, below, left, right] in
+            [[2, 3, 3, 4], [3, 2, 4, 3], [4, 3, 2, 3], [3, 4, 3, 2], [0, 1, 1, 1], [1, 0, 1, 1]]
+        {
+            let least = [above, below, left, right].into_iter().min().unwrap();
+            let sum = f32::from(u16::try_from(least * DEPTH).unwrap());
+            let [above, below, left, right] = [above, below, left, right].map(blocks);
+            for vectors in tiled() {
+                let mut sums = Sums([[[[f32::NAN; SIDE]; SIDE]; 2]; 2]);
+                run(vectors, Multiply([&above, &below], [&left, &right], &mut sums));
+                assert_eq!(sums.0, [[[[sum; SIDE]; SIDE]; 2]; 2], "{vectors:?}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn two_pieces_keep_what_17_bits_would(number in number()) {
             let [high, low] = cut(number);
             let lost = f64::from(number) - f64::from(widened(high)) - f64::from(widened(low));
             prop_assert!(lost.abs() <= f64::from(number.abs()) * 2f64.powi(-17));
-        }
-
-        #[test]
-        fn numbers_are_cut_as_the_processor_cuts_them(
-            numbers in prop::array::uniform16(any_number()),
-        ) {
-            for vectors in tiled() {
-                let [mut high, mut low] = [[1; SIDE]; 2];
-                run(vectors, CutOnce(numbers, [&mut high, &mut low]));
-                for (number, made) in numbers.into_iter().zip(high.into_iter().zip(low)) {
-                    let [high, low] = cut(number);
-                    prop_assert_eq!(made.0, high, "{}", number);
-                    // What is not a number may say so in more than one way.
-                    let neither = widened(made.1).is_nan() && widened(low).is_nan();
-                    prop_assert!(made.1 == low || neither, "{number}: {low:x}, not {:x}", made.1);
-                }
-            }
         }
 
         #[test]

@@ -12,7 +12,8 @@ use tract_onnx::tract_hir::internal::*;
 use super::super::isa::Isa;
 use super::super::prelu::PRelu;
 use super::simd::Vectors;
-use super::{forget, remembers, rewrite, rewrite_for};
+use super::trunk::Scratch;
+use super::{RunTrunk, forget, remembers, rewrite, rewrite_for};
 
 /// A graph that is made operator by operator, with constants drawn from a seed.
 pub(super) struct Graph {
@@ -383,6 +384,23 @@ fn what_a_thread_computed_last_is_forgotten_when_it_is_told_to() {
     assert_eq!(remembers(), Isa::best() != Isa::Plain);
     forget();
     assert!(!remembers());
+}
+
+#[test]
+fn what_tiles_compute_lies_where_it_is_wiped() {
+    let (mut graph, x) = Graph::new(23, 3, 9, 12);
+    let x = graph.conv(x, Some(96), POINT);
+    let y = graph.conv(x, Some(96), POINT);
+    graph.model.select_output_outlets(&[y]).unwrap();
+    for vectors in Vectors::all() {
+        let fast = rewrite_for(&graph.model, vectors).unwrap().unwrap();
+        let trunk = fast.nodes.iter().find_map(|node| node.op_as::<RunTrunk>()).unwrap();
+        let mut scratch = Scratch::default();
+        trunk.0.run(&[0.25; 3 * 9 * 12], &mut scratch);
+        let pieces = scratch.room.pieces.as_slice().iter().any(|block| block.high[0][0] != 0);
+        let sums = scratch.room.sums.as_slice().iter().any(|sums| sums.0[0][0][0][0] != 0.0);
+        assert_eq!([pieces, sums], [vectors.have_tiles(); 2], "{vectors:?}");
+    }
 }
 
 #[test]

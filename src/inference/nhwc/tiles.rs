@@ -83,7 +83,8 @@ pub(super) trait Tiles: Copy {
     fn simd(self) -> Self::Simd;
     /// Cuts numbers into their high and low pieces.
     fn cut(self, numbers: <Self::Simd as Simd>::V, high: &mut [u16; SIDE], low: &mut [u16; SIDE]);
-    /// Two times sixteen rows by two times sixteen columns: the sums of all their blocks, as far as each has some.
+    /// Two times sixteen rows by two times sixteen columns: the sums of as many blocks as each of the four has, zeros
+    /// where one has none.
     fn multiply(self, rows: [&[Block]; 2], columns: [&[Block]; 2], sums: &mut Sums);
 }
 
@@ -319,9 +320,30 @@ const _: () = assert!(
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::super::super::isa::Isa;
     use super::super::simd::Vectors;
     use super::*;
+
+    /// Tiles, where there are some.
+    fn granted() -> Option<Amx> {
+        let Some(Vectors::Amx(amx)) = Vectors::of(Isa::Amx) else {
+            eprintln!("skipped: this processor, or its system, has no tiles");
+            return None;
+        };
+        Some(amx)
+    }
+
+    /// The palette that this thread's tiles have: 0 where there are none.
+    fn palette(_: Amx) -> u8 {
+        let mut configuration = [u8::MAX; 64];
+        // SAFETY: the `Amx` proves the tiles, and there are 64 bytes to write.
+        unsafe {
+            asm!("sttilecfg [{}]", in(reg) &raw mut configuration, options(nostack));
+        }
+        configuration[0]
+    }
 
     /// Multiplies, lets another multiply, and multiplies again.
     struct Nested<'a>(Option<Amx>, &'a mut Vec<Sums>);
@@ -341,17 +363,52 @@ mod tests {
         }
     }
 
+    /// Asks what tiles there are, lets another use them, asks again, and panics.
+    struct Failing<'a>(Amx, &'a mut Vec<u8>);
+
+    impl TileKernel for Failing<'_> {
+        #[inline(always)]
+        fn run<T: Tiles>(self, _: T) {
+            let Self(amx, palettes) = self;
+            palettes.push(palette(amx));
+            dispatch(amx, Nested(None, &mut Vec::new()));
+            palettes.push(palette(amx));
+            panic!("a kernel that fails");
+        }
+    }
+
     #[test]
     fn tiles_stay_where_work_with_tiles_is_part_of_such_work() {
-        let Some(Vectors::Amx(amx)) = Vectors::of(Isa::Amx) else {
-            eprintln!("skipped: this processor, or its system, has no tiles");
-            return;
-        };
+        let Some(amx) = granted() else { return };
         let mut made = Vec::new();
         dispatch(amx, Nested(Some(amx), &mut made));
         assert_eq!(made.len(), 2);
         for sums in made {
             assert_eq!(sums.0, [[[[32.0; SIDE]; SIDE]; 2]; 2]);
         }
+    }
+
+    #[test]
+    fn tiles_are_given_back_whether_their_work_ends_or_fails() {
+        let Some(amx) = granted() else { return };
+        for _ in 0..2 {
+            dispatch(amx, Nested(Some(amx), &mut Vec::new()));
+            assert_eq!((palette(amx), IS_CONFIGURED.get()), (0, false));
+            let mut palettes = Vec::new();
+            let work = AssertUnwindSafe(|| dispatch(amx, Failing(amx, &mut palettes)));
+            assert!(catch_unwind(work).is_err());
+            assert_eq!(palettes, [1, 1]);
+            assert_eq!((palette(amx), IS_CONFIGURED.get()), (0, false));
+        }
+    }
+
+    #[test]
+    fn nothing_of_blocks_and_sums_outlives_wiping() {
+        let mut block = Block { high: [[1; DEPTH]; SIDE], low: [[2; DEPTH]; SIDE] };
+        block.zeroize();
+        assert_eq!([block.high, block.low], [[[0; DEPTH]; SIDE]; 2]);
+        let mut sums = Sums([[[[3.0; SIDE]; SIDE]; 2]; 2]);
+        sums.zeroize();
+        assert_eq!(sums.0, [[[[0.0; SIDE]; SIDE]; 2]; 2]);
     }
 }

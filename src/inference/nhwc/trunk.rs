@@ -34,7 +34,7 @@ pub(super) struct Trunk {
 pub(super) struct Scratch {
     slots: Vec<Aligned>,
     strip: Aligned,
-    room: Room,
+    pub(super) room: Room,
 }
 
 #[derive(Debug)]

@@ -126,9 +126,10 @@ impl Tiles for Twice {
 
     fn multiply(self, rows: [&[Block]; 2], columns: [&[Block]; 2], sums: &mut Sums) {
         *sums = Sums::default();
+        let depth = rows.into_iter().chain(columns).map(<[Block]>::len).min().unwrap_or(0);
         for (rows, sums) in rows.into_iter().zip(&mut sums.0) {
             for (columns, sums) in columns.into_iter().zip(sums) {
-                for (row, column) in rows.iter().zip(columns) {
+                for (row, column) in rows.iter().zip(columns).take(depth) {
                     for (at, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
                         *sum += product(row, at / SIDE, column, at % SIDE);
                     }
