@@ -28,10 +28,10 @@ pub enum IsaError {
     /// The processor lacks the instructions.
     #[error("TULGA_ISA is {0}, which this processor, or its system, has not")]
     Absent(Isa),
-    /// tract's own operators were told to round what they multiply.
+    /// tract's own operators were allowed to round what they multiply.
     #[error(
-        "TRACT_AMX_BF16 is set: tract's operators would keep 8 significant bits of each number; unset it, for every \
-         model is held against them"
+        "TRACT_AMX_BF16 is set: tract's operators may keep no more than 8 significant bits of each number; unset \
+         it, for every model is held against them"
     )]
     Rounded,
 }
