@@ -367,7 +367,6 @@ mod tests {
     struct Failing<'a>(Amx, &'a mut Vec<u8>);
 
     impl TileKernel for Failing<'_> {
-        #[inline(always)]
         fn run<T: Tiles>(self, _: T) {
             let Self(amx, palettes) = self;
             palettes.push(palette(amx));
